@@ -1,0 +1,50 @@
+# Everything a newcomer or a developer runs. Needs Python 3.11 or newer, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+# The environment is out of date when the lock file's content, not its date, differs from what was installed.
+INSTALLED := .venv/installed-$(shell git hash-object envs/workflow.lock)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo lint test test-long format lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): envs/workflow.lock
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("histobench needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
+	@echo "Installing the packages of envs/workflow.lock into .venv: a few minutes, once."
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes --requirement envs/workflow.lock
+	@touch $@
+
+# `env`, not plain `snakemake`: jobs find the same environment's python first on the path.
+SNAKEMAKE = env PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
+
+demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no network, under ten minutes
+	$(SNAKEMAKE) --profile profiles/demo
+	@echo
+	@cat results/demo/tables/performance.md
+	@echo
+	@echo "The tables are in results/demo/tables: open results/demo/tables/performance.html in a browser."
+
+lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(SNAKEMAKE) --lint
+
+test: lint ## lint and every test but the long ones, under twenty minutes on two cores
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: $(INSTALLED) ## the tests that take longer
+	$(BIN)/python -m pytest -m long
+
+format: $(INSTALLED) ## format Python and Snakemake code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt Snakefile workflow
+
+lock: $(INSTALLED) ## pin envs/workflow.in anew
+	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url envs/workflow.in --output-file envs/workflow.lock

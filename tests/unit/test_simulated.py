@@ -1,0 +1,327 @@
+"""Simulated patches: the upstream formats, the rule of the label, and how much colour alone gives away."""
+
+import csv
+import gzip
+import io
+import re
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from histobench.datasets import simulated
+from histobench.errors import HistobenchError
+from histobench.files import digest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+PATCHES = {"train": 900, "valid": 20, "test": 700}
+SLIDES = {"train": 18, "valid": 2, "test": 14}
+PATIENTS = {"train": 24, "val": 2, "test": 16}
+PER_PATIENT = 50
+STEM = "camelyonpatch_level_2_split"
+CENTRE = np.zeros((96, 96), bool)
+CENTRE[32:64, 32:64] = True
+
+
+@dataclass
+class Idc:
+    images: list[np.ndarray]
+    labels: np.ndarray
+    patients: np.ndarray
+    names: list[str]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simulated")
+    simulated.write_pcam(folder, PATCHES, SLIDES, seed=1)
+    simulated.write_idc(folder, PATIENTS, PER_PATIENT, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pcam(folder):
+    """Per split: patches, labels, rows of the meta file."""
+    found = {}
+    for split in PATCHES:
+        with h5py.File(io.BytesIO(gzip.decompress((folder / f"{STEM}_{split}_x.h5.gz").read_bytes()))) as file:
+            assert list(file) == ["x"]
+            assert file["x"].chunks is None and file["x"].dtype == np.uint8
+            x = file["x"][:]
+        with h5py.File(io.BytesIO(gzip.decompress((folder / f"{STEM}_{split}_y.h5.gz").read_bytes()))) as file:
+            assert list(file) == ["y"]
+            assert file["y"].shape == (len(x), 1, 1, 1) and file["y"].dtype == np.uint8
+            y = file["y"][:].ravel()
+        with (folder / f"{STEM}_{split}_meta.csv").open(newline="") as file:
+            found[split] = x, y, list(csv.DictReader(file))
+    return found
+
+
+@pytest.fixture(scope="module")
+def idc(folder):
+    images, labels, patients, names = [], [], [], []
+    with zipfile.ZipFile(folder / "IDC_regular_ps50_idx5.zip") as archive:
+        assert archive.testzip() is None
+        for name in archive.namelist():
+            image = Image.open(io.BytesIO(archive.read(name)))
+            assert image.format == "PNG" and image.mode == "RGB"
+            images.append(np.asarray(image))
+            patient, label, _ = name.split("/")
+            labels.append(int(label))
+            patients.append(patient)
+            names.append(name)
+    return Idc(images, np.array(labels), np.array(patients), names)
+
+
+def cases(folder, split):
+    return (folder / f"cases_{split}.txt").read_text().split()
+
+
+def colour(x):
+    """Return mean and standard deviation of every channel; pixels in the second axis."""
+    return np.concatenate([x.mean(1), x.std(1)], axis=1)
+
+
+def auc(train, train_labels, test, test_labels):
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train, train_labels)
+    return roc_auc_score(test_labels, model.predict_proba(test)[:, 1])
+
+
+# Files
+
+
+def digests(folder):
+    return {path.name: digest(path) for path in folder.iterdir()}
+
+
+def write_small(folder, seed):
+    simulated.write_pcam(folder, dict.fromkeys(PATCHES, 6), dict.fromkeys(PATCHES, 2), seed)
+    simulated.write_idc(folder, dict.fromkeys(PATIENTS, 1), 20, seed)
+    return digests(folder)
+
+
+def test_the_seed_decides_every_byte(tmp_path, monkeypatch):
+    first = write_small(tmp_path / "a", 7)
+    # Neither the size of the chunks nor the clock may show.
+    monkeypatch.setattr(simulated, "CHUNK", 4)
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    again = write_small(tmp_path / "b", 7)
+    assert first == again
+    expected = {f"{STEM}_{split}_{part}" for split in PATCHES for part in ("x.h5.gz", "y.h5.gz", "meta.csv")}
+    assert set(first) == expected | {"IDC_regular_ps50_idx5.zip", "cases_train.txt", "cases_val.txt", "cases_test.txt"}
+
+    other = write_small(tmp_path / "c", 8)
+    images = [name for name in first if name.endswith(("_x.h5.gz", "_meta.csv", ".zip"))]
+    assert len(images) == 7
+    assert all(first[name] != other[name] for name in images)
+
+
+def test_no_two_patches_are_equal(pcam, idc):
+    patches = [patch.tobytes() for x, _, _ in pcam.values() for patch in x]
+    assert len(set(patches)) == sum(PATCHES.values())
+    assert len({image.tobytes() for image in idc.images}) == len(idc.images)
+
+
+def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
+    patches, done = simulated._pcam_patch, []
+
+    def fail(*arguments):
+        done.append(1)
+        if len(done) > 5:
+            raise OSError("disk full")
+        return patches(*arguments)
+
+    monkeypatch.setattr(simulated, "_pcam_patch", fail)
+    monkeypatch.setattr(simulated, "idc_patch", fail)
+    with pytest.raises(OSError, match="disk full"):
+        simulated.write_pcam(tmp_path, dict.fromkeys(PATCHES, 8), dict.fromkeys(PATCHES, 2), 1)
+    with pytest.raises(OSError, match="disk full"):
+        simulated.write_idc(tmp_path, dict.fromkeys(PATIENTS, 1), 20, 1)
+    assert len(done) > 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pcam_format(pcam):
+    for split, (x, y, meta) in pcam.items():
+        assert x.shape == (PATCHES[split], 96, 96, 3)
+        assert y.sum() == PATCHES[split] // 2
+        assert list(meta[0]) == ["", "coord_y", "coord_x", "tumor_patch", "center_tumor_patch", "wsi"]
+        assert [row[""] for row in meta] == [str(i) for i in range(len(x))]
+        assert [row["center_tumor_patch"] for row in meta] == [str(bool(label)) for label in y]
+        places = {(row["wsi"], int(row["coord_y"]), int(row["coord_x"])) for row in meta}
+        assert len(places) == len(x)
+
+
+def test_pcam_labels_follow_no_pattern(pcam):
+    _, y, _ = pcam["train"]
+    changes = np.mean(y[1:] != y[:-1])
+    assert 0.4 < changes < 0.6
+
+
+def test_no_slide_is_in_two_splits_and_every_slide_has_both_labels(pcam):
+    slides = {split: Counter((row["wsi"], row["center_tumor_patch"]) for row in rows) for split, (_, _, rows) in pcam.items()}
+    names = {split: {slide for slide, _ in counts} for split, counts in slides.items()}
+    for split, found in names.items():
+        assert len(found) == SLIDES[split]
+        assert len(slides[split]) == 2 * SLIDES[split]
+    assert len(set.union(*names.values())) == sum(SLIDES.values())
+    assert "simulated_train_003" in names["train"]
+
+
+def test_pcam_meta_tells_tumour_outside_the_centre(pcam):
+    x, y, meta = pcam["train"]
+    anywhere = np.array([row["tumor_patch"] == "True" for row in meta])
+    assert anywhere[y == 1].all()
+    # About half of the negative patches have tumour in the outer ring.
+    assert 0.3 < anywhere[y == 0].mean() < 0.6
+
+
+def test_idc_format(folder, idc):
+    pattern = re.compile(r"(9\d{4})/([01])/(\d+)_idx5_x(\d+)_y(\d+)_class([01])\.png")
+    places = set()
+    for name in idc.names:
+        patient, label, again, x, y, suffix = pattern.fullmatch(name).groups()
+        assert again == patient and suffix == label
+        assert int(x) % 50 == 1 and int(y) % 50 == 1
+        places.add((patient, x, y))
+    assert len(places) == len(idc.names) == PER_PATIENT * sum(PATIENTS.values())
+
+    listed = {split: cases(folder, split) for split in PATIENTS}
+    assert {split: len(found) for split, found in listed.items()} == PATIENTS
+    everybody = [patient for found in listed.values() for patient in found]
+    assert len(set(everybody)) == len(everybody)
+    assert set(everybody) == set(idc.patients)
+
+
+def test_every_idc_patient_has_both_classes(idc):
+    shares = [idc.labels[idc.patients == patient].mean() for patient in set(idc.patients)]
+    assert 0.1 < min(shares) and max(shares) < 0.5
+    assert 0.25 < np.mean(shares) < 0.35
+
+
+def test_two_patches_per_patient_are_one_of_each_class(tmp_path):
+    simulated.write_idc(tmp_path, dict.fromkeys(PATIENTS, 1), 2, 3)
+    with zipfile.ZipFile(tmp_path / "IDC_regular_ps50_idx5.zip") as archive:
+        classes = sorted(name.split("/")[:2] for name in archive.namelist())
+    assert classes == [[str(patient), label] for patient in (90001, 90002, 90003) for label in "01"]
+
+
+def test_a_few_idc_patches_are_cut_by_the_edge(idc):
+    shapes = Counter(image.shape for image in idc.images)
+    cut = [shape for shape in shapes if shape != (50, 50, 3)]
+    assert 0.01 < sum(shapes[shape] for shape in cut) / len(idc.images) < 0.06
+    assert all(shape[2] == 3 and max(shape[:2]) == 50 and 20 <= min(shape[:2]) < 50 for shape in cut)
+    assert any(shape[0] < 50 for shape in cut) and any(shape[1] < 50 for shape in cut)
+
+
+@pytest.mark.parametrize(
+    ("patches", "slides"),
+    [
+        ({"train": 10, "valid": 10}, SLIDES),
+        ({"train": 10, "valid": 10, "val": 10}, SLIDES),
+        ({"train": 10, "valid": 1, "test": 10}, dict.fromkeys(PATCHES, 1)),
+        ({"train": 10, "valid": 10, "test": 10}, {"train": 1, "valid": 11, "test": 1}),
+        ({"train": 10, "valid": 10, "test": 10}, {"train": 1, "valid": 0, "test": 1}),
+    ],
+)
+def test_pcam_numbers_that_cannot_be_written(tmp_path, patches, slides):
+    with pytest.raises(HistobenchError, match="simulated"):
+        simulated.write_pcam(tmp_path, patches, slides, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("patients", "per_patient"),
+    [(PATIENTS, 1), ({"train": 1, "val": 1}, 20), ({"train": 1, "val": 0, "test": 1}, 20)],
+)
+def test_idc_numbers_that_cannot_be_written(tmp_path, patients, per_patient):
+    with pytest.raises(HistobenchError, match="simulated"):
+        simulated.write_idc(tmp_path, patients, per_patient, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+# The rule of the label
+
+
+def test_the_label_changes_the_pcam_centre_and_nothing_else():
+    style = simulated.draw_style(np.random.default_rng(0), simulated.PCAM_SCALE)
+    for seed in range(60):
+        negative, positive = (simulated.pcam_patch(np.random.default_rng(seed), style, label) for label in (0, 1))
+        assert negative.shape == positive.shape == (96, 96, 3) and negative.dtype == np.uint8
+        np.testing.assert_array_equal(negative[~CENTRE], positive[~CENTRE])
+        differs = np.any(negative[CENTRE] != positive[CENTRE], axis=-1)
+        assert differs.mean() > 0.15
+
+
+def test_a_classifier_of_the_outer_ring_is_at_chance(pcam):
+    def features(x):
+        grey = x.mean(-1)
+        steps = np.abs(np.diff(grey, axis=2))
+        steps[:, 32:64, 31:64] = 0
+        quantiles = np.quantile(grey[:, ~CENTRE], [0.05, 0.25, 0.75, 0.95], axis=1).T
+        return np.column_stack([colour(x[:, ~CENTRE]), quantiles, steps.mean((1, 2)), steps.std((1, 2))])
+
+    (train, train_labels, _), (test, test_labels, _) = pcam["train"], pcam["test"]
+    # Two standard errors of the AUC of 700 patches at chance: 0.044.
+    assert abs(auc(features(train), train_labels, features(test), test_labels) - 0.5) < 0.07
+
+
+def test_colour_of_the_centre_tells_more_than_chance_and_less_than_a_network_should(pcam):
+    (train, train_labels, _), (test, test_labels, _) = pcam["train"], pcam["test"]
+    centre = auc(colour(train[:, CENTRE]), train_labels, colour(test[:, CENTRE]), test_labels)
+    assert 0.58 < centre < 0.9
+    whole = (colour(x.reshape(len(x), -1, 3)) for x in (train, test))
+    assert auc(next(whole), train_labels, next(whole), test_labels) < 0.8
+
+
+def test_tumour_anywhere_makes_an_idc_patch_positive():
+    style = simulated.draw_style(np.random.default_rng(0), simulated.IDC_SCALE)
+    changed = np.zeros((50, 50))
+    for seed in range(60):
+        negative, positive = (simulated.idc_patch(np.random.default_rng(seed), style, label) for label in (0, 1))
+        differs = np.any(negative != positive, axis=-1)
+        assert differs.mean() > 0.1
+        changed += differs
+    assert changed.min() > 0.15 * 60
+
+
+def test_colour_alone_is_a_weak_classifier_of_idc(folder, idc):
+    whole = np.array([image.shape == (50, 50, 3) for image in idc.images])
+    features = np.stack([colour(image.reshape(1, -1, 3))[0] for image in idc.images])
+    train, test = (whole & np.isin(idc.patients, cases(folder, split)) for split in ("train", "test"))
+    assert 0.55 < auc(features[train], idc.labels[train], features[test], idc.labels[test]) < 0.8
+
+
+def test_stain_differs_more_between_patients_than_within(pcam, idc):
+    # The hue of what is stained: optical density in red and blue relative to that in green.
+    def hue(images):
+        density = -np.log10((images.reshape(len(images), -1, 3) + 1) / 256).mean(1)
+        return density[:, [0, 2]] / density[:, [1]]
+
+    x, _, meta = pcam["train"]
+    whole = [i for i, image in enumerate(idc.images) if image.shape == (50, 50, 3)]
+    sets = {
+        "pcam": (hue(x.astype(float)), np.array([row["wsi"] for row in meta])),
+        "idc": (hue(np.stack([idc.images[i] for i in whole]).astype(float)), idc.patients[whole]),
+    }
+    for name, (values, groups) in sets.items():
+        members = [values[groups == group] for group in np.unique(groups)]
+        between = np.var([m.mean(0) for m in members], axis=0)
+        within = np.mean([m.var(0) for m in members], axis=0)
+        assert (between > within).all(), (name, between, within)
+
+
+def test_memory_does_not_grow_with_the_number_of_patches(tmp_path, monkeypatch):
+    held = []
+    stack = np.stack
+    monkeypatch.setattr(simulated, "CHUNK", 5)
+    monkeypatch.setattr(simulated.np, "stack", lambda arrays, *a, **k: held.append(len(arrays)) or stack(arrays, *a, **k))
+    simulated._write_pcam_split(Path(tmp_path), "train", 12, 1, [1, 0])
+    assert held.count(5) == 2 and max(held) == 5

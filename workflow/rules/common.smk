@@ -1,0 +1,97 @@
+# Configuration, paths and wildcards for all rules files. Helpers only, no rules.
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+# Scripts find the library beside them; the Snakefile alone needs to be told.
+sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
+
+from histobench import code, runs
+from histobench.datasets import prepared
+from histobench.errors import HistobenchError
+from histobench.study import Study
+
+try:
+    STUDY = Study(config, Path(workflow.current_basedir).parent / "schemas" / "config.schema.yaml")
+    WEIGHTS_FILES = STUDY.weights_files()
+except HistobenchError as error:
+    raise WorkflowError(str(error)) from None
+
+# Once, not again in every job.
+if workflow.is_main_process:
+    for line in STUDY.left_out_in_words():
+        logger.info(line)
+
+DATA = "results/data/{dataset}"
+RESULTS = f"results/{STUDY.name}"
+RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}/seed-{{seed}}"
+LOGS = f"results/logs/{STUDY.name}"
+RUN_LOG = f"{LOGS}/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}/seed-{{seed}}"
+WEIGHTS = "results/downloads/weights"
+
+
+def one_of(names):
+    """Return the pattern of a wildcard that takes these names and nothing else."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def sources(format, simulated):
+    """Return the names of the sources of a format, simulated or not."""
+    return [
+        name for name, source in STUDY.sources.items() if source.format == format and bool(source.simulate) == simulated
+    ]
+
+
+def upstream_files(wildcards):
+    """Return the files of a data set's source, or its folder where the patches are one's own."""
+    source = STUDY.datasets[wildcards.dataset].source
+    return [f"{source.folder}/{file}" for file in source.files] or [source.folder]
+
+
+def specification(wildcards):
+    """Return what a run's result depends on; refuse a cell that cannot run."""
+    try:
+        return STUDY.specification(STUDY.run(**{name: wildcards[name] for name in RUN_WILDCARDS}))
+    except HistobenchError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def records(wildcards):
+    """Return the shards and the index of a run's data set."""
+    folder = DATA.format(dataset=wildcards.dataset)
+    names = [name for split in ("train", "valid", "test") for name in prepared.shard_names(split)]
+    return [f"{folder}/{name}" for name in ("index.parquet", *names)]
+
+
+def pretrained_weights(wildcards):
+    """Return the weights file that a run starts from, if there is one."""
+    file = STUDY.models[wildcards.model].weights_file
+    return [f"{WEIGHTS}/{file}"] if file else []
+
+
+def gpu_model(wildcards):
+    """Return the card that a run is for, as the scheduler names it; nothing for a CPU."""
+    return STUDY.devices[wildcards.device].get("gpu_model", "")
+
+
+def of_all_runs(file):
+    """Return the paths of a file of the run folder, for all runs of the study."""
+    return [f"{RESULTS}/runs/{run.path}/{file}" for run in STUDY.runs]
+
+
+RUN_WILDCARDS = ("dataset", "model", "mode", "recipe", "device", "seed")
+# In the order of the runs.
+STUDY_DATASETS = list(dict.fromkeys(run.dataset for run in STUDY.runs))
+
+
+wildcard_constraints:
+    source=one_of(STUDY.sources),
+    dataset=one_of(STUDY.datasets),
+    model=one_of(STUDY.models),
+    mode="tl|full",
+    recipe=one_of(STUDY.recipes),
+    device=one_of(STUDY.devices),
+    seed=r"\d+",

@@ -1,0 +1,30 @@
+# Needs: the upstream files of a data set's source. Gives: its records, index and manifest, results/data/{dataset}.
+
+
+rule prepare:
+    input:
+        upstream_files,
+    output:
+        manifest=f"{DATA}/manifest.json",
+        index=f"{DATA}/index.parquet",
+        train=[f"{DATA}/{name}" for name in prepared.shard_names("train")],
+        valid=[f"{DATA}/{name}" for name in prepared.shard_names("valid")],
+        test=[f"{DATA}/{name}" for name in prepared.shard_names("test")],
+    log:
+        "results/logs/prepare/{dataset}.log",
+    benchmark:
+        "results/logs/prepare/{dataset}.tsv"
+    conda:
+        "../../envs/tensorflow.yaml"
+    resources:
+        mem_mb=2000,
+    params:
+        dataset=lambda wildcards: STUDY.datasets[wildcards.dataset],
+        code=lambda wildcards: code.digest(
+            "prepare",
+            "train/records",
+            f"datasets/{STUDY.datasets[wildcards.dataset].source.format}",
+            "datasets/splitting",
+        ),
+    script:
+        "../scripts/prepare.py"

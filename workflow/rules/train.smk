@@ -1,0 +1,38 @@
+# Needs: a prepared data set, and the pretrained weights of a model that has them. Gives: run folders,
+# results/{study}/runs/{dataset}/{model}/{mode}/{recipe}/{device}/seed-{seed}: history, timing, best weights, run.json.
+
+
+rule train:
+    input:
+        records,
+        manifest=f"{DATA}/manifest.json",
+        weights=pretrained_weights,
+    output:
+        history=f"{RUN}/{runs.HISTORY}",
+        timing=f"{RUN}/{runs.TIMING}",
+        weights=f"{RUN}/{runs.WEIGHTS}",
+        about=f"{RUN}/{runs.ABOUT}",
+    log:
+        f"{RUN_LOG}/train.log",
+    benchmark:
+        f"{RUN_LOG}/train.tsv"
+    conda:
+        "../../envs/tensorflow.yaml"
+    threads: 2
+    resources:
+        gpu=lambda wildcards: int(bool(gpu_model(wildcards))),
+        gpu_model=gpu_model,
+        mem_mb=8000,
+    params:
+        spec=specification,
+        code=code.digest(
+            "train",
+            "train/run",
+            "train/fit",
+            "train/models",
+            "train/batches",
+            "train/random_state",
+            "datasets/prepared",
+        ),
+    script:
+        "../scripts/train.py"

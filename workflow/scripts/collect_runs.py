@@ -1,0 +1,20 @@
+"""Rule `collect_runs`: the tidy table of all runs of the study."""
+
+from histobench import job
+
+with job.start(snakemake):
+    from pathlib import Path
+
+    from histobench.results import collect
+
+    collect.write(
+        Path(snakemake.output.runs),
+        folders=[Path(path).parent for path in snakemake.input.metrics],
+        data={
+            name: Path(path) for name, path in zip(snakemake.params.datasets, snakemake.input.manifests, strict=True)
+        },
+        controls={
+            name: Path(path) for name, path in zip(snakemake.params.datasets, snakemake.input.controls, strict=True)
+        },
+        names=snakemake.params.names,
+    )

@@ -1,0 +1,16 @@
+"""Rules `download_pcam` and `download_idc`: one upstream file, verified."""
+
+from histobench import job
+
+with job.start(snakemake):
+    from pathlib import Path
+
+    from histobench import downloads
+
+    downloads.fetch(
+        snakemake.wildcards.file,
+        snakemake.params.remote,
+        Path(snakemake.output[0]),
+        mirror=snakemake.config.get("downloads", {}).get("mirror"),
+        folder=snakemake.wildcards.source,
+    )

@@ -1,0 +1,16 @@
+"""Rule `fetch_weights`: one file of pretrained weights, verified."""
+
+from histobench import job
+
+with job.start(snakemake):
+    from dataclasses import replace
+    from pathlib import Path
+
+    from histobench import downloads
+
+    remote, mirror = snakemake.params.remote, snakemake.config.get("downloads", {}).get("mirror")
+    if remote.url and "://" not in remote.url:
+        # A path of one's own: its folder is the mirror of this one file. A bare name is looked for in the mirror.
+        folder = Path(remote.url).parent
+        remote, mirror = replace(remote, url=None), mirror if mirror and folder == Path() else str(folder)
+    downloads.fetch(snakemake.wildcards.file, remote, Path(snakemake.output[0]), mirror=mirror, folder="weights")

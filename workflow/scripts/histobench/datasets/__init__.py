@@ -1,0 +1,76 @@
+"""Upstream files to patches: one module for each format, all with the same `read`."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from histobench.study import Dataset
+
+SPLITS = ("train", "valid", "test")
+# How many patches are held at a time: 7 MiB of PCam, enough to make the cost of a call small.
+CHUNK = 256
+
+
+@dataclass
+class Patches:
+    """Some patches of one split, in the order in which they are stored.
+
+    Attributes
+    ----------
+    split : one of `SPLITS`.
+    images : (n, height, width, 3) uint8, RGB.
+    labels : (n,) uint8, 1 is tumour.
+    ids : n texts, unique in the data set; traceable to the upstream file.
+    groups : n texts: the slide or patient, "" where unknown.
+    places : (n, 2) int32: x and y of the upper left corner in the slide's pixels as upstream gives them, -1 unknown.
+    """
+
+    split: str
+    images: "npt.NDArray[np.uint8]"
+    labels: "npt.NDArray[np.uint8]"
+    ids: list[str]
+    groups: list[str]
+    places: "npt.NDArray[np.int32]"
+
+
+@dataclass
+class Tally:
+    """What reading counted besides the patches that it gave: filled while reading goes on.
+
+    Attributes
+    ----------
+    total : patches that the files announce, for the progress bar; 0 while unknown.
+    excluded : patches left out, by reason.
+    ignored : entries that are no patches at all, by reason.
+    notes : facts for the manifest, such as listed patients that have no patches.
+    """
+
+    total: int = 0
+    excluded: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+def read(dataset: "Dataset", root: Path, tally: Tally) -> Iterator[Patches]:
+    """Yield all patches of a data set in chunks of at most `CHUNK`, each of one split.
+
+    Parameters
+    ----------
+    dataset : which data set; its source names the format and the folder.
+    root : what the source's folder is relative to.
+    tally : filled in place; complete when the iterator ends.
+
+    Raises
+    ------
+    HistobenchError
+        if a file is damaged or does not hold what it should; the message names the file and the item.
+    """
+    module = import_module(f"histobench.datasets.{dataset.source.format}")
+    yield from module.read(dataset, root / dataset.source.folder, tally)

@@ -1,0 +1,93 @@
+"""What `prepare` leaves behind for a data set, and reading it: shards, index and manifest.
+
+A shard is a TFRecord file whose records are the raw bytes of one patch each. All records of a data set have the same
+length, so NumPy can map a shard and pick any patch without TensorFlow and without reading the others; whoever has
+TensorFlow can read it with ``tf.data.TFRecordDataset`` and ``tf.io.decode_raw``.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histobench.errors import HistobenchError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+# Patch i of a split is record i // SHARDS of shard i % SHARDS: known before the number of patches is.
+SHARDS = 4
+# Columns of the index, in order.
+INDEX = (
+    "split", "position", "patch_id", "group", "label", "x", "y",
+    "red_mean", "green_mean", "blue_mean", "red_std", "green_std", "blue_std",
+)  # fmt: skip
+
+
+def shard_names(split: str) -> list[str]:
+    """Return the file names of a split's shards, as TensorFlow's tools write them."""
+    return [f"{split}-{number:05d}-of-{SHARDS:05d}.tfrecord" for number in range(SHARDS)]
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a prepared data set."""
+    result: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return result
+
+
+def index(folder: Path, columns: Sequence[str] = INDEX) -> "pd.DataFrame":
+    """Read the index of a prepared data set: one row per patch, in the order of the records of its split."""
+    import pandas as pd
+
+    return pd.read_parquet(folder / "index.parquet", columns=list(columns))
+
+
+class Records:
+    """The patches of one split, by position, mapped from the shards.
+
+    Attributes
+    ----------
+    labels : (n,) float32, 1 is tumour.
+    ids, groups : n texts each.
+    shape : (height, width, 3) of a patch in pixels.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        import numpy as np
+
+        about = manifest(folder)
+        self.split = split
+        self.shape: tuple[int, int, int] = tuple(about["shape"])
+        rows = index(folder, ["split", "patch_id", "group", "label"])
+        rows = rows[rows["split"] == split]
+        self.labels: npt.NDArray[np.float32] = rows["label"].to_numpy(np.float32)
+        self.ids: list[str] = rows["patch_id"].tolist()
+        self.groups: list[str] = rows["group"].tolist()
+        # The frame of a TFRecord: length, its checksum, the data, their checksum.
+        frame = np.dtype([("length", "<u8"), ("length_crc", "<u4"), ("image", "u1", self.shape), ("image_crc", "<u4")])
+        self._shards: list[npt.NDArray[np.uint8]] = []
+        for number, name in enumerate(shard_names(split)):
+            path, count = folder / name, len(range(number, len(self.labels), SHARDS))
+            if path.stat().st_size != count * frame.itemsize:
+                raise HistobenchError(
+                    f"{path}: expected {count} records of {frame.itemsize} bytes, found {path.stat().st_size} bytes; "
+                    "delete it and start again: `prepare` writes it anew"
+                )
+            if count:
+                self._shards.append(np.memmap(path, frame, mode="r")["image"])
+            else:  # an empty file cannot be mapped
+                self._shards.append(np.empty((0, *self.shape), np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, positions: "npt.NDArray[np.int64]") -> "npt.NDArray[np.uint8]":
+        """Return the patches at these positions: (len(positions), height, width, 3) uint8."""
+        import numpy as np
+
+        result = np.empty((len(positions), *self.shape), np.uint8)
+        for row, position in enumerate(positions):
+            result[row] = self._shards[position % SHARDS][position // SHARDS]
+        return result

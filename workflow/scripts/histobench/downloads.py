@@ -1,0 +1,350 @@
+"""Files that others publish, fetched from upstream or a mirror and verified before they carry their final name."""
+
+import fcntl
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http import HTTPStatus
+from io import BufferedRandom
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
+
+import requests
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tqdm import tqdm
+from urllib3.exceptions import HTTPError
+
+from histobench.errors import HistobenchError
+from histobench.files import Remote, digest, write_text
+
+log = logging.getLogger(__name__)
+
+# Seconds to connect, and between two pieces of a body: archives may take half a minute to fetch a file from tape.
+TIMEOUT = (15.0, 60.0)
+# Attempts in a row that bring no new byte. With the waits below they bridge about two minutes: a restart of a server.
+ATTEMPTS = 7
+BACKOFF = wait_exponential_jitter(multiplier=2, max=60)
+# Bytes per read; larger ones are no faster.
+CHUNK = 64 * 1024
+# Seconds between two updates of the progress bar, on a terminal and in a log file.
+INTERVAL_TERMINAL, INTERVAL_LOG = 0.5, 10.0
+
+
+class _TransientError(Exception):
+    """Worth another attempt."""
+
+
+class _UnavailableError(Exception):
+    """The place does not have the file or does not give it: another attempt would not help, another place might."""
+
+
+class _Item:
+    """One file to fetch, and the files beside it.
+
+    Attributes
+    ----------
+    part : what has arrived so far.
+    origin : two lines, the address that the part came from and the ETag or date that its server gave.
+    bad : a complete file that failed verification.
+    pin : the digest of the first download, where none is published.
+    """
+
+    def __init__(self, name: str, remote: Remote, target: Path) -> None:
+        self.name, self.remote, self.target = name, remote, target
+        self.part = target.with_name(f"{target.name}.part")
+        self.origin = target.with_name(f"{target.name}.part.origin")
+        self.bad = target.with_name(f"{target.name}.bad")
+        self.pin = target.parent / ".pins" / f"{name}.sha256"
+
+    @property
+    def pinned(self) -> bool:
+        return self.remote.sha256 is None and self.remote.md5 is None and self.pin.exists()
+
+    @property
+    def expected(self) -> Remote:
+        """What the file is held to: the configuration, or with no digest there, that of the first download."""
+        if not self.pinned:
+            return self.remote
+        line = self.pin.read_text(encoding="utf-8", errors="replace")
+        if not re.match(r"[0-9a-f]{64}\s", line):
+            raise HistobenchError(
+                f"{self.pin}: expected a line `<sha256>  {self.target.name}`, found {line[:100]!r}. "
+                "Restore that line, or delete the file to accept what is downloaded next."
+            )
+        return replace(self.remote, sha256=line[:64])
+
+    def mismatch(self, path: Path) -> str | None:
+        """Return what differs between `path` and what is expected, or None."""
+        remote = self.expected
+        expected = {"bytes": remote.bytes, "sha256": remote.sha256, "md5": remote.md5}
+        expected = {key: value for key, value in expected.items() if value is not None}
+        found: dict[str, int | str | None] = {"bytes": path.stat().st_size}
+        found |= {key: digest(path, key) for key in expected if key != "bytes"}
+        if all(found[key] == value for key, value in expected.items()):
+            return None
+        found.setdefault("sha256", digest(path))  # for the user to compare and to copy
+        expectation, finding = (", ".join(f"{key} {value}" for key, value in d.items()) for d in (expected, found))
+        return f"expected {expectation}\n   found {finding}"
+
+    def settled(self) -> bool:
+        """Tell whether the target is there and verified."""
+        if not self.target.exists() or self.mismatch(self.target):
+            return False
+        self.record(self.target)
+        log.info("%s: already there and verified", self.name)
+        return True
+
+    def record(self, path: Path) -> None:
+        """Record the digest of a file that has none so far."""
+        if self.expected.sha256 is None and self.expected.md5 is None:
+            write_text(self.pin, f"{digest(path)}  {self.target.name}\n")
+            log.info("%s: no digest is published; the sha256 of this file is recorded in %s", self.name, self.pin)
+
+
+def fetch(name: str, remote: Remote, target: Path, *, mirror: str | None = None, folder: str = "") -> None:
+    """Bring the file `name` to `target`, verified; a download that was interrupted is continued.
+
+    Parameters
+    ----------
+    name : the file's name upstream and in messages.
+    remote : where it is published, and the size and digests to hold it to. Without a digest, that of the first download
+        is recorded in `.pins/<name>.sha256` beside the target.
+    target : its final path. It is there complete and verified, or not at all.
+    mirror : a folder or a base address that is used instead of `remote.url`.
+    folder : where the mirror may have the file, `<mirror>/<folder>/<name>`; if not there, `<mirror>/<name>` is tried.
+    """
+    item = _Item(name, remote, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if item.settled():
+            return
+        places = _places(item, mirror, folder)
+        with _sole_writer(item.part) as file:
+            if item.settled():  # by the process that held the lock
+                return
+            if target.exists():
+                target.replace(item.bad)
+                log.warning("%s: %s failed verification; moved to %s, fetching it anew", name, target, item.bad)
+            place = _transfer(item, places, file)
+            file.flush()
+            os.fsync(file.fileno())
+            if difference := item.mismatch(item.part):
+                item.part.replace(item.bad)
+                item.origin.unlink(missing_ok=True)
+                raise HistobenchError(_advice(item, place, difference))
+            item.record(item.part)
+            item.part.replace(target)
+            item.origin.unlink(missing_ok=True)
+            log.info("%s: verified, %d bytes", name, target.stat().st_size)
+    except OSError as error:
+        raise HistobenchError(
+            f"{name}: cannot bring it to {target}: {error}\n"
+            f"Make room or mend the permissions, then run again; what has arrived is kept in {item.part}."
+        ) from error
+
+
+def _advice(item: _Item, place: str, difference: str) -> str:
+    """Return the message for a file that came complete and is not the expected one."""
+    if item.pinned:
+        where = f"The expected sha256 is that of the first download, recorded in {item.pin}. "
+        accept = "delete that record, or put the new sha256 into the configuration under sources.<source>.files"
+    else:
+        where, accept = "", "put its size and digests into the configuration under sources.<source>.files"
+    return (
+        f"{item.name}: {place} gave another file than expected\n{difference}\n"
+        f"It is kept as {item.bad}, for you to look at. {where}If the transfer or the mirror is at fault, run again: "
+        f"the next download starts from the first byte. If upstream has published a new file and you want it, {accept}."
+    )
+
+
+@contextmanager
+def _sole_writer(part: Path) -> Iterator[BufferedRandom]:
+    """Open `part` for appending, as its only writer.
+
+    One Snakemake fetches a file once, but a second one (--nolock, another folder with the same downloads) may come
+    while the first is at work, and two writers would mix their bytes. The kernel drops the lock with the process,
+    kill -9 included.
+    """
+    while True:
+        with part.open("a+b") as file:
+            _lock(file, part)
+            if not _stands_at(file, part):
+                continue  # whoever held the lock has renamed the file
+            try:
+                yield file
+            finally:
+                if file.seek(0, os.SEEK_END) == 0 and _stands_at(file, part):
+                    part.unlink()
+            return
+
+
+def _lock(file: BufferedRandom, part: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("%s: another process is writing it; waiting", part)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:  # some network file systems have no locks: the digest still guards the result
+        log.warning("%s: cannot be locked (%s); start no second download of it", part, error)
+
+
+def _stands_at(file: BufferedRandom, path: Path) -> bool:
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+
+
+def _places(item: _Item, mirror: str | None, folder: str) -> list[str | Path]:
+    """Return where to look for the file, in order: addresses, or paths for folders and file:// addresses."""
+    source = item.remote.url if mirror is None else mirror
+    if source is None:
+        raise HistobenchError(
+            f"{item.name}: no address is known that it could be downloaded from. "
+            "Fetch it by hand and give its folder as `mirror` in the configuration."
+        )
+    if source.startswith("file://"):
+        base: str | Path = Path(url2pathname(urlsplit(source).path))
+    else:
+        base = source.rstrip("/") if "://" in source else Path(source).expanduser()
+    if mirror is None:
+        return [base]
+    paths = dict.fromkeys([str(Path(folder, item.name)), item.name])  # one place where `folder` is empty
+    return [base / path if isinstance(base, Path) else f"{base}/{quote(path)}" for path in paths]
+
+
+def _transfer(item: _Item, places: list[str | Path], file: BufferedRandom) -> str:
+    """Fill `file` from the first place that has the file, and return that place."""
+    failures = []
+    for place in places:
+        try:
+            if isinstance(place, Path):
+                _copy(item, place, file)
+            else:
+                _download(item, place, file)
+            return str(place)
+        except _UnavailableError as error:
+            failures.append(f"\n  {place}: {error}")
+    raise HistobenchError(
+        f"{item.name}: not to be had from{''.join(failures)}\n"
+        "Check the address or `mirror` in the configuration, or fetch the file by hand and give its folder as `mirror`."
+    )
+
+
+def _copy(item: _Item, path: Path, file: BufferedRandom) -> None:
+    """Copy from a folder. No link: the mirror's file is not ours, and must stay as it is whatever happens here."""
+    if not path.is_file():
+        raise _UnavailableError("no such file")
+    log.info("%s: copying from %s", item.name, path)
+    file.truncate(0)
+    item.origin.unlink(missing_ok=True)
+    with path.open("rb") as source:
+        _write(iter(lambda: source.read(CHUNK), b""), file, item.name, 0, path.stat().st_size)
+
+
+def _download(item: _Item, address: str, file: BufferedRandom) -> None:
+    """Download, continuing after breaks; a round of attempts that brings new bytes earns another one."""
+
+    def report(state: RetryCallState) -> None:
+        reason = state.outcome.exception() if state.outcome else None
+        log.warning("%s: %s; next attempt in %.1f s", item.name, reason, state.upcoming_sleep)
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(_TransientError),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=BACKOFF,
+        before_sleep=report,
+        reraise=True,
+    )
+    reached = file.seek(0, os.SEEK_END)
+    while True:
+        try:
+            return retrying(_request, item, address, file)
+        except _TransientError as error:
+            before, reached = reached, file.seek(0, os.SEEK_END)
+            if reached <= before:
+                raise HistobenchError(
+                    f"{item.name}: the download from {address} stopped at byte {reached}: {error}\n"
+                    f"{ATTEMPTS} attempts brought nothing more. {item.part} keeps what has arrived: run again later. "
+                    "Without a network, fetch the file elsewhere and give its folder as `mirror` in the configuration."
+                ) from error
+
+
+def _request(item: _Item, address: str, file: BufferedRandom) -> None:
+    """Ask once for what is missing and append it to `file`."""
+    size, expected = file.seek(0, os.SEEK_END), item.expected
+    noted, _, validator = (item.origin.read_text(encoding="utf-8") if item.origin.exists() else "\n").partition("\n")
+    validator = validator.strip()
+    # Continued only where a splice of two files could not pass: same address, and an ETag, a date or a known digest.
+    known = noted == address and (validator or expected.sha256 or expected.md5)
+    start = size if known and (expected.bytes is None or size <= expected.bytes) else 0
+    if start and start == expected.bytes:
+        return  # killed between the last byte and the rename
+    # Without "identity", sizes and digests would be those of what a server compressed on the way.
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    if start and validator:
+        headers["If-Range"] = validator  # a file that has changed since then comes whole
+    try:
+        with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            total = _accept(item, address, response, file, start, validator)
+            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return  # nothing is missing
+            start = file.seek(0, os.SEEK_END)
+            log.info("%s: %s %s", item.name, f"continued at byte {start} from" if start else "downloading", address)
+            # Raw bytes: a .gz that is served as "Content-Encoding: gzip" is to arrive as the .gz it is.
+            # read1 hands over what has come: a broken connection loses nothing of it.
+            chunks = iter(lambda: response.raw.read1(CHUNK, decode_content=False), b"")
+            _write(chunks, file, item.name, start, total)
+    except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
+        raise _TransientError(f"connection lost ({error})") from error
+    except requests.RequestException as error:
+        raise _UnavailableError(str(error)) from error
+    if total is not None and (size := file.seek(0, os.SEEK_END)) < total:
+        raise _TransientError(f"the answer ended at byte {size} of {total}")
+
+
+def _accept(
+    item: _Item, address: str, response: requests.Response, file: BufferedRandom, start: int, validator: str
+) -> int | None:
+    """Judge the head of an answer, ready `file` for its body, and return the size of the whole file where known."""
+    status, headers = response.status_code, response.headers
+    reason = f"HTTP {status} {response.reason}"
+    if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500:
+        raise _TransientError(reason)
+    # A weak ETag (W/) speaks of equal meaning, not of equal bytes.
+    etag = headers.get("ETag", "")
+    current = etag if etag.startswith('"') else headers.get("Last-Modified", "")
+    length = response.raw.length_remaining
+    if status == HTTPStatus.OK:
+        if start:
+            log.info("%s: the server gives no rest, or the file has changed; starting over", item.name)
+        file.truncate(0)
+        write_text(item.origin, f"{address}\n{current}\n")
+        return item.expected.bytes if length is None else int(length)
+    if status not in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
+        raise _UnavailableError(reason)
+    extent = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", headers.get("Content-Range", ""))
+    first, whole = extent.groups() if extent else (None, None)
+    continues = status == HTTPStatus.PARTIAL_CONTENT and first == str(start) and current in ("", validator)
+    complete = status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and whole == str(start)
+    if start and (continues or complete):
+        return int(whole) if whole and whole.isdecimal() else None if length is None else start + int(length)
+    file.truncate(0)
+    raise _TransientError(f"the answer does not continue the part at byte {start}; starting over")
+
+
+def _write(chunks: Iterable[bytes], file: BufferedRandom, name: str, start: int, total: int | None) -> None:
+    with tqdm(
+        desc=name,
+        initial=start,
+        total=total,
+        unit="B",
+        unit_scale=True,
+        mininterval=INTERVAL_TERMINAL if sys.stderr.isatty() else INTERVAL_LOG,
+    ) as bar:
+        for chunk in chunks:
+            bar.update(file.write(chunk))

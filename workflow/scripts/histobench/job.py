@@ -1,0 +1,51 @@
+"""What every job does around its work: where it logs, how many threads it takes, how it ends on a user's error."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from histobench.errors import HistobenchError
+
+log = logging.getLogger("histobench")
+
+
+@contextmanager
+def start(snakemake: Any) -> Iterator[None]:
+    """Run the body of a script: its output goes to the rule's log, its threads are the rule's.
+
+    TensorFlow, NumPy and the rest read their thread counts once, when they are imported: import them inside.
+    """
+    threads = str(snakemake.threads)
+    os.environ.update(
+        OMP_NUM_THREADS=threads,
+        OPENBLAS_NUM_THREADS=threads,
+        TF_NUM_INTRAOP_THREADS=threads,
+        TF_NUM_INTEROP_THREADS=threads,
+        TF_CPP_MIN_LOG_LEVEL="1",  # no banner; warnings and errors stay
+        KERAS_BACKEND="tensorflow",
+    )
+    if not snakemake.resources.get("gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a job that asked for no GPU takes none, even where there is one
+    path = Path(snakemake.log[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The descriptors, not sys.stdout: C++ code of TensorFlow writes there, too.
+    with path.open("a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    for chatty in ("tensorflow", "absl", "h5py", "matplotlib", "PIL"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        yield
+    except HistobenchError as error:
+        log.error("%s", error)
+        sys.exit(1)
+    except BaseException:
+        log.exception("the job failed")
+        raise

@@ -1,0 +1,17 @@
+"""From a run's ``predictions.csv`` to its ``metrics.json`` and ``bootstrap.csv``."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from histobench.files import atomic, write_json
+from histobench.results import metrics
+
+
+def write(predictions: Path, to_metrics: Path, to_replicates: Path) -> None:
+    """Evaluate predictions, see :func:`histobench.results.metrics.evaluate`, and write what comes out."""
+    frame = pd.read_csv(predictions, dtype={"patch_id": str, "group": str}, keep_default_na=False)
+    values, replicates = metrics.evaluate(frame)
+    write_json(to_metrics, values)
+    with atomic(to_replicates) as temporary:
+        replicates.to_csv(temporary, index=False, lineterminator="\n")

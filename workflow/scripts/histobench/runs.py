@@ -1,0 +1,41 @@
+"""What a run folder holds, under which names, and reading and writing it."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from histobench.files import atomic
+
+# Written by training.
+HISTORY = "history.csv"  # metrics per epoch
+TIMING = "timing.csv"  # seconds of training and of validation per epoch
+WEIGHTS = "best.weights.h5"  # of the best epoch
+ABOUT = "run.json"  # configuration, versions, device, hashes; and what varies by nature: dates, seconds, memory
+# Written by prediction and evaluation.
+PREDICTIONS = "predictions.csv"  # validation and test patches: split, patch id, group, label, score
+METRICS = "metrics.json"
+REPLICATES = "bootstrap.csv"  # metrics of every bootstrap resample of the test set
+
+PREDICTION_COLUMNS = ("split", "patch_id", "group", "label", "score")
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, atomically; floats in full precision, so that equal values give equal bytes."""
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a CSV file as texts."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file."""
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result

@@ -1,0 +1,287 @@
+"""The configuration as a study: its data sets, models and recipes, and which runs its matrix makes.
+
+Imported by the Snakefile, so it stays cheap: no TensorFlow, pandas or NumPy.
+"""
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+from histobench import catalogue
+from histobench.datasets import published
+from histobench.errors import HistobenchError
+from histobench.files import Remote
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """A cell of the matrix (all but the seed) and a seed."""
+
+    dataset: str
+    model: str
+    mode: str
+    recipe: str
+    device: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """The run's folder below ``results/{study}/runs``."""
+        return f"{self.dataset}/{self.model}/{self.mode}/{self.recipe}/{self.device}/seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A cell of the matrix that cannot run, and why."""
+
+    dataset: str
+    model: str
+    mode: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where patches come from: upstream files, shared by the data sets that are made of them.
+
+    Attributes
+    ----------
+    name, format : the configuration's name, and one of "pcam", "idc", "folder".
+    folder : where its files lie, relative to the working directory.
+    files : upstream files by name, with address, size and digests; empty for a folder of one's own.
+    expected : counts that the files must hold: "train", "valid", "test" for pcam, "patches", "patients" for idc.
+    patch_size : height and width of a patch in pixels.
+    patches : "published", "subset", "simulated" or "own": what tables call them.
+    simulate : arguments of the simulation, or None.
+    """
+
+    name: str
+    format: str
+    folder: str
+    files: dict[str, Remote]
+    expected: dict[str, int]
+    patch_size: int
+    patches: str
+    simulate: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set: a source and how its patches are split.
+
+    Attributes
+    ----------
+    split : "published", or a mapping with `by` ("patch" or "group"), the fractions `train`, `valid` and `test`, `seed`.
+    """
+
+    name: str
+    source: Source
+    split: str | dict[str, Any]
+
+    @property
+    def leaky(self) -> bool:
+        """Whether patches of one slide or patient may stand on both sides of the split."""
+        return not isinstance(self.split, str) and self.split["by"] == "patch"
+
+
+class Study:
+    """A validated configuration.
+
+    Raises
+    ------
+    HistobenchError
+        if the configuration names something that it does not define, or has a key that the schema does not know.
+    """
+
+    def __init__(self, config: Mapping[str, Any], schema: Path) -> None:
+        _validate(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
+        self.name: str = config["study"]
+        self.mirror: str | None = config.get("downloads", {}).get("mirror")
+        self.recipes: dict[str, dict[str, Any]] = dict(config["recipes"])
+        self.devices: dict[str, dict[str, Any]] = dict(config["devices"])
+        self.models = catalogue.models(config.get("models", {}))
+        self.sources = {name: _source(name, block) for name, block in config["sources"].items()}
+        self.datasets = {name: self._dataset(name, block) for name, block in config["datasets"].items()}
+        self.runs: list[Run] = []
+        self.left_out: list[LeftOut] = []
+        for number, block in enumerate(config["matrix"]):
+            self._expand(number, block)
+        if not self.runs:
+            raise HistobenchError(
+                "configuration: the matrix makes no run; "
+                + "; ".join(f"{c.dataset}/{c.model}/{c.mode}: {c.reason}" for c in self.left_out)
+            )
+
+    def why_not(self, dataset: str, model: str, mode: str) -> str | None:
+        """Return why a cell cannot run, or None if it can."""
+        spec, size = self.models[model], self.datasets[dataset].source.patch_size
+        if size < spec.smallest_input:
+            return f"it needs patches of at least {spec.smallest_input} px, not {size} px"
+        if mode == "tl" and spec.application is None:
+            return "it has no pretrained backbone to transfer from"
+        return None
+
+    def run(self, **names: str) -> Run:
+        """Return the run of these wildcards, which need not stand in the matrix; refuse one that cannot run."""
+        run = Run(**(names | {"seed": int(names["seed"])}))  # type: ignore[arg-type]
+        reason = self.why_not(run.dataset, run.model, run.mode)
+        if reason:
+            raise HistobenchError(f"{run.path} cannot run: {reason}")
+        return run
+
+    def left_out_in_words(self) -> list[str]:
+        """Return a line for each model and reason: which cells of the matrix are left out, and why."""
+        lines: dict[tuple[str, str], list[LeftOut]] = {}
+        for cell in self.left_out:
+            lines.setdefault((cell.model, cell.reason), []).append(cell)
+        return [
+            f"Left out: {', '.join(dict.fromkeys(cell.mode for cell in cells))} of {self.models[model].name} "
+            f"on {', '.join(dict.fromkeys(cell.dataset for cell in cells))}: {reason}."
+            for (model, reason), cells in lines.items()
+        ]
+
+    def specification(self, run: Run) -> dict[str, Any]:
+        """Return the configuration that a run's result depends on, apart from code, data and weights.
+
+        A change of anything in it trains the run again, so what a result does not depend on (a name in print, how a
+        scheduler calls a card) stays out.
+        """
+        model = self.models[run.model]
+        return {
+            "run": asdict(run),
+            "model": {
+                field: getattr(model, field) for field in ("key", "application", "preprocessing", "weights_origin")
+            },
+            "recipe": self.recipes[run.recipe],
+        }
+
+    def weights_files(self) -> dict[str, Remote]:
+        """Return the weights files of all models, by file name."""
+        files: dict[str, Remote] = {}
+        for model in self.models.values():
+            if model.weights is None or model.weights_file is None:
+                continue
+            if files.setdefault(model.weights_file, model.weights) != model.weights:
+                raise HistobenchError(
+                    f"configuration: two models name different weights files called {model.weights_file!r}; "
+                    f"rename one, for instance {model.key}-{model.weights_file}"
+                )
+        return files
+
+    def _dataset(self, name: str, block: Mapping[str, Any]) -> Dataset:
+        source = _named(f"datasets.{name}.source", block["source"], self.sources)
+        split = block.get("split", "published")
+        if not isinstance(split, str):
+            total = split["train"] + split["valid"] + split["test"]
+            if abs(total - 1) > 1e-9:
+                raise HistobenchError(f"configuration: datasets.{name}.split: the fractions sum to {total:g}, not to 1")
+            if source.format == "pcam":
+                raise HistobenchError(
+                    f"configuration: datasets.{name}.split: PCam is split by its files; only `published` is possible"
+                )
+        return Dataset(name, source, split)
+
+    def _expand(self, number: int, block: Mapping[str, Any]) -> None:
+        where = f"matrix block {number + 1}"
+        for key, known in (
+            ("datasets", self.datasets),
+            ("models", self.models),
+            ("recipes", self.recipes),
+            ("devices", self.devices),
+        ):
+            for name in block[key]:
+                _named(f"{where}, {key}", name, known)
+        for dataset, model, mode in itertools.product(block["datasets"], block["models"], block["modes"]):
+            reason = self.why_not(dataset, model, mode)
+            if reason:
+                cell = LeftOut(dataset, model, mode, reason)
+                if cell not in self.left_out:
+                    self.left_out.append(cell)
+                continue
+            for recipe, device, seed in itertools.product(block["recipes"], block["devices"], block["seeds"]):
+                run = Run(dataset, model, mode, recipe, device, seed)
+                if run not in self.runs:
+                    self.runs.append(run)
+
+
+def _source(name: str, block: Mapping[str, Any]) -> Source:
+    kind = block["format"]
+    simulate = block.get("simulate")
+    if kind == "folder":
+        if missing := {"path", "patch_size"} - set(block):
+            raise HistobenchError(f"configuration: sources.{name} is a folder, so it must say {', '.join(missing)}")
+        return Source(name, kind, block["path"], {}, {}, block["patch_size"], "own", None)
+    if foreign := {"path", "patch_size"} & set(block):
+        raise HistobenchError(
+            f"configuration: sources.{name}: {', '.join(foreign)} is for `format: folder`; "
+            f"files of {kind} come by download, downloads.mirror or simulate"
+        )
+    files = dict(published.FILES[kind])
+    for file, fields in block.get("files", {}).items():
+        # A configured digest replaces what is published: both cannot hold for another file.
+        base = _named(f"sources.{name}.files", file, files)
+        if {"bytes", "sha256", "md5"} & set(fields):
+            base = Remote(base.url)
+        files[file] = replace(base, **fields)
+    if not block.get("slide_metadata", True):
+        files = {file: remote for file, remote in files.items() if not file.endswith("_meta.csv")}
+    expected = dict(published.EXPECTED[kind]) | block.get("expected", {})
+    if foreign := set(expected) - set(published.EXPECTED[kind]):
+        raise HistobenchError(
+            f"configuration: sources.{name}.expected: {', '.join(sorted(foreign))} does not go with format {kind}, "
+            f"which has {', '.join(published.EXPECTED[kind])}"
+        )
+    patches = "published" if expected == published.EXPECTED[kind] else "subset"
+    if simulate:
+        needed = {"pcam": {"patches", "slides"}, "idc": {"patients", "patches_per_patient"}}[kind] | {"seed"}
+        if set(simulate) != needed:
+            raise HistobenchError(
+                f"configuration: sources.{name}.simulate: format {kind} takes {', '.join(sorted(needed))}, "
+                f"found {', '.join(sorted(simulate))}"
+            )
+        expected = dict(simulate["patches"]) if kind == "pcam" else {"patients": sum(simulate["patients"].values())}
+        patches = "simulated"
+    folder = f"results/{'simulated' if simulate else 'downloads'}/{name}"
+    return Source(name, kind, folder, files, expected, published.PATCH_SIZE[kind], patches, simulate)
+
+
+def _named(where: str, name: str, known: Mapping[str, Any]) -> Any:
+    if name not in known:
+        raise HistobenchError(
+            f"configuration: {where}: {name!r} is not defined{_nearest(name, known)}; known: {', '.join(known)}"
+        )
+    return known[name]
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
+    if errors:
+        raise HistobenchError("\n".join(f"configuration: {line}" for error in errors for line in _explain(error)))
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    where = ".".join(map(str, error.absolute_path)) or "top level"
+    if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
+        known, found = error.schema.get("properties", {}), error.instance
+        for key in sorted(set(found) - set(known) if isinstance(found, Mapping) else ()):
+            yield f"{where}: unknown key {key!r}{_nearest(key, known)}; known keys: {', '.join(known)}"
+    elif error.validator == "pattern" and re.search(r"\[A-Za-z0-9\]", str(error.validator_value)):
+        yield f"{where}: {error.instance!r} must be letters, digits, '.', '_' and '-' only, since it stands in paths"
+    elif error.validator == "oneOf" and error.context:
+        # The branch that fits best says more than "not valid under any of the given schemas".
+        best = max(error.context, key=lambda e: (len(e.path), e.validator != "const", e.validator != "type"))
+        yield from _explain(best)
+    else:
+        yield f"{where}: {error.message}"

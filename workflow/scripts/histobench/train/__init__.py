@@ -1,0 +1,1 @@
+"""Keras and TensorFlow: from records to trained weights and predictions."""

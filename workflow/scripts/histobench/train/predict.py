@@ -1,0 +1,62 @@
+"""Scores of a run's validation and test patches, by the weights of its best epoch."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from histobench import runs
+from histobench.datasets.prepared import Records
+from histobench.errors import HistobenchError
+from histobench.train import models
+from histobench.train.batches import batches
+
+log = logging.getLogger(__name__)
+
+# Larger than in training, since no gradients are held; the scores do not depend on it beyond rounding.
+BATCH_SIZE = 128
+
+
+def scores(model: keras.Model, records: Records, spec: dict[str, Any]) -> npt.NDArray[np.float32]:
+    """Return the probability of tumour of every patch, (n,) float32, in the order of the records."""
+    data = batches(
+        records,
+        np.arange(len(records)),
+        batch_size=BATCH_SIZE,
+        input_scaling=spec["recipe"]["input_scaling"],
+        preprocessing=spec["model"]["preprocessing"],
+    )
+    return np.concatenate([np.asarray(model.predict_on_batch(images))[:, 0] for images, _ in data])
+
+
+def predict(*, spec: dict[str, Any], data: Path, weights: Path, output: Path) -> None:
+    """Write the scores of a run's validation and test patches.
+
+    Parameters
+    ----------
+    spec : see :meth:`histobench.study.Study.specification`.
+    data : folder of the prepared data set.
+    weights : the trained weights of the run.
+    output : the CSV file to write, with the columns of ``runs.PREDICTION_COLUMNS``.
+    """
+    parts = [Records(data, split) for split in ("valid", "test")]
+    model = models.build(spec["model"], spec["run"]["mode"], parts[0].shape, seed=spec["run"]["seed"])
+    model.load_weights(weights)
+    rows = []
+    for part in parts:
+        values = scores(model, part, spec)
+        if not np.isfinite(values).all():
+            raise HistobenchError(
+                f"{weights}: {int((~np.isfinite(values)).sum())} of {len(values)} {part.split} patches get a score "
+                "that is no number: training diverged; lower the recipe's learning rate"
+            )
+        rows += [
+            # The shortest text that gives the same float32 again.
+            dict(zip(runs.PREDICTION_COLUMNS, (part.split, patch, group, int(label), str(score)), strict=True))
+            for patch, group, label, score in zip(part.ids, part.groups, part.labels, values, strict=True)
+        ]
+    runs.write_rows(output, rows)
+    log.info("predicted %s", ", ".join(f"{len(part)} {part.split}" for part in parts))

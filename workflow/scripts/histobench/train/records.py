@@ -1,0 +1,137 @@
+"""Write a data set's records: raw uint8 TFRecord shards, a columnar index and a manifest."""
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+from tqdm import tqdm
+
+from histobench.datasets import SPLITS, Patches, Tally
+from histobench.datasets.prepared import INDEX, shard_names
+from histobench.errors import HistobenchError
+from histobench.files import atomic, write_json
+
+log = logging.getLogger(__name__)
+
+SCHEMA = pa.schema(
+    [("split", pa.dictionary(pa.int8(), pa.string())), ("position", pa.int32()), ("patch_id", pa.string())]
+    + [("group", pa.string()), ("label", pa.uint8()), ("x", pa.int32()), ("y", pa.int32())]
+    + [(name, pa.float32()) for name in INDEX[7:]]
+)
+
+# Chunks of patches in a row group of the index.
+ROW_GROUP = 128
+
+
+def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[str, Any]) -> None:
+    """Write shards, index and manifest of a data set, in constant memory but for the set of patch ids.
+
+    Nothing carries its final name before all of it is whole; the manifest, which stands for the whole, comes last.
+
+    Parameters
+    ----------
+    folder : the data set's folder.
+    patches : chunks of patches, each of one split.
+    tally : filled by whoever makes `patches`; its counts go into the manifest.
+    about : what the manifest says besides the counts: data set, source, split, hashes.
+
+    Raises
+    ------
+    HistobenchError
+        if a split ends up empty or with one class only, or a patch id comes twice.
+    """
+    count: Counter[str] = Counter()
+    tumour: Counter[str] = Counter()
+    groups: dict[str, set[str]] = {split: set() for split in SPLITS}
+    seen: set[str] = set()
+    shape: tuple[int, ...] = ()
+    with contextlib.ExitStack() as final:
+        shards = {
+            split: [final.enter_context(atomic(folder / name)) for name in shard_names(split)] for split in SPLITS
+        }
+        index = final.enter_context(atomic(folder / "index.parquet"))
+        with contextlib.ExitStack() as stack:
+            writers = {
+                split: [stack.enter_context(tf.io.TFRecordWriter(str(path))) for path in paths]
+                for split, paths in shards.items()
+            }
+            rows = stack.enter_context(pq.ParquetWriter(index, SCHEMA))
+            pending: list[pa.RecordBatch] = []
+            progress = stack.enter_context(tqdm(unit=" patches", mininterval=5, desc="prepare"))
+            for some in patches:
+                if shape and some.images.shape[1:] != shape:
+                    raise HistobenchError(
+                        f"patch {some.ids[0]}: expected patches of shape {shape}, found {some.images.shape[1:]}"
+                    )
+                if twice := seen.intersection(some.ids):
+                    raise HistobenchError(f"patch {min(twice)} comes twice in {about['dataset']}")
+                seen.update(some.ids)
+                progress.total, shape = tally.total, some.images.shape[1:]
+                start = count[some.split]
+                for position, image in enumerate(some.images, start):
+                    writers[some.split][position % len(writers[some.split])].write(image.tobytes())
+                pending.append(_rows(some, start))
+                if len(pending) == ROW_GROUP:
+                    rows.write_table(pa.Table.from_batches(pending))
+                    pending.clear()
+                count[some.split] += len(some.ids)
+                tumour[some.split] += int(some.labels.sum())
+                groups[some.split].update(some.groups)
+                progress.update(len(some.ids))
+            rows.write_table(pa.Table.from_batches(pending, SCHEMA))
+        for split in SPLITS:
+            if not 0 < tumour[split] < count[split]:
+                raise HistobenchError(
+                    f"{about['dataset']}: expected patches of both classes in the {split} part, found {count[split]} "
+                    f"patches, {tumour[split]} of them tumour"
+                )
+    named = {split: groups[split] - {""} for split in SPLITS}
+    write_json(
+        folder / "manifest.json",
+        about
+        | {
+            "shape": list(shape),
+            "patches": {
+                split: {
+                    "n": count[split],
+                    "tumour": tumour[split],
+                    "tumour_fraction": round(tumour[split] / count[split], 6),
+                    "groups": len(named[split]),
+                }
+                for split in SPLITS
+            },
+            "groups_on_both_sides": len(set().union(*named.values())) < sum(map(len, named.values())),
+            "excluded": dict(sorted(tally.excluded.items())),
+            "ignored": dict(sorted(tally.ignored.items())),
+            "notes": dict(sorted(tally.notes.items())),
+        },
+    )
+    for reason, number in tally.excluded.items():
+        log.info("excluded %d patches: %s", number, reason)
+    log.info("wrote %s: %s patches", folder, ", ".join(f"{count[split]} {split}" for split in SPLITS))
+
+
+def _rows(some: Patches, start: int) -> pa.RecordBatch:
+    n = len(some.ids)
+    pixels = some.images.reshape(n, -1, 3).astype(np.float32)
+    means, deviations = pixels.mean(axis=1), pixels.std(axis=1)
+    columns: list[Any] = [
+        pa.array([some.split] * n, pa.string()).dictionary_encode(),
+        np.arange(start, start + n, dtype=np.int32),
+        some.ids,
+        some.groups,
+        some.labels,
+        *some.places.T,
+        *means.T,
+        *deviations.T,
+    ]
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column).cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
