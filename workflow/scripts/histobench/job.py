@@ -25,11 +25,12 @@ def start(snakemake: Any) -> Iterator[None]:
         OPENBLAS_NUM_THREADS=threads,
         TF_NUM_INTRAOP_THREADS=threads,
         TF_NUM_INTEROP_THREADS=threads,
-        TF_CPP_MIN_LOG_LEVEL="1",  # no banner; warnings and errors stay
+        TF_CPP_MIN_LOG_LEVEL="1",
         KERAS_BACKEND="tensorflow",
     )
     if not snakemake.resources.get("gpu"):
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a job that asked for no GPU takes none, even where there is one
+        # A job that asked for no GPU takes none, even where there is one; TensorFlow calls that an error.
+        os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     # The descriptors, not sys.stdout: C++ code of TensorFlow writes there, too.

@@ -1,16 +1,18 @@
 """Simulated H&E patches, written as the files that PCam and IDC publish, so that a run needs no download.
 
-A patch is composed of two planes, the concentrations of hematoxylin and eosin, and turned into colour by the Beer-Lambert
-law with the stain vectors of Ruifrok and Johnston, "Quantification of histochemical staining by color deconvolution",
-Anal Quant Cytol Histol 23 (2001) 291-299. The stain vectors, the amount of either stain, the light and the focus belong to a
-slide (PCam) or a patient (IDC), and so does the look of its nuclei; no slide or patient is in two splits.
+A patch is composed of two planes, the concentrations of hematoxylin and eosin, and turned into colour by the
+Beer-Lambert law with the stain vectors of Ruifrok and Johnston, "Quantification of histochemical staining by color
+deconvolution", Anal Quant Cytol Histol 23 (2001) 291-299. Stain vectors, concentrations, light, focus and the single
+nuclei belong to a slide (PCam) or a patient (IDC), and none of these is in two splits.
 
-The label follows the rule of the data set. In PCam tumour in the central 32x32 px decides: everything outside that square
-is drawn before the label is looked at, tumour included, and nothing drawn for the label leaves the square, so the
-outer ring carries no information at all. In IDC the whole patch decides. Crowds of lymphocytes are in both classes, which
-keeps the colour of a patch from giving its label away.
+The label follows the rule of the data set. In PCam tumour in the central 32x32 px decides: everything outside that
+square is drawn without looking at the label, tumour included, and nothing drawn for the label leaves the square, so the
+outer ring carries no information at all. In IDC tumour anywhere decides. Crowds of lymphocytes and nests of regular
+epithelium are in both classes, which keeps the colour of a patch from giving its label away.
 
-These patches test a workflow. They say nothing about how a network does on tissue.
+The amounts below were set by trial: of 2,000 patches the simplest CNN, B2, learns the label within a few epochs, and
+logistic regression on the mean and deviation of colour doesn't. Simulated patches test a workflow; they say nothing
+about how a network does on tissue.
 """
 
 import gzip
@@ -41,8 +43,8 @@ PCAM_SIDE = 96  # px
 PCAM_SCALE = 1.0  # px per um: PCam has 0.97 um per px
 CENTRE = slice(32, 64)  # rows and columns of the square whose content decides a PCam label
 IDC_SIDE = 50  # px
-# IDC has about 4 um per px, at which a nucleus is two pixels wide and its shape is gone. Twice as many pixels per um leave
-# something to learn from in a demo of a few hundred patches.
+# IDC has about 4 um per px, at which a nucleus is two pixels wide and its shape is gone. Twice as many pixels per um
+# leave something to learn in a small set.
 IDC_SCALE = 0.5  # px per um
 IDC_POSITIVE = (0.15, 0.45)  # share of tumour patches of one patient; upstream 28 % over all
 IDC_EDGE = 0.03  # share of patches cut by the edge of the slide, smaller than 50x50
@@ -51,10 +53,12 @@ FIRST_PATIENT = 90001  # upstream patients have numbers from 8863 to 16896
 # Optical density of pure hematoxylin and eosin in red, green and blue (Ruifrok and Johnston 2001, Table 1).
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
 
+# Mean and deviation of the threshold above which a smooth standard normal field is a crowd of lymphocytes or a nest of
+# epithelium.
 LYMPH = (-0.5, 0.9)
-NEST = (1.5, 0.8)  # mean and deviation of the threshold above which a smooth field becomes a nest of epithelium
-CENTRE_COVER = (0.55, 1.0)  # share of the central square that tumour covers in a positive PCam patch
-IDC_COVER = (0.25, 0.85)  # share of a positive IDC patch that tumour covers
+NEST = (1.5, 0.8)
+CENTRE_COVER = (0.5, 0.95)  # share of the central square that tumour covers in a positive PCam patch
+IDC_COVER = (0.35, 0.9)  # share of a positive IDC patch that tumour covers
 
 CHUNK = 256  # patches in memory at a time
 STAMPS = 32  # different nuclei of one kind on a slide
@@ -88,7 +92,7 @@ KINDS = {
     "lymphocyte": Kind(3.3, 0.10, 1.12, 0.04, 1.10, 0.10, 7.4),
     "fibroblast": Kind(3.0, 0.20, 3.20, 0.05, 0.90, 0.10, 17.0),
     "epithelium": Kind(3.7, 0.10, 1.35, 0.04, 0.95, 0.20, 8.0),
-    "tumour": Kind(5.2, 0.22, 1.30, 0.08, 0.86, 0.50, 11.0),
+    "tumour": Kind(5.6, 0.22, 1.30, 0.09, 0.88, 0.50, 11.8),
 }
 
 
@@ -122,13 +126,17 @@ class Style:
 def draw_style(rng: np.random.Generator, scale: float) -> Style:
     """Draw the stain, light, focus and texture of one slide or patient.
 
-    The spread of stain vectors and concentrations is chosen by eye to match that between PCam slides.
+    The spread of stains and light was chosen by eye, after PCam's slides.
+
+    Parameters
+    ----------
+    scale : px per um, PCAM_SCALE or IDC_SCALE.
     """
-    stains = np.clip(STAINS + rng.normal(0, [[0.05], [0.05]], (2, 3)), 0.02, None)
+    stains = np.clip(STAINS + rng.normal(0, 0.035, (2, 3)), 0.02, None)
     stains /= np.linalg.norm(stains, axis=1, keepdims=True)
     light = 255 * rng.uniform(0.88, 0.97) * rng.uniform(0.97, 1.0, 3)
-    amounts = (float(rng.uniform(0.65, 1.0)), float(rng.uniform(0.18, 0.36)))
-    focus = rng.uniform(0.45, 0.75)  # px, softness of edges
+    amounts = (float(rng.uniform(0.7, 0.95)), float(rng.uniform(0.2, 0.34)))
+    focus = rng.uniform(0.4, 0.65)  # px, softness of edges
     size = rng.uniform(0.94, 1.06)  # nuclei of one patient differ from those of another
     page = round(2.5 * (PCAM_SIDE if scale == PCAM_SCALE else IDC_SIDE))
     nuclei, extents = {}, {}
@@ -150,7 +158,12 @@ def draw_style(rng: np.random.Generator, scale: float) -> Style:
 
 
 def _stamps(rng: np.random.Generator, kind: Kind, scale: float, focus: float) -> tuple[Floats, NDArray[np.int64]]:
-    """Draw single nuclei: (STAMPS, side, side) float32 and how far (px) each reaches from the middle."""
+    """Draw single nuclei, textured ellipses with an irregular outline.
+
+    Returns
+    -------
+    (STAMPS, side, side) float32, relative hematoxylin, and (STAMPS,) int64, px that each reaches from the middle.
+    """
     n = STAMPS
     radius = kind.radius * scale * np.clip(rng.normal(1, kind.spread, n), 0.6, 1.7)
     ratio = np.sqrt(kind.elongation * np.exp(rng.normal(0, 0.08, n)))
@@ -164,10 +177,10 @@ def _stamps(rng: np.random.Generator, kind: Kind, scale: float, focus: float) ->
     angle = np.arctan2(across, along)
     outline = np.ones_like(angle)
     for k in (2, 3, 4, 5):
-        outline += kind.lumps * rng.normal(0, 0.7, (n, 1, 1)) * np.cos(k * angle + rng.uniform(0, 6.3, (n, 1, 1)))
+        outline += kind.lumps * rng.normal(0, 0.7, (n, 1, 1)) * np.cos(k * angle + rng.uniform(0, 2 * np.pi, (n, 1, 1)))
     distance = np.hypot(along, across) / (radius[:, None, None] * np.clip(outline, 0.5, 1.5))
     edge = 1 / (1 + np.exp(np.clip((distance - 1) * radius[:, None, None] / (0.5 * focus), -30, 30)))
-    chromatin = kind.chromatin * np.exp(rng.normal(0, 0.12, (n, 1, 1)))
+    chromatin = kind.chromatin * np.exp(rng.normal(0, 1.2 * kind.spread, (n, 1, 1)))
     paler = kind.vesicular * rng.uniform(0.3, 1.3, (n, 1, 1)) * np.exp(-((distance / 0.7) ** 2))
     clumps = gaussian_filter(rng.normal(0, 1, edge.shape), (0, 0.8 * scale, 0.8 * scale)) * scale * 0.4
     stamps = np.clip(chromatin * (1 - paler + clumps), 0.15, None)
@@ -176,7 +189,7 @@ def _stamps(rng: np.random.Generator, kind: Kind, scale: float, focus: float) ->
         spot = np.exp(-((along - where[0]) ** 2 + (across - where[1]) ** 2) / (1.1 * scale) ** 2)
         stamps = stamps + 0.5 * spot
     stamps = stamps * edge
-    stamps[stamps < 0.02] = 0
+    stamps[stamps < 0.02] = 0  # the soft edge has to end somewhere
     reach = np.maximum(np.abs(x), np.abs(y))
     extents = np.where(stamps > 0, reach, 0).max((1, 2)).astype(np.int64)
     return stamps.astype(np.float32), extents
@@ -190,7 +203,7 @@ def _stroma(rng: np.random.Generator, page: int, scale: float) -> Floats:
     waves = gaussian_filter(rng.normal(0, 1, (page, page)), 14 * scale, mode="wrap")
     y, x = np.mgrid[:page, :page].astype(float)
     fibres = map_coordinates(fibres, [y + 7 * scale * waves / waves.std(), x], order=1, mode="wrap")
-    return np.clip(1 + 0.22 * fibres, 0.1, 2.2).astype(np.float32)
+    return np.asarray(np.clip(1 + 0.22 * fibres, 0.1, 2.2), np.float32)
 
 
 def _fat(rng: np.random.Generator, page: int, scale: float) -> Floats:
@@ -201,7 +214,7 @@ def _fat(rng: np.random.Generator, page: int, scale: float) -> Floats:
     y, x = np.mgrid[:page, :page]
     distance, _ = cKDTree(cells).query(np.stack([y, x], -1), k=2)
     wall = distance[..., 1] - distance[..., 0]
-    return (1 / (1 + np.exp(-(wall - 2.2) / 0.4))).astype(np.float32)
+    return np.asarray(1 / (1 + np.exp(-(wall - 2.2) / 0.4)), np.float32)
 
 
 @cache
@@ -209,18 +222,18 @@ def _interpolation(length: int, knots: int) -> Floats:
     """Return the (length, knots) weights that turn independent normal values at the knots into a smooth unit field."""
     place = np.linspace(0, knots - 1, length)[:, None] - np.arange(knots)
     weights = np.exp(-(place**2) / (2 * 0.7**2))
-    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / np.linalg.norm(weights, axis=1, keepdims=True), np.float32)
 
 
 def _field(rng: np.random.Generator, side: int) -> Floats:
     """Draw a smooth random field, (side, side) float32, standard normal at every pixel."""
     values = rng.standard_normal((4, 4), dtype=np.float32)
-    return _interpolation(side, 4) @ values @ _interpolation(side, 4).T
+    return np.asarray(_interpolation(side, 4) @ values @ _interpolation(side, 4).T)
 
 
 def _soft(field: Floats, threshold: float, width: float = 0.08) -> Floats:
     """Return where a field exceeds a threshold, 0 to 1 with soft borders."""
-    return np.float32(1) / (1 + np.exp(np.clip((threshold - field) / width, -20, 20, dtype=np.float32)))
+    return np.asarray(1 / (1 + np.exp(np.clip((threshold - field) / width, -20, 20))), np.float32)
 
 
 def _crop(rng: np.random.Generator, page: Floats, side: int) -> Floats:
@@ -234,22 +247,27 @@ class _Canvas:
 
     Attributes
     ----------
-    lymph, nest, glass, stroma : (height, width) float32, where lymphocytes crowd, where regular epithelium does, and where
-        there is no tissue (all 0 to 1), and the relative eosin of fibres.
-    benign : per kind (3, n) int64, rows and columns (px) and numbers of the stamps of nuclei that benign tissue would have.
-    nuclei : (height + 2 margin, width + 2 margin) float32, relative hematoxylin; the margin takes what hangs over the edge.
+    lymph, nest, glass : (side, side) float32, 0 to 1, where lymphocytes crowd, where regular epithelium does, and where
+        there is no tissue.
+    stroma : (side, side) float32, relative eosin of fibres.
+    benign : per kind (3, n) int64, rows and columns (px) and numbers of the stamps of nuclei, were all tissue of that
+        kind.
+    nuclei : (side + 2 margin, side + 2 margin) float32, relative hematoxylin of nuclei; the margin takes what hangs
+        over the edge.
     """
 
     def __init__(self, rng: np.random.Generator, style: Style, side: int) -> None:
         self.style, self.side = style, side
         self.margin = max(stamps.shape[1] for stamps in style.nuclei.values())
         self.nuclei = np.zeros((side + 2 * self.margin, side + 2 * self.margin), np.float32)
-        # All of it is drawn whatever is used of it, so that the state of rng doesn't hang on what a patch shows.
         self.lymph = _soft(_field(rng, side), rng.normal(*LYMPH))
         field, threshold = _field(rng, side), rng.normal(*NEST)
         self.nest = _soft(field, threshold)
-        lumen = _soft(field, threshold + 1.2) * (style.scale == IDC_SCALE)
-        fat = _soft(_field(rng, side), rng.uniform(0, 1.2)) * _crop(rng, style.fat, side) * (rng.random() < 0.3)
+        # Epithelium lines the ducts of the breast; in a lymph node there are none.
+        lumen = _soft(field, threshold + 1.2) * np.float32(style.scale == IDC_SCALE)
+        fat = (
+            _soft(_field(rng, side), rng.uniform(0, 1.2)) * _crop(rng, style.fat, side) * np.float32(rng.random() < 0.3)
+        )
         self.glass = np.maximum(lumen, fat)
         self.stroma = _crop(rng, style.stroma, side)
         self.benign = {kind: self.lattice(rng, kind) for kind in ("lymphocyte", "epithelium", "fibroblast")}
@@ -303,10 +321,10 @@ class _Canvas:
 
     def develop(self, rng: np.random.Generator, tumour: Floats) -> Bytes:
         """Turn the planes into colour: (side, side, 3) uint8."""
-        cells = np.maximum(tumour, self.nest)  # cytoplasm of epithelium and of tumour takes up the same colour
+        cells = np.maximum(tumour, self.nest)  # the cytoplasm of either takes up both stains
         eosin = self.stroma * (1 - 0.45 * self.lymph)
         eosin = eosin * (1 - cells) + cells * (0.85 + 0.3 * (self.stroma - 1))
-        haze = 0.08 + 0.10 * np.maximum(cells, self.lymph) + 0.03 * tumour
+        haze = 0.08 + 0.10 * np.maximum(cells, self.lymph) + 0.05 * tumour
         tissue = 1 - self.glass * (1 - tumour)
         inner = slice(self.margin, -self.margin)
         nuclei = self.nuclei[inner, inner]
@@ -314,15 +332,19 @@ class _Canvas:
         eosin = eosin * tissue * (1 - 0.6 * np.minimum(nuclei, 1)) * np.float32(self.style.amounts[1])
         density = hematoxylin[..., None] * self.style.stains[0] + eosin[..., None] * self.style.stains[1]
         colour = self.style.light * np.exp(np.float32(-np.log(10)) * density)
-        patch = np.clip(colour + _crop(rng, self.style.noise, self.side), 0, 255).astype(np.uint8)
-        # Tissue has no upright position: turn and mirror it.
-        patch = patch[:: rng.choice([-1, 1])]
-        return np.ascontiguousarray(np.rot90(patch, rng.integers(4)))
+        colour = np.clip(colour + _crop(rng, self.style.noise, self.side), 0, 255)
+        return np.asarray(colour.astype(np.uint8))
 
 
 def _at(mask: NDArray[Any], spots: NDArray[np.int64]) -> NDArray[Any]:
     """Return the values of a mask at the middles of nuclei."""
     return np.asarray(mask[spots[0], spots[1]])
+
+
+def _turn(rng: np.random.Generator, patch: Bytes) -> Bytes:
+    """Mirror and turn a patch at random, since tissue has no upright position; its size stays."""
+    turns = int(rng.integers(4)) if patch.shape[0] == patch.shape[1] else 2
+    return np.ascontiguousarray(np.rot90(patch[:: rng.choice([-1, 1])], turns))
 
 
 def pcam_patch(rng: np.random.Generator, style: Style, label: int) -> Bytes:
@@ -340,8 +362,8 @@ def pcam_patch(rng: np.random.Generator, style: Style, label: int) -> Bytes:
 def _pcam_patch(rng: np.random.Generator, style: Style, label: int) -> tuple[Bytes, bool]:
     """Draw a patch and say whether there is tumour anywhere on it."""
     canvas = _Canvas(rng, style, PCAM_SIDE)
-    # Whatever is random is drawn before the label is looked at.
-    ring = _soft(_field(rng, PCAM_SIDE), rng.uniform(-0.6, 0.6)) * (rng.random() < 0.5) * _off_centre()
+    # All of this is drawn whatever the label, so that what comes after doesn't depend on it.
+    ring = _soft(_field(rng, PCAM_SIDE), rng.uniform(-0.6, 0.6)) * np.float32(rng.random() < 0.5) * _off_centre()
     ring_spots = canvas.lattice(rng, "tumour")
     centre = _centre_blob(rng)
     centre_spots = canvas.lattice(rng, "tumour")
@@ -360,7 +382,7 @@ def _pcam_patch(rng: np.random.Generator, style: Style, label: int) -> tuple[Byt
     # A benign nucleus that straddles the border of the square stays whatever the label.
     straddling = {kind: ~canvas.within(kind, s) & ~canvas.clear(kind, s) for kind, s in canvas.benign.items()}
     canvas.stamp_benign(tumour, straddling)
-    return canvas.develop(rng, tumour), bool(label) or ring_spots.shape[1] > 0
+    return _turn(rng, canvas.develop(rng, tumour)), bool(label) or ring_spots.shape[1] > 0
 
 
 def _centre_blob(rng: np.random.Generator) -> Floats:
@@ -370,7 +392,9 @@ def _centre_blob(rng: np.random.Generator) -> Floats:
     window = (1 - np.maximum(y**4, x**4)).astype(np.float32)  # 0 on the border of the square
     field = window * (2 + 0.7 * _field(rng, side))
     blob = np.zeros((PCAM_SIDE, PCAM_SIDE), np.float32)
-    blob[CENTRE, CENTRE] = _soft(field, np.quantile(field, 1 - rng.uniform(*CENTRE_COVER)), 0.15) * (window > 0.05)
+    blob[CENTRE, CENTRE] = _soft(field, float(np.quantile(field, 1 - rng.uniform(*CENTRE_COVER))), 0.15) * (
+        window > 0.05
+    )
     return blob
 
 
@@ -378,13 +402,17 @@ def _centre_blob(rng: np.random.Generator) -> Floats:
 def _off_centre() -> Floats:
     """Return where the tumour of a PCam ring may lie: (96, 96) float32, 0 in the central square, 1 from 4 px off it."""
     y, x = np.abs(np.mgrid[:PCAM_SIDE, :PCAM_SIDE] - (PCAM_SIDE - 1) / 2)
-    return np.clip((np.maximum(x, y) - (CENTRE.stop - CENTRE.start) / 2) / 4, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((np.maximum(x, y) - (CENTRE.stop - CENTRE.start) / 2) / 4, 0, 1), np.float32)
 
 
 def idc_patch(
     rng: np.random.Generator, style: Style, label: int, height: int = IDC_SIDE, width: int = IDC_SIDE
 ) -> Bytes:
     """Draw a patch by IDC's rule: tumour anywhere on it decides.
+
+    Parameters
+    ----------
+    height, width : px, at most 50; less for a patch that the edge of the slide cuts.
 
     Returns
     -------
@@ -396,11 +424,11 @@ def idc_patch(
     spots = canvas.lattice(rng, "tumour")
     tumour = np.zeros_like(field)
     if label:
-        tumour = _soft(field, np.quantile(field, 1 - cover))
+        # The share is that of the part which is kept: a cut patch shows tumour too.
+        tumour = _soft(field, float(np.quantile(field[:height, :width], 1 - cover)))
         canvas.stamp("tumour", spots[:, _at(tumour, spots) > 0.5])
     canvas.stamp_benign(tumour, {kind: np.zeros(s.shape[1], bool) for kind, s in canvas.benign.items()})
-    patch = canvas.develop(rng, tumour)
-    return np.ascontiguousarray(patch[:height, :width])
+    return _turn(rng, canvas.develop(rng, tumour)[:height, :width])
 
 
 def write_pcam(folder: Path, patches: Mapping[str, int], slides: Mapping[str, int], seed: int) -> None:
@@ -410,17 +438,19 @@ def write_pcam(folder: Path, patches: Mapping[str, int], slides: Mapping[str, in
 
     Parameters
     ----------
-    patches, slides : number of patches and of slides of the splits "train", "valid" and "test". No slide is in two splits.
+    patches, slides : number of patches and of slides of the splits "train", "valid" and "test". No slide is in two
+        splits.
     """
     splits = ("train", "valid", "test")
     _check("patches", patches, splits, 2)
     _check("slides", slides, splits, 1)
-    for number, split in enumerate(splits):
+    for split in splits:
         if slides[split] > patches[split]:
             raise HistobenchError(
                 f"simulated PCam, split {split}: {slides[split]} slides for {patches[split]} patches. "
                 "Ask for at least one patch a slide."
             )
+    for number, split in enumerate(splits):
         _write_pcam_split(folder, split, patches[split], slides[split], [seed, number])
 
 
@@ -454,7 +484,7 @@ def _write_pcam_split(folder: Path, split: str, n: int, slides: int, seed: Seque
 
 
 def _write_h5(path: Path, name: str, shape: tuple[int, ...], chunks: Iterator[Bytes]) -> None:
-    """Write one contiguous uint8 data set as .h5.gz, chunk by chunk, with nothing in it that changes from run to run."""
+    """Write one contiguous uint8 data set as .h5.gz, chunk by chunk, without times or names in it."""
     with atomic(path) as temporary, TemporaryFile(dir=temporary.parent) as unpacked:
         # HDF5 has to seek and gzip can't, so the plain file is written in full first.
         with h5py.File(unpacked, "w", libver="earliest") as file:
@@ -500,10 +530,10 @@ def _write_patient(archive: zipfile.ZipFile, patient: str, n: int, rng: np.rando
     labels = rng.permutation(np.arange(n) < positive).astype(int)
     edge = rng.permutation(np.arange(n) < round(n * IDC_EDGE))
     # The slide ends in a last column and a last row of patches that are cut.
-    grid = max(40, int(np.ceil(np.sqrt(2 * n))))
+    grid = max(40, int(np.ceil(np.sqrt(2 * n))), int(edge.sum()))
     cells = np.stack(np.divmod(rng.choice(grid * grid, n, replace=False), grid))
-    last = rng.permutation(grid)[: edge.sum()]
-    cells[:, edge] = np.stack([last, np.full(len(last), grid)])
+    cells[0, edge] = rng.permutation(grid)[: edge.sum()]
+    cells[1, edge] = grid
     height, width = rng.integers(20, IDC_SIDE, 2)
     for i in range(n):
         size = (IDC_SIDE, IDC_SIDE)

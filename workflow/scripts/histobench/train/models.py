@@ -1,6 +1,7 @@
 """Specifications of the catalogue to Keras models."""
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,9 @@ def load_pretrained(model: keras.Model, path: Path) -> None:
     """Load pretrained weights, and refuse a file that leaves any of the model's weights as it was."""
     before = [np.asarray(value) for value in model.get_weights()]
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # layer by layer; what is missing is counted below
+            model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise HistobenchError(
             f"{path}: expected weights of {model.name} without its top ({len(before)} tensors); Keras says: {error}"

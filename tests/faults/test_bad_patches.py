@@ -1,0 +1,380 @@
+"""Bad upstream files: a clear error that names file and item, or a counted exclusion; never a silent loss."""
+
+import csv
+import gzip
+import io
+import itertools
+import shutil
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from histobench.datasets import Tally, read
+from histobench.datasets.published import IDC_FILES, PCAM_FILES
+from histobench.errors import HistobenchError
+from histobench.study import Dataset, Source
+
+COUNTS = {"train": 300, "valid": 20, "test": 10}
+PREFIX = "camelyonpatch_level_2_split"
+
+
+def pcam(folder: Path, *, expected=None, meta=True) -> Dataset:
+    files = {name: remote for name, remote in PCAM_FILES.items() if meta or "meta" not in name}
+    return Dataset(
+        "pcam", Source("pcam", "pcam", str(folder), files, expected or COUNTS, 96, "subset", None), "published"
+    )
+
+
+def idc(folder: Path, *, expected=None, split="published", patches="subset") -> Dataset:
+    return Dataset("idc", Source("idc", "idc", str(folder), IDC_FILES, expected or {}, 50, patches, None), split)
+
+
+def everything(dataset: Dataset) -> tuple[dict[str, list], Tally]:
+    tally, found = Tally(), {"train": [], "valid": [], "test": []}
+    for some in read(dataset, Path(), tally):
+        found[some.split] += zip(
+            some.ids, some.groups, some.labels.tolist(), some.images, some.places.tolist(), strict=True
+        )
+    return found, tally
+
+
+def refused(dataset: Dataset, message: str) -> str:
+    with pytest.raises(HistobenchError, match=message) as caught:
+        everything(dataset)
+    return str(caught.value)
+
+
+# PCam
+
+
+def write_h5(path: Path, name: str, data: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file[name] = data
+    path.write_bytes(gzip.compress(buffer.getvalue(), 1))
+
+
+def images(split: str, n: int) -> np.ndarray:
+    return np.random.default_rng(n).integers(0, 256, (n, 96, 96, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def whole_pcam(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pcam")
+    for split, n in COUNTS.items():
+        labels = (np.arange(n) % 2).astype(np.uint8)
+        write_h5(folder / f"{PREFIX}_{split}_x.h5.gz", "x", images(split, n))
+        write_h5(folder / f"{PREFIX}_{split}_y.h5.gz", "y", labels.reshape(-1, 1, 1, 1))
+        write_meta(folder, split, labels)
+    return folder
+
+
+def write_meta(folder: Path, split: str, labels: np.ndarray) -> None:
+    with (folder / f"{PREFIX}_{split}_meta.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["", "coord_y", "coord_x", "tumor_patch", "center_tumor_patch", "wsi"])
+        for i, label in enumerate(labels):
+            writer.writerow([i, 2 * i, 3 * i, bool(label), bool(label), f"slide_{split}_{i % 3}"])
+
+
+@pytest.fixture
+def pcam_folder(whole_pcam, tmp_path):
+    return Path(shutil.copytree(whole_pcam, tmp_path / "pcam"))
+
+
+def test_whole_pcam_is_read_to_the_last_patch(whole_pcam):
+    found, tally = everything(pcam(whole_pcam))
+    assert {split: len(rows) for split, rows in found.items()} == COUNTS
+    assert tally.total == sum(COUNTS.values())
+    for split, rows in found.items():
+        np.testing.assert_array_equal(np.stack([row[3] for row in rows]), images(split, COUNTS[split]))
+    assert found["train"][299][:3] == ("train-000299", "slide_train_2", 1)
+    assert found["train"][299][4] == [897, 598]
+
+
+def test_without_slide_metadata_groups_are_unknown(pcam_folder):
+    for path in pcam_folder.glob("*_meta.csv"):
+        path.unlink()
+    found, _ = everything(pcam(pcam_folder, meta=False))
+    assert {row[1] for row in found["test"]} == {""}
+    refused(pcam(pcam_folder), "train_meta.csv: not found")
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.999])
+def test_a_truncated_gz(pcam_folder, kept):
+    path = pcam_folder / f"{PREFIX}_train_x.h5.gz"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept)])
+    assert "start again" in refused(pcam(pcam_folder), rf"{path.name}.*expected gzipped HDF5 that is whole")
+
+
+def test_a_gz_with_a_flipped_bit(pcam_folder):
+    path = pcam_folder / f"{PREFIX}_train_x.h5.gz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    refused(pcam(pcam_folder), rf"{path.name}.*expected gzipped HDF5 that is whole")
+
+
+@pytest.mark.parametrize("part", ["x", "y"])
+def test_a_file_that_is_no_gz(pcam_folder, part):
+    path = pcam_folder / f"{PREFIX}_valid_{part}.h5.gz"
+    path.write_text("<html>not found</html>")
+    refused(pcam(pcam_folder), rf"{path.name}: expected gzipped HDF5 that is whole")
+
+
+def test_a_gz_that_holds_no_hdf5(pcam_folder):
+    path = pcam_folder / f"{PREFIX}_valid_x.h5.gz"
+    path.write_bytes(gzip.compress(b"something else" * 1000))
+    refused(pcam(pcam_folder), rf"{path.name}: expected gzipped HDF5 that is whole")
+
+
+def test_a_label_file_of_another_length(pcam_folder):
+    path = pcam_folder / f"{PREFIX}_train_y.h5.gz"
+    write_h5(path, "y", np.zeros((299, 1, 1, 1), np.uint8))
+    refused(pcam(pcam_folder), rf"{path.name}: expected 300 labels .*found 299")
+    # Even where the configuration expects that length.
+    for meta in pcam_folder.glob("*_meta.csv"):
+        meta.unlink()
+    message = refused(pcam(pcam_folder, expected=COUNTS | {"train": 299}, meta=False), f"{PREFIX}_train_x.h5.gz")
+    assert "one patch for each label, found (300, 96, 96, 3)" in message
+
+
+def test_labels_that_are_no_labels(pcam_folder):
+    labels = np.zeros((10, 1, 1, 1), np.uint8)
+    labels[7] = 3
+    write_h5(pcam_folder / f"{PREFIX}_test_y.h5.gz", "y", labels)
+    refused(pcam(pcam_folder), r"test_y\.h5\.gz, patch 7: expected a label of 0 or 1, found 3")
+
+
+def test_patches_of_another_size(pcam_folder):
+    write_h5(pcam_folder / f"{PREFIX}_test_x.h5.gz", "x", np.zeros((10, 64, 64, 3), np.uint8))
+    refused(pcam(pcam_folder), r"test_x\.h5\.gz: expected x of shape \(10, 96, 96, 3\).*found \(10, 64, 64, 3\)")
+
+
+def test_slide_metadata_of_another_split(pcam_folder):
+    write_meta(pcam_folder, "test", (np.arange(9) % 2))
+    refused(pcam(pcam_folder), r"test_meta\.csv: expected 10 rows, one for each label, found 9")
+    write_meta(pcam_folder, "test", (np.arange(10) % 3 == 0))
+    refused(pcam(pcam_folder), r"test_meta\.csv, patch 0 of slide slide_test_0: center_tumor_patch is True, but")
+    (pcam_folder / f"{PREFIX}_test_meta.csv").write_text("a,b\n1,2\n")
+    refused(pcam(pcam_folder), r"test_meta\.csv: expected columns")
+
+
+# IDC
+
+
+def png(height=50, width=50, value=128) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((height, width, 3), value, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def name(patient: str, label: int, x: int) -> str:
+    return f"{patient}/{label}/{patient}_idx5_x{x}_y51_class{label}.png"
+
+
+PATIENTS = {"train": ["90001", "90002"], "val": ["90003"], "test": ["90004"]}
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A function that writes an archive of four patients with three patches each, and what else it is given."""
+    for split, patients in PATIENTS.items():
+        (tmp_path / f"cases_{split}.txt").write_text("".join(f"{p}\n" for p in patients))
+
+    def write(extra: dict[str, bytes] | None = None, without: str = "") -> Path:
+        with zipfile.ZipFile(tmp_path / "IDC_regular_ps50_idx5.zip", "w") as file:
+            for patient in itertools.chain(*PATIENTS.values()):
+                for i in range(3):
+                    if patient != without:
+                        file.writestr(name(patient, i % 2, 50 * i + 1), png(value=10 * i))
+            for entry, content in (extra or {}).items():
+                file.writestr(entry, content)
+        return tmp_path
+
+    return write
+
+
+def test_whole_idc_is_read_by_patient(archive):
+    found, tally = everything(idc(archive(), expected={"patches": 12, "patients": 4}))
+    assert {split: sorted({row[1] for row in rows}) for split, rows in found.items()} == {
+        "train": ["90001", "90002"],
+        "valid": ["90003"],
+        "test": ["90004"],
+    }
+    assert found["test"][1][:3] == ("90004_idx5_x51_y51_class1", "90004", 1)
+    assert found["test"][1][4] == [51, 51]
+    assert tally.total == 12
+    assert not tally.excluded
+
+
+def test_odd_patches_are_dropped_and_counted(archive):
+    folder = archive({name("90001", 0, 951): png(50, 31), name("90004", 1, 951): png(22, 50)})
+    found, tally = everything(idc(folder))
+    assert sum(map(len, found.values())) == 12
+    assert tally.excluded == Counter({"not 50x50 px, at the edge of the tissue": 2})
+    assert tally.total == 14
+
+
+def test_a_nested_second_copy_counts_once(archive):
+    nested = {f"IDC_regular_ps50_idx5/{name('90001', i % 2, 50 * i + 1)}": png(value=10 * i) for i in range(3)}
+    found, tally = everything(idc(archive(nested), expected={"patches": 12, "patients": 4}))
+    assert sum(map(len, found.values())) == 12
+    assert tally.ignored == Counter({"second copy of a patch": 3})
+
+
+def test_a_second_copy_with_other_content_is_an_error(archive):
+    entry = f"copy/{name('90001', 1, 51)}"
+    refused(idc(archive({entry: png(value=200)})), rf"entry '{entry}': a second copy of .* with other content")
+
+
+OUTSIDE = ["../90001/0/90001_idx5_x1_y1_class0.png", "/etc/90001_idx5_x1_y1_class0.png", "a/../../b.txt", "C:\\b.png"]
+
+
+@pytest.mark.parametrize("entry", OUTSIDE)
+def test_an_entry_that_leaves_the_folder(archive, entry):
+    message = refused(idc(archive({entry: png()})), "leaves the archive's folder")
+    assert repr(entry) in message
+    assert "IDC_regular_ps50_idx5.zip" in message
+
+
+def test_a_broken_png(archive):
+    entry = name("90002", 1, 951)
+    for content in (png()[:60], b"no png", b""):
+        refused(idc(archive({entry: content})), rf"entry '{entry}': expected a PNG that is whole")
+
+
+def test_a_broken_png_under_a_random_split(archive):
+    entry = name("90002", 1, 951)
+    split = {"by": "patch", "train": 0.5, "valid": 0.25, "test": 0.25, "seed": 1}
+    refused(idc(archive({entry: b"no png"}), split=split), rf"entry '{entry}': expected a PNG")
+
+
+def test_a_damaged_archive(archive):
+    path = archive() / "IDC_regular_ps50_idx5.zip"
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[:-30])
+    refused(idc(path.parent), r"IDC_regular_ps50_idx5\.zip: expected a zip archive that is whole")
+    where = data.find(b"IDAT") + 6
+    data[where] ^= 0xFF
+    path.write_bytes(data)
+    refused(idc(path.parent), r"entry '90001/0/.*expected a PNG that is whole.*CRC")
+
+
+def test_an_unknown_patient_is_excluded_and_counted(archive):
+    folder = archive({name("90999", 0, 1): png(), name("90999", 1, 51): png()})
+    found, tally = everything(idc(folder))
+    assert sum(map(len, found.values())) == 12
+    assert tally.excluded == Counter({"patient not in the published split": 2})
+    assert tally.notes["patients not in the published split"] == 1
+
+
+def test_a_listed_patient_without_patches(archive):
+    folder = archive(without="90003")
+    _, tally = everything(idc(folder))
+    assert tally.notes["listed patients without patches"] == 1
+    # In the whole archive every listed patient must be there.
+    refused(idc(folder, patches="published"), r"unknown patient 90003: listed in cases_val\.txt")
+
+
+def test_a_patch_in_the_folder_of_another_patient(archive):
+    entry = "90001/0/90002_idx5_x1_y1_class0.png"
+    refused(idc(archive({entry: png()})), rf"entry '{entry}': unknown patient: 90001 by folder, 90002 by name")
+
+
+@pytest.mark.parametrize("entry", ["90001/0/90001_idx5_x1_y1_class1.png", "90001/2/90001_idx5_x1_y1_class2.png"])
+def test_a_patch_in_the_folder_of_another_class(archive, entry):
+    refused(idc(archive({entry: png()})), rf"entry '{entry}': expected class 0 or 1, the same in folder and file name")
+
+
+def test_a_png_with_another_kind_of_name(archive):
+    refused(idc(archive({"90001/0/preview.png": png()})), "entry '90001/0/preview.png': expected <patient>/<0|1>/")
+
+
+def test_what_is_no_patch_is_counted(archive):
+    extra = {"__MACOSX/90001/._x": b"", "90001/.DS_Store": b"", "README.txt": b"hello"}
+    found, tally = everything(idc(archive(extra)))
+    assert sum(map(len, found.values())) == 12
+    assert tally.ignored == Counter({"left by an operating system": 2, "not a PNG": 1})
+
+
+def test_a_patient_on_two_lists(archive):
+    folder = archive()
+    (folder / "cases_test.txt").write_text("90004\n90001\n")
+    refused(idc(folder), r"cases_test\.txt, line 2: patient 90001 stands in the train list, too")
+
+
+@pytest.mark.parametrize(("what", "count"), [("patches", 13), ("patients", 5)])
+def test_another_number_than_expected(archive, what, count):
+    expected = {"patches": 12, "patients": 4} | {what: count}
+    refused(idc(archive(), expected=expected), rf"expected {count} {what} \(sources\.idc\.expected\.{what}\), found")
+
+
+def test_missing_files(archive):
+    folder = archive()
+    (folder / "cases_val.txt").unlink()
+    refused(idc(folder), r"cases_val\.txt: not found; expected the published list of valid patients")
+    (folder / "IDC_regular_ps50_idx5.zip").unlink()
+    refused(idc(folder), r"IDC_regular_ps50_idx5\.zip: not found")
+
+
+def test_a_random_split_does_not_count_dropped_patches(archive):
+    odd = {name("90001", 0, 1001 + 50 * i): png(50, 20) for i in range(20)}
+    split = {"by": "patch", "train": 0.5, "valid": 0.25, "test": 0.25, "seed": 1}
+    found, tally = everything(idc(archive(odd), split=split))
+    assert {part: len(rows) for part, rows in found.items()} == {"train": 6, "valid": 3, "test": 3}
+    assert sum(tally.excluded.values()) == 20
+
+
+# Folders of one's own
+
+
+@pytest.fixture
+def own(tmp_path):
+    for split in ("train", "valid", "test"):
+        for label in "01":
+            folder = tmp_path / split / label
+            folder.mkdir(parents=True)
+            for i in range(3):
+                (folder / f"p{split}{i}__{i}.png").write_bytes(png(value=20 * i))
+    return tmp_path
+
+
+def folder_of(path: Path, split="published") -> Dataset:
+    return Dataset("mine", Source("mine", "folder", str(path), {}, {}, 50, "own", None), split)
+
+
+def test_a_folder_of_ones_own(own):
+    (own / "notes.txt").write_text("x")
+    (own / "train" / "1" / "small.png").write_bytes(png(40, 50))
+    found, tally = everything(folder_of(own))
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 6, "valid": 6, "test": 6}
+    assert found["valid"][0][:3] == ("valid/0/pvalid0__0.png", "pvalid0", 0)
+    assert tally.excluded == Counter({"not 50x50 px": 1})
+    assert tally.ignored == Counter({"not an image": 1})
+
+
+def test_a_folder_with_a_drawn_split_keeps_patients_together(own):
+    found, _ = everything(
+        folder_of(own / "train", {"by": "group", "train": 0.34, "valid": 0.33, "test": 0.33, "seed": 1})
+    )
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 2, "valid": 2, "test": 2}
+    assert len({row[1] for row in found["test"]}) == 1
+
+
+def test_a_folder_in_another_layout(own, tmp_path):
+    (own / "train" / "2").mkdir()
+    (own / "train" / "2" / "a.png").write_bytes(png())
+    refused(folder_of(own), r"train/2/a\.png: expected <train\|valid\|test>/<0\|1>/<file> below")
+    refused(folder_of(own / "gone"), "gone: not a folder")
+
+
+def test_a_broken_image_of_ones_own(own):
+    (own / "test" / "1" / "broken.png").write_bytes(png()[:70])
+    refused(folder_of(own), r"test/1/broken\.png: expected an image that is whole")

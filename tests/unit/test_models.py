@@ -1,0 +1,145 @@
+"""Models: their size, what a step changes in each mode, and pretrained weights."""
+
+from dataclasses import asdict
+
+import keras
+import numpy as np
+import pytest
+
+from histobench.catalogue import CATALOGUE, models
+from histobench.errors import HistobenchError
+from histobench.train.fit import compile_model
+from histobench.train.models import build, calibrate
+
+RECIPE = {"optimizer": {"name": "adam", "learning_rate": 0.01}}
+
+
+def spec(key, configured=None):
+    return asdict(models(configured or {})[key])
+
+
+def values(model):
+    return {v.path: np.array(v) for v in model.weights}
+
+
+def changed(before, after):
+    return {path for path, value in before.items() if not np.array_equal(value, after[path])}
+
+
+# Layers and parameters at 96 px: Bonnet 2024, Table 1 (9.4 and 2.4 million), to the last one by the architecture.
+@pytest.mark.parametrize(("key", "layers", "parameters"), [("b2", 10, 9_491_393), ("b6", 28, 2_386_689)])
+def test_hand_made_models_have_the_papers_size(key, layers, parameters):
+    model = build(spec(key), "full", (96, 96, 3), seed=1)
+    assert len(model.layers) == layers
+    assert model.count_params() == parameters
+    assert model.output_shape == (None, 1)
+
+
+@pytest.mark.parametrize("key", ["b2", "b6"])
+def test_the_smallest_input_is_the_smallest(key):
+    smallest = CATALOGUE[key].smallest_input
+    build(spec(key), "full", (smallest, smallest, 3), seed=1)
+    with pytest.raises(ValueError, match="Computed output size would be zero or negative"):
+        build(spec(key), "full", (smallest - 1, smallest - 1, 3), seed=1)
+
+
+def step(model):
+    compile_model(model, RECIPE)
+    images = np.random.default_rng(0).random((8, 40, 40, 3), np.float32)
+    before = values(model)
+    model.fit(images, np.arange(8)[:, None] % 2, verbose=0)
+    return before, values(model)
+
+
+def test_transfer_learning_moves_the_head_alone():
+    model = build(spec("mobilenet"), "tl", (40, 40, 3), seed=1)
+    calibrate(model.layers[0], [np.random.default_rng(1).random((8, 40, 40, 3), np.float32)])
+    before, after = step(model)
+    head = {v.path for layer in model.layers[1:] for v in layer.weights}
+    assert len(head) == 4
+    assert changed(before, after) == head  # so no batch-norm statistic moved either
+
+
+@pytest.mark.parametrize("key", ["b2", "b6", "mobilenet"])
+def test_full_training_moves_every_layer(key):
+    model = build(spec(key), "full", (40, 40, 3), seed=1)
+    before, after = step(model)
+    still = set(before) - changed(before, after)
+    assert not still, f"{len(still)} of {len(before)} stayed"
+
+
+def test_the_head_is_the_papers():
+    model = build(spec("mobilenet"), "tl", (40, 40, 3), seed=1)
+    backbone, hidden, output = model.layers
+    assert backbone.output_shape == (None, 1024)
+    assert (hidden.units, hidden.activation.__name__) == (256, "relu")
+    assert (output.units, output.activation.__name__) == (1, "sigmoid")
+
+
+def test_seeds_draw_heads_but_one_frozen_random_backbone():
+    one, again, other = (build(spec("mobilenet"), "tl", (40, 40, 3), seed=s) for s in (1, 1, 2))
+    for a, b in zip(one.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(one.layers[0].get_weights(), other.layers[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(one.layers[1].kernel, other.layers[1].kernel)
+    full = [build(spec("mobilenet"), "full", (40, 40, 3), seed=s) for s in (1, 2)]
+    assert not np.array_equal(full[0].layers[0].get_weights()[0], full[1].layers[0].get_weights()[0])
+
+
+def test_calibration_gives_a_random_backbone_features_that_vary():
+    model = build(spec("mobilenet"), "tl", (96, 96, 3), seed=1)
+    backbone = model.layers[0]
+    images = np.random.default_rng(0).random((64, 96, 96, 3), np.float32) * np.linspace(0.2, 1, 64)[:, None, None, None]
+    images = images.astype(np.float32)
+    assert np.std(backbone.predict(images, verbose=0)) < 1e-6  # why it is needed
+    kernels = [w for w in backbone.get_weights() if w.ndim > 1]
+    calibrate(backbone, [images[:32], images[32:]])
+    assert np.std(backbone.predict(images, verbose=0), axis=0).mean() > 1e-3
+    for before, after in zip(kernels, [w for w in backbone.get_weights() if w.ndim > 1], strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert not backbone.trainable
+
+
+def test_calibration_is_the_average_over_batches():
+    backbone = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    data = np.random.default_rng(0).normal(3, 2, (3, 50, 4)).astype(np.float32)
+    calibrate(backbone, data)
+    np.testing.assert_allclose(backbone.layers[0].moving_mean, data.mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(backbone.layers[0].moving_variance, data.var(1).mean(0), rtol=1e-4)
+
+
+def test_pretrained_weights_are_loaded_into_the_backbone(tmp_path):
+    source = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(40, 40, 3))
+    for name in ("w.weights.h5", "legacy.h5"):
+        if name == "legacy.h5":
+            source.save(tmp_path / name)  # keras.applications publishes this older format
+        else:
+            source.save_weights(tmp_path / name)
+        model = build(spec("mobilenet"), "full", (40, 40, 3), seed=1, weights=tmp_path / name)
+        for a, b in zip(source.get_weights(), model.layers[0].get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    other = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(40, 40, 3))
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(HistobenchError, match=r"other\.weights\.h5: expected weights of mobilenet"):
+        build(spec("mobilenet"), "full", (40, 40, 3), seed=1, weights=tmp_path / "other.weights.h5")
+
+
+def test_a_file_that_is_no_weights_file_is_refused(tmp_path):
+    (tmp_path / "w.weights.h5").write_text("<html>not found</html>")
+    with pytest.raises(HistobenchError, match=r"w\.weights\.h5: expected weights of"):
+        build(spec("mobilenet"), "full", (40, 40, 3), seed=1, weights=tmp_path / "w.weights.h5")
+
+
+def test_an_application_that_keras_does_not_have_is_named():
+    own = {"x": {"application": "MobileNetV9", "preprocessing": "tf", "smallest_input": 32, "weights": "random"}}
+    with pytest.raises(HistobenchError, match="has no 'MobileNetV9'"):
+        build(spec("x", own), "full", (40, 40, 3), seed=1)
+
+
+@pytest.mark.parametrize("key", [key for key, model in CATALOGUE.items() if model.application])
+def test_the_catalogue_names_applications_of_keras(key):
+    assert hasattr(keras.applications, CATALOGUE[key].application)

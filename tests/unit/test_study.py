@@ -1,0 +1,172 @@
+"""The configuration: what it makes, and what it says of what it cannot make."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from histobench.errors import HistobenchError
+from histobench.study import Run, Study
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+
+
+@pytest.fixture
+def config():
+    return yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+
+
+RANDOM = {"by": "patch", "train": 0.8, "valid": 0.1, "test": 0.1, "seed": 1}
+
+
+def study(config, **changes):
+    return Study(config | changes, SCHEMA)
+
+
+def block(**changes):
+    return {
+        "datasets": ["pcam"],
+        "models": ["b2"],
+        "modes": ["full"],
+        "recipes": ["paper"],
+        "devices": ["cpu"],
+        "seeds": [1],
+    } | changes
+
+
+def test_the_default_is_the_papers_study(config):
+    runs = study(config).runs
+    performance = {(r.dataset, r.model, r.mode) for r in runs if r.recipe == "paper"}
+    assert len({model for _, model, _ in performance}) == 12
+    # Table 3: ten models by TL, twelve in full; Table 4 has no InceptionV3.
+    assert len([cell for cell in performance if cell[0] == "pcam"]) == 22
+    assert len([cell for cell in performance if cell[0] == "idc"]) == 20
+    # Table 2: B2, B6, IV3-TL and IV3-F on four cards.
+    timing = [(r.model, r.mode, r.device) for r in runs if r.recipe == "timing"]
+    assert len(timing) == 16
+    assert {device for _, _, device in timing} == {"k80", "p100", "v100", "a100"}
+
+
+def test_the_matrix_is_a_product_without_repetitions(config):
+    twice = [block(models=["b2", "b6"], seeds=[1, 2]), block()]
+    runs = study(config, matrix=twice).runs
+    assert runs == [Run("pcam", model, "full", "paper", "cpu", seed) for model in ("b2", "b6") for seed in (1, 2)]
+
+
+def test_the_run_folder_names_every_part_of_the_cell(config):
+    assert study(config, matrix=[block()]).runs[0].path == "pcam/b2/full/paper/cpu/seed-1"
+
+
+def test_cells_that_cannot_run_are_left_out_with_a_reason(config):
+    matrix = [block(datasets=["pcam", "idc"], models=["b6", "inceptionv3"], modes=["tl", "full"])]
+    made = study(config, matrix=matrix)
+    assert {(c.dataset, c.model, c.mode) for c in made.left_out} == {
+        ("pcam", "b6", "tl"),
+        ("idc", "b6", "tl"),
+        ("idc", "inceptionv3", "tl"),
+        ("idc", "inceptionv3", "full"),
+    }
+    assert made.left_out_in_words() == [
+        "Left out: tl of B6 on pcam, idc: it has no pretrained backbone to transfer from.",
+        "Left out: tl, full of InceptionV3 on idc: it needs patches of at least 75 px, not 50 px.",
+    ]
+
+
+def test_an_impossible_cell_asked_for_by_name_says_why(config):
+    with pytest.raises(HistobenchError, match=r"idc/inceptionv3/full.*at least 75 px, not 50 px"):
+        study(config).run(dataset="idc", model="inceptionv3", mode="full", recipe="paper", device="a100", seed="1")
+
+
+def test_a_matrix_of_impossible_cells_only_is_an_error(config):
+    with pytest.raises(HistobenchError, match=r"makes no run.*no pretrained backbone"):
+        study(config, matrix=[block(modes=["tl"])])
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("recipes", "paper", "epoch"), 3, r"recipes\.paper: unknown key 'epoch'; did you mean 'epochs'\?"),
+        (("studdy",), "x", r"top level: unknown key 'studdy'; did you mean 'study'\?"),
+        (("recipes", "paper", "batch_size"), "many", r"recipes\.paper\.batch_size: 'many' is not of type 'integer'"),
+        (("recipes", "paper", "best_epoch"), "val_acc", r"recipes\.paper\.best_epoch: 'val_acc' is not one of"),
+        (("study",), "a b", r"study: 'a b' must be letters, digits"),
+        (("matrix", 0, "models"), ["b2", "resnet5"], r"matrix block 1, models: 'resnet5'.*did you mean 'resnet50'\?"),
+        (("matrix", 0, "datasets"), ["pcam2"], r"matrix block 1, datasets: 'pcam2'.*did you mean 'pcam'\?"),
+        (("matrix", 0, "modes"), ["transfer"], r"matrix\.0\.modes\.0: 'transfer' is not one of"),
+        (("datasets", "idc", "source"), "idcc", r"datasets\.idc\.source: 'idcc'.*did you mean 'idc'\?"),
+        (("datasets", "idc", "split"), {"by": "patch"}, r"datasets\.idc\.split.*'train' is a required property"),
+        (("datasets", "idc-random", "split", "test"), 0.2, r"fractions sum to 1\.1, not to 1"),
+        (("datasets", "pcam", "split"), RANDOM, "PCam is split by its files"),
+        (("sources", "pcam", "path"), "/patches", "`format: folder`"),
+        (("sources", "pcam", "files"), {"train_x.gz": {"bytes": 1}}, r"sources\.pcam\.files: 'train_x\.gz' is not"),
+        (("sources", "pcam", "expected"), {"patients": 3}, "patients does not go with format pcam"),
+        (("sources", "pcam", "simulate"), {"seed": 1}, r"simulate: format pcam takes patches, seed, slides"),
+        (("models",), {"mine": {"application": "X"}}, r"models\.mine is not in .*must say preprocessing, smallest_i"),
+        (("models",), {"b2": {"weights": "random"}}, r"models\.b2\.weights: B2 has no pretrained backbone"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_what_is_known(config, path, value, message):
+    changed = copy.deepcopy(config)
+    *folders, key = path
+    place = changed
+    for name in folders:
+        place = place[name]
+    place[key] = value
+    with pytest.raises(HistobenchError, match=message):
+        study(changed)
+
+
+def test_two_models_cannot_share_a_weights_file_with_different_contents(config):
+    own = {"application": "Xception", "preprocessing": "tf", "smallest_input": 71}
+    models = {
+        "one": own | {"weights": {"path": "a/w.h5", "sha256": "0" * 64}},
+        "two": own | {"weights": {"path": "b/w.h5", "sha256": "1" * 64}},
+    }
+    with pytest.raises(HistobenchError, match=r"two models name different weights files called 'w\.h5'"):
+        study(config, models=models).weights_files()
+
+
+def test_a_configured_hash_replaces_the_published_ones(config):
+    name = "camelyonpatch_level_2_split_train_x.h5.gz"
+    changed = copy.deepcopy(config)
+    changed["sources"]["pcam"]["files"] = {name: {"bytes": 5, "sha256": "a" * 64}}
+    remote = study(changed).sources["pcam"].files[name]
+    assert (remote.bytes, remote.sha256, remote.md5) == (5, "a" * 64, None)
+    assert remote.url == study(config).sources["pcam"].files[name].url
+
+
+def test_what_tables_call_the_patches(config):
+    changed = copy.deepcopy(config)
+    changed["sources"]["pcam"]["expected"] = {"train": 10, "valid": 10, "test": 10}
+    changed["sources"]["mine"] = {"format": "folder", "path": "patches", "patch_size": 64}
+    simulate = {"seed": 1, "patients": {"train": 1, "val": 1, "test": 1}, "patches_per_patient": 9}
+    changed["sources"]["fake"] = {"format": "idc", "simulate": simulate}
+    sources = study(changed).sources
+    assert {name: source.patches for name, source in sources.items()} == {
+        "pcam": "subset",
+        "idc": "published",
+        "mine": "own",
+        "fake": "simulated",
+    }
+
+
+def test_what_a_result_does_not_depend_on_is_not_in_its_specification(config):
+    changed = copy.deepcopy(config)
+    changed["devices"]["a100"]["gpu_model"] = "nvidia_a100"
+    changed["models"] = {"mobilenet": {"name": "MN"}}
+    before, after = study(config), study(changed)
+    run = next(run for run in before.runs if run.model == "mobilenet")
+    assert before.specification(run) == after.specification(run)
+    changed["recipes"]["paper"]["epochs"] = 14
+    assert study(changed).specification(run) != before.specification(run)
+
+
+def test_a_model_by_configuration_alone(config):
+    own = {"application": "Xception", "preprocessing": "tf", "smallest_input": 71, "weights": "random"}
+    made = study(config, models={"xception": own}, matrix=[block(models=["xception"], modes=["tl", "full"])])
+    assert [run.mode for run in made.runs] == ["tl", "full"]
+    assert made.models["xception"].name == "Xception"
+    assert made.models["xception"].weights_origin == "random"
+    assert made.why_not("idc", "xception", "full") == "it needs patches of at least 71 px, not 50 px"

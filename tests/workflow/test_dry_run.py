@@ -1,0 +1,92 @@
+"""Planning needs no data, no network and none of the heavy packages."""
+
+import re
+
+import pytest
+
+from support.project import ROOT, jobs, snakemake
+
+# Found by Python at start-up, in every process that Snakemake starts.
+GUARD = """
+import socket, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"tensorflow", "keras", "pandas", "matplotlib", "sklearn", "scipy"}:
+            raise AssertionError(f"planning imports {name}")
+
+sys.meta_path.insert(0, Refuse())
+
+def refuse(*arguments):
+    raise AssertionError(f"planning opens a connection: {arguments[1:]}")
+
+socket.socket.connect = socket.socket.connect_ex = refuse
+"""
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    folder = tmp_path / "guard"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(GUARD)
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_the_guard_guards(project, guarded):
+    with (project / "workflow" / "Snakefile").open("a") as file:
+        file.write("\nimport pandas\n")
+    done = snakemake(project, "-n", env=guarded, check=False)
+    assert done.returncode
+    assert "planning imports pandas" in done.stdout
+
+
+def test_a_bare_dry_run_plans_the_papers_study(project, guarded):
+    planned = jobs(snakemake(project, "-n", env=guarded).stdout)
+    # 22 cells on PCam and 20 on each IDC data set by `paper`, 16 of `timing`.
+    assert planned["train"] == planned["predict"] == planned["evaluate"] == 22 + 20 + 20 + 16
+    assert planned["prepare"] == planned["controls"] == 3
+    assert planned["download_pcam"] == 9
+    assert planned["download_idc"] == 4
+    assert planned["fetch_weights"] == 10
+    assert planned["table_performance"] == planned["table_controls"] == 1
+
+
+def test_what_is_left_out_is_said_once(project, guarded):
+    output = snakemake(project, "-n", env=guarded).stdout
+    line = "Left out: tl, full of InceptionV3 on idc, idc-random: it needs patches of at least 75 px, not 50 px."
+    assert output.count(line) == 1
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Targets")[2].partition("\n## ")[0]
+README_TARGETS = re.findall(r"^\| `(?:snakemake )?([\w/.-]+)` \|", README, re.MULTILINE)
+
+
+def test_the_readme_lists_targets():
+    assert {"all", "tables"} <= set(README_TARGETS)
+
+
+@pytest.mark.parametrize("target", README_TARGETS)
+def test_every_target_of_the_readme_can_be_planned(project, guarded, target):
+    output = snakemake(project, "-n", "--quiet", "rules", "--", target, env=guarded).stdout
+    assert "Error" not in output
+
+
+def test_an_impossible_cell_asked_for_by_name(project):
+    target = "results/paper/runs/idc/inceptionv3/full/paper/a100/seed-1/metrics.json"
+    done = snakemake(project, "-n", target, check=False)
+    assert done.returncode
+    assert "idc/inceptionv3/full/paper/a100/seed-1 cannot run: it needs patches of at least 75 px" in done.stdout
+
+
+def test_a_cell_outside_the_matrix_can_be_asked_for(project):
+    target = "results/paper/runs/pcam/vgg19/full/timing/v100/seed-7/metrics.json"
+    assert jobs(snakemake(project, "-n", target).stdout)["train"] == 1
+
+
+def test_a_misspelt_key_is_named(project):
+    path = project / "config" / "config.yaml"
+    path.write_text(path.read_text().replace("    epochs: 15", "    epoch: 15"))
+    done = snakemake(project, "-n", check=False)
+    assert done.returncode
+    assert "recipes.paper: unknown key 'epoch'; did you mean 'epochs'?" in done.stdout
+    assert "Traceback" not in done.stdout

@@ -1,0 +1,110 @@
+"""The same rules on real PCam and IDC patches and real ImageNet weights, in a short version.
+
+The full one takes the configuration as it stands::
+
+    snakemake --profile profiles/local --configfile tests/configs/real.yaml --config downloads='{mirror: ../shared/data}'
+"""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+import yaml
+from support.project import copy_project, snakemake
+
+from histobench.runs import read_json
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def study(real_data, tmp_path_factory):
+    folder = copy_project(tmp_path_factory.mktemp("real") / "clone")
+    config = yaml.safe_load((folder / "tests/configs/real.yaml").read_text())
+    for recipe in config["recipes"].values():
+        recipe["epochs"] = 2
+    block = config["matrix"][0]
+    config["matrix"] = [
+        block | {"models": ["mobilenetv2"], "modes": ["tl"]},
+        block | {"models": ["b2"], "modes": ["full"], "datasets": ["idc"], "recipes": ["idc"]},
+    ]
+    config["downloads"] = {"mirror": str(real_data)}
+    (folder / "short.yaml").write_text(yaml.safe_dump(config))
+    snakemake(folder, "--profile", "profiles/local", "--cores", "2", "--configfile", "short.yaml")
+    return folder
+
+
+def test_counts_are_those_of_the_files(study):
+    pcam, idc = (read_json(study / f"results/data/{name}/manifest.json") for name in ("pcam", "idc"))
+    assert {split: part["n"] for split, part in pcam["patches"].items()} == {"train": 1314, "valid": 300, "test": 300}
+    assert pcam["patches"]["train"]["tumour"] == 420
+    assert {split: part["groups"] for split, part in idc["patches"].items()} == {"train": 8, "valid": 3, "test": 4}
+    kept = sum(part["n"] for part in idc["patches"].values())
+    assert kept + sum(idc["excluded"].values()) == 12544
+    assert (pcam["patches_are"], idc["patches_are"]) == ("subset", "subset")
+
+
+def test_source_hashes_are_in_the_manifest(study, real_data):
+    sums = dict(reversed(line.split()) for line in (real_data / "SHA256SUMS").read_text().splitlines())
+    for dataset in ("pcam", "idc"):
+        manifest = read_json(study / f"results/data/{dataset}/manifest.json")
+        assert manifest["source_sha256"] == {
+            name.rsplit("/", 1)[1]: value for name, value in sums.items() if name.startswith(f"./{dataset}/")
+        }
+
+
+def test_transfer_learning_from_imagenet_beats_colour(study):
+    runs = pd.read_csv(study / "results/real/runs.csv").set_index("model")
+    transferred = runs.loc["mobilenetv2"]
+    assert transferred["weights"] == "ImageNet"
+    # Two epochs; ten gave 0.90, the colour floor of these patches is 0.79.
+    assert transferred["auc"] > transferred["floor_auc"] > 0.75
+
+
+def test_b2_learns_on_idc(study):
+    runs = pd.read_csv(study / "results/real/runs.csv").set_index("model")
+    assert runs.loc["b2", "auc"] > 0.75
+    assert runs.loc["b2", "n_test"] == 3376
+
+
+def test_per_patient_values_and_few_patients_are_told(study):
+    metrics = read_json(study / "results/real/runs/idc/b2/full/idc/cpu/seed-1/metrics.json")
+    assert {row["group"] for row in metrics["per_group"]} <= set(
+        (study / "results/downloads/idc/cases_test.txt").read_text().split()
+    )
+    assert len(metrics["per_group"]) == 4
+    # Four patients are too few to resample.
+    assert (metrics["intervals"]["unit"], metrics["intervals"]["ignores_clustering"]) == ("patch", True)
+
+
+def test_the_subset_is_announced(study):
+    text = (study / "results/real/tables/performance.md").read_text(encoding="utf-8")
+    assert re.search(r"Subset of the published patches: (pcam, idc|idc, pcam)", text)
+
+
+def test_the_shuffled_control_holds_chance(study):
+    for dataset in ("pcam", "idc"):
+        control = json.loads((study / f"results/real/controls/{dataset}/shuffled_labels.json").read_text())
+        assert control["holds_chance"]
+
+
+def test_a_mirror_with_other_bytes_is_refused(study, real_data, tmp_path):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    for path in (real_data / "idc").iterdir():
+        (mirror / path.name).write_bytes(path.read_bytes())
+    (mirror / "cases_val.txt").write_text("1\n")
+    clone = copy_project(tmp_path / "clone")
+    config = yaml.safe_load((study / "short.yaml").read_text()) | {"downloads": {"mirror": str(mirror)}}
+    (clone / "short.yaml").write_text(yaml.safe_dump(config))
+    target = "results/downloads/idc/cases_val.txt"
+    done = snakemake(
+        clone, "--profile", "profiles/local", "--cores", "1", "--configfile", "short.yaml", "--", target, check=False
+    )
+    assert done.returncode
+    assert re.search(
+        r"cases_val\.txt: .*gave another file than expected\nexpected sha256 e68089cc.*\n +found", done.stdout
+    )
+    assert not (clone / target).exists()
+    assert (clone / f"{target}.bad").exists()

@@ -1,0 +1,114 @@
+"""After a finished study: what makes which rules run again, and what does not."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support.project import TINY, copy_project, jobs, snakemake
+
+NOTHING = "Nothing to be done"
+
+
+def plan(folder: Path, *arguments: str) -> dict[str, int]:
+    output = snakemake(folder, "-n", *TINY, *arguments).stdout
+    assert (NOTHING in output) != ("Job stats:" in output)
+    return jobs(output)
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Path:
+    """The finished study, moved to another folder: dates and metadata as they were."""
+    return Path(shutil.copytree(finished, tmp_path / "moved", symlinks=True))
+
+
+def edit(path: Path) -> None:
+    path.write_text(path.read_text() + "\nEDITED = True\n")
+
+
+def test_a_second_run_does_nothing(finished):
+    assert NOTHING in snakemake(finished, *TINY).stdout
+
+
+def test_moving_the_folder_plans_nothing(copy):
+    assert plan(copy) == {}
+
+
+def test_a_fresh_clone_with_copied_results_plans_nothing(finished, tmp_path):
+    clone = copy_project(tmp_path / "clone")
+    for path in filter(Path.is_file, clone.rglob("*")):
+        os.utime(path)  # as git leaves them: written now
+    for name in ("results", ".snakemake"):
+        shutil.copytree(finished / name, clone / name, symlinks=True)
+    assert plan(clone) == {}
+
+
+def test_touching_scripts_and_modules_plans_nothing(copy):
+    for path in (copy / "workflow").rglob("*.py"):
+        os.utime(path)
+    assert plan(copy) == {}
+
+
+def test_comments_plan_nothing(copy):
+    path = copy / "workflow" / "scripts" / "histobench" / "train" / "fit.py"
+    path.write_text("# a thought\n" + path.read_text())
+    assert plan(copy) == {}
+
+
+def test_deploying_software_by_conda_plans_nothing(copy):
+    # What planning asks of conda, which is not installed for the tests.
+    conda = copy / "bin" / "conda"
+    conda.parent.mkdir()
+    conda.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in\n'
+        "  --version) echo 'conda 25.1.0' ;;\n"
+        """  info) echo '{"conda_prefix": "/opt/conda", "platform": "linux-64"}' ;;\n"""
+        """  *) echo '{"get": {"channel_priority": "strict"}}' ;;\n"""
+        "esac\n"
+    )
+    conda.chmod(0o755)
+    env = {"PATH": f"{conda.parent}{os.pathsep}{os.environ['PATH']}"}
+    output = snakemake(copy, "-n", *TINY, "--sdm", "conda", env=env).stdout
+    assert NOTHING in output
+    assert "envs/tensorflow.yaml" in output  # so the environments were looked at
+
+
+COLLECTED = {"collect_runs": 1, "table_performance": 1, "table_controls": 1}
+
+
+def test_deleted_predictions_of_one_run_run_what_depends_on_them(copy):
+    (copy / "results/tiny/runs/idc-simulated/b2/full/tiny/cpu/seed-1/predictions.csv").unlink()
+    assert plan(copy) == {"predict": 1, "evaluate": 1, **COLLECTED, "default": 1, "total": 6}
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        ("train/fit", {"train": 3, "predict": 3, "evaluate": 3}),
+        ("train/predict", {"predict": 3, "evaluate": 3}),
+        ("results/metrics", {"evaluate": 3, "controls": 2}),
+        ("results/controls", {"controls": 2}),
+        ("datasets/idc", {"prepare": 1, "controls": 1, "train": 2, "predict": 2, "evaluate": 2}),
+    ],
+)
+def test_an_edited_module_runs_the_rules_that_declared_it(copy, module, rules):
+    edit(copy / "workflow" / "scripts" / "histobench" / f"{module}.py")
+    planned = plan(copy)
+    assert {name: count for name, count in planned.items() if name in STAGES} == rules
+
+
+STAGES = {"simulate_pcam", "simulate_idc", "prepare", "train", "predict", "evaluate", "controls"}
+
+
+def test_an_edited_script_runs_its_rule(copy):
+    edit(copy / "workflow" / "scripts" / "table_performance.py")
+    assert {name for name in plan(copy) if name not in ("total", "default", "tables")} == {"table_performance"}
+
+
+def test_another_recipe_trains_anew_only_what_uses_it(copy):
+    path = copy / "tests" / "configs" / "tiny.yaml"
+    path.write_text(path.read_text().replace("learning_rate: 0.001", "learning_rate: 0.002"))
+    planned = plan(copy)
+    assert (planned["train"], planned["predict"], "prepare" in planned) == (3, 3, False)
