@@ -90,3 +90,11 @@ def test_a_misspelt_key_is_named(project):
     assert done.returncode
     assert "recipes.paper: unknown key 'epoch'; did you mean 'epochs'?" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_training_never_gets_the_test_patches(project):
+    target = "results/paper/runs/pcam/b2/full/paper/a100/seed-1/best.weights.h5"
+    output = snakemake(project, "-n", "--", target).stdout
+    inputs = output.partition("rule train:")[2].partition("input: ")[2].partition("\n")[0]
+    assert "train-00000-of-00004.tfrecord" in inputs
+    assert "test-" not in inputs

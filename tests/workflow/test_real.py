@@ -2,7 +2,7 @@
 
 The full one takes the configuration as it stands::
 
-    snakemake --profile profiles/local --configfile tests/configs/real.yaml --config downloads='{mirror: ../shared/data}'
+    snakemake --profile profiles/local --configfile tests/configs/real.yaml --config downloads='{mirror: FOLDER}'
 """
 
 import json
@@ -11,9 +11,9 @@ import re
 import pandas as pd
 import pytest
 import yaml
-from support.project import copy_project, snakemake
 
 from histobench.runs import read_json
+from support.project import copy_project, snakemake
 
 pytestmark = pytest.mark.real
 

@@ -59,11 +59,10 @@ def specification(wildcards):
         raise WorkflowError(str(error)) from None
 
 
-def records(wildcards):
-    """Return the shards and the index of a run's data set."""
-    folder = DATA.format(dataset=wildcards.dataset)
-    names = [name for split in ("train", "valid", "test") for name in prepared.shard_names(split)]
-    return [f"{folder}/{name}" for name in ("index.parquet", *names)]
+def records(*splits):
+    """Return the shards of these splits and the index of a data set."""
+    names = ["index.parquet", *(name for split in splits for name in prepared.shard_names(split))]
+    return [f"{DATA}/{name}" for name in names]
 
 
 def pretrained_weights(wildcards):

@@ -3,7 +3,7 @@
 
 rule predict:
     input:
-        records,
+        records("valid", "test"),
         manifest=f"{DATA}/manifest.json",
         weights=rules.train.output.weights,
     output:
@@ -60,6 +60,6 @@ rule controls:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest("controls", "results/controls", "results/evaluation", "results/metrics"),
+        code=code.digest("controls", "datasets/prepared", "results/controls", "results/evaluation", "results/metrics"),
     script:
         "../scripts/controls.py"

@@ -62,7 +62,7 @@ rule table_controls:
     params:
         study=STUDY.name,
         datasets=STUDY_DATASETS,
-        code=code.digest("table_controls", "results/tables", "results/collect"),
+        code=code.digest("table_controls", "results/tables", "results/collect", "results/metrics"),
     script:
         "../scripts/table_controls.py"
 

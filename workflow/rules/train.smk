@@ -4,7 +4,7 @@
 
 rule train:
     input:
-        records,
+        records("train", "valid"),  # never the test patches
         manifest=f"{DATA}/manifest.json",
         weights=pretrained_weights,
     output:

@@ -55,9 +55,11 @@ STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
 
 # Mean and deviation of the threshold above which a smooth standard normal field is a crowd of lymphocytes or a nest of
 # epithelium.
-LYMPH = (-0.5, 0.9)
+PCAM_LYMPH = (0.2, 0.9)
+IDC_LYMPH = (-0.5, 0.9)
 NEST = (1.5, 0.8)
-CENTRE_COVER = (0.5, 0.95)  # share of the central square that tumour covers in a positive PCam patch
+RING_TUMOUR = 0.45  # share of PCam patches with tumour outside the central square, whatever the label
+CENTRE_COVER = (0.75, 1.0)  # share of the central square that tumour covers in a positive PCam patch
 IDC_COVER = (0.35, 0.9)  # share of a positive IDC patch that tumour covers
 
 CHUNK = 256  # patches in memory at a time
@@ -260,7 +262,7 @@ class _Canvas:
         self.style, self.side = style, side
         self.margin = max(stamps.shape[1] for stamps in style.nuclei.values())
         self.nuclei = np.zeros((side + 2 * self.margin, side + 2 * self.margin), np.float32)
-        self.lymph = _soft(_field(rng, side), rng.normal(*LYMPH))
+        self.lymph = _soft(_field(rng, side), rng.normal(*(PCAM_LYMPH if side == PCAM_SIDE else IDC_LYMPH)))
         field, threshold = _field(rng, side), rng.normal(*NEST)
         self.nest = _soft(field, threshold)
         # Epithelium lines the ducts of the breast; in a lymph node there are none.
@@ -363,7 +365,7 @@ def _pcam_patch(rng: np.random.Generator, style: Style, label: int) -> tuple[Byt
     """Draw a patch and say whether there is tumour anywhere on it."""
     canvas = _Canvas(rng, style, PCAM_SIDE)
     # All of this is drawn whatever the label, so that what comes after doesn't depend on it.
-    ring = _soft(_field(rng, PCAM_SIDE), rng.uniform(-0.6, 0.6)) * np.float32(rng.random() < 0.5) * _off_centre()
+    ring = _soft(_field(rng, PCAM_SIDE), rng.uniform(-0.6, 0.6)) * np.float32(rng.random() < RING_TUMOUR) * _off_centre()
     ring_spots = canvas.lattice(rng, "tumour")
     centre = _centre_blob(rng)
     centre_spots = canvas.lattice(rng, "tumour")
