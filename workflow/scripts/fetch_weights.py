@@ -2,7 +2,7 @@
 
 from histobench import job
 
-with job.start(snakemake):
+with job.start(snakemake, watched=True):
     from dataclasses import replace
     from pathlib import Path
 

@@ -14,10 +14,16 @@ log = logging.getLogger("histobench")
 
 
 @contextmanager
-def start(snakemake: Any) -> Iterator[None]:
+def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
     """Run the body of a script: its output goes to the rule's log, its threads are the rule's.
 
     TensorFlow, NumPy and the rest read their thread counts once, when they are imported: import them inside.
+
+    Parameters
+    ----------
+    snakemake : the object of that name in a script.
+    watched : show the script's progress bars on the terminal, where there is one, instead of in the log: for a local
+        rule that somebody waits for.
     """
     threads = str(snakemake.threads)
     os.environ.update(
@@ -33,12 +39,13 @@ def start(snakemake: Any) -> Iterator[None]:
         os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The descriptors, not sys.stdout: C++ code of TensorFlow writes there, too.
-    with path.open("a", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    if not (watched and sys.stderr.isatty()):
+        # The descriptors, not sys.stdout: C++ code of TensorFlow writes there, too.
+        with path.open("a", encoding="utf-8") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
     logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+        level=logging.INFO, filename=path, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
     for chatty in ("tensorflow", "absl", "h5py", "matplotlib", "PIL"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
