@@ -59,7 +59,7 @@ PCAM_LYMPH = (0.2, 0.9)
 IDC_LYMPH = (-0.5, 0.9)
 NEST = (1.5, 0.8)
 RING_TUMOUR = 0.45  # share of PCam patches with tumour outside the central square, whatever the label
-CENTRE_COVER = (0.6, 0.8)  # share of the central square that tumour covers in a positive PCam patch
+CENTRE_COVER = (0.25, 0.7)  # share of the central square that tumour covers in a positive PCam patch
 IDC_COVER = (0.32, 0.88)  # share of a positive IDC patch that tumour covers
 
 CHUNK = 256  # patches in memory at a time

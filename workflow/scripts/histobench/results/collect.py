@@ -20,7 +20,8 @@ def split_in_words(manifest: Mapping[str, Any]) -> str:
     """Return how a data set is split, as tables print it."""
     split = manifest["split"]
     if isinstance(split, str):
-        return {"idc": "published, by patient", "pcam": "published"}.get(manifest["format"], "given by folders")
+        unit = {"pcam": "by slide", "idc": "by patient", "folder": "given by folders"}[manifest["format"]]
+        return f"published, {unit}" if manifest["patches_are"] in ("published", "subset") else unit
     unit = "patch, leaky" if manifest["leaky"] else "group"
     return f"random by {unit}, {split['train']:g}/{split['valid']:g}/{split['test']:g}, seed {split['seed']}"
 
@@ -118,12 +119,12 @@ def controls(datasets: Sequence[str], metrics: Sequence[Path], shuffled: Sequenc
                 "data_set": dataset,
                 "n": floor["test"]["n"],
                 "floor_auc": floor["test"]["auc"],
-                "floor_low": low,
-                "floor_high": high,
+                "floor_auc_low": low,
+                "floor_auc_high": high,
                 "floor_balanced_accuracy": floor["test"]["at_0.5"]["balanced_accuracy"],
                 "shuffled_auc": control["auc_mean"],
-                "shuffled_low": shuffled_low,
-                "shuffled_high": shuffled_high,
+                "shuffled_auc_low": shuffled_low,
+                "shuffled_auc_high": shuffled_high,
                 "holds_chance": control["holds_chance"],
             }
         )

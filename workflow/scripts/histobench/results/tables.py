@@ -32,11 +32,13 @@ HEADINGS = {
     "balanced_accuracy": "Balanced accuracy",
     "auc": "AUC (95\N{NO-BREAK SPACE}% interval)",
     "n": "Test patches",
-    "floor_auc": "Colour floor",
+    "floor_auc": "Colour floor, AUC",
+    "floor_balanced_accuracy": "Colour floor, balanced accuracy",
+    "shuffled_auc": "Shuffled labels, AUC",
 }
 """Headings in print; any other column's heading is its name with spaces and a capital."""
 
-MERGED = ["auc_low", "auc_high", "interval", "collapsed", "below_floor", "runs"]
+MERGED = ["interval", "collapsed", "below_floor", "runs"]
 """Columns of `performance` that print shows as part of another cell or below the table."""
 
 
@@ -214,9 +216,10 @@ def _heading(column: str) -> str:
 def _printed(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the table as text for print, under its headings."""
     text = {column: frame[column].map(_cell).astype(object) for column in frame.columns}
-    if "auc_low" in frame:
-        known = frame["auc_low"].notna()
-        text["auc"] = text["auc"].where(~known, text["auc"] + " (" + text["auc_low"] + "–" + text["auc_high"] + ")")
+    for value in _with_interval(frame):
+        low, high = f"{value}_low", f"{value}_high"
+        interval = text[value] + " (" + text[low] + "–" + text[high] + ")"
+        text[value] = text[value].where(frame[low].isna(), interval)
     if "below_floor" in frame:
         # The mark stands in front, so that the figures stay aligned at the right.
         text["auc"] = pd.Series(np.where(frame["below_floor"].astype(bool), "† ", ""), text["auc"].index) + text["auc"]
@@ -225,7 +228,13 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
         text["seeds"] = text["seeds"].where(~lost, text["seeds"] + " (" + text["collapsed"] + " collapsed)")
         for metric in METRICS:
             text[metric] = text[metric].where(frame["seeds"] > 0, "collapsed")
-    return pd.DataFrame({_heading(column): text[column] for column in frame.columns if column not in MERGED})
+    merged = {*MERGED, *(f"{value}_{end}" for value in _with_interval(frame) for end in ("low", "high"))}
+    return pd.DataFrame({_heading(column): text[column] for column in frame.columns if column not in merged})
+
+
+def _with_interval(frame: pd.DataFrame) -> list[str]:
+    """Return the columns whose interval stands in two others, `<column>_low` and `<column>_high`."""
+    return [column for column in frame.columns if {f"{column}_low", f"{column}_high"} <= set(frame.columns)]
 
 
 def _numeric(frame: pd.DataFrame, printed: pd.DataFrame) -> set[str]:

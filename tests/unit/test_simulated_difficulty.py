@@ -1,0 +1,54 @@
+"""Simulated patches are neither too easy nor too hard: at the demo's sizes, by the demo's recipe."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+from sklearn.metrics import roc_auc_score
+
+from histobench.catalogue import CATALOGUE
+from histobench.datasets import Tally, prepared, read
+from histobench.results.controls import colour_floor
+from histobench.study import Study
+from histobench.train import fit, models, predict, records
+from support.project import ROOT
+
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+
+
+@pytest.fixture(scope="module")
+def demo():
+    base, overlay = (yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()) for name in ("config", "demo"))
+    merged = {key: base[key] | value if isinstance(value, dict) else value for key, value in overlay.items()}
+    return Study(base | merged, SCHEMA)
+
+
+@pytest.fixture(scope="module", params=["pcam-simulated", "idc-simulated"])
+def data(request, demo, tmp_path_factory) -> Path:
+    from histobench.datasets import simulated
+
+    folder = tmp_path_factory.mktemp(request.param)
+    dataset = demo.datasets[request.param]
+    write = {"pcam": simulated.write_pcam, "idc": simulated.write_idc}[dataset.source.format]
+    write(folder / dataset.source.folder, **dataset.source.simulate)
+    tally = Tally()
+    about = {"dataset": dataset.name, "patches_are": "simulated", "split": "published", "leaky": False}
+    records.write(folder / "data", read(dataset, folder, tally), tally, about)
+    return folder / "data"
+
+
+def test_colour_alone_does_not_do(data):
+    predictions = colour_floor(prepared.index(data))
+    test = predictions[predictions["split"] == "test"]
+    assert roc_auc_score(test["label"], test["score"]) < 0.80
+
+
+def test_b2_learns_it(data, demo):
+    train, valid, test = (prepared.Records(data, split) for split in ("train", "valid", "test"))
+    spec = {"run": {"seed": 1}, "model": asdict(CATALOGUE["b2"]), "recipe": demo.recipes["demo"]}
+    model = models.build(spec["model"], "full", train.shape, seed=1)
+    fit.compile_model(model, spec["recipe"])
+    *_, weights = fit.fit(model, train, valid, spec)
+    model.set_weights(weights)
+    assert roc_auc_score(test.labels, predict.scores(model, test, spec)) >= 0.85
