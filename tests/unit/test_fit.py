@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from histobench.catalogue import CATALOGUE
 from histobench.datasets.prepared import Records
 from histobench.train.fit import better, compile_model, fit
 from histobench.train.models import build
+from histobench.train.state import State
 
 
 def specification(model="b6", seed=1, **recipe):
@@ -28,10 +31,16 @@ def specification(model="b6", seed=1, **recipe):
 
 
 def train(folder, spec):
+    """Return the model after the last epoch, the progress, and the best epoch's weights."""
     parts = Records(folder, "train"), Records(folder, "valid")
     model = build(spec["model"], "full", parts[0].shape, seed=spec["run"]["seed"])
     compile_model(model, spec["recipe"])
-    return model, *fit(model, *parts, spec)
+    with TemporaryDirectory() as state_folder:
+        state = State(Path(state_folder), {})
+        progress = fit(model, *parts, spec, state)
+        best = build(spec["model"], "full", parts[0].shape, seed=0)
+        best.load_weights(state.best_weights())
+    return model, progress, best
 
 
 @pytest.fixture(scope="module")
@@ -40,43 +49,43 @@ def trained(prepared_folder):
 
 
 def test_equal_runs_are_equal_to_the_bit(prepared_folder, trained):
-    _, history, _, best, weights = trained
-    _, history2, _, best2, weights2 = train(prepared_folder, specification())
-    assert history == history2
-    assert best == best2
-    for a, b in zip(weights, weights2, strict=True):
-        np.testing.assert_array_equal(a, b)
+    again = train(prepared_folder, specification())
+    assert again[1].history == trained[1].history
+    assert again[1].best_epoch == trained[1].best_epoch
+    for one, two in zip(again, trained, strict=True):
+        if one is not again[1]:
+            for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+                np.testing.assert_array_equal(a, b)
 
 
 def test_another_seed_is_another_run(prepared_folder, trained):
-    assert train(prepared_folder, specification(seed=2))[1] != trained[1]
+    assert train(prepared_folder, specification(seed=2))[1].history != trained[1].history
 
 
 def test_epochs_do_not_depend_on_how_many_follow(prepared_folder, trained):
-    _, history, *_ = train(prepared_folder, specification(epochs=2))
-    assert history == trained[1][:2]
+    assert train(prepared_folder, specification(epochs=2))[1].history == trained[1].history[:2]
 
 
 def test_history_and_timing_have_a_row_per_epoch(trained):
-    _, history, timing, best, _ = trained
+    history, timing = trained[1].history, trained[1].timing
     assert [row["epoch"] for row in history] == [row["epoch"] for row in timing] == [1, 2, 3]
     assert set(history[0]) == {"epoch", "loss", "accuracy", "auc", "val_loss", "val_accuracy", "val_auc"}
     assert all(row["training_seconds"] > 0 and row["validation_seconds"] > 0 for row in timing)
     accuracies = [row["val_accuracy"] for row in history]
-    assert best == accuracies.index(max(accuracies)) + 1
+    assert trained[1].best_epoch == accuracies.index(max(accuracies)) + 1
 
 
 def test_the_weights_kept_are_those_of_the_best_epoch(prepared_folder, trained):
-    model, history, _, best, weights = trained
+    _, progress, best = trained
     valid = Records(prepared_folder, "valid")
-    model.set_weights(weights)
     images = valid.images(np.arange(len(valid))) / np.float32(255)
-    scores = model.predict(images, verbose=0)[:, 0]
-    assert np.mean((scores > 0.5) == valid.labels) == pytest.approx(history[best - 1]["val_accuracy"])
+    scores = best.predict(images, verbose=0)[:, 0]
+    expected = progress.history[progress.best_epoch - 1]["val_accuracy"]
+    assert np.mean((scores > 0.5) == valid.labels) == pytest.approx(expected)
 
 
 def test_it_learns(prepared_folder):
-    _, history, *_ = train(prepared_folder, specification("b2", epochs=6))
+    history = train(prepared_folder, specification("b2", epochs=6))[1].history
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
 
 

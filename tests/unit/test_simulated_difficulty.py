@@ -11,7 +11,7 @@ from histobench.catalogue import CATALOGUE
 from histobench.datasets import Tally, prepared, read
 from histobench.results.controls import colour_floor
 from histobench.study import Study
-from histobench.train import fit, models, predict, records
+from histobench.train import fit, models, predict, records, state
 from support.project import ROOT
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -44,11 +44,12 @@ def test_colour_alone_does_not_do(data):
     assert roc_auc_score(test["label"], test["score"]) < 0.80
 
 
-def test_b2_learns_it(data, demo):
+def test_b2_learns_it(data, demo, tmp_path):
     train, valid, test = (prepared.Records(data, split) for split in ("train", "valid", "test"))
     spec = {"run": {"seed": 1}, "model": asdict(CATALOGUE["b2"]), "recipe": demo.recipes["demo"]}
     model = models.build(spec["model"], "full", train.shape, seed=1)
     fit.compile_model(model, spec["recipe"])
-    *_, weights = fit.fit(model, train, valid, spec)
-    model.set_weights(weights)
+    run = state.State(tmp_path, {})
+    fit.fit(model, train, valid, spec, run)
+    model.load_weights(run.best_weights())
     assert roc_auc_score(test.labels, predict.scores(model, test, spec)) >= 0.85

@@ -32,6 +32,7 @@ rule train:
             "train/models",
             "train/batches",
             "train/random_state",
+            "train/state",
             "datasets/prepared",
         ),
     script:

@@ -54,6 +54,8 @@ def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
     except HistobenchError as error:
         log.error("%s", error)
         sys.exit(1)
+    except SystemExit:
+        raise
     except BaseException:
         log.exception("the job failed")
         raise

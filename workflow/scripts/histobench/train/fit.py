@@ -11,6 +11,7 @@ import numpy as np
 from histobench.datasets.prepared import Records
 from histobench.train.batches import batches, order
 from histobench.train.random_state import reseed
+from histobench.train.state import Progress, State
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def compile_model(model: keras.Model, recipe: dict[str, Any]) -> None:
     )
 
 
-class _Progress(keras.callbacks.Callback):
+class _ProgressLines(keras.callbacks.Callback):
     """A line in the log every `PROGRESS_EVERY` seconds."""
 
     def __init__(self, epoch: int, epochs: int, steps: int) -> None:
@@ -62,30 +63,20 @@ def better(value: float, best: float | None, rule: str) -> bool:
     return value < best if rule == "val_loss" else value > best
 
 
-def fit(
-    model: keras.Model,
-    train: Records,
-    valid: Records,
-    spec: dict[str, Any],
-) -> tuple[list[dict[str, float]], list[dict[str, float]], int, list[Any]]:
-    """Train a compiled model.
+def fit(model: keras.Model, train: Records, valid: Records, spec: dict[str, Any], state: State) -> Progress:
+    """Train a compiled model, from where its state says to the recipe's last epoch.
 
     Parameters
     ----------
-    model : compiled by :func:`compile_model`.
+    model : compiled by :func:`compile_model`; afterwards it is as the last epoch left it.
     train, valid : records of the training and the validation part; the test part never comes here.
     spec : the run's specification, see :meth:`histobench.study.Study.specification`.
+    state : where every epoch is saved, the best one's weights included.
 
     Returns
     -------
-    history
-        a row per epoch: epoch (from 1), loss, accuracy, auc, and the same with `val_`.
-    timing
-        a row per epoch: epoch, seconds of training and of validation, apart.
-    best
-        the best epoch, from 1.
-    weights
-        the model's weights after it, as ``get_weights`` gives them.
+    history : a row per epoch: epoch (from 1), loss, accuracy, auc, and the same with `val_`.
+    timing : a row per epoch: epoch, seconds of training and of validation, apart.
     """
     recipe, seed = spec["recipe"], spec["run"]["seed"]
     options = {
@@ -93,28 +84,28 @@ def fit(
         "input_scaling": recipe["input_scaling"],
         "preprocessing": spec["model"]["preprocessing"],
     }
-    history: list[dict[str, float]] = []
-    timing: list[dict[str, float]] = []
-    best_epoch, best = 0, None
-    weights: list[Any] = []
     validation = batches(valid, np.arange(len(valid)), **options)
-    for epoch in range(recipe["epochs"]):
+    progress = state.load(model)
+    for epoch in range(progress.epoch, recipe["epochs"]):
         reseed(model, seed, epoch)
         data = batches(train, order(len(train), seed, epoch), **options)
-        progress = _Progress(epoch, recipe["epochs"], math.ceil(len(train) / recipe["batch_size"]))
+        lines = _ProgressLines(epoch, recipe["epochs"], math.ceil(len(train) / recipe["batch_size"]))
         start = time.perf_counter()
-        fitted = model.fit(data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[progress], shuffle=False)
+        fitted = model.fit(data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[lines], shuffle=False)
         middle = time.perf_counter()
         validated = model.evaluate(validation, verbose=0, return_dict=True)
         end = time.perf_counter()
         row = {"epoch": epoch + 1, **{name: float(values[-1]) for name, values in fitted.history.items()}}
         row |= {f"val_{name}": float(value) for name, value in validated.items()}
-        history.append(row)
-        timing.append({"epoch": epoch + 1, "training_seconds": middle - start, "validation_seconds": end - middle})
+        progress.epoch = epoch + 1
+        progress.history.append(row)
+        progress.timing.append(
+            {"epoch": epoch + 1, "training_seconds": middle - start, "validation_seconds": end - middle}
+        )
         value = row.get(recipe["best_epoch"], 0.0)
-        if better(value, best, recipe["best_epoch"]):
-            best_epoch, best = epoch + 1, value
-            weights = model.get_weights()
+        if better(value, progress.best, recipe["best_epoch"]):
+            progress.best_epoch, progress.best = epoch + 1, value
+        state.save(model, progress)
         log.info(
             "epoch %d/%d: loss %.4f, accuracy %.4f, val_loss %.4f, val_accuracy %.4f, val_auc %.4f; "
             "%.1f s training, %.1f s validation%s",
@@ -123,6 +114,6 @@ def fit(
             *(row[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc")),
             middle - start,
             end - middle,
-            "; the best so far" if best_epoch == epoch + 1 else "",
+            "; the best so far" if progress.best_epoch == epoch + 1 else "",
         )
-    return history, timing, best_epoch, weights
+    return progress

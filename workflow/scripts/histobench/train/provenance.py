@@ -3,53 +3,58 @@
 import datetime
 import platform
 import resource
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from histobench.files import digest, write_json
+from histobench.files import write_json
 from histobench.train import hardware
 
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "snakemake")
 
 
-def write(
-    path: Path,
-    *,
-    spec: dict[str, Any],
-    facts: dict[str, Any],
-    code: str,
-    inputs: dict[str, Path | None],
-    threads: int,
-    gpu_model: str,
-    started: datetime.datetime,
-) -> None:
-    """Write ``run.json``.
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
-    Parameters
+
+@dataclass
+class About:
+    """What is known of a run when its job starts.
+
+    Attributes
     ----------
-    path : the file.
-    spec, facts : the run's specification, and what training returned.
+    spec : the run's specification.
     code : digest of the code that the result depends on.
-    inputs : files whose sha256 is recorded, by role.
+    inputs : sha256 of the input files, by role.
     threads : CPU threads of the job; the result depends on them in the last bits.
-    gpu_model : the card that the run was meant for, "" for a CPU.
-    started : when the job began.
+    gpu_model : the card that the run is meant for, "" for a CPU.
+    started : when the job started that finished the run; earlier ones stand in ``.state/events``.
     """
-    ended = datetime.datetime.now(datetime.UTC)
-    write_json(
-        path,
-        {
-            "specification": spec,
-            **facts,
-            "code": code,
-            "inputs_sha256": {role: digest(file) if file else None for role, file in inputs.items()},
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-            "threads": threads,
-            "device": hardware.describe(gpu_model),
-            "started": started.isoformat(timespec="seconds"),
-            "ended": ended.isoformat(timespec="seconds"),
-            "seconds": round((ended - started).total_seconds(), 1),
-            "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        },
-    )
+
+    spec: dict[str, Any]
+    code: str
+    inputs: dict[str, str | None]
+    threads: int
+    gpu_model: str
+    started: datetime.datetime = field(default_factory=_now)
+
+    def write(self, path: Path, facts: dict[str, Any]) -> None:
+        """Write ``run.json``, with what training found out besides."""
+        ended = _now()
+        write_json(
+            path,
+            {
+                "specification": self.spec,
+                **facts,
+                "code": self.code,
+                "inputs_sha256": self.inputs,
+                "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+                "threads": self.threads,
+                "device": hardware.describe(self.gpu_model),
+                "started": self.started.isoformat(timespec="seconds"),
+                "ended": ended.isoformat(timespec="seconds"),
+                "seconds": round((ended - self.started).total_seconds(), 1),
+                "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            },
+        )

@@ -1,0 +1,172 @@
+"""A training process killed at any moment goes on where it was, and ends as an uninterrupted one does."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from histobench.runs import read_json
+from support.project import ROOT
+
+SAME_BYTES = ("history.csv", "predictions.csv")
+EPOCHS = 8
+
+
+def start(data: Path, folder: Path, *arguments: str, model="b6", mode="full", epochs=EPOCHS) -> subprocess.Popen:
+    command = [sys.executable, "-m", "support.train_small", data, folder, model, mode, epochs, *arguments]
+    path = os.pathsep.join(str(ROOT / place) for place in ("tests", "workflow/scripts"))
+    folder.mkdir(exist_ok=True)
+    with (folder / "log").open("a") as log:
+        return subprocess.Popen(
+            [str(part) for part in command], env=os.environ | {"PYTHONPATH": path}, stdout=log, stderr=log
+        )
+
+
+def finish(process: subprocess.Popen, folder: Path) -> None:
+    assert process.wait(timeout=300) == 0, (folder / "log").read_text()[-3000:]
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    found = {}
+    with h5py.File(folder / "best.weights.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def assert_equal_runs(one: Path, two: Path) -> None:
+    for name in SAME_BYTES:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    first, second = weights(one), weights(two)
+    assert len(first) > 4
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
+    assert read_json(one / "run.json")["best_epoch"] == read_json(two / "run.json")["best_epoch"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prepared_folder, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    finish(start(prepared_folder, folder), folder)
+    return folder
+
+
+def epochs_done(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / ".state").glob("epoch-*"))
+
+
+def kill_at(process: subprocess.Popen, folder: Path, moment: str, rng: random.Random) -> str:
+    """Kill the process within an epoch or a save, once it has finished another epoch; return what its state held."""
+    before = epochs_done(folder)
+    while process.poll() is None and epochs_done(folder) == before:
+        time.sleep(0.001)
+    if moment == "save":
+        while process.poll() is None and not list((folder / ".state").glob(".tmp-epoch-*/*")):
+            time.sleep(0.0002)
+    else:
+        time.sleep(rng.uniform(0, 0.4))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return ", ".join(sorted(path.name for path in (folder / ".state").iterdir()))
+
+
+def killed(data: Path, folder: Path, moments: list[str]) -> list[str]:
+    rng = random.Random(len(moments))
+    seen = []
+    for moment in moments:
+        process = start(data, folder)
+        seen.append(kill_at(process, folder, moment, rng))
+        assert process.returncode == -signal.SIGKILL, "it finished before it could be killed"
+    finish(start(data, folder), folder)
+    return seen
+
+
+def test_three_kills(prepared_folder, uninterrupted, tmp_path):
+    seen = killed(prepared_folder, tmp_path / "run", ["epoch", "save", "epoch"])
+    assert ".tmp-epoch" in seen[1]  # it was in the middle of a save
+    events = (tmp_path / "run" / ".state" / "events").read_text()
+    assert events.count("going on after epoch") == 3
+    assert_equal_runs(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.long
+def test_ten_kills(prepared_folder, tmp_path):
+    reference = tmp_path / "uninterrupted"
+    data = prepared_folder
+    process = start(data, reference, epochs=24)
+    finish(process, reference)
+    rng, folder = random.Random(10), tmp_path / "run"
+    for number in range(10):
+        process = start(data, folder, epochs=24)
+        kill_at(process, folder, rng.choice(["epoch", "save"]), rng)
+        assert process.returncode == -signal.SIGKILL, f"finished before kill {number + 1}"
+    finish(start(data, folder, epochs=24), folder)
+    assert_equal_runs(folder, reference)
+
+
+@pytest.fixture
+def stopped(prepared_folder, tmp_path) -> Path:
+    """A run that SIGTERM ended after its first epochs."""
+    folder = tmp_path / "run"
+    process = start(prepared_folder, folder)
+    while len(epochs_done(folder)) < 2 and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    return folder
+
+
+def events(folder: Path) -> str:
+    return (folder / ".state" / "events").read_text()
+
+
+def test_sigterm_leaves_the_last_epoch_and_a_line(prepared_folder, stopped, uninterrupted):
+    assert "SIGTERM: ending; the last finished epoch is safe" in events(stopped)
+    last = epochs_done(stopped)[-1]
+    finish(start(prepared_folder, stopped), stopped)
+    assert f"going on after epoch {int(last[-4:])}" in events(stopped)
+    assert_equal_runs(stopped, uninterrupted)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "gone"])
+def test_a_damaged_state_falls_back_to_the_one_before(prepared_folder, stopped, uninterrupted, damage):
+    last = epochs_done(stopped)[-1]
+    path = stopped / ".state" / last / "model.npz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(data if damage == "flipped" else data[: len(data) // 2])
+    finish(start(prepared_folder, stopped), stopped)
+    assert f"{last} is damaged" in events(stopped)
+    assert f"going on after epoch {int(last[-4:]) - 1}" in events(stopped)
+    assert_equal_runs(stopped, uninterrupted)
+
+
+@pytest.mark.parametrize("arguments", [("2", "c"), ("1", "another code")])
+def test_a_state_of_another_seed_or_code_is_set_aside(prepared_folder, stopped, arguments):
+    finish(start(prepared_folder, stopped, *arguments), stopped)
+    assert "the state is of another recipe, seed, data set or code" in events(stopped)
+    assert events(stopped).rstrip().splitlines()[-2].endswith("starting at epoch 1")
+    assert list((stopped / ".state" / "set-aside").glob("epoch-*/model.npz"))
+
+
+def test_deleted_outputs_are_rebuilt_at_once(prepared_folder, uninterrupted, tmp_path):
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    for path in folder.glob("*.*"):
+        if path.is_file() and path.name != "log":
+            path.unlink()
+    finish(start(prepared_folder, folder), folder)
+    assert "finished before; the outputs are rebuilt from the state" in events(folder)
+    assert events(folder).count("starting at epoch 1") == 1
+    assert_equal_runs(folder, uninterrupted)
+    assert (folder / "timing.csv").read_bytes() == (uninterrupted / "timing.csv").read_bytes()
