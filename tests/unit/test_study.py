@@ -170,3 +170,14 @@ def test_a_model_by_configuration_alone(config):
     assert made.models["xception"].name == "Xception"
     assert made.models["xception"].weights_origin == "random"
     assert made.why_not("idc", "xception", "full") == "it needs patches of at least 71 px, not 50 px"
+
+
+def test_scratch_takes_no_pretrained_weights(config):
+    made = study(config, matrix=[block(models=["b2", "mobilenet"], modes=["full", "scratch"])])
+    assert [(run.model, run.mode) for run in made.runs] == [
+        ("b2", "full"),
+        ("mobilenet", "full"),
+        ("mobilenet", "scratch"),
+    ]
+    origins = [made.specification(run)["model"]["weights_origin"] for run in made.runs]
+    assert origins == ["", "ImageNet", "scratch"]

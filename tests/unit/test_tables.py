@@ -240,3 +240,33 @@ def test_notes_announce_what_a_reader_must_know():
 
 def test_notes_are_silent_where_there_is_nothing_to_say():
     assert notes(study(run(), run("B2", weights="own file"), run("B6", weights="", patches="own"))[0]) == []
+
+
+def test_the_spread_over_seeds_stands_apart_from_the_test_sets_interval(tmp_path):
+    aucs = [0.80, 0.84, 0.88]
+    rows = [run(seed=number, auc=auc) for number, auc in enumerate(aucs)]
+    row = performance(*study(*rows)).iloc[0]
+    assert row["auc_over_seeds"] == pytest.approx(0.04)
+    # Student's t, 97.5 % at two degrees of freedom: 4.303 (any printed table).
+    half = 4.303 * 0.04 / 3**0.5
+    assert [row["auc_over_seeds_low"], row["auc_over_seeds_high"]] == pytest.approx(
+        [0.84 - half, 0.84 + half], abs=1e-4
+    )
+    assert row["auc_low"] > row["auc_over_seeds_low"]
+    assert "0.040 (0.741–0.939)" in written(tmp_path, rows)[".md"]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_too_few_seeds_have_no_interval(seeds):
+    row = performance(*study(*(run(seed=number, auc=0.8 + number / 50) for number in range(seeds)))).iloc[0]
+    assert pd.isna(row["auc_over_seeds"]) == (seeds == 1)
+    assert pd.isna(row["auc_over_seeds_low"])
+
+
+def test_a_collapsed_seed_is_no_spread():
+    row = performance(*study(run(seed=1, auc=0.9), run(seed=2, auc=0.5, collapsed=True), run(seed=3, auc=0.92))).iloc[0]
+    assert row["auc_over_seeds"] == pytest.approx(0.02 / 2**0.5)
+
+
+def test_one_seed_per_cell_prints_no_column_of_dashes(tmp_path):
+    assert "over seeds" not in written(tmp_path, [run()])[".md"]

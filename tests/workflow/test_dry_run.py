@@ -98,3 +98,11 @@ def test_training_never_gets_the_test_patches(project):
     inputs = output.partition("rule train:")[2].partition("input: ")[2].partition("\n")[0]
     assert "train-00000-of-00004.tfrecord" in inputs
     assert "test-" not in inputs
+
+
+def test_scratch_fetches_no_weights(project):
+    planned = [
+        jobs(snakemake(project, "-n", "--", f"results/paper/runs/pcam/vgg19/{mode}/paper/a100/seed-1/run.json").stdout)
+        for mode in ("full", "scratch")
+    ]
+    assert [plan.get("fetch_weights", 0) for plan in planned] == [1, 0]

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 from histobench import code, runs
 from histobench.datasets import prepared
 from histobench.errors import HistobenchError
-from histobench.study import Study
+from histobench.study import MODES, Study
 
 try:
     STUDY = Study(config, Path(workflow.current_basedir).parent / "schemas" / "config.schema.yaml")
@@ -67,7 +67,7 @@ def records(*splits):
 
 def pretrained_weights(wildcards):
     """Return the weights file that a run starts from, if there is one."""
-    file = STUDY.models[wildcards.model].weights_file
+    file = STUDY.models[wildcards.model].weights_file if wildcards.mode != "scratch" else None
     return [f"{WEIGHTS}/{file}"] if file else []
 
 
@@ -90,7 +90,7 @@ wildcard_constraints:
     source=one_of(STUDY.sources),
     dataset=one_of(STUDY.datasets),
     model=one_of(STUDY.models),
-    mode="tl|full",
+    mode=one_of(MODES),
     recipe=one_of(STUDY.recipes),
     device=one_of(STUDY.devices),
     seed=r"\d+",

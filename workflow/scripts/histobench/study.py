@@ -19,6 +19,9 @@ from histobench.datasets import published
 from histobench.errors import HistobenchError
 from histobench.files import Remote
 
+# Frozen backbone and trained head; every layer from the pretrained weights; every layer from random weights.
+MODES = ("tl", "full", "scratch")
+
 
 @dataclass(frozen=True, order=True)
 class Run:
@@ -126,6 +129,8 @@ class Study:
             return f"it needs patches of at least {spec.smallest_input} px, not {size} px"
         if mode == "tl" and spec.application is None:
             return "it has no pretrained backbone to transfer from"
+        if mode == "scratch" and spec.application is None:
+            return "it has no pretrained weights, so `full` is from scratch already"
         return None
 
     def run(self, **names: str) -> Run:
@@ -154,6 +159,8 @@ class Study:
         scheduler calls a card) stays out.
         """
         model = self.models[run.model]
+        if run.mode == "scratch":
+            model = replace(model, weights=None, weights_origin="scratch")
         return {
             "run": asdict(run),
             "model": {

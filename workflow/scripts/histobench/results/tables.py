@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from scipy import stats
 
 from histobench.errors import HistobenchError
 from histobench.files import write_text
-from histobench.results.metrics import percentile_interval
+from histobench.results.metrics import LEVEL, percentile_interval
+
+# An interval from two seeds would be wider than the AUC's range.
+MIN_SEEDS = 3
 
 CELL = ["dataset", "mode", "model", "recipe", "device"]
 
@@ -22,6 +26,7 @@ METRICS = ["loss", "accuracy", "balanced_accuracy", "auc"]
 PERFORMANCE = [
     *("data_set", "mode", "model", "recipe", "device"),
     *("loss", "accuracy", "balanced_accuracy", "auc", "auc_low", "auc_high", "interval"),
+    *("auc_over_seeds", "auc_over_seeds_low", "auc_over_seeds_high"),
     *("n", "seeds", "collapsed", "floor_auc", "below_floor", "weights", "patches", "split", "runs"),
 ]
 
@@ -31,6 +36,7 @@ HEADINGS = {
     "data_set": "Data set",
     "balanced_accuracy": "Balanced accuracy",
     "auc": "AUC (95\N{NO-BREAK SPACE}% interval)",
+    "auc_over_seeds": "AUC, deviation over seeds (95\N{NO-BREAK SPACE}% interval of the mean)",
     "n": "Test patches",
     "floor_auc": "Colour floor, AUC",
     "floor_balanced_accuracy": "Colour floor, balanced accuracy",
@@ -58,8 +64,10 @@ def performance(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> p
     -------
     table : one row per cell, in the order of the runs, with the columns `PERFORMANCE`. `n` is the number of test
         patches, `seeds` the number of seeds averaged, `collapsed` the number left out; where none remains, the metrics
-        are NaN. `below_floor` is True where the AUC is at or below that of the colour floor. `runs` are the folders of
-        the cell's runs, collapsed ones included, separated by spaces.
+        are NaN. `auc_low` and `auc_high` are the uncertainty of the test set. `auc_over_seeds` is that of training: the
+        standard deviation over the averaged seeds, from two seeds up, and its interval is Student's of their mean, from
+        three seeds up. `below_floor` is True where the AUC is at or below that of the colour floor. `runs` are the
+        folders of the cell's runs, collapsed ones included, separated by spaces.
 
     Raises
     ------
@@ -83,6 +91,7 @@ def performance(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> p
                 "auc_low": low,
                 "auc_high": high,
                 "interval": INTERVALS[first["interval_unit"]],
+                **_over_seeds(learnt["auc"]),
                 "n": first["n_test"],
                 "seeds": len(learnt),
                 "collapsed": len(cell) - len(learnt),
@@ -209,6 +218,16 @@ def _auc_interval(folders: Sequence[str], replicates: Mapping[str, pd.DataFrame]
     return low, high
 
 
+def _over_seeds(aucs: pd.Series) -> dict[str, float]:
+    """Return the spread of the AUC over seeds; NaN where there are too few to tell."""
+    n, deviation = len(aucs), aucs.std(ddof=1)
+    low, high = np.nan, np.nan
+    if n >= MIN_SEEDS:
+        half = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * deviation / np.sqrt(n)
+        low, high = aucs.mean() - half, aucs.mean() + half
+    return {"auc_over_seeds": deviation, "auc_over_seeds_low": low, "auc_over_seeds_high": high}
+
+
 def _heading(column: str) -> str:
     return HEADINGS.get(column, column.replace("_", " ").capitalize())
 
@@ -228,7 +247,9 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
         text["seeds"] = text["seeds"].where(~lost, text["seeds"] + " (" + text["collapsed"] + " collapsed)")
         for metric in METRICS:
             text[metric] = text[metric].where(frame["seeds"] > 0, "collapsed")
-    merged = {*MERGED, *(f"{value}_{end}" for value in _with_interval(frame) for end in ("low", "high"))}
+    # A column of dashes tells nothing: print leaves out the spread where every cell has one seed.
+    empty = {"auc_over_seeds"} if "auc_over_seeds" in frame and frame["auc_over_seeds"].isna().all() else set()
+    merged = {*MERGED, *empty, *(f"{value}_{end}" for value in _with_interval(frame) for end in ("low", "high"))}
     return pd.DataFrame({_heading(column): text[column] for column in frame.columns if column not in merged})
 
 

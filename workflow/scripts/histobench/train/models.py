@@ -82,7 +82,8 @@ def build(
     Parameters
     ----------
     spec : the fields of :class:`histobench.catalogue.Model` as a mapping.
-    mode : "tl" freezes the backbone, whose batch norm then runs in inference mode; "full" trains every layer.
+    mode : "tl" freezes the backbone, whose batch norm then runs in inference mode; "full" and "scratch" train every
+        layer.
     shape : (height, width, 3) of a patch in pixels.
     seed : the run's seed, from which all fresh weights come but those of a frozen random backbone.
     weights : file with the backbone's pretrained weights, in the format of Keras 3 (``.weights.h5``) or that of
