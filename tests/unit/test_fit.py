@@ -106,3 +106,14 @@ def test_which_epoch_is_best(rule, values, best):
         if better(value, so_far, rule):
             found, so_far = epoch, value
     assert found == best
+
+
+def test_augmentation_is_a_function_of_seed_and_epoch(prepared_folder):
+    def history(**recipe):
+        return train(prepared_folder, specification("b2", **recipe))[1].history
+
+    turned = history(augmentation=["d4"])
+    assert turned == history(augmentation=["d4"])
+    assert turned[:2] == history(augmentation=["d4"], epochs=2)
+    assert turned != history()
+    assert history(augmentation=[]) == history()

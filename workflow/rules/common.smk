@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 from histobench import code, runs
 from histobench.datasets import prepared
 from histobench.errors import HistobenchError
+from histobench.files import digest
 from histobench.study import MODES, Study
 
 try:
@@ -63,6 +64,17 @@ def records(*splits):
     """Return the shards of these splits and the index of a data set."""
     names = ["index.parquet", *(name for split in splits for name in prepared.shard_names(split))]
     return [f"{DATA}/{name}" for name in names]
+
+
+def file_digest(path):
+    """Return the digest of a file beside the configuration, or nothing where there is none."""
+    return digest(Path(path)) if Path(path).exists() else None
+
+
+def specification_of_model(model):
+    """Return what the size of a model depends on."""
+    spec = STUDY.models[model]
+    return {field: getattr(spec, field) for field in ("key", "application", "smallest_input", "weights_origin")}
 
 
 def pretrained_weights(wildcards):

@@ -72,4 +72,5 @@ rule tables:
         rules.collect_runs.output,
         rules.table_performance.output,
         rules.table_controls.output,
+        rules.table_models.output,
     localrule: True

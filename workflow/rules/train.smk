@@ -31,6 +31,7 @@ rule train:
             "train/fit",
             "train/models",
             "train/batches",
+            "train/augmentation",
             "train/random_state",
             "train/state",
             "datasets/prepared",

@@ -41,6 +41,12 @@ HEADINGS = {
     "floor_auc": "Colour floor, AUC",
     "floor_balanced_accuracy": "Colour floor, balanced accuracy",
     "shuffled_auc": "Shuffled labels, AUC",
+    "published_parameters_millions": "Published parameters, millions",
+    "parameters_with_top_millions": "Parameters with top, millions",
+    "parameters_as_trained_millions": "Parameters as trained, millions",
+    "checkpoint_mb": "Checkpoint, MB",
+    "multiply_adds_96_px_millions": "Multiply-adds at 96 px, millions",
+    "multiply_adds_50_px_millions": "Multiply-adds at 50 px, millions",
 }
 """Headings in print; any other column's heading is its name with spaces and a capital."""
 

@@ -1,5 +1,6 @@
 """Records to batches: in which order, and scaled how."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def scale(images: Any, input_scaling: str, preprocessing: str) -> Any:
 
     Parameters
     ----------
-    images : (n, height, width, 3) uint8.
+    images : (n, height, width, 3) uint8, or float32 in 0 to 255.
     input_scaling : "paper": x / 255 for every model, as the author's code does; "native": as the backbone was
         pretrained.
     preprocessing : what "native" means for the model, see :class:`histobench.catalogue.Model`.
@@ -48,10 +49,12 @@ def batches(
     batch_size: int,
     input_scaling: str,
     preprocessing: str,
+    augment: Callable[[Any, Any], Any] | None = None,
 ) -> tf.data.Dataset:
     """Return the patches at `positions`, in that order, as batches of (images, labels).
 
-    Images are (batch, height, width, 3) float32, labels (batch, 1) float32; the last batch may be smaller.
+    Images are (batch, height, width, 3) float32, labels (batch, 1) float32; the last batch may be smaller. `augment`
+    takes uint8 images and their positions, see :func:`histobench.train.augmentation.augment`.
     """
 
     def gather(chosen: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
@@ -61,6 +64,8 @@ def batches(
         images, labels = tf.numpy_function(gather, [chosen], [tf.uint8, tf.float32], stateful=False)
         images.set_shape((None, *records.shape))
         labels.set_shape((None, 1))
+        if augment is not None:
+            images = augment(images, chosen)
         return scale(images, input_scaling, preprocessing), labels
 
     return (

@@ -3,12 +3,14 @@
 import logging
 import math
 import time
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
 from histobench.datasets.prepared import Records
+from histobench.train.augmentation import augment
 from histobench.train.batches import batches, order
 from histobench.train.random_state import reseed
 from histobench.train.state import Progress, State
@@ -88,7 +90,9 @@ def fit(model: keras.Model, train: Records, valid: Records, spec: dict[str, Any]
     progress = state.load(model)
     for epoch in range(progress.epoch, recipe["epochs"]):
         reseed(model, seed, epoch)
-        data = batches(train, order(len(train), seed, epoch), **options)
+        kinds = recipe.get("augmentation")
+        changed = partial(augment, kinds=kinds, seed=seed, epoch=epoch) if kinds else None
+        data = batches(train, order(len(train), seed, epoch), augment=changed, **options)
         lines = _ProgressLines(epoch, recipe["epochs"], math.ceil(len(train) / recipe["batch_size"]))
         start = time.perf_counter()
         fitted = model.fit(data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[lines], shuffle=False)

@@ -1,0 +1,276 @@
+"""Augmentation: a function of (seed, epoch, position), and every kind does what its name says."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from histobench.datasets.simulated import draw_style, pcam_patch
+from histobench.errors import HistobenchError
+from histobench.train import augmentation
+from histobench.train.augmentation import KINDS, augment
+
+# 50 px, as IDC has: a patch of 7,500 numbers is no multiple of what a processor takes at a time.
+NOISE = np.random.default_rng(0).integers(0, 256, (12, 50, 50, 3), dtype=np.uint8)
+POSITIONS = np.arange(100, 112)
+EVERY = pytest.mark.parametrize("kinds", [("d4",), ("author",), ("stain",), KINDS], ids="+".join)
+
+
+def run(images, positions, kinds, seed=3, epoch=1):
+    """Augment in graph mode, as training does, with the constants of the moment."""
+    graph = tf.function(lambda i, p: augment(i, p, kinds=kinds, seed=seed, epoch=epoch))
+    return graph(tf.constant(images), tf.constant(positions, tf.int64)).numpy()
+
+
+@cache
+def compiled(kinds):
+    signature = [tf.TensorSpec((None, 50, 50, 3), tf.uint8), tf.TensorSpec((None,), tf.int64)]
+    return tf.function(lambda i, p: augment(i, p, kinds=kinds, seed=3, epoch=1), input_signature=signature)
+
+
+@cache
+def patches():
+    rng = np.random.default_rng(1)
+    style = draw_style(rng, 1.0)
+    return np.stack([pcam_patch(rng, style, label) for label in (0, 1) * 6])
+
+
+def same_everywhere(image, n):
+    return np.repeat(np.asarray(image)[None], n, axis=0)
+
+
+def eight(image):
+    """Return the eight flips and turns of one patch, by NumPy."""
+    return [np.rot90(side, turns) for side in (image, np.flip(image, 1)) for turns in range(4)]
+
+
+# A patch and its numbers
+
+
+@EVERY
+@settings(max_examples=15, deadline=None)
+@given(chosen=st.permutations(range(12)), size=st.sampled_from([1, 5, 12]))
+def test_batches_and_their_order_change_no_bit(kinds, chosen, size):
+    whole = compiled(kinds)(NOISE, POSITIONS).numpy()
+    for start in range(0, 12, size):
+        part = chosen[start : start + size]
+        np.testing.assert_array_equal(compiled(kinds)(NOISE[part], POSITIONS[part]).numpy(), whole[part])
+
+
+@EVERY
+def test_seed_epoch_and_position_matter(kinds):
+    base = compiled(kinds)(NOISE, POSITIONS).numpy()
+    for other in (
+        run(NOISE, POSITIONS, kinds, seed=4),
+        run(NOISE, POSITIONS, kinds, epoch=2),
+        compiled(kinds)(NOISE, POSITIONS + 12).numpy(),
+    ):
+        same = (base == other).reshape(12, -1).all(axis=1).sum()
+        # Two draws of "d4" agree for one patch in eight.
+        assert same <= (6 if kinds == ("d4",) else 0)
+
+
+def test_seed_and_epoch_are_not_added_up():
+    assert not np.array_equal(
+        run(NOISE, POSITIONS, ("stain",), seed=1, epoch=2), run(NOISE, POSITIONS, ("stain",), seed=2, epoch=1)
+    )
+
+
+def test_large_seeds_are_taken_whole():
+    assert not np.array_equal(run(NOISE, POSITIONS, ("d4",), seed=2**32 + 3), run(NOISE, POSITIONS, ("d4",), seed=3))
+
+
+@pytest.mark.parametrize("kinds", [("d4", "stain"), ("stain", "d4")])
+def test_kinds_apply_in_their_order_and_keep_their_own_numbers(kinds):
+    turned = run(NOISE, POSITIONS, ("d4",)).astype(np.uint8)
+    np.testing.assert_array_equal(run(NOISE, POSITIONS, kinds), run(turned, POSITIONS, ("stain",)))
+
+
+def test_kinds_share_no_numbers():
+    draws = {kind: augmentation._uniform(kind, 3, 3, 1, 100).numpy() for kind in KINDS}
+    assert len(np.unique(np.concatenate(list(draws.values())))) == 9
+
+
+def test_no_kind_only_casts():
+    out = run(NOISE, POSITIONS, ())
+    assert out.dtype == np.float32
+    np.testing.assert_array_equal(out, NOISE)
+
+
+@EVERY
+def test_type_shape_and_range(kinds):
+    out = compiled(kinds)(NOISE, POSITIONS).numpy()
+    assert (out.shape, out.dtype) == (NOISE.shape, np.float32)
+    assert out.min() >= 0 and out.max() <= 255
+    assert out.std() > 30  # neither black nor clipped away
+
+
+def test_it_maps_over_a_dataset():
+    data = tf.data.Dataset.from_tensor_slices((NOISE, POSITIONS)).batch(5)
+    data = data.map(lambda i, p: augment(i, p, kinds=KINDS, seed=3, epoch=1), num_parallel_calls=2, deterministic=True)
+    assert data.element_spec.shape.as_list() == [None, 50, 50, 3]
+    np.testing.assert_array_equal(np.concatenate(list(data.as_numpy_iterator())), run(NOISE, POSITIONS, KINDS))
+
+
+def test_an_empty_batch_stays_empty():
+    assert run(NOISE[:0], POSITIONS[:0], KINDS).shape == (0, 50, 50, 3)
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(HistobenchError, match=r"'mixup'.*d4, author, stain"):
+        augment(NOISE, POSITIONS, kinds=["d4", "mixup"], seed=0, epoch=0)
+
+
+# d4
+
+
+def test_d4_is_one_of_eight_each_as_likely():
+    image = NOISE[0, :6, :6]
+    candidates = np.stack(eight(image))
+    out = run(same_everywhere(image, 4000), np.arange(4000), ("d4",))
+    match = (out[:, None] == candidates).all(axis=(2, 3, 4))
+    assert (match.sum(axis=1) == 1).all()
+    # 500 expected, standard deviation 21.
+    counts = match.sum(axis=0)
+    assert counts.min() > 400 and counts.max() < 600
+
+
+def test_d4_keeps_every_pixel():
+    def pixels(images):
+        return [sorted(map(tuple, image.reshape(-1, 3).tolist())) for image in images]
+
+    assert pixels(run(NOISE, POSITIONS, ("d4",))) == pixels(NOISE)
+
+
+def test_d4_refuses_oblong_patches():
+    with pytest.raises(HistobenchError, match="40 x 50"):
+        augment(NOISE[:, :40], POSITIONS, kinds=["author", "d4"], seed=0, epoch=0)
+
+
+# author
+
+
+def only(monkeypatch, **ranges):
+    for name in ("ROTATION", "SHIFT", "ZOOM"):
+        monkeypatch.setattr(augmentation, name, ranges.get(name, 0.0))
+
+
+def blobs(height, width, n, wide=2.0, high=2.0):
+    """Return `n` copies of a white blob in the middle of a black patch."""
+    y, x = np.mgrid[:height, :width]
+    blob = np.exp(-(((x - (width - 1) / 2) / wide) ** 2 + ((y - (height - 1) / 2) / high) ** 2) / 2)
+    return same_everywhere(np.repeat(np.round(255 * blob)[..., None], 3, axis=2).astype(np.uint8), n)
+
+
+def moments(images):
+    """Return each patch's centre of mass (x, y) and its covariance there."""
+    weights = images[..., 0] / images[..., 0].sum(axis=(1, 2), keepdims=True)
+    y, x = np.mgrid[: images.shape[1], : images.shape[2]]
+    mean = np.stack([(weights * axis).sum(axis=(1, 2)) for axis in (x, y)], axis=1)
+    off = [axis - mean[:, i, None, None] for i, axis in enumerate((x, y))]
+    return mean, np.array([[(weights * a * b).sum(axis=(1, 2)) for a in off] for b in off]).transpose(2, 0, 1)
+
+
+def test_author_without_ranges_changes_nothing(monkeypatch):
+    only(monkeypatch)
+    np.testing.assert_allclose(run(NOISE, POSITIONS, ("author",)), NOISE, atol=0.05)
+
+
+def test_author_is_not_the_identity():
+    changed = np.abs(run(NOISE, POSITIONS, ("author",)) - NOISE).mean(axis=(1, 2, 3))
+    assert (changed > 20).all()
+
+
+def test_author_fills_by_reflection():
+    flat = np.full((12, 30, 30, 3), (200, 120, 7), np.uint8)
+    np.testing.assert_allclose(run(flat, POSITIONS, ("author",)), flat, atol=1e-3)
+    # A ramp of 2 a pixel, shifted: where the edge were repeated instead, there would be flat stretches.
+    ramp = same_everywhere(np.tile(np.arange(0, 240, 2, dtype=np.uint8)[None, :, None], (120, 1, 3)), 12)
+    slope = np.abs(np.diff(run(ramp, POSITIONS, ("author",))[:, 60, :, 0], axis=1))
+    assert (np.mean(slope < 0.5, axis=1) < 0.05).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 60), (40, 80)])
+def test_author_shifts_up_to_a_tenth_of_each_side(monkeypatch, height, width):
+    only(monkeypatch, SHIFT=0.1)
+    mean, _ = moments(run(blobs(height, width, 150), np.arange(150), ("author",)))
+    share = (mean - [(width - 1) / 2, (height - 1) / 2]) / [width, height]
+    np.testing.assert_allclose(share.min(axis=0), -0.1, atol=0.01)
+    np.testing.assert_allclose(share.max(axis=0), 0.1, atol=0.01)
+    assert np.abs(share).max() < 0.1 + 1e-3
+    assert abs(np.corrcoef(share.T)[0, 1]) < 0.3
+
+
+def test_author_rotates_up_to_twenty_degrees_around_the_centre(monkeypatch):
+    only(monkeypatch, ROTATION=20.0)
+    mean, covariance = moments(run(blobs(60, 60, 150, wide=8, high=3), np.arange(150), ("author",)))
+    np.testing.assert_allclose(mean, 29.5, atol=0.05)
+    angles = np.degrees(0.5 * np.arctan2(2 * covariance[:, 0, 1], covariance[:, 0, 0] - covariance[:, 1, 1]))
+    assert -20.1 < angles.min() < -19 and 19 < angles.max() < 20.1
+
+
+def test_author_zooms_by_a_tenth_around_the_centre(monkeypatch):
+    only(monkeypatch, ZOOM=0.1)
+    images = blobs(60, 60, 150, wide=6, high=6)
+    mean, covariance = moments(run(images, np.arange(150), ("author",)))
+    np.testing.assert_allclose(mean, 29.5, atol=0.05)
+    before = moments(images[:1])[1][0]
+    for axis in range(2):
+        zoom = np.sqrt(before[axis, axis] / covariance[:, axis, axis])
+        assert 0.895 < zoom.min() < 0.91 and 1.09 < zoom.max() < 1.105
+
+
+# stain
+
+
+def test_stain_without_ranges_changes_nothing(monkeypatch):
+    monkeypatch.setattr(augmentation, "STAIN_SCALE", 0.0)
+    monkeypatch.setattr(augmentation, "STAIN_SHIFT", 0.0)
+    # Every level of every channel is among them.
+    np.testing.assert_allclose(run(NOISE, POSITIONS, ("stain",)), NOISE, atol=0.1)
+
+
+@pytest.mark.parametrize("level", [0, 128, 240, 255])
+def test_stain_keeps_greys_near(level):
+    grey = np.full((100, 4, 4, 3), level, np.uint8)
+    out = run(grey, np.arange(100), ("stain",))
+    assert out.min() >= 0 and out.max() <= 255
+    assert np.ptp(out, axis=(1, 2)).max() == 0  # one colour in, one colour out
+    change = np.abs(out - level).max()
+    assert change < 60 and change > 0
+
+
+def test_stain_changes_colour_and_keeps_structure():
+    before, after = patches(), run(patches(), np.arange(12), ("stain",))
+    luminance = [images @ np.array([0.299, 0.587, 0.114]) for images in (before, after)]
+    for a, b in zip(*luminance, strict=True):
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.95
+    moved = after.mean(axis=(1, 2)) - before.mean(axis=(1, 2))
+    assert 2 < np.abs(moved).mean() < 30
+    # In colour, not in brightness alone.
+    assert np.ptp(moved, axis=1).mean() > 1
+
+
+@pytest.mark.parametrize("stain", [0, 1, 2])
+def test_stain_scales_concentrations_by_a_tenth(monkeypatch, stain):
+    monkeypatch.setattr(augmentation, "STAIN_SHIFT", 0.0)
+    density = 1.2 * augmentation.STAINS[stain]
+    pure = same_everywhere(np.broadcast_to(np.round(256 * np.exp(-density) - 1), (2, 2, 3)).astype(np.uint8), 200)
+    out = run(pure, np.arange(200), ("stain",))[:, 0, 0]
+    found = -np.log((out + 1) / 256) @ np.linalg.inv(augmentation.STAINS) / 1.2
+    assert 0.89 < found[:, stain].min() < 0.91 and 1.09 < found[:, stain].max() < 1.11
+    # A pure stain stays pure, but for the rounding of its colour to whole levels.
+    assert np.abs(np.delete(found, stain, axis=1)).max() < 0.03
+
+
+def test_stain_shifts_every_concentration_by_its_own_amount(monkeypatch):
+    monkeypatch.setattr(augmentation, "STAIN_SCALE", 0.0)
+    grey = np.full((200, 1, 1, 3), 127, np.uint8)
+    out = run(grey, np.arange(200), ("stain",))[:, 0, 0]
+    moved = -np.log((out + 1) / 128) @ np.linalg.inv(augmentation.STAINS)
+    np.testing.assert_allclose(moved.min(axis=0), -0.05, atol=0.002)
+    np.testing.assert_allclose(moved.max(axis=0), 0.05, atol=0.002)
+    assert np.abs(np.corrcoef(moved.T)[np.triu_indices(3, 1)]).max() < 0.3

@@ -1,0 +1,12 @@
+"""Rule `describe_models`: layers, parameters and multiply-adds of every model of the study."""
+
+from histobench import job
+
+with job.start(snakemake):
+    from pathlib import Path
+
+    from histobench.runs import write_rows
+    from histobench.train import anatomy
+
+    rows = [{"model": spec["key"]} | anatomy.describe(spec) for spec in snakemake.params.specs]
+    write_rows(Path(snakemake.output.sizes), rows)
