@@ -17,7 +17,7 @@ from histobench.runs import read_json
 from support.project import ROOT
 
 SAME_BYTES = ("history.csv", "predictions.csv")
-EPOCHS = 8
+EPOCHS = 12
 
 
 def start(data: Path, folder: Path, *arguments: str, model="b6", mode="full", epochs=EPOCHS) -> subprocess.Popen:
@@ -72,7 +72,7 @@ def kill_at(process: subprocess.Popen, folder: Path, moment: str, rng: random.Ra
         while process.poll() is None and not list((folder / ".state").glob(".tmp-epoch-*/*")):
             time.sleep(0.0002)
     else:
-        time.sleep(rng.uniform(0, 0.4))
+        time.sleep(rng.uniform(0, 0.1))
     process.send_signal(signal.SIGKILL)
     process.wait()
     return ", ".join(sorted(path.name for path in (folder / ".state").iterdir()))

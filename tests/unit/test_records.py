@@ -18,7 +18,7 @@ def write(folder, chunks):
     records.write(folder, chunks, Tally(), ABOUT)
 
 
-@pytest.mark.parametrize(("seed", "split"), enumerate(COUNTS))
+@pytest.mark.parametrize(("seed", "split"), list(enumerate(COUNTS)))
 def test_what_is_written_is_what_is_read(prepared_folder, seed, split):
     expected = patches(split, COUNTS[split], seed)
     part = prepared.Records(prepared_folder, split)
