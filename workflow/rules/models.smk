@@ -9,6 +9,8 @@ rule describe_models:
         sizes=f"{RESULTS}/models.csv",
     log:
         f"{LOGS}/describe_models.log",
+    benchmark:
+        f"{LOGS}/describe_models.tsv"
     conda:
         "../../envs/tensorflow.yaml"
     resources:

@@ -77,8 +77,8 @@ def fit(model: keras.Model, train: Records, valid: Records, spec: dict[str, Any]
 
     Returns
     -------
-    history : a row per epoch: epoch (from 1), loss, accuracy, auc, and the same with `val_`.
-    timing : a row per epoch: epoch, seconds of training and of validation, apart.
+    progress : its `history` has a row per epoch: epoch (from 1), loss, accuracy, auc, and the same with `val_`; its
+        `timing` has epoch, seconds of training and of validation, apart.
     """
     recipe, seed = spec["recipe"], spec["run"]["seed"]
     options = {
