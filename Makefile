@@ -35,7 +35,7 @@ lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
 	$(SNAKEMAKE) --lint
 
 test: lint ## lint and every test but the long ones, under twenty minutes on two cores
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadgroup
 
 test-long: $(INSTALLED) ## the tests that take longer
 	$(BIN)/python -m pytest -m long

@@ -14,6 +14,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """Keep the tests of a file in one process, where their fixtures are, but for those that say otherwise."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real patches, or a skip that says why."""

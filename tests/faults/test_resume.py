@@ -1,5 +1,6 @@
 """A training process killed at any moment goes on where it was, and ends as an uninterrupted one does."""
 
+import json
 import os
 import random
 import shutil
@@ -15,19 +16,23 @@ import pytest
 
 from histobench.runs import read_json
 from support.project import ROOT
+from support.small import features_specification, specification
 
 SAME_BYTES = ("history.csv", "predictions.csv")
 EPOCHS = 12
 
 
-def start(data: Path, folder: Path, *arguments: str, model="b6", mode="full", epochs=EPOCHS) -> subprocess.Popen:
-    command = [sys.executable, "-m", "support.train_small", data, folder, model, mode, epochs, *arguments]
+def start(data: Path, folder: Path, *, epochs=EPOCHS, seed=1, code="c", mode="full", model="b6", **recipe):
+    spec = specification(model, mode, seed=seed, epochs=epochs, **recipe)
+    return job("train", data, folder, spec=spec, code=code)
+
+
+def job(name: str, data: Path, folder: Path, **arguments) -> subprocess.Popen:
+    command = [sys.executable, "-m", "support.jobs", name, str(data), str(folder), json.dumps(arguments)]
     path = os.pathsep.join(str(ROOT / place) for place in ("tests", "workflow/scripts"))
     folder.mkdir(exist_ok=True)
     with (folder / "log").open("a") as log:
-        return subprocess.Popen(
-            [str(part) for part in command], env=os.environ | {"PYTHONPATH": path}, stdout=log, stderr=log
-        )
+        return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=log, stderr=log)
 
 
 def finish(process: subprocess.Popen, folder: Path) -> None:
@@ -129,7 +134,7 @@ def events(folder: Path) -> str:
 
 
 def test_sigterm_leaves_the_last_epoch_and_a_line(prepared_folder, stopped, uninterrupted):
-    assert "SIGTERM: ending; the last finished epoch is safe" in events(stopped)
+    assert "SIGTERM: ending; what is finished so far is safe" in events(stopped)
     last = epochs_done(stopped)[-1]
     finish(start(prepared_folder, stopped), stopped)
     assert f"going on after epoch {int(last[-4:])}" in events(stopped)
@@ -152,9 +157,9 @@ def test_a_damaged_state_falls_back_to_the_one_before(prepared_folder, stopped, 
     assert_equal_runs(stopped, uninterrupted)
 
 
-@pytest.mark.parametrize("arguments", [("2", "c"), ("1", "another code")])
-def test_a_state_of_another_seed_or_code_is_set_aside(prepared_folder, stopped, arguments):
-    finish(start(prepared_folder, stopped, *arguments), stopped)
+@pytest.mark.parametrize("change", [{"seed": 2}, {"code": "another code"}, {"batch_size": 14}])
+def test_a_state_of_another_seed_code_or_recipe_is_set_aside(prepared_folder, stopped, change):
+    finish(start(prepared_folder, stopped, **change), stopped)
     assert "the state is of another recipe, seed, data set or code" in events(stopped)
     assert events(stopped).rstrip().splitlines()[-2].endswith("starting at epoch 1")
     assert list((stopped / ".state" / "set-aside").glob("epoch-*/model.npz"))
@@ -170,3 +175,107 @@ def test_deleted_outputs_are_rebuilt_at_once(prepared_folder, uninterrupted, tmp
     assert events(folder).count("starting at epoch 1") == 1
     assert_equal_runs(folder, uninterrupted)
     assert (folder / "timing.csv").read_bytes() == (uninterrupted / "timing.csv").read_bytes()
+
+
+def test_a_kill_in_either_stage_of_fine_tuning(prepared_folder, tmp_path):
+    """The optimizer of the second stage is not that of the first, and trains other weights."""
+    finetune = {"head_epochs": 2, "upper_layers": 0.3, "learning_rate": 0.0001}
+    options = {"model": "mobilenet", "mode": "finetune", "finetune": finetune, "epochs": 5}
+    reference, folder = tmp_path / "uninterrupted", tmp_path / "run"
+    finish(start(prepared_folder, reference, **options), reference)
+    for epoch in ("epoch-0001", "epoch-0002", "epoch-0003"):
+        process = start(prepared_folder, folder, **options)
+        while process.poll() is None and epoch not in epochs_done(folder):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL, (folder / "log").read_text()[-3000:]
+    finish(start(prepared_folder, folder, **options), folder)
+    assert events(folder).count("going on after epoch") == 3
+    assert_equal_runs(folder, reference)
+
+
+# Feature extraction.
+
+CHUNK = 4  # 31 parts of the 124 patches
+
+
+def extract(data: Path, folder: Path, chunk=CHUNK, **changes) -> subprocess.Popen:
+    return job("extract", data, folder, **{"spec": features_specification("mobilenet"), "chunk": chunk} | changes)
+
+
+def parts_done(folder: Path) -> set[str]:
+    return {path.name for path in (folder / ".state").glob("t*-*")} | {
+        path.name for path in (folder / ".state").glob("valid-*")
+    }
+
+
+def kill_extraction(data: Path, folder: Path, kills: int, chunk: int) -> list[int]:
+    """Kill an extraction so often, each time when it has finished a part more, within a part or a save."""
+    rng, done = random.Random(kills), []
+    for _ in range(kills):
+        process = extract(data, folder, chunk)
+        before = parts_done(folder)
+        while process.poll() is None and parts_done(folder) == before:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.02))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL, (folder / "log").read_text()[-3000:]
+        done.append(len(parts_done(folder)))
+    finish(extract(data, folder, chunk), folder)
+    return done
+
+
+def assert_equal_features(one: Path, two: Path) -> None:
+    for split in ("train", "valid", "test"):
+        assert (one / f"{split}.npy").read_bytes() == (two / f"{split}.npy").read_bytes()
+    assert read_json(one / "features.json")["sha256"] == read_json(two / "features.json")["sha256"]
+    assert np.load(one / "train.npy").std() > 1e-3
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_extraction(prepared_folder, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("features") / "uninterrupted"
+    finish(extract(prepared_folder, folder), folder)
+    return folder
+
+
+def test_an_extraction_killed_three_times(prepared_folder, uninterrupted_extraction, tmp_path):
+    done = kill_extraction(prepared_folder, tmp_path / "features", 3, CHUNK)
+    assert 0 < done[0] < done[1] < done[2]  # it never started over
+    assert events(tmp_path / "features").count("going on with") == 3
+    assert_equal_features(tmp_path / "features", uninterrupted_extraction)
+
+
+@pytest.mark.long
+def test_an_extraction_killed_ten_times(prepared_folder, uninterrupted_extraction, tmp_path):
+    done = kill_extraction(prepared_folder, tmp_path / "features", 10, 2)
+    assert done == sorted(set(done))
+    assert_equal_features(tmp_path / "features", uninterrupted_extraction)
+
+
+@pytest.mark.parametrize("change", ["damaged", "of another code", "finished"])
+def test_an_extraction_whose_state_is(change, prepared_folder, uninterrupted_extraction, tmp_path):
+    folder = tmp_path / "features"
+    process = extract(prepared_folder, folder)
+    while process.poll() is None and len(parts_done(folder)) < 2:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    if change == "damaged":
+        path = folder / ".state" / "train-00000" / "part.npz"
+        path.write_bytes(path.read_bytes()[:-7])
+        finish(extract(prepared_folder, folder), folder)
+        assert "train-00000 is damaged" in events(folder)
+        assert "computing it anew" in events(folder)
+    elif change == "of another code":
+        finish(extract(prepared_folder, folder, code="another code"), folder)
+        assert "the state is of another recipe, seed, data set or code" in events(folder)
+        assert "going on with" not in events(folder)
+    else:
+        finish(extract(prepared_folder, folder), folder)
+        (folder / "train.npy").unlink()
+        finish(extract(prepared_folder, folder), folder)
+        assert "finished before; the outputs are rebuilt from the state" in events(folder)
+    assert_equal_features(folder, uninterrupted_extraction)

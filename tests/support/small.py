@@ -1,7 +1,11 @@
-"""Small patches that have something to learn."""
+"""Small patches that have something to learn, and specifications of runs on them."""
+
+from typing import Any
 
 import numpy as np
 
+from histobench import recipes
+from histobench.catalogue import CATALOGUE
 from histobench.datasets import Patches
 
 SHAPE = (40, 40, 3)
@@ -16,3 +20,41 @@ def patches(split: str, n: int, seed: int, shape=SHAPE) -> Patches:
     images[..., 1] += (labels * 50)[:, None, None]
     ids = [f"{split}-{i}" for i in range(n)]
     return Patches(split, images, labels, ids, [f"{split}{i % 5}" for i in range(n)], np.full((n, 2), -1, np.int32))
+
+
+def specification(
+    model: str = "b6", mode: str = "full", *, seed: int = 1, side: int = SHAPE[0], **recipe: Any
+) -> dict[str, Any]:
+    """A run's specification, as the study makes it, of a model with random weights."""
+    whole = {
+        "epochs": 3,
+        "batch_size": 16,
+        "optimizer": {"name": "adam", "learning_rate": 0.001},
+        "input_scaling": "paper",
+        "best_epoch": "val_accuracy",
+    } | recipe
+    cached = mode == "tl" and recipes.transfer(whole) == "cached"
+    return {
+        "run": {"dataset": "small", "model": model, "mode": mode, "recipe": "r", "device": "cpu", "seed": seed},
+        "model": model_specification(model),
+        "recipe": recipes.relevant(whole, mode),
+        "input": None if cached else image_specification(model, side, whole["input_scaling"]),
+    }
+
+
+def features_specification(model: str, *, side: int = SHAPE[0], input_scaling: str = "paper") -> dict[str, Any]:
+    """A specification of cached features, as the study makes it, of a backbone with random weights."""
+    return {
+        "features": {"dataset": "small", "model": model, "scaling": input_scaling, "device": "cpu"},
+        "model": model_specification(model),
+        "input": image_specification(model, side, input_scaling),
+    }
+
+
+def model_specification(model: str) -> dict[str, Any]:
+    return {"key": model, "application": CATALOGUE[model].application, "weights_origin": "random"}
+
+
+def image_specification(model: str, side: int, input_scaling: str = "paper") -> dict[str, Any]:
+    preprocessing = "unit" if input_scaling == "paper" else CATALOGUE[model].preprocessing
+    return {"preprocessing": preprocessing, "side": side}

@@ -14,7 +14,7 @@ LIBRARY = SCRIPTS / "histobench"
 # What no result depends on: how files are written and errors raised, where a job logs, what it says about its machine,
 # and what reaches a rule through its params anyway.
 EXEMPT = {"errors", "files", "job", "runs", "study", "catalogue", "code", "datasets/published", "train/hardware"}
-EXEMPT |= {"train/provenance"}
+EXEMPT |= {"recipes", "train/provenance"}
 
 
 def imported(path: Path) -> set[str]:

@@ -1,45 +1,29 @@
 """Training: repeatable by (seed, epoch), the best epoch kept, the epochs' metrics true."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
-from histobench.catalogue import CATALOGUE
 from histobench.datasets.prepared import Records
-from histobench.train.fit import better, compile_model, fit
+from histobench.state import State
+from histobench.train.checkpoints import best_weights
+from histobench.train.fit import better, fit
 from histobench.train.models import build
-from histobench.train.state import State
-
-
-def specification(model="b6", seed=1, **recipe):
-    return {
-        "run": {"dataset": "small", "model": model, "mode": "full", "recipe": "r", "device": "cpu", "seed": seed},
-        "model": asdict(CATALOGUE[model]),
-        "recipe": {
-            "epochs": 3,
-            "batch_size": 16,
-            "optimizer": {"name": "adam", "learning_rate": 0.001},
-            "input_scaling": "paper",
-            "best_epoch": "val_accuracy",
-        }
-        | recipe,
-    }
+from support.small import specification
 
 
 def train(folder, spec):
     """Return the model after the last epoch, the progress, and the best epoch's weights."""
     parts = Records(folder, "train"), Records(folder, "valid")
     model = build(spec["model"], "full", parts[0].shape, seed=spec["run"]["seed"])
-    compile_model(model, spec["recipe"])
     with TemporaryDirectory() as state_folder:
         state = State(Path(state_folder), {})
         progress = fit(model, *parts, spec, state)
         best = build(spec["model"], "full", parts[0].shape, seed=0)
-        best.load_weights(state.best_weights())
+        best.load_weights(best_weights(state))
     return model, progress, best
 
 
@@ -78,7 +62,7 @@ def test_history_and_timing_have_a_row_per_epoch(trained):
 def test_the_weights_kept_are_those_of_the_best_epoch(prepared_folder, trained):
     _, progress, best = trained
     valid = Records(prepared_folder, "valid")
-    images = valid.images(np.arange(len(valid))) / np.float32(255)
+    images = valid.take(np.arange(len(valid))) / np.float32(255)
     scores = best.predict(images, verbose=0)[:, 0]
     expected = progress.history[progress.best_epoch - 1]["val_accuracy"]
     assert np.mean((scores > 0.5) == valid.labels) == pytest.approx(expected)

@@ -8,10 +8,13 @@ import pytest
 
 from histobench.catalogue import CATALOGUE, models
 from histobench.errors import HistobenchError
+from histobench.train.calibration import calibrate_on
 from histobench.train.fit import compile_model
-from histobench.train.models import build, calibrate
+from histobench.train.models import build, head
+from support.small import specification
 
 RECIPE = {"optimizer": {"name": "adam", "learning_rate": 0.01}}
+FINETUNE = {"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.01}
 
 
 def spec(key, configured=None):
@@ -43,8 +46,8 @@ def test_the_smallest_input_is_the_smallest(key):
         build(spec(key), "full", (smallest - 1, smallest - 1, 3), seed=1)
 
 
-def step(model):
-    compile_model(model, RECIPE)
+def step(model, mode="full", epoch=0):
+    compile_model(model, specification(mode=mode, side=40, finetune=FINETUNE, **RECIPE), epoch)
     images = np.random.default_rng(0).random((8, 40, 40, 3), np.float32)
     before = values(model)
     model.fit(images, np.arange(8)[:, None] % 2, verbose=0)
@@ -53,19 +56,27 @@ def step(model):
 
 def test_transfer_learning_moves_the_head_alone():
     model = build(spec("mobilenet"), "tl", (40, 40, 3), seed=1)
-    calibrate(model.layers[0], [np.random.default_rng(1).random((8, 40, 40, 3), np.float32)])
+    calibrate_on(model.layers[0], [np.random.default_rng(1).random((8, 40, 40, 3), np.float32)])
     before, after = step(model)
-    head = {v.path for layer in model.layers[1:] for v in layer.weights}
-    assert len(head) == 4
-    assert changed(before, after) == head  # so no batch-norm statistic moved either
+    of_head = {v.path for layer in model.layers[1:] for v in layer.weights}
+    assert len(of_head) == 4
+    assert changed(before, after) == of_head  # so no batch-norm statistic moved either
 
 
-@pytest.mark.parametrize("key", ["b2", "b6", "mobilenet"])
-def test_full_training_moves_every_layer(key):
-    model = build(spec(key), "full", (40, 40, 3), seed=1)
-    before, after = step(model)
-    still = set(before) - changed(before, after)
-    assert not still, f"{len(still)} of {len(before)} stayed"
+def test_fine_tuning_moves_the_head_first_then_the_upper_layers():
+    model = build(spec("mobilenet"), "finetune", (40, 40, 3), seed=1)
+    backbone = model.layers[0]
+    calibrate_on(backbone, [np.random.default_rng(1).random((8, 40, 40, 3), np.float32)])
+    of_head = {v.path for layer in model.layers[1:] for v in layer.weights}
+    before, after = step(model, "finetune", epoch=0)
+    assert changed(before, after) == of_head
+    before, after = step(model, "finetune", epoch=1)
+    upper = backbone.layers[len(backbone.layers) - round(0.3 * len(backbone.layers)) :]
+    kernels = {
+        v.path for layer in upper if not isinstance(layer, keras.layers.BatchNormalization) for v in layer.weights
+    }
+    assert len(kernels) == 8  # of MobileNet's 27 convolutions
+    assert changed(before, after) == of_head | kernels
 
 
 def test_the_head_is_the_papers():
@@ -87,6 +98,12 @@ def test_seeds_draw_heads_but_one_frozen_random_backbone():
     assert not np.array_equal(full[0].layers[0].get_weights()[0], full[1].layers[0].get_weights()[0])
 
 
+def test_a_head_by_itself_has_the_weights_of_the_whole_models_head():
+    whole, alone = build(spec("mobilenet"), "tl", (40, 40, 3), seed=5), head(1024, seed=5)
+    for a, b in zip(whole.get_weights()[-4:], alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_calibration_gives_a_random_backbone_features_that_vary():
     model = build(spec("mobilenet"), "tl", (96, 96, 3), seed=1)
     backbone = model.layers[0]
@@ -94,7 +111,7 @@ def test_calibration_gives_a_random_backbone_features_that_vary():
     images = images.astype(np.float32)
     assert np.std(backbone.predict(images, verbose=0)) < 1e-6  # why it is needed
     kernels = [w for w in backbone.get_weights() if w.ndim > 1]
-    calibrate(backbone, [images[:32], images[32:]])
+    calibrate_on(backbone, [images[:32], images[32:]])
     assert np.std(backbone.predict(images, verbose=0), axis=0).mean() > 1e-3
     for before, after in zip(kernels, [w for w in backbone.get_weights() if w.ndim > 1], strict=True):
         np.testing.assert_array_equal(before, after)
@@ -104,7 +121,7 @@ def test_calibration_gives_a_random_backbone_features_that_vary():
 def test_calibration_is_the_average_over_batches():
     backbone = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
     data = np.random.default_rng(0).normal(3, 2, (3, 50, 4)).astype(np.float32)
-    calibrate(backbone, data)
+    calibrate_on(backbone, data)
     np.testing.assert_allclose(backbone.layers[0].moving_mean, data.mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(backbone.layers[0].moving_variance, data.var(1).mean(0), rtol=1e-4)
 

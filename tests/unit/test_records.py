@@ -23,7 +23,7 @@ def test_what_is_written_is_what_is_read(prepared_folder, seed, split):
     expected = patches(split, COUNTS[split], seed)
     part = prepared.Records(prepared_folder, split)
     assert len(part) == COUNTS[split]
-    np.testing.assert_array_equal(part.images(np.arange(len(part))), expected.images)
+    np.testing.assert_array_equal(part.take(np.arange(len(part))), expected.images)
     np.testing.assert_array_equal(part.labels, expected.labels)
     assert part.ids == expected.ids
     assert part.groups == expected.groups
@@ -36,7 +36,7 @@ def test_any_patches_in_any_order(prepared_folder, data):
     chosen = data.draw(st.lists(st.integers(0, n - 1), max_size=40))
     part = prepared.Records(prepared_folder, "train")
     np.testing.assert_array_equal(
-        part.images(np.array(chosen, np.int64)), patches("train", n, 0).images[np.array(chosen, int)]
+        part.take(np.array(chosen, np.int64)), patches("train", n, 0).images[np.array(chosen, int)]
     )
 
 
@@ -46,7 +46,7 @@ def test_a_shard_is_a_tfrecord_file(prepared_folder):
         # TFRecordDataset checks both checksums of every record.
         raw = tf.data.TFRecordDataset(str(prepared_folder / name)).map(lambda r: tf.io.decode_raw(r, tf.uint8))
         images = np.stack([image.numpy().reshape(SHAPE) for image in raw])
-        np.testing.assert_array_equal(images, whole.images(np.arange(number, len(whole), prepared.SHARDS)))
+        np.testing.assert_array_equal(images, whole.take(np.arange(number, len(whole), prepared.SHARDS)))
 
 
 def test_the_manifest_counts(prepared_folder):

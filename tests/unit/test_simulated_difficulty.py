@@ -1,17 +1,16 @@
 """Simulated patches are neither too easy nor too hard: at the demo's sizes, by the demo's recipe."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from histobench.catalogue import CATALOGUE
 from histobench.datasets import Tally, prepared, read
 from histobench.results.controls import colour_floor
-from histobench.study import Study
-from histobench.train import fit, models, predict, records, state
+from histobench.state import State
+from histobench.study import Run, Study
+from histobench.train import checkpoints, fit, models, predict, records
 from support.project import ROOT
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -25,11 +24,16 @@ def demo():
 
 
 @pytest.fixture(scope="module", params=["pcam-simulated", "idc-simulated"])
-def data(request, demo, tmp_path_factory) -> Path:
+def dataset(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def data(dataset, demo, tmp_path_factory) -> Path:
     from histobench.datasets import simulated
 
-    folder = tmp_path_factory.mktemp(request.param)
-    dataset = demo.datasets[request.param]
+    folder = tmp_path_factory.mktemp(dataset)
+    dataset = demo.datasets[dataset]
     write = {"pcam": simulated.write_pcam, "idc": simulated.write_idc}[dataset.source.format]
     write(folder / dataset.source.folder, **dataset.source.simulate)
     tally = Tally()
@@ -44,12 +48,11 @@ def test_colour_alone_does_not_do(data):
     assert roc_auc_score(test["label"], test["score"]) < 0.80
 
 
-def test_b2_learns_it(data, demo, tmp_path):
+def test_b2_learns_it(dataset, data, demo, tmp_path):
     train, valid, test = (prepared.Records(data, split) for split in ("train", "valid", "test"))
-    spec = {"run": {"seed": 1}, "model": asdict(CATALOGUE["b2"]), "recipe": demo.recipes["demo"]}
+    spec = demo.specification(Run(dataset, "b2", "full", "demo", "cpu", 1))
     model = models.build(spec["model"], "full", train.shape, seed=1)
-    fit.compile_model(model, spec["recipe"])
-    run = state.State(tmp_path, {})
-    fit.fit(model, train, valid, spec, run)
-    model.load_weights(run.best_weights())
+    state = State(tmp_path, {})
+    fit.fit(model, train, valid, spec, state)
+    model.load_weights(checkpoints.best_weights(state))
     assert roc_auc_score(test.labels, predict.scores(model, test, spec)) >= 0.85

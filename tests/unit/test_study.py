@@ -38,11 +38,13 @@ def block(**changes):
 
 def test_the_default_is_the_papers_study(config):
     runs = study(config).runs
-    performance = {(r.dataset, r.model, r.mode) for r in runs if r.recipe == "paper"}
+    performance = {(r.dataset, r.model, r.mode) for r in runs if r.recipe != "timing"}
     assert len({model for _, model, _ in performance}) == 12
     # Table 3: ten models by TL, twelve in full; Table 4 has no InceptionV3.
     assert len([cell for cell in performance if cell[0] == "pcam"]) == 22
     assert len([cell for cell in performance if cell[0] == "idc"]) == 20
+    # The backbones whose features could not be cached to the bit are trained end to end, as in the author's code.
+    assert {r.model for r in runs if r.recipe == "paper-end-to-end"} == {f"efficientnetv2b{i}" for i in range(3)}
     # Table 2: B2, B6, IV3-TL and IV3-F on four cards.
     timing = [(r.model, r.mode, r.device) for r in runs if r.recipe == "timing"]
     assert len(timing) == 16
@@ -69,13 +71,13 @@ def test_cells_that_cannot_run_are_left_out_with_a_reason(config):
         ("idc", "inceptionv3", "full"),
     }
     assert made.left_out_in_words() == [
-        "Left out: tl of B6 on pcam, idc: it has no pretrained backbone to transfer from.",
-        "Left out: tl, full of InceptionV3 on idc: it needs patches of at least 75 px, not 50 px.",
+        "Left out: tl of B6 on pcam, idc by paper: it has no pretrained backbone to transfer from.",
+        "Left out: tl, full of InceptionV3 on idc by paper: it needs patches of at least 75 px, not of 50 px.",
     ]
 
 
 def test_an_impossible_cell_asked_for_by_name_says_why(config):
-    with pytest.raises(HistobenchError, match=r"idc/inceptionv3/full.*at least 75 px, not 50 px"):
+    with pytest.raises(HistobenchError, match=r"idc/inceptionv3/full.*at least 75 px, not of 50 px"):
         study(config).run(dataset="idc", model="inceptionv3", mode="full", recipe="paper", device="a100", seed="1")
 
 
@@ -103,6 +105,13 @@ def test_a_matrix_of_impossible_cells_only_is_an_error(config):
         (("sources", "pcam", "files"), {"train_x.gz": {"bytes": 1}}, r"sources\.pcam\.files: 'train_x\.gz' is not"),
         (("sources", "pcam", "expected"), {"patients": 3}, "patients does not go with format pcam"),
         (("sources", "pcam", "simulate"), {"seed": 1}, r"simulate: format pcam takes patches, seed, slides"),
+        (("recipes", "paper", "augmentation"), ["d4"], r"recipes\.paper: `transfer: cached`.*`transfer: end_to_end`"),
+        (
+            ("recipes", "native", "finetune", "head_epochs"),
+            15,
+            r"native\.finetune\.head_epochs: 15 of 15 epochs leave none",
+        ),
+        (("recipes", "native", "finetune", "upper_layers"), 1.5, r"native\.finetune\.upper_layers: 1\.5 is greater"),
         (("models",), {"mine": {"application": "X"}}, r"models\.mine is not in .*must say preprocessing, smallest_i"),
         (("models",), {"b2": {"weights": "random"}}, r"models\.b2\.weights: B2 has no pretrained backbone"),
     ],
@@ -169,7 +178,7 @@ def test_a_model_by_configuration_alone(config):
     assert [run.mode for run in made.runs] == ["tl", "full"]
     assert made.models["xception"].name == "Xception"
     assert made.models["xception"].weights_origin == "random"
-    assert made.why_not("idc", "xception", "full") == "it needs patches of at least 71 px, not 50 px"
+    assert made.why_not("idc", "xception", "full", "paper") == "it needs patches of at least 71 px, not of 50 px"
 
 
 def test_scratch_takes_no_pretrained_weights(config):
@@ -181,3 +190,57 @@ def test_scratch_takes_no_pretrained_weights(config):
     ]
     origins = [made.specification(run)["model"]["weights_origin"] for run in made.runs]
     assert origins == ["", "ImageNet", "scratch"]
+
+
+def test_inceptionv3_runs_on_idc_by_a_recipe_that_resizes(config):
+    config["recipes"]["resized"] = config["recipes"]["paper"] | {"resize": 75}
+    made = study(config, matrix=[block(datasets=["idc"], models=["inceptionv3"], recipes=["paper", "resized"])])
+    assert [run.recipe for run in made.runs] == ["resized"]
+    assert made.specification(made.runs[0])["input"] == {"preprocessing": "unit", "side": 75}
+    assert made.left_out_in_words() == [
+        "Left out: full of InceptionV3 on idc by paper: it needs patches of at least 75 px, not of 50 px."
+    ]
+
+
+def test_paper_and_native_scaling_stand_side_by_side(config):
+    made = study(config, matrix=[block(models=["densenet121"], recipes=["paper", "native"])])
+    assert [made.specification(run)["input"]["preprocessing"] for run in made.runs] == ["unit", "torch"]
+
+
+def test_fine_tuning_needs_a_recipe_that_says_how(config):
+    made = study(config, matrix=[block(models=["b2", "vgg19"], modes=["finetune"], recipes=["paper", "native"])])
+    assert [(run.model, run.recipe) for run in made.runs] == [("vgg19", "native")]
+    assert made.left_out_in_words() == [
+        "Left out: finetune of B2 on pcam by paper, native: it has no pretrained backbone to transfer from.",
+        "Left out: finetune of VGG19 on pcam by paper: the recipe does not say `finetune`.",
+    ]
+
+
+def test_a_run_does_not_depend_on_what_its_recipe_says_for_other_modes(config):
+    before = study(copy.deepcopy(config))
+    config["recipes"]["native"]["finetune"]["head_epochs"] = 3
+    config["recipes"]["native"]["transfer"] = "end_to_end"
+    after = study(config)
+    changed = {}
+    for mode in ("tl", "full", "scratch", "finetune"):
+        run = Run("pcam", "vgg19", mode, "native", "cpu", 1)
+        changed[mode] = before.specification(run) != after.specification(run)
+    assert changed == {"tl": True, "full": False, "scratch": False, "finetune": True}
+
+
+def test_augmented_patches_are_not_cached(config):
+    config["recipes"]["turned"] = config["recipes"]["paper"] | {"augmentation": ["d4"]}
+    del config["recipes"]["turned"]["transfer"]
+    made = study(config)
+    assert (made.cached("tl", "paper"), made.cached("tl", "turned"), made.cached("full", "paper")) == (
+        True,
+        False,
+        False,
+    )
+    assert made.specification(Run("pcam", "vgg19", "tl", "turned", "cpu", 1))["recipe"]["transfer"] == "end_to_end"
+
+
+@pytest.mark.parametrize(("model", "reason"), [("b6", "it has no backbone"), ("inceptionv3", "at least 75 px")])
+def test_features_that_cannot_be_extracted_say_why(config, model, reason):
+    with pytest.raises(HistobenchError, match=rf"features of {model} on idc \(paper\) cannot be extracted: .*{reason}"):
+        study(config).features_specification("idc", model, "paper", "cpu")

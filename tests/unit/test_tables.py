@@ -25,6 +25,7 @@ def run(model="B2", seed=1, auc=0.9, **changes):
         "leaky": False,
         "patches": "published",
         "weights": "ImageNet",
+        "transfer": "",
         "n_train": 262144,
         "n_valid": 32768,
         "n_test": 32768,
@@ -152,8 +153,8 @@ def test_missing_replicates_are_named():
 def test_csv_round_trips(tmp_path):
     table = performance(*study(run(auc=1 / 3), run("B6", weights=""), run("MN", collapsed=True)))
     write(table, tmp_path / "performance", "Performance", [])
-    again = pd.read_csv(tmp_path / "performance.csv", dtype={"weights": str})
-    again["weights"] = again["weights"].fillna("")
+    again = pd.read_csv(tmp_path / "performance.csv", dtype={"weights": str, "transfer": str})
+    again = again.fillna({"weights": "", "transfer": ""})
     pd.testing.assert_frame_equal(again, table, check_exact=True, check_dtype=False)
 
 
@@ -270,3 +271,14 @@ def test_a_collapsed_seed_is_no_spread():
 
 def test_one_seed_per_cell_prints_no_column_of_dashes(tmp_path):
     assert "over seeds" not in written(tmp_path, [run()])[".md"]
+
+
+def test_print_says_how_a_head_was_trained(tmp_path):
+    rows = [run("VGG19"), run("VGG19", mode="tl", transfer="cached"), run("MN", mode="tl", transfer="end_to_end")]
+    texts = written(tmp_path, rows)
+    for suffix in (".md", ".html"):
+        assert "tl, cached features" in texts[suffix]
+        assert "tl, end to end" in texts[suffix]
+        assert "full, " not in texts[suffix]
+    assert "Transfer" not in texts[".md"]
+    assert list(pd.read_csv(tmp_path / "performance.csv")["transfer"].fillna("")) == ["", "cached", "end_to_end"]

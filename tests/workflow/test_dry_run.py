@@ -42,9 +42,11 @@ def test_the_guard_guards(project, guarded):
 
 def test_a_bare_dry_run_plans_the_papers_study(project, guarded):
     planned = jobs(snakemake(project, "-n", env=guarded).stdout)
-    # 22 cells on PCam and 20 on each IDC data set by `paper`, 16 of `timing`.
+    # 22 cells on PCam and 20 on each IDC data set by the paper's protocol, 16 of `timing`.
     assert planned["train"] == planned["predict"] == planned["evaluate"] == 22 + 20 + 20 + 16
     assert planned["prepare"] == planned["controls"] == 3
+    # Seven backbones on PCam, all but InceptionV3 on both of IDC; EfficientNetV2 is trained end to end.
+    assert planned["extract_features"] == 7 + 6 + 6
     assert planned["download_pcam"] == 9
     assert planned["download_idc"] == 4
     assert planned["fetch_weights"] == 10
@@ -53,7 +55,9 @@ def test_a_bare_dry_run_plans_the_papers_study(project, guarded):
 
 def test_what_is_left_out_is_said_once(project, guarded):
     output = snakemake(project, "-n", env=guarded).stdout
-    line = "Left out: tl, full of InceptionV3 on idc, idc-random: it needs patches of at least 75 px, not 50 px."
+    line = (
+        "Left out: full, tl of InceptionV3 on idc, idc-random by paper: it needs patches of at least 75 px, not of 50"
+    )
     assert output.count(line) == 1
 
 
@@ -92,12 +96,42 @@ def test_a_misspelt_key_is_named(project):
     assert "Traceback" not in done.stdout
 
 
-def test_training_never_gets_the_test_patches(project):
-    target = "results/paper/runs/pcam/b2/full/paper/a100/seed-1/best.weights.h5"
+@pytest.mark.parametrize(
+    ("cell", "reads"),
+    [
+        ("b2/full", "/train-00000-of-00004.tfrecord"),
+        ("vgg19/tl", "results/paper/features/pcam/vgg19/paper/a100/train.npy"),
+    ],
+)
+def test_training_never_gets_the_test_patches(project, cell, reads):
+    target = f"results/paper/runs/pcam/{cell}/paper/a100/seed-1/best.weights.h5"
     output = snakemake(project, "-n", "--", target).stdout
     inputs = output.partition("rule train:")[2].partition("input: ")[2].partition("\n")[0]
-    assert "train-00000-of-00004.tfrecord" in inputs
-    assert "test-" not in inputs
+    assert reads in inputs
+    assert "/test" not in inputs
+
+
+def test_heads_of_all_seeds_and_recipes_of_one_scaling_share_their_features(project):
+    folder = "results/paper/runs/pcam/vgg19/tl"
+    targets = [f"{folder}/{recipe}/a100/seed-{seed}/run.json" for recipe in ("paper", "native") for seed in (1, 2, 3)]
+    planned = jobs(snakemake(project, "-n", "--", *targets).stdout)
+    assert (planned["train"], planned["extract_features"]) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("features/idc/inceptionv3/paper/cpu/train.npy", "cannot be extracted: it needs patches of at least 75 px"),
+        ("features/pcam/b2/paper/cpu/train.npy", "cannot be extracted: it has no backbone"),
+        ("runs/pcam/vgg19/finetune/paper/cpu/seed-1/run.json", "cannot run: the recipe does not say `finetune`"),
+        ("runs/pcam/b6/tl/native/cpu/seed-1/run.json", "cannot run: it has no pretrained backbone to transfer from"),
+    ],
+)
+def test_what_is_impossible_is_said_before_anything_runs(project, target, message):
+    done = snakemake(project, "-n", "--", f"results/paper/{target}", check=False)
+    assert done.returncode
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 def test_scratch_fetches_no_weights(project):

@@ -90,7 +90,11 @@ def test_deleted_predictions_of_one_run_run_what_depends_on_them(copy):
         ("train/predict", {"predict": 3, "evaluate": 3}),
         ("results/metrics", {"evaluate": 3, "controls": 2}),
         ("results/controls", {"controls": 2}),
-        ("datasets/idc", {"prepare": 1, "controls": 1, "train": 2, "predict": 2, "evaluate": 2}),
+        ("train/extract", {"extract_features": 1, "train": 1, "predict": 1, "evaluate": 1}),
+        (
+            "datasets/idc",
+            {"prepare": 1, "controls": 1, "extract_features": 1, "train": 2, "predict": 2, "evaluate": 2},
+        ),
     ],
 )
 def test_an_edited_module_runs_the_rules_that_declared_it(copy, module, rules):
@@ -99,7 +103,15 @@ def test_an_edited_module_runs_the_rules_that_declared_it(copy, module, rules):
     assert {name: count for name, count in planned.items() if name in STAGES} == rules
 
 
-STAGES = {"simulate_pcam", "simulate_idc", "prepare", "train", "predict", "evaluate", "controls"}
+STAGES = {"simulate_pcam", "simulate_idc", "prepare", "extract_features", "train", "predict", "evaluate", "controls"}
+
+
+def test_deleted_features_are_not_missed_until_a_new_head_needs_them(copy):
+    shutil.rmtree(copy / "results/tiny/features")
+    assert plan(copy) == {}
+    new = "results/tiny/runs/idc-simulated/mobilenet/tl/tiny/cpu/seed-2/run.json"
+    planned = plan(copy, "--", new)
+    assert {name for name in planned if name in STAGES} == {"extract_features", "train"}
 
 
 def test_an_edited_script_runs_its_rule(copy):

@@ -9,7 +9,7 @@ from snakemake.logging import logger
 # Scripts find the library beside them; the Snakefile alone needs to be told.
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
-from histobench import code, runs
+from histobench import code, features, recipes, runs
 from histobench.datasets import prepared
 from histobench.errors import HistobenchError
 from histobench.files import digest
@@ -31,6 +31,7 @@ RESULTS = f"results/{STUDY.name}"
 RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}/seed-{{seed}}"
 LOGS = f"results/logs/{STUDY.name}"
 RUN_LOG = f"{LOGS}/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}/seed-{{seed}}"
+FEATURES = f"{RESULTS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}"
 WEIGHTS = "results/downloads/weights"
 
 
@@ -60,6 +61,14 @@ def specification(wildcards):
         raise WorkflowError(str(error)) from None
 
 
+def features_specification(wildcards):
+    """Return what cached features depend on; refuse a model that has no backbone, or none for patches of this size."""
+    try:
+        return STUDY.features_specification(wildcards.dataset, wildcards.model, wildcards.scaling, wildcards.device)
+    except HistobenchError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def records(*splits):
     """Return the shards of these splits and the index of a data set."""
     names = ["index.parquet", *(name for split in splits for name in prepared.shard_names(split))]
@@ -77,10 +86,40 @@ def specification_of_model(model):
     return {field: getattr(spec, field) for field in ("key", "application", "smallest_input", "weights_origin")}
 
 
-def pretrained_weights(wildcards):
-    """Return the weights file that a run starts from, if there is one."""
-    file = STUDY.models[wildcards.model].weights_file if wildcards.mode != "scratch" else None
+def weights_file(model):
+    """Return the pretrained weights of a model, if there are any."""
+    file = STUDY.models[model].weights_file
     return [f"{WEIGHTS}/{file}"] if file else []
+
+
+def starts_from_weights(wildcards):
+    """Return the weights file that a run starts from, if there is one; cached features have it behind them."""
+    if wildcards.mode == "scratch" or STUDY.cached(wildcards.mode, wildcards.recipe):
+        return []
+    return weights_file(wildcards.model)
+
+
+def patches(*splits):
+    """Return a function from a run to what it reads of a data set: records, or features and the index."""
+
+    def files(wildcards):
+        if STUDY.cached(wildcards.mode, wildcards.recipe):
+            return [f"{DATA}/index.parquet"]
+        return records(*splits)
+
+    return files
+
+
+def cached_features(*splits):
+    """Return a function from a run to the cached features that it reads: nothing where it reads patches."""
+
+    def files(wildcards):
+        if not STUDY.cached(wildcards.mode, wildcards.recipe):
+            return []
+        folder = FEATURES.replace("{scaling}", recipes.scaling(STUDY.recipes[wildcards.recipe]))
+        return [f"{folder}/{name}" for name in (features.ABOUT, *map(features.file_name, splits))]
+
+    return files
 
 
 def gpu_model(wildcards):
@@ -104,5 +143,6 @@ wildcard_constraints:
     model=one_of(STUDY.models),
     mode=one_of(MODES),
     recipe=one_of(STUDY.recipes),
+    scaling=one_of({recipes.scaling(recipe): None for recipe in STUDY.recipes.values()}),
     device=one_of(STUDY.devices),
     seed=r"\d+",

@@ -3,8 +3,9 @@
 
 rule predict:
     input:
-        records("valid", "test"),
+        patches("valid", "test"),
         manifest=f"{DATA}/manifest.json",
+        features=cached_features("valid", "test"),
         weights=rules.train.output.weights,
     output:
         predictions=f"{RUN}/{runs.PREDICTIONS}",
@@ -21,7 +22,7 @@ rule predict:
         mem_mb=8000,
     params:
         spec=specification,
-        code=code.digest("predict", "train/predict", "train/models", "train/batches", "datasets/prepared"),
+        code=code.digest("predict", "train/predict", "train/models", "train/batches", "features", "datasets/prepared"),
     script:
         "../scripts/predict.py"
 

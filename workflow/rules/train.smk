@@ -1,12 +1,13 @@
-# Needs: a prepared data set, and the pretrained weights of a model that has them. Gives: run folders,
+# Needs: a prepared data set, the pretrained weights of a model that has them or its cached features. Gives: run folders,
 # results/{study}/runs/{dataset}/{model}/{mode}/{recipe}/{device}/seed-{seed}: history, timing, best weights, run.json.
 
 
 rule train:
     input:
-        records("train", "valid"),  # never the test patches
+        patches("train", "valid"),  # never the test patches
         manifest=f"{DATA}/manifest.json",
-        weights=pretrained_weights,
+        features=cached_features("train", "valid"),  # nor their features
+        weights=starts_from_weights,
     output:
         history=f"{RUN}/{runs.HISTORY}",
         timing=f"{RUN}/{runs.TIMING}",
@@ -29,11 +30,14 @@ rule train:
             "train",
             "train/run",
             "train/fit",
+            "train/checkpoints",
             "train/models",
+            "train/calibration",
             "train/batches",
             "train/augmentation",
             "train/random_state",
-            "train/state",
+            "state",
+            "features",
             "datasets/prepared",
         ),
     script:

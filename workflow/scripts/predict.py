@@ -10,6 +10,7 @@ with job.start(snakemake):
     predict.predict(
         spec=snakemake.params.spec,
         data=Path(snakemake.input.manifest).parent,
+        features=Path(snakemake.input.features[0]).parent if snakemake.input.features else None,
         weights=Path(snakemake.input.weights),
         output=Path(snakemake.output.predictions),
     )

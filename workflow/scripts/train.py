@@ -10,6 +10,7 @@ with job.start(snakemake):
     run.train(
         spec=snakemake.params.spec,
         data=Path(snakemake.input.manifest).parent,
+        features=Path(snakemake.input.features[0]).parent if snakemake.input.features else None,
         weights=Path(snakemake.input.weights[0]) if snakemake.input.weights else None,
         folder=Path(snakemake.output.about).parent,
         code=snakemake.params.code,

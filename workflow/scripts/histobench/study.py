@@ -14,13 +14,16 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from histobench import catalogue
+from histobench import catalogue, recipes
 from histobench.datasets import published
 from histobench.errors import HistobenchError
 from histobench.files import Remote
 
-# Frozen backbone and trained head; every layer from the pretrained weights; every layer from random weights.
-MODES = ("tl", "full", "scratch")
+# Frozen backbone and trained head; every layer from the pretrained weights; every layer from random weights; the head
+# first, then the upper layers as well.
+MODES = ("tl", "full", "scratch", "finetune")
+# Those that need a backbone to start from.
+TRANSFER = ("tl", "finetune")
 
 
 @dataclass(frozen=True, order=True)
@@ -47,6 +50,7 @@ class LeftOut:
     dataset: str
     model: str
     mode: str
+    recipe: str
     reason: str
 
 
@@ -108,6 +112,8 @@ class Study:
         self.name: str = config["study"]
         self.mirror: str | None = config.get("downloads", {}).get("mirror")
         self.recipes: dict[str, dict[str, Any]] = dict(config["recipes"])
+        for name, recipe in self.recipes.items():
+            recipes.check(name, recipe)
         self.devices: dict[str, dict[str, Any]] = dict(config["devices"])
         self.models = catalogue.models(config.get("models", {}))
         self.sources = {name: _source(name, block) for name, block in config["sources"].items()}
@@ -119,24 +125,26 @@ class Study:
         if not self.runs:
             raise HistobenchError(
                 "configuration: the matrix makes no run; "
-                + "; ".join(f"{c.dataset}/{c.model}/{c.mode}: {c.reason}" for c in self.left_out)
+                + "; ".join(f"{c.dataset}/{c.model}/{c.mode}/{c.recipe}: {c.reason}" for c in self.left_out)
             )
 
-    def why_not(self, dataset: str, model: str, mode: str) -> str | None:
-        """Return why a cell cannot run, or None if it can."""
-        spec, size = self.models[model], self.datasets[dataset].source.patch_size
-        if size < spec.smallest_input:
-            return f"it needs patches of at least {spec.smallest_input} px, not {size} px"
-        if mode == "tl" and spec.application is None:
+    def why_not(self, dataset: str, model: str, mode: str, recipe: str) -> str | None:
+        """Return why a cell cannot run, on whatever device, or None if it can."""
+        spec = self.models[model]
+        if reason := self._too_small(spec, self.input(dataset, model, recipes.scaling(self.recipes[recipe]))):
+            return reason
+        if mode in TRANSFER and spec.application is None:
             return "it has no pretrained backbone to transfer from"
         if mode == "scratch" and spec.application is None:
             return "it has no pretrained weights, so `full` is from scratch already"
+        if mode == "finetune" and "finetune" not in self.recipes[recipe]:
+            return "the recipe does not say `finetune`"
         return None
 
     def run(self, **names: str) -> Run:
         """Return the run of these wildcards, which need not stand in the matrix; refuse one that cannot run."""
         run = Run(**(names | {"seed": int(names["seed"])}))  # type: ignore[arg-type]
-        reason = self.why_not(run.dataset, run.model, run.mode)
+        reason = self.why_not(run.dataset, run.model, run.mode, run.recipe)
         if reason:
             raise HistobenchError(f"{run.path} cannot run: {reason}")
         return run
@@ -148,25 +156,69 @@ class Study:
             lines.setdefault((cell.model, cell.reason), []).append(cell)
         return [
             f"Left out: {', '.join(dict.fromkeys(cell.mode for cell in cells))} of {self.models[model].name} "
-            f"on {', '.join(dict.fromkeys(cell.dataset for cell in cells))}: {reason}."
+            f"on {', '.join(dict.fromkeys(cell.dataset for cell in cells))} "
+            f"by {', '.join(dict.fromkeys(cell.recipe for cell in cells))}: {reason}."
             for (model, reason), cells in lines.items()
         ]
+
+    def cached(self, mode: str, recipe: str) -> bool:
+        """Say whether runs of this mode and recipe train a head on cached features."""
+        return mode == "tl" and recipes.transfer(self.recipes[recipe]) == "cached"
 
     def specification(self, run: Run) -> dict[str, Any]:
         """Return the configuration that a run's result depends on, apart from code, data and weights.
 
         A change of anything in it trains the run again, so what a result does not depend on (a name in print, how a
-        scheduler calls a card) stays out.
+        scheduler calls a card, what the recipe says for other modes) stays out.
+
+        Returns
+        -------
+        run : the names of the cell, and the seed.
+        model : key, application and origin of the weights.
+        recipe : what it says for the run's mode, `transfer` included in mode "tl".
+        input : how patches become inputs of the CNN, see :meth:`input`; None where the inputs are cached features.
         """
-        model = self.models[run.model]
-        if run.mode == "scratch":
-            model = replace(model, weights=None, weights_origin="scratch")
+        recipe = self.recipes[run.recipe]
         return {
             "run": asdict(run),
-            "model": {
-                field: getattr(model, field) for field in ("key", "application", "preprocessing", "weights_origin")
-            },
-            "recipe": self.recipes[run.recipe],
+            "model": self._model(run.model, scratch=run.mode == "scratch"),
+            "recipe": recipes.relevant(recipe, run.mode),
+            "input": None
+            if self.cached(run.mode, run.recipe)
+            else self.input(run.dataset, run.model, recipes.scaling(recipe)),
+        }
+
+    def features_specification(self, dataset: str, model: str, scaling: str, device: str) -> dict[str, Any]:
+        """Return what the cached features of a backbone depend on, apart from code, data and weights.
+
+        Parameters
+        ----------
+        dataset, model, device : names of the configuration.
+        scaling : see :func:`histobench.recipes.scaling`.
+        """
+        spec, image = self.models[model], self.input(dataset, model, scaling)
+        reason = "it has no backbone" if spec.application is None else self._too_small(spec, image)
+        if reason:
+            raise HistobenchError(f"features of {model} on {dataset} ({scaling}) cannot be extracted: {reason}")
+        return {
+            "features": {"dataset": dataset, "model": model, "scaling": scaling, "device": device},
+            "model": self._model(model),
+            "input": image,
+        }
+
+    def input(self, dataset: str, model: str, scaling: str) -> dict[str, Any]:
+        """Return how patches become inputs of a CNN.
+
+        Returns
+        -------
+        preprocessing : see :class:`histobench.catalogue.Model`; "unit" is x / 255, the scaling "paper".
+        side : height and width in pixels, to which patches of another size are resized.
+        """
+        recipe = next(recipe for recipe in self.recipes.values() if recipes.scaling(recipe) == scaling)
+        preprocessing = "unit" if recipe["input_scaling"] == "paper" else self.models[model].preprocessing
+        return {
+            "preprocessing": preprocessing,
+            "side": recipe.get("resize") or self.datasets[dataset].source.patch_size,
         }
 
     def weights_files(self) -> dict[str, Remote]:
@@ -181,6 +233,17 @@ class Study:
                     f"rename one, for instance {model.key}-{model.weights_file}"
                 )
         return files
+
+    def _too_small(self, model: catalogue.Model, image: Mapping[str, Any]) -> str | None:
+        if image["side"] >= model.smallest_input:
+            return None
+        return f"it needs patches of at least {model.smallest_input} px, not of {image['side']} px"
+
+    def _model(self, key: str, *, scratch: bool = False) -> dict[str, Any]:
+        model = self.models[key]
+        if scratch:
+            model = replace(model, weights=None, weights_origin="scratch")
+        return {field: getattr(model, field) for field in ("key", "application", "weights_origin")}
 
     def _dataset(self, name: str, block: Mapping[str, Any]) -> Dataset:
         source = _named(f"datasets.{name}.source", block["source"], self.sources)
@@ -205,14 +268,15 @@ class Study:
         ):
             for name in block[key]:
                 _named(f"{where}, {key}", name, known)
-        for dataset, model, mode in itertools.product(block["datasets"], block["models"], block["modes"]):
-            reason = self.why_not(dataset, model, mode)
+        cells = itertools.product(block["datasets"], block["models"], block["modes"], block["recipes"])
+        for dataset, model, mode, recipe in cells:
+            reason = self.why_not(dataset, model, mode, recipe)
             if reason:
-                cell = LeftOut(dataset, model, mode, reason)
+                cell = LeftOut(dataset, model, mode, recipe, reason)
                 if cell not in self.left_out:
                     self.left_out.append(cell)
                 continue
-            for recipe, device, seed in itertools.product(block["recipes"], block["devices"], block["seeds"]):
+            for device, seed in itertools.product(block["devices"], block["seeds"]):
                 run = Run(dataset, model, mode, recipe, device, seed)
                 if run not in self.runs:
                     self.runs.append(run)

@@ -44,27 +44,45 @@ def index(folder: Path, columns: Sequence[str] = INDEX) -> "pd.DataFrame":
     return pd.read_parquet(folder / "index.parquet", columns=list(columns))
 
 
-class Records:
-    """The patches of one split, by position, mapped from the shards.
+class Split:
+    """What is known of the patches of one split, by position.
 
     Attributes
     ----------
     labels : (n,) float32, 1 is tumour.
     ids, groups : n texts each.
-    shape : (height, width, 3) of a patch in pixels.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
         import numpy as np
 
-        about = manifest(folder)
         self.split = split
-        self.shape: tuple[int, int, int] = tuple(about["shape"])
         rows = index(folder, ["split", "patch_id", "group", "label"])
         rows = rows[rows["split"] == split]
         self.labels: npt.NDArray[np.float32] = rows["label"].to_numpy(np.float32)
         self.ids: list[str] = rows["patch_id"].tolist()
         self.groups: list[str] = rows["group"].tolist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Records(Split):
+    """The patches of one split, by position, mapped from the shards.
+
+    Attributes
+    ----------
+    shape : (height, width, 3) of a patch in pixels.
+    dtype : uint8.
+    """
+
+    dtype = "uint8"
+
+    def __init__(self, folder: Path, split: str) -> None:
+        import numpy as np
+
+        super().__init__(folder, split)
+        self.shape: tuple[int, int, int] = tuple(manifest(folder)["shape"])
         # The frame of a TFRecord: length, its checksum, the data, their checksum.
         frame = np.dtype([("length", "<u8"), ("length_crc", "<u4"), ("image", "u1", self.shape), ("image_crc", "<u4")])
         self._shards: list[npt.NDArray[np.uint8]] = []
@@ -80,10 +98,7 @@ class Records:
             else:  # an empty file cannot be mapped
                 self._shards.append(np.empty((0, *self.shape), np.uint8))
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def images(self, positions: "npt.NDArray[np.int64]") -> "npt.NDArray[np.uint8]":
+    def take(self, positions: "npt.NDArray[np.int64]") -> "npt.NDArray[np.uint8]":
         """Return the patches at these positions: (len(positions), height, width, 3) uint8."""
         import numpy as np
 

@@ -42,6 +42,7 @@ def row(
     spec, test, intervals = about["specification"], metrics["test"], metrics["intervals"]
     auc = intervals["auc"] or [None, None]
     timing = pd.read_csv(folder / runs.TIMING)
+    extraction = about["features"]["extraction_seconds"] if about["features"] else {}
     return {
         **spec["run"],
         "name": names[spec["run"]["model"]],
@@ -49,6 +50,7 @@ def row(
         "leaky": manifest["leaky"],
         "patches": manifest["patches_are"],
         "weights": spec["model"]["weights_origin"],
+        "transfer": spec["recipe"].get("transfer", ""),
         **{f"n_{part}": manifest["patches"][part]["n"] for part in ("train", "valid", "test")},
         "epochs": len(timing),
         "best_epoch": about["best_epoch"],
@@ -64,6 +66,8 @@ def row(
         "floor_auc": controls["test"]["auc"],
         "train_seconds": round(float(timing["training_seconds"].sum()), 2),
         "validation_seconds": round(float(timing["validation_seconds"].sum()), 2),
+        # Of training and validation patches, once for all heads on these features; 0 where a run trained on patches.
+        "features_seconds": round(extraction.get("train", 0.0) + extraction.get("valid", 0.0), 2),
         "found_device": about["device"]["gpu"] or about["device"]["processor"],
         "folder": str(folder),
     }
@@ -98,7 +102,9 @@ def write(
 
 def read(path: Path) -> pd.DataFrame:
     """Read ``runs.csv``."""
-    return pd.read_csv(path, keep_default_na=True, dtype={"weights": str, "model": str}).fillna({"weights": ""})
+    texts = ("weights", "transfer")
+    frame = pd.read_csv(path, keep_default_na=True, dtype=dict.fromkeys((*texts, "model"), str))
+    return frame.fillna(dict.fromkeys(texts, ""))
 
 
 def controls(datasets: Sequence[str], metrics: Sequence[Path], shuffled: Sequence[Path]) -> pd.DataFrame:

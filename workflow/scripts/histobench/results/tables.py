@@ -24,11 +24,14 @@ CELL = ["dataset", "mode", "model", "recipe", "device"]
 METRICS = ["loss", "accuracy", "balanced_accuracy", "auc"]
 
 PERFORMANCE = [
-    *("data_set", "mode", "model", "recipe", "device"),
+    *("data_set", "mode", "transfer", "model", "recipe", "device"),
     *("loss", "accuracy", "balanced_accuracy", "auc", "auc_low", "auc_high", "interval"),
     *("auc_over_seeds", "auc_over_seeds_low", "auc_over_seeds_high"),
     *("n", "seeds", "collapsed", "floor_auc", "below_floor", "weights", "patches", "split", "runs"),
 ]
+
+TRANSFERS = {"": "", "cached": ", cached features", "end_to_end": ", end to end"}
+"""What print says beside the mode of how a head was trained."""
 
 INTERVALS = {"group": "bootstrap over groups", "patch": "bootstrap over patches, ignores clustering"}
 
@@ -50,7 +53,7 @@ HEADINGS = {
 }
 """Headings in print; any other column's heading is its name with spaces and a capital."""
 
-MERGED = ["interval", "collapsed", "below_floor", "runs"]
+MERGED = ["transfer", "interval", "collapsed", "below_floor", "runs"]
 """Columns of `performance` that print shows as part of another cell or below the table."""
 
 
@@ -90,6 +93,7 @@ def performance(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> p
             {
                 "data_set": first["dataset"],
                 "mode": first["mode"],
+                "transfer": first["transfer"],
                 "model": first["name"],
                 "recipe": first["recipe"],
                 "device": first["device"],
@@ -245,6 +249,8 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
         low, high = f"{value}_low", f"{value}_high"
         interval = text[value] + " (" + text[low] + "–" + text[high] + ")"
         text[value] = text[value].where(frame[low].isna(), interval)
+    if "transfer" in frame:
+        text["mode"] += frame["transfer"].map(TRANSFERS)
     if "below_floor" in frame:
         # The mark stands in front, so that the figures stay aligned at the right.
         text["auc"] = pd.Series(np.where(frame["below_floor"].astype(bool), "† ", ""), text["auc"].index) + text["auc"]

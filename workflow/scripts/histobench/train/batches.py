@@ -1,6 +1,6 @@
-"""Records to batches: in which order, and scaled how."""
+"""Records or features to batches: in which order, and patches resized and scaled how."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras.applications import imagenet_utils
 
 from histobench.datasets.prepared import Records
+from histobench.features import Features
 
 
 def order(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -20,57 +21,93 @@ def order(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(n)
 
 
-def scale(images: Any, input_scaling: str, preprocessing: str) -> Any:
+def resize(images: Any, side: int) -> Any:
+    """Resize patches to side x side px, bilinearly; those that have this size stay as they are."""
+    if images.shape[1:3] == (side, side):
+        return images
+    return tf.image.resize(images, (side, side))
+
+
+def scale(images: Any, preprocessing: str) -> Any:
     """Scale a batch of patches for a model.
 
     Parameters
     ----------
     images : (n, height, width, 3) uint8, or float32 in 0 to 255.
-    input_scaling : "paper": x / 255 for every model, as the author's code does; "native": as the backbone was
-        pretrained.
-    preprocessing : what "native" means for the model, see :class:`histobench.catalogue.Model`.
+    preprocessing : see :class:`histobench.catalogue.Model`.
 
     Returns
     -------
     (n, height, width, 3) float32.
     """
     images = tf.cast(images, tf.float32)
-    if input_scaling == "paper" or preprocessing == "unit":
+    if preprocessing == "unit":
         return images / 255.0
     if preprocessing == "none":
         return images
     return imagenet_utils.preprocess_input(images, data_format="channels_last", mode=preprocessing)
 
 
+def spans(n: int, size: int) -> list[tuple[int, int]]:
+    """Return where batches, or other parts, of `size` of `n` patches start and end; the last holds what is left.
+
+    A single last patch joins those before it: batch norm has no variance over one patch, and TensorFlow computes one by
+    other kernels, with other last bits, than several. Of two or more, each comes out the same whatever the others are.
+    """
+    starts = list(range(0, n, size))
+    if size > 1 and len(starts) > 1 and n - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n], strict=True))
+
+
 def batches(
-    records: Records,
+    part: Records | Features,
     positions: npt.NDArray[np.int64],
     *,
     batch_size: int,
-    input_scaling: str,
-    preprocessing: str,
+    image: Mapping[str, Any] | None,
     augment: Callable[[Any, Any], Any] | None = None,
 ) -> tf.data.Dataset:
-    """Return the patches at `positions`, in that order, as batches of (images, labels).
+    """Return the inputs at `positions`, in that order, as batches of (inputs, labels).
 
-    Images are (batch, height, width, 3) float32, labels (batch, 1) float32; the last batch may be smaller. `augment`
-    takes uint8 images and their positions, see :func:`histobench.train.augmentation.augment`.
+    Parameters
+    ----------
+    part : patches, or the features that a backbone made of them.
+    positions : (n,) int64, in `part`.
+    batch_size : the last batch holds what is left, see :func:`spans`.
+    image : of patches, the `preprocessing` and the `side`, see :meth:`histobench.study.Study.input`; None for features.
+    augment : takes uint8 patches and their positions, see :func:`histobench.train.augmentation.augment`.
+
+    Returns
+    -------
+    Batches of inputs, (batch, side, side, 3) or (batch, features) float32, and labels, (batch, 1) float32.
     """
+    limits = np.array(spans(len(positions), batch_size))
 
-    def gather(chosen: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        return records.images(chosen), records.labels[chosen, None]
+    def gather(start: np.int64, end: np.int64) -> tuple[Any, Any, Any]:
+        chosen = positions[start:end]
+        return part.take(chosen), part.labels[chosen, None], chosen
 
-    def load(chosen: Any) -> tuple[Any, Any]:
-        images, labels = tf.numpy_function(gather, [chosen], [tf.uint8, tf.float32], stateful=False)
-        images.set_shape((None, *records.shape))
+    def load(start: Any, end: Any) -> tuple[Any, Any]:
+        inputs, labels, chosen = tf.numpy_function(
+            gather, [start, end], [part.dtype, tf.float32, tf.int64], stateful=False
+        )
+        inputs.set_shape((None, *part.shape))
         labels.set_shape((None, 1))
+        chosen.set_shape((None,))
         if augment is not None:
-            images = augment(images, chosen)
-        return scale(images, input_scaling, preprocessing), labels
+            inputs = augment(inputs, chosen)
+        if image is not None:
+            inputs = scale(resize(inputs, image["side"]), image["preprocessing"])
+        return inputs, labels
 
+    # Nothing here is left for tf.data to tune, and the thread that would tune it holds up the end of an epoch: it
+    # sleeps for 10 ms, 20 ms, 40 ms and so on, and an iterator is not done before it wakes (seen in TensorFlow 2.21).
+    options = tf.data.Options()
+    options.autotune.enabled = False
     return (
-        tf.data.Dataset.from_tensor_slices(positions)
-        .batch(batch_size)
+        tf.data.Dataset.from_tensor_slices((limits[:, 0], limits[:, 1]))
         .map(load, num_parallel_calls=2, deterministic=True)
         .prefetch(4)
+        .with_options(options)
     )

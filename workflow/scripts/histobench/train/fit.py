@@ -10,27 +10,45 @@ import keras
 import numpy as np
 
 from histobench.datasets.prepared import Records
+from histobench.features import Features
+from histobench.state import State
+from histobench.train import checkpoints
 from histobench.train.augmentation import augment
 from histobench.train.batches import batches, order
+from histobench.train.models import unfreeze
 from histobench.train.random_state import reseed
-from histobench.train.state import Progress, State
 
 log = logging.getLogger(__name__)
 
 # Seconds between two lines of progress within an epoch.
 PROGRESS_EVERY = 20.0
+# A step of a head on cached features takes a millisecond: about half of it goes if Python is not asked after each.
+STEPS_ON_FEATURES = 32
 
 
-def compile_model(model: keras.Model, recipe: dict[str, Any]) -> None:
-    """Compile a model with the recipe's optimizer, binary cross-entropy, accuracy and AUC."""
-    optimizer = recipe["optimizer"]
+def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
+    """Compile a model as it is trained in an epoch, counted from 0.
+
+    The loss is binary cross-entropy, metrics are accuracy and AUC, optimizer and learning rate those of the recipe. In
+    mode "finetune" the head is trained for the recipe's `head_epochs`; then the upper layers of the backbone come in,
+    with an optimizer of their own at the recipe's lower rate.
+    """
+    recipe = spec["recipe"]
+    rate = recipe["optimizer"]["learning_rate"]
+    if spec["run"]["mode"] == "finetune" and epoch >= recipe["finetune"]["head_epochs"]:
+        unfreeze(model.layers[0], recipe["finetune"]["upper_layers"])
+        rate = recipe["finetune"]["learning_rate"]
     model.compile(
-        optimizer=keras.optimizers.get(
-            {"class_name": optimizer["name"], "config": {"learning_rate": optimizer["learning_rate"]}}
-        ),
+        optimizer=keras.optimizers.get({"class_name": recipe["optimizer"]["name"], "config": {"learning_rate": rate}}),
         loss="binary_crossentropy",
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
+        steps_per_execution=STEPS_ON_FEATURES if spec["input"] is None else 1,
     )
+
+
+def _starts_stage(spec: dict[str, Any], epoch: int) -> bool:
+    """Say whether another part of the model is trained from this epoch on, or the same by another optimizer."""
+    return spec["run"]["mode"] == "finetune" and epoch == int(spec["recipe"]["finetune"]["head_epochs"])
 
 
 class _ProgressLines(keras.callbacks.Callback):
@@ -65,13 +83,15 @@ def better(value: float, best: float | None, rule: str) -> bool:
     return value < best if rule == "val_loss" else value > best
 
 
-def fit(model: keras.Model, train: Records, valid: Records, spec: dict[str, Any], state: State) -> Progress:
-    """Train a compiled model, from where its state says to the recipe's last epoch.
+def fit(
+    model: keras.Model, train: Records | Features, valid: Records | Features, spec: dict[str, Any], state: State
+) -> checkpoints.Progress:
+    """Train a model, from where its state says to the recipe's last epoch.
 
     Parameters
     ----------
-    model : compiled by :func:`compile_model`; afterwards it is as the last epoch left it.
-    train, valid : records of the training and the validation part; the test part never comes here.
+    model : as :mod:`histobench.train.models` builds it; afterwards it is as the last epoch left it.
+    train, valid : the training and the validation part, patches or their features; the test part never comes here.
     spec : the run's specification, see :meth:`histobench.study.Study.specification`.
     state : where every epoch is saved, the best one's weights included.
 
@@ -81,19 +101,17 @@ def fit(model: keras.Model, train: Records, valid: Records, spec: dict[str, Any]
         `timing` has epoch, seconds of training and of validation, apart.
     """
     recipe, seed = spec["recipe"], spec["run"]["seed"]
-    options = {
-        "batch_size": recipe["batch_size"],
-        "input_scaling": recipe["input_scaling"],
-        "preprocessing": spec["model"]["preprocessing"],
-    }
+    options = {"batch_size": recipe["batch_size"], "image": spec["input"]}
     validation = batches(valid, np.arange(len(valid)), **options)
-    progress = state.load(model)
+    progress = checkpoints.load(state, model, partial(compile_model, model, spec))
     for epoch in range(progress.epoch, recipe["epochs"]):
+        if epoch == 0 or _starts_stage(spec, epoch):
+            compile_model(model, spec, epoch)
         reseed(model, seed, epoch)
         kinds = recipe.get("augmentation")
         changed = partial(augment, kinds=kinds, seed=seed, epoch=epoch) if kinds else None
         data = batches(train, order(len(train), seed, epoch), augment=changed, **options)
-        lines = _ProgressLines(epoch, recipe["epochs"], math.ceil(len(train) / recipe["batch_size"]))
+        lines = _ProgressLines(epoch, recipe["epochs"], int(data.cardinality()))
         start = time.perf_counter()
         fitted = model.fit(data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[lines], shuffle=False)
         middle = time.perf_counter()
@@ -109,7 +127,7 @@ def fit(model: keras.Model, train: Records, valid: Records, spec: dict[str, Any]
         value = row.get(recipe["best_epoch"], 0.0)
         if better(value, progress.best, recipe["best_epoch"]):
             progress.best_epoch, progress.best = epoch + 1, value
-        state.save(model, progress)
+        checkpoints.save(state, model, progress)
         log.info(
             "epoch %d/%d: loss %.4f, accuracy %.4f, val_loss %.4f, val_accuracy %.4f, val_auc %.4f; "
             "%.1f s training, %.1f s validation%s",

@@ -1,8 +1,7 @@
 """Specifications of the catalogue to Keras models."""
 
-import logging
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,13 @@ import numpy as np
 from histobench.errors import HistobenchError
 from histobench.train.random_state import seed_everything
 
-log = logging.getLogger(__name__)
-
 layers = keras.layers
 
-# The frozen backbone of a transfer-learning run with random weights stands in for a file of pretrained ones: it is the
-# same in every run, whatever the run's seed.
+# A random backbone to transfer from stands in for a file of pretrained weights: it is the same in every run, whatever
+# the run's seed.
 BACKBONE_SEED = 20240101
-# Batches of training patches from which the statistics of batch norm are calibrated, and patches in each.
-CALIBRATION_BATCHES = 8
-CALIBRATION_BATCH_SIZE = 64
+# Modes that start from a frozen backbone.
+FROZEN = ("tl", "finetune")
 
 
 def b2(shape: tuple[int, int, int]) -> keras.Model:
@@ -69,6 +65,11 @@ def b6(shape: tuple[int, int, int]) -> keras.Model:
 HAND_MADE: dict[str, Callable[[tuple[int, int, int]], keras.Model]] = {"b2": b2, "b6": b6}
 
 
+def input_shape(image: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return (height, width, 3) of what a CNN takes, see :meth:`histobench.study.Study.input`."""
+    return (image["side"], image["side"], 3)
+
+
 def build(
     spec: dict[str, Any],
     mode: str,
@@ -82,41 +83,83 @@ def build(
     Parameters
     ----------
     spec : the fields of :class:`histobench.catalogue.Model` as a mapping.
-    mode : "tl" freezes the backbone, whose batch norm then runs in inference mode; "full" and "scratch" train every
-        layer.
+    mode : "tl" and "finetune" freeze the backbone, whose batch norm then runs in inference mode; "full" and "scratch"
+        train every layer.
     shape : (height, width, 3) of a patch in pixels.
     seed : the run's seed, from which all fresh weights come but those of a frozen random backbone.
-    weights : file with the backbone's pretrained weights, in the format of Keras 3 (``.weights.h5``) or that of
-        ``keras.applications`` (``.h5``); None for random ones.
+    weights : see :func:`backbone`.
 
     Notes
     -----
-    The head of a CNN of ``keras.applications`` is the author's: global average pooling, Dense(256, relu),
-    Dense(1, sigmoid).
+    The first layer of a CNN of ``keras.applications`` is its backbone, the others are those of :func:`head`.
     """
-    seed_everything(BACKBONE_SEED if mode == "tl" else seed)
     if spec["application"] is None:
+        seed_everything(seed)
         return HAND_MADE[spec["key"]](shape)
+    base = backbone(spec, shape, seed=BACKBONE_SEED if mode in FROZEN else seed, weights=weights)
+    base.trainable = mode not in FROZEN
+    return keras.Sequential([keras.Input(shape), base, *_head(seed)], name=spec["key"].replace(".", "_"))
+
+
+def backbone(
+    spec: dict[str, Any], shape: tuple[int, int, int], *, seed: int = BACKBONE_SEED, weights: Path | None = None
+) -> keras.Model:
+    """Return the backbone of a CNN of ``keras.applications``, from patches to features, by global average pooling.
+
+    Parameters
+    ----------
+    spec, shape : see :func:`build`.
+    seed : of its random weights.
+    weights : file with its pretrained weights, in the format of Keras 3 (``.weights.h5``) or that of
+        ``keras.applications`` (``.h5``); None for random ones.
+    """
     application = getattr(keras.applications, spec["application"], None)
     if application is None:
         raise HistobenchError(
             f"models.{spec['key']}.application: keras.applications of Keras {keras.__version__} has no "
             f"{spec['application']!r}"
         )
-    backbone = application(include_top=False, weights=None, input_shape=shape, pooling="avg")
-    if weights is not None:
-        load_pretrained(backbone, weights)
-    backbone.trainable = mode != "tl"
     seed_everything(seed)
-    return keras.Sequential(
-        [
-            keras.Input(shape),
-            backbone,
-            layers.Dense(256, activation="relu"),
-            layers.Dense(1, activation="sigmoid"),
-        ],
-        name=spec["key"].replace(".", "_"),
-    )
+    model = application(include_top=False, weights=None, input_shape=shape, pooling="avg")
+    if weights is not None:
+        load_pretrained(model, weights)
+    return model
+
+
+def head(features: int, *, seed: int) -> keras.Model:
+    """Return an uncompiled model from features to the probability of tumour: the author's head, by itself.
+
+    Its weights are those of the head that :func:`build` makes of the same seed.
+
+    Parameters
+    ----------
+    features : length of a patch's features.
+    seed : the run's seed.
+    """
+    return keras.Sequential([keras.Input((features,)), *_head(seed)], name="head")
+
+
+def _head(seed: int) -> list[Any]:
+    """Return the layers behind the pooled features: Dense(256, relu), Dense(1, sigmoid)."""
+    seed_everything(seed)
+    return [layers.Dense(256, activation="relu"), layers.Dense(1, activation="sigmoid")]
+
+
+def unfreeze(base: keras.Model, upper_layers: float) -> None:
+    """Let the upper layers of a frozen backbone be trained, but for its batch norm.
+
+    Batch norm stays in inference mode, as Keras's guide to transfer learning advises: statistics and scales that move
+    with small batches would undo what the frozen layers below have learned.
+
+    Parameters
+    ----------
+    base : changed in place.
+    upper_layers : the fraction of its layers, counted from the output, of which the trained ones are.
+    """
+    base.trainable = True
+    first = len(base.layers) - round(upper_layers * len(base.layers))
+    for place, layer in enumerate(base.layers):
+        layer.trainable = place >= first and not isinstance(layer, layers.BatchNormalization)
 
 
 def load_pretrained(model: keras.Model, path: Path) -> None:
@@ -135,32 +178,3 @@ def load_pretrained(model: keras.Model, path: Path) -> None:
         raise HistobenchError(
             f"{path}: expected weights of {model.name}, but {same} of its {len(kernels)} kernels were not in the file"
         )
-
-
-def calibrate(backbone: keras.Model, images: Iterable[Any]) -> None:
-    """Set the statistics of a random backbone's batch norm to those of training patches.
-
-    As they come, with mean 0 and variance 1, random deep backbones shrink what passes through them until nothing is
-    left of it (MobileNet's features of real patches have a standard deviation of 8e-21), and no head could learn.
-
-    Parameters
-    ----------
-    backbone : its moving means and variances are changed, nothing else.
-    images : batches of scaled patches, (n, height, width, 3) float32 each.
-
-    Notes
-    -----
-    The average over batches is exact: momentum k / (k + 1) at batch k makes the moving average a cumulative one.
-    """
-    norms = [layer for layer in backbone.layers if isinstance(layer, layers.BatchNormalization)]
-    momentum = [norm.momentum for norm in norms]
-    trainable = backbone.trainable
-    backbone.trainable = True  # batch norm that is frozen never looks at its batch
-    for k, batch in enumerate(images):
-        for norm in norms:
-            norm.momentum = k / (k + 1)
-        backbone(batch, training=True)
-    for norm, value in zip(norms, momentum, strict=True):
-        norm.momentum = value
-    backbone.trainable = trainable
-    log.info("calibrated %d batch norms of the random %s on training patches", len(norms), backbone.name)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from histobench import runs
 from histobench.datasets.prepared import Records
 from histobench.errors import HistobenchError
+from histobench.features import Features
 from histobench.train import models
 from histobench.train.batches import batches
 
@@ -18,32 +19,34 @@ log = logging.getLogger(__name__)
 
 # Larger than in training, since no gradients are held; the scores do not depend on it beyond rounding.
 BATCH_SIZE = 128
+SPLITS = ("valid", "test")
 
 
-def scores(model: keras.Model, records: Records, spec: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """Return the probability of tumour of every patch, (n,) float32, in the order of the records."""
-    data = batches(
-        records,
-        np.arange(len(records)),
-        batch_size=BATCH_SIZE,
-        input_scaling=spec["recipe"]["input_scaling"],
-        preprocessing=spec["model"]["preprocessing"],
-    )
-    return np.concatenate([np.asarray(model.predict_on_batch(images))[:, 0] for images, _ in data])
+def scores(model: keras.Model, part: Records | Features, spec: dict[str, Any]) -> npt.NDArray[np.float32]:
+    """Return the probability of tumour of every patch, (n,) float32, in the order of its split."""
+    data = batches(part, np.arange(len(part)), batch_size=BATCH_SIZE, image=spec["input"])
+    return np.concatenate([np.asarray(model.predict_on_batch(inputs))[:, 0] for inputs, _ in data])
 
 
-def predict(*, spec: dict[str, Any], data: Path, weights: Path, output: Path) -> None:
+def predict(*, spec: dict[str, Any], data: Path, features: Path | None, weights: Path, output: Path) -> None:
     """Write the scores of a run's validation and test patches.
 
     Parameters
     ----------
     spec : see :meth:`histobench.study.Study.specification`.
     data : folder of the prepared data set.
+    features : folder of the features that the run's head was trained on, or None where it was trained on patches.
     weights : the trained weights of the run.
     output : the CSV file to write, with the columns of ``runs.PREDICTION_COLUMNS``.
     """
-    parts = [Records(data, split) for split in ("valid", "test")]
-    model = models.build(spec["model"], spec["run"]["mode"], parts[0].shape, seed=spec["run"]["seed"])
+    seed = spec["run"]["seed"]
+    parts: list[Any]
+    if features is not None:
+        parts = [Features(data, features, split) for split in SPLITS]
+        model = models.head(parts[0].shape[0], seed=seed)
+    else:
+        parts = [Records(data, split) for split in SPLITS]
+        model = models.build(spec["model"], spec["run"]["mode"], models.input_shape(spec["input"]), seed=seed)
     model.load_weights(weights)
     rows = []
     for part in parts:

@@ -5,13 +5,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from histobench import runs
-from histobench.datasets import prepared
+from histobench.datasets.prepared import Records
+from histobench.features import ABOUT as ABOUT_FEATURES
+from histobench.features import Features
 from histobench.files import digest
-from histobench.train import batches, fit, hardware, models, provenance
-from histobench.train.state import State
+from histobench.state import State
+from histobench.train import checkpoints, fit, hardware, models, provenance
+from histobench.train.calibration import calibrate
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +24,7 @@ def train(
     *,
     spec: dict[str, Any],
     data: Path,
+    features: Path | None,
     weights: Path | None,
     folder: Path,
     code: str,
@@ -32,7 +37,8 @@ def train(
     ----------
     spec : see :meth:`histobench.study.Study.specification`.
     data : folder of the prepared data set.
-    weights : the backbone's pretrained weights, or None.
+    features : folder of the cached features that the head is trained on; None to train on patches.
+    weights : the backbone's pretrained weights; None for random ones, and where the features come from a backbone.
     folder : the run's folder.
     code : digest of the code that the result depends on.
     threads : CPU threads of the job; the result depends on them in the last bits.
@@ -40,57 +46,83 @@ def train(
     """
     hardware.check(spec["run"]["device"], gpu_model)
     inputs = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
+    of_features = runs.read_json(features / ABOUT_FEATURES) if features else None
+    if of_features:
+        inputs |= {f"features_{split}": of_features["sha256"][split] for split in ("train", "valid")}
     state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs})
     with state.terminated():
-        if state.outputs.exists():
-            state.event("finished before; the outputs are rebuilt from the state")
-        else:
+        if not state.finished():
             about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, gpu_model=gpu_model)
-            _train(spec, data, weights, state, about)
+            if features and of_features:
+                _train_head(spec, data, features, of_features, state, about)
+            else:
+                _train_cnn(spec, data, weights, state, about)
         state.publish(folder)
 
 
-def _train(spec: dict[str, Any], data: Path, weights: Path | None, state: State, about: provenance.About) -> None:
-    train_part, valid_part = prepared.Records(data, "train"), prepared.Records(data, "valid")
+def _train_cnn(spec: dict[str, Any], data: Path, weights: Path | None, state: State, about: provenance.About) -> None:
+    """Train on patches."""
+    train_part, valid_part = Records(data, "train"), Records(data, "valid")
+    mode = spec["run"]["mode"]
     model = models.build(
-        spec["model"], spec["run"]["mode"], train_part.shape, seed=spec["run"]["seed"], weights=weights
+        spec["model"], mode, models.input_shape(spec["input"]), seed=spec["run"]["seed"], weights=weights
     )
     log.info(
         "%s, %s, %d patches for training, %d for validation, weights: %s",
         spec["model"]["key"],
-        spec["run"]["mode"],
+        mode,
         len(train_part),
         len(valid_part),
         spec["model"]["weights_origin"] or "fresh",
     )
-    calibrated = spec["run"]["mode"] == "tl" and weights is None
-    if calibrated:
-        models.calibrate(model.layers[0], _calibration(train_part, spec))
-    fit.compile_model(model, spec["recipe"])
+    random_backbone = mode in models.FROZEN and weights is None
+    calibrated = random_backbone and calibrate(model.layers[0], train_part, spec["input"])
     progress = fit.fit(model, train_part, valid_part, spec, state)
+    facts = {"parameters": model.count_params(), "random_backbone_calibrated": calibrated, "features": None}
+    _finish(state, model, progress, about, facts)
+
+
+def _train_head(
+    spec: dict[str, Any],
+    data: Path,
+    features: Path,
+    of_features: dict[str, Any],
+    state: State,
+    about: provenance.About,
+) -> None:
+    """Train a head on cached features."""
+    train_part, valid_part = (Features(data, features, split) for split in ("train", "valid"))
+    model = models.head(train_part.shape[0], seed=spec["run"]["seed"])
+    log.info(
+        "head of %s on cached features, %d patches for training, %d for validation, weights of the backbone: %s",
+        spec["model"]["key"],
+        len(train_part),
+        len(valid_part),
+        spec["model"]["weights_origin"],
+    )
+    progress = fit.fit(model, train_part, valid_part, spec, state)
+    facts = {
+        "parameters": model.count_params() + of_features["backbone_parameters"],
+        "random_backbone_calibrated": of_features["random_backbone_calibrated"],
+        "features": of_features,
+    }
+    _finish(state, model, progress, about, facts)
+
+
+def _finish(
+    state: State,
+    model: keras.Model,
+    progress: checkpoints.Progress,
+    about: provenance.About,
+    facts: dict[str, Any],
+) -> None:
+    facts = {
+        "best_epoch": progress.best_epoch,
+        **facts,
+        "trainable_parameters": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
+    }
     with state.finish() as outputs:
-        os.link(state.best_weights(), outputs / runs.WEIGHTS)
+        os.link(checkpoints.best_weights(state), outputs / runs.WEIGHTS)
         runs.write_rows(outputs / runs.HISTORY, progress.history)
         runs.write_rows(outputs / runs.TIMING, progress.timing)
-        facts = {
-            "best_epoch": progress.best_epoch,
-            "parameters": model.count_params(),
-            "trainable_parameters": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
-            "random_backbone_calibrated": calibrated,
-        }
         about.write(outputs / runs.ABOUT, facts)
-    state.event("finished")
-
-
-def _calibration(records: prepared.Records, spec: dict[str, Any]) -> Any:
-    """Yield scaled batches of training patches; which ones is the same in every run of the data set."""
-    n = models.CALIBRATION_BATCHES * models.CALIBRATION_BATCH_SIZE
-    positions = batches.order(len(records), models.BACKBONE_SEED, 0)[:n]
-    data = batches.batches(
-        records,
-        positions,
-        batch_size=models.CALIBRATION_BATCH_SIZE,
-        input_scaling=spec["recipe"]["input_scaling"],
-        preprocessing=spec["model"]["preprocessing"],
-    )
-    return (images for images, _ in data)

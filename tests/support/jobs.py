@@ -1,0 +1,28 @@
+"""Jobs as processes of their own, to be killed: ``python -m support.jobs train|extract DATA FOLDER JSON``."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.update(TF_NUM_INTRAOP_THREADS="2", TF_NUM_INTEROP_THREADS="2", OMP_NUM_THREADS="2")
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
+
+
+def train(data: Path, folder: Path, spec: dict, code: str = "c") -> None:
+    from histobench.train import predict, run
+
+    common = {"spec": spec, "data": data, "features": None}
+    run.train(**common, weights=None, folder=folder, code=code, threads=2, gpu_model="")
+    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv")
+
+
+def extract(data: Path, folder: Path, spec: dict, chunk: int, code: str = "c") -> None:
+    from histobench.train import extract
+
+    extract.extract(spec=spec, data=data, weights=None, folder=folder, code=code, threads=2, gpu_model="", chunk=chunk)
+
+
+if __name__ == "__main__":
+    job, data, folder, arguments = sys.argv[1:]
+    {"train": train, "extract": extract}[job](Path(data), Path(folder), **json.loads(arguments))

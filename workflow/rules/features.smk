@@ -1,0 +1,40 @@
+# Needs: a prepared data set, and the pretrained weights of a model that has them. Gives: what its frozen backbone makes of
+# every patch, results/{study}/features/{dataset}/{model}/{scaling}/{device}: all heads are trained on it.
+
+
+rule extract_features:
+    input:
+        records("train", "valid", "test"),
+        manifest=f"{DATA}/manifest.json",
+        weights=lambda wildcards: weights_file(wildcards.model),
+    output:
+        train=f"{FEATURES}/{features.file_name('train')}",
+        valid=f"{FEATURES}/{features.file_name('valid')}",
+        test=f"{FEATURES}/{features.file_name('test')}",
+        about=f"{FEATURES}/{features.ABOUT}",
+    log:
+        f"{LOGS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}.log",
+    benchmark:
+        f"{LOGS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}.tsv"
+    conda:
+        "../../envs/tensorflow.yaml"
+    threads: 2
+    resources:
+        gpu=lambda wildcards: int(bool(gpu_model(wildcards))),
+        gpu_model=gpu_model,
+        mem_mb=8000,
+    params:
+        spec=features_specification,
+        code=code.digest(
+            "extract_features",
+            "train/extract",
+            "train/models",
+            "train/calibration",
+            "train/batches",
+            "train/random_state",
+            "state",
+            "features",
+            "datasets/prepared",
+        ),
+    script:
+        "../scripts/extract_features.py"

@@ -1,0 +1,48 @@
+"""What a recipe says, read for one mode of training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from histobench.errors import HistobenchError
+
+# What a recipe says for one mode alone.
+OF_MODE = {"transfer": "tl", "finetune": "finetune"}
+
+
+def check(name: str, recipe: Mapping[str, Any]) -> None:
+    """Refuse a recipe that contradicts itself.
+
+    Raises
+    ------
+    HistobenchError
+        if it wants features cached that augmentation changes in every epoch, or a head trained for as many epochs as
+        there are.
+    """
+    if recipe.get("augmentation") and recipe.get("transfer") == "cached":
+        raise HistobenchError(
+            f"configuration: recipes.{name}: `transfer: cached` computes the features of a patch once, `augmentation` "
+            "changes the patch in every epoch; leave out one of them, or say `transfer: end_to_end`"
+        )
+    head_epochs = recipe.get("finetune", {}).get("head_epochs", 0)
+    if head_epochs >= recipe["epochs"]:
+        raise HistobenchError(
+            f"configuration: recipes.{name}.finetune.head_epochs: {head_epochs} of {recipe['epochs']} epochs leave "
+            "none for the upper layers"
+        )
+
+
+def transfer(recipe: Mapping[str, Any]) -> str:
+    """Return how heads are trained in mode "tl": on "cached" features of the backbone, or "end_to_end"."""
+    return str(recipe.get("transfer", "end_to_end" if recipe.get("augmentation") else "cached"))
+
+
+def scaling(recipe: Mapping[str, Any]) -> str:
+    """Return the name of how a recipe makes inputs of patches: "paper", "native", or one with a size, "paper-75px"."""
+    resize = recipe.get("resize")
+    return str(recipe["input_scaling"]) + (f"-{resize}px" if resize else "")
+
+
+def relevant(recipe: Mapping[str, Any], mode: str) -> dict[str, Any]:
+    """Return what a recipe says for runs of a mode; of `transfer` also what it leaves unsaid."""
+    told = {"transfer": transfer(recipe)} | dict(recipe)
+    return {key: value for key, value in told.items() if OF_MODE.get(key, mode) == mode}
