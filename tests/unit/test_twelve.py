@@ -41,12 +41,16 @@ def forget():
 def trained(spec, data, folder, features=None, weights=None):
     common = {"spec": spec, "data": data, "features": features}
     run.train(**common, weights=weights, folder=folder, code="c", threads=2, gpu_model="")
-    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv")
     assert len(read_rows(folder / "history.csv")) == 1
+    return folder
+
+
+def predicted(spec, data, folder, features=None):
+    common = {"spec": spec, "data": data, "features": features}
+    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv")
     scores = [float(row["score"]) for row in read_rows(folder / "predictions.csv")]
     assert len(scores) == COUNTS["valid"] + COUNTS["test"]
     assert all(0 <= score <= 1 for score in scores)
-    return folder
 
 
 def values(model):
@@ -69,6 +73,7 @@ def each(keys):
 def test_full_moves_every_weight(key, data, tmp_path):
     spec = specification(key, "full", side=SIDE, **RECIPE)
     folder = trained(spec, data, tmp_path)
+    predicted(spec, data, folder)
     model = models.build(spec["model"], "full", SHAPE, seed=1)
     assert (model.input_shape, model.output_shape) == ((None, *SHAPE), (None, 1))
     before = values(model)
@@ -100,5 +105,7 @@ def test_tl_moves_the_head_alone(key, data, tmp_path):
         spec=features_specification(key, side=SIDE),
         data=data, weights=weights, folder=features, code="c", threads=2, gpu_model="",
     )  # fmt: skip
-    trained(specification(key, "tl", **RECIPE), data, tmp_path / "cached", features)
+    spec = specification(key, "tl", **RECIPE)
+    trained(spec, data, tmp_path / "cached", features)
+    predicted(spec, data, tmp_path / "cached", features)
     assert read_json(tmp_path / "cached" / "run.json")["parameters"] == model.count_params()

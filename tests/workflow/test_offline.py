@@ -1,0 +1,63 @@
+"""Compute nodes have no internet: once the weights are there, no job opens a connection."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from histobench.runs import read_json
+from support.project import snakemake
+from support.small import model_specification
+
+# Found by Python at start-up, in every process that Snakemake starts.
+GUARD = """
+import socket
+
+def refuse(*arguments, **options):
+    raise AssertionError(f"a job opens a connection: {arguments[1:]}")
+
+socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
+"""
+FOLDER = "results/tiny/runs/idc-simulated/mobilenet"
+CELLS = ("full", "tl", "finetune")
+
+
+@pytest.fixture
+def no_network(tmp_path):
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard" / "sitecustomize.py").write_text(GUARD)
+    return {"PYTHONPATH": str(tmp_path / "guard")}
+
+
+def test_the_guard_guards(no_network):
+    code = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')"
+    done = subprocess.run([sys.executable, "-c", code], env=no_network, capture_output=True, text=True)
+    assert done.returncode
+    assert "a job opens a connection" in done.stderr
+
+
+def test_training_from_pretrained_weights_opens_no_connection(project, no_network, tmp_path):
+    from histobench.train import models
+
+    weights = tmp_path / "mobilenet_1_0_224_tf_no_top.weights.h5"
+    models.backbone(model_specification("mobilenet"), (50, 50, 3), seed=2).save_weights(weights)
+    config = yaml.safe_load((project / "tests/configs/tiny.yaml").read_text())
+    config["models"] = {"mobilenet": {"weights": {"path": str(weights), "origin": "ImageNet"}}}
+    config["recipes"]["tiny"] |= {
+        "epochs": 2,
+        "finetune": {"head_epochs": 1, "upper_layers": 0.2, "learning_rate": 0.0001},
+    }
+    (project / "offline.yaml").write_text(yaml.safe_dump(config))
+    targets = [f"{FOLDER}/{mode}/tiny/cpu/seed-1/metrics.json" for mode in CELLS]
+    options = ("--profile", "profiles/local", "--cores", "2", "--configfile", "offline.yaml")
+    snakemake(project, *options, "--", *targets, env=no_network)
+    abouts = {mode: read_json(project / FOLDER / mode / "tiny/cpu/seed-1/run.json") for mode in CELLS}
+    for about in abouts.values():
+        assert about["specification"]["model"]["weights_origin"] == "ImageNet"
+        assert about["random_backbone_calibrated"] is False
+    # The backbone's weights file stands behind each, behind `tl` by its features.
+    digests = {mode: (about["features"] or about)["inputs_sha256"]["weights"] for mode, about in abouts.items()}
+    assert len(set(digests.values())) == 1
+    assert abouts["tl"]["trainable_parameters"] < abouts["finetune"]["trainable_parameters"]
+    assert abouts["finetune"]["trainable_parameters"] < abouts["full"]["trainable_parameters"]
