@@ -150,6 +150,12 @@ def test_missing_replicates_are_named():
         performance(runs, replicates)
 
 
+def test_rows_of_a_data_set_stand_together():
+    table = performance(*study(run("B6"), run("B2", dataset="idc"), run("VGG19"), run("B6", dataset="idc")))
+    rows = list(zip(table["data_set"], table["model"], strict=True))
+    assert rows == [("pcam", "B6"), ("pcam", "VGG19"), ("idc", "B2"), ("idc", "B6")]
+
+
 def test_csv_round_trips(tmp_path):
     table = performance(*study(run(auc=1 / 3), run("B6", weights=""), run("MN", collapsed=True)))
     write(table, tmp_path / "performance", "Performance", [])

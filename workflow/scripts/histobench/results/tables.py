@@ -71,12 +71,12 @@ def performance(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> p
 
     Returns
     -------
-    table : one row per cell, in the order of the runs, with the columns `PERFORMANCE`. `n` is the number of test
-        patches, `seeds` the number of seeds averaged, `collapsed` the number left out; where none remains, the metrics
-        are NaN. `auc_low` and `auc_high` are the uncertainty of the test set. `auc_over_seeds` is that of training: the
-        standard deviation over the averaged seeds, from two seeds up, and its interval is Student's of their mean, from
-        three seeds up. `below_floor` is True where the AUC is at or below that of the colour floor. `runs` are the
-        folders of the cell's runs, collapsed ones included, separated by spaces.
+    table : one row per cell, by data set and then in the order of the runs, with the columns `PERFORMANCE`. `n` is the
+        number of test patches, `seeds` the number of seeds averaged, `collapsed` the number left out; where none
+        remains, the metrics are NaN. `auc_low` and `auc_high` are the uncertainty of the test set. `auc_over_seeds` is
+        that of training: the standard deviation over the averaged seeds, from two seeds up, and its interval is
+        Student's of their mean, from three seeds up. `below_floor` is True where the AUC is at or below that of the
+        colour floor. `runs` are the folders of the cell's runs, collapsed ones included, separated by spaces.
 
     Raises
     ------
@@ -84,6 +84,9 @@ def performance(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> p
         Where a run that did not collapse has no replicates.
     """
     rows = []
+    # The blocks of the matrix may come back to a data set: its rows stand together.
+    places = {dataset: place for place, dataset in enumerate(runs["dataset"].unique())}
+    runs = runs.sort_values("dataset", key=lambda datasets: datasets.map(places), kind="stable")
     for _, cell in runs.groupby(CELL, sort=False, dropna=False):
         learnt = cell[~cell["collapsed"].astype(bool)]
         first = cell.iloc[0]
