@@ -56,7 +56,8 @@ def test_a_bare_dry_run_plans_the_papers_study(project, guarded):
 def test_what_is_left_out_is_said_once(project, guarded):
     output = snakemake(project, "-n", env=guarded).stdout
     line = (
-        "Left out: full, tl of InceptionV3 on idc, idc-random by paper: it needs patches of at least 75 px, not of 50"
+        "Left out: full, tl of InceptionV3 on idc, idc-random by paper: "
+        "it needs patches of at least 75 px, not of 50 px.\n"
     )
     assert output.count(line) == 1
 

@@ -22,7 +22,7 @@ from histobench.files import Remote
 # Frozen backbone and trained head; every layer from the pretrained weights; every layer from random weights; the head
 # first, then the upper layers as well.
 MODES = ("tl", "full", "scratch", "finetune")
-# Those that need a backbone to start from.
+# Those that start from a frozen backbone.
 TRANSFER = ("tl", "finetune")
 
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 # Seconds between two lines of progress within an epoch.
 PROGRESS_EVERY = 20.0
-# A step of a head on cached features takes a millisecond: about half of it goes if Python is not asked after each.
+# A step of a head on cached features is so short that a good part of it is Python between the steps.
 STEPS_ON_FEATURES = 32
 
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from histobench.errors import HistobenchError
+from histobench.study import TRANSFER
 from histobench.train.random_state import seed_everything
 
 layers = keras.layers
@@ -16,8 +17,6 @@ layers = keras.layers
 # A random backbone to transfer from stands in for a file of pretrained weights: it is the same in every run, whatever
 # the run's seed.
 BACKBONE_SEED = 20240101
-# Modes that start from a frozen backbone.
-FROZEN = ("tl", "finetune")
 
 
 def b2(shape: tuple[int, int, int]) -> keras.Model:
@@ -96,8 +95,8 @@ def build(
     if spec["application"] is None:
         seed_everything(seed)
         return HAND_MADE[spec["key"]](shape)
-    base = backbone(spec, shape, seed=BACKBONE_SEED if mode in FROZEN else seed, weights=weights)
-    base.trainable = mode not in FROZEN
+    base = backbone(spec, shape, seed=BACKBONE_SEED if mode in TRANSFER else seed, weights=weights)
+    base.trainable = mode not in TRANSFER
     return keras.Sequential([keras.Input(shape), base, *_head(seed)], name=spec["key"].replace(".", "_"))
 
 

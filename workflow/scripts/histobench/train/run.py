@@ -14,6 +14,7 @@ from histobench.features import ABOUT as ABOUT_FEATURES
 from histobench.features import Features
 from histobench.files import digest
 from histobench.state import State
+from histobench.study import TRANSFER
 from histobench.train import checkpoints, fit, hardware, models, provenance
 from histobench.train.calibration import calibrate
 
@@ -75,7 +76,7 @@ def _train_cnn(spec: dict[str, Any], data: Path, weights: Path | None, state: St
         len(valid_part),
         spec["model"]["weights_origin"] or "fresh",
     )
-    random_backbone = mode in models.FROZEN and weights is None
+    random_backbone = mode in TRANSFER and weights is None
     calibrated = random_backbone and calibrate(model.layers[0], train_part, spec["input"])
     progress = fit.fit(model, train_part, valid_part, spec, state)
     facts = {"parameters": model.count_params(), "random_backbone_calibrated": calibrated, "features": None}
