@@ -1,12 +1,13 @@
 """Small patches that have something to learn, and specifications of runs on them."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from histobench import recipes
 from histobench.catalogue import CATALOGUE
-from histobench.datasets import Patches
+from histobench.datasets import Patches, Tally
 
 SHAPE = (40, 40, 3)
 COUNTS = {"train": 70, "valid": 24, "test": 30}
@@ -20,6 +21,22 @@ def patches(split: str, n: int, seed: int, shape=SHAPE) -> Patches:
     images[..., 1] += (labels * 50)[:, None, None]
     ids = [f"{split}-{i}" for i in range(n)]
     return Patches(split, images, labels, ids, [f"{split}{i % 5}" for i in range(n)], np.full((n, 2), -1, np.int32))
+
+
+def prepare(folder: Path, counts: dict[str, int], shape=SHAPE) -> Path:
+    """Write a prepared data set, in chunks as `prepare` gets them."""
+    from histobench.train import records
+
+    chunks = []
+    for seed, (split, n) in enumerate(counts.items()):
+        whole = patches(split, n, seed, shape)
+        for start in range(0, n, 16):
+            part = slice(start, start + 16)
+            fields = (getattr(whole, name)[part] for name in ("images", "labels", "ids", "groups", "places"))
+            chunks.append(Patches(split, *fields))
+    about = {"dataset": "small", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
+    records.write(folder, chunks, Tally(total=sum(counts.values())), about)
+    return folder
 
 
 def specification(

@@ -14,7 +14,7 @@ from histobench.errors import HistobenchError
 from histobench.features import Features
 from histobench.runs import read_json, read_rows
 from histobench.train import batches, extract, models, predict, records, run
-from support.small import features_specification, patches, specification
+from support.small import features_specification, prepare, specification
 
 SIDE = 80  # InceptionV3 needs 75
 # No multiples of the batches below.
@@ -23,11 +23,7 @@ COUNTS = {"train": 69, "valid": 22, "test": 19}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared")
-    chunks = [patches(split, n, seed, (SIDE, SIDE, 3)) for seed, (split, n) in enumerate(COUNTS.items())]
-    about = {"dataset": "small", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
-    records.write(folder, chunks, Tally(total=sum(COUNTS.values())), about)
-    return folder
+    return prepare(tmp_path_factory.mktemp("prepared"), COUNTS, (SIDE, SIDE, 3))
 
 
 def extracted(model, data, folder, **options):

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from histobench.catalogue import CATALOGUE
-from histobench.datasets import Tally
 from histobench.datasets.prepared import Records
 from histobench.runs import read_json, read_rows
-from histobench.train import extract, models, predict, records, run
+from histobench.train import extract, models, predict, run
 from histobench.train.calibration import calibrate
-from support.small import features_specification, patches, specification
+from support.small import features_specification, prepare, specification
 
 SIDE = 75  # the smallest that all of them take
 SHAPE = (SIDE, SIDE, 3)
@@ -24,11 +23,7 @@ BACKBONES = [key for key, model in CATALOGUE.items() if model.application]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared")
-    chunks = [patches(split, n, seed, SHAPE) for seed, (split, n) in enumerate(COUNTS.items())]
-    about = {"dataset": "small", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
-    records.write(folder, chunks, Tally(total=sum(COUNTS.values())), about)
-    return folder
+    return prepare(tmp_path_factory.mktemp("prepared"), COUNTS, SHAPE)
 
 
 @pytest.fixture(autouse=True)
