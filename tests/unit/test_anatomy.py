@@ -7,7 +7,9 @@ import keras
 import pytest
 
 from histobench.catalogue import CATALOGUE
+from histobench.runs import read_rows
 from histobench.train import anatomy
+from support.project import ROOT
 
 # Bonnet 2024 (arXiv:2108.13661), Table 1: the layers that it prints, the way of counting that gives them, and the
 # parameters that it prints, in millions. ENB2's 252 layers are a slip for 352: see SLIPS.
@@ -57,6 +59,12 @@ def test_table_1_has_the_catalogue():
 def test_layers_are_those_of_table_1(key):
     printed, counted_as, _ = TABLE_1[key]
     assert described(key)[0][counted_as] == SLIPS.get((key, "layers"), printed)
+
+
+@pytest.mark.parametrize("key", TABLE_1)
+def test_all_layers_beside_the_published_depth_are_those_that_are_built(key):
+    listed = {row["model"]: int(row["all_layers"]) for row in read_rows(ROOT / "config" / "paper" / "table1.csv")}
+    assert described(key)[0]["layers"] == listed[key]
 
 
 @pytest.mark.parametrize("key", TABLE_1)

@@ -1,0 +1,395 @@
+"""Figures: what is drawn is what was given, equal inputs give equal bytes, and the numbers behind calibration."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.collections import PathCollection
+from scipy.special import expit, logit
+from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+
+from histobench.results.calibration import bins, slope_and_intercept
+from histobench.results.figures import style
+from histobench.results.figures.calibration import calibration, enough
+from histobench.results.figures.cost import auc_against_seconds
+from histobench.results.figures.curves import MAX_BANDS, precision_recall, roc
+from histobench.results.figures.forest import forest
+from histobench.results.figures.gallery import gallery
+from histobench.results.figures.groups import per_group
+from histobench.results.figures.learning import learning_curves
+from histobench.results.figures.modes import auc_by_mode
+from histobench.results.figures.patches import examples
+from histobench.results.figures.size import auc_against_size
+
+AUC_FIGURES = [auc_against_size, auc_by_mode, auc_against_seconds, forest]
+
+
+def cells(models=3, modes=("full",), datasets=("pcam",), origins=("ours", "published")):
+    """Return made-up results, no two AUCs alike."""
+    rng = np.random.default_rng(0)
+    keys = [
+        (d, f"EfficientNetV2B{m}", mode, o) for d in datasets for m in range(models) for mode in modes for o in origins
+    ]
+    frame = pd.DataFrame(keys, columns=["dataset", "model", "mode", "origin"]).assign(device="a100")
+    frame["auc"] = rng.uniform(0.7, 0.95, len(frame))
+    ours = frame["origin"] == "ours"
+    frame["auc_low"], frame["auc_high"] = ((frame["auc"] + shift).where(ours) for shift in (-0.02, 0.03))
+    number = frame["model"].str[-1].astype(int) + 1
+    return frame.assign(layers=50.0 * number, parameters_millions=3.0 * number, seconds=100.0 * number)
+
+
+def predictions(n=300, seed=0, groups=25, sharpness=1.0):
+    """Return labels, calibrated scores (with sharpness 1) and groups."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=n) * 1.5
+    labels = (rng.random(n) < expit(logits)).astype(np.int64)
+    return labels, expit(sharpness * logits), np.array([f"g{i % groups:02d}" for i in range(n)])
+
+
+def drawn(figure, label=None, panel=None):
+    """Return the offsets of all points, or of those with a label, on one or all panels."""
+    axes = figure.axes if panel is None else [figure.axes[panel]]
+    found = [
+        np.asarray(points.get_offsets())
+        for each in axes
+        for points in each.collections
+        if isinstance(points, PathCollection) and label in (None, points.get_label())
+    ]
+    return np.concatenate(found) if found else np.empty((0, 2))
+
+
+def by_gid(axes, gid):
+    return [artist for artist in axes.get_children() if artist.get_gid() == gid]
+
+
+def texts(figure):
+    return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+def histories(epochs=4):
+    epoch = np.arange(1, epochs + 1)
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "loss": 1 / epoch,
+            "accuracy": 0.5 + 0.1 * epoch,
+            "val_loss": 1.1 / epoch,
+            "val_accuracy": 0.5 + 0.09 * epoch,
+        }
+    )
+
+
+@pytest.mark.parametrize("draw", AUC_FIGURES)
+def test_equal_tables_give_equal_files(draw, tmp_path):
+    for name in ("first", "second"):
+        style.save(draw(cells()), tmp_path / name / "figure", ["Simulated patches: pcam."])
+        assert sorted(file.name for file in (tmp_path / name).iterdir()) == ["figure.png", "figure.svg"]
+    for suffix in ("svg", "png"):
+        first, second = ((tmp_path / name / f"figure.{suffix}").read_bytes() for name in ("first", "second"))
+        assert first == second
+    style.save(draw(cells().assign(auc=0.8)), tmp_path / "other", ["Simulated patches: pcam."])
+    assert (tmp_path / "other.svg").read_bytes() != first
+
+
+def test_settings_of_the_user_change_nothing(tmp_path):
+    import matplotlib as mpl
+
+    style.save(forest(cells()), tmp_path / "plain", [])
+    with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.hashsalt": None}):
+        style.save(forest(cells()), tmp_path / "changed", [])
+    assert (tmp_path / "plain.svg").read_bytes() == (tmp_path / "changed.svg").read_bytes()
+
+
+@pytest.mark.parametrize("draw", AUC_FIGURES)
+def test_notes_are_printed_below_everything_and_within_the_figure(draw, tmp_path):
+    notes = [
+        "Simulated patches: pcam, idc. Nothing here holds for tissue.",
+        "Random weights: " + "EfficientNetV2B2, " * 12,
+    ]
+    figure = draw(cells())
+    height = figure.get_size_inches()[1]
+    style.save(figure, tmp_path / "figure", notes)
+    assert figure.get_size_inches()[1] > height
+    figure.draw_without_rendering()  # extents at the figure's own resolution again, not at the file's
+    (printed,) = [text for text in figure.texts if text.get_gid() == "notes"]
+    assert " ".join(printed.get_text().split()) == " ".join(" ".join(notes).split())
+    box = printed.get_window_extent()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    renderer = figure.canvas.get_renderer()
+    assert box.y1 < min(axes.get_tightbbox(renderer).y0 for axes in figure.axes)
+    assert all(box.y1 < legend.get_window_extent().y0 for legend in figure.legends)
+    description = ET.parse(tmp_path / "figure.svg").getroot().find(".//{http://purl.org/dc/elements/1.1/}description")
+    assert description.text.split() == " ".join(notes).split()
+
+
+def test_without_notes_nothing_is_added(tmp_path):
+    figure = forest(cells())
+    size = tuple(figure.get_size_inches())
+    style.save(figure, tmp_path / "figure", [])
+    assert tuple(figure.get_size_inches()) == size
+    assert not figure.texts
+
+
+def test_size_draws_every_point_in_both_panels():
+    frame = cells()
+    figure = auc_against_size(frame)
+    for panel, size in enumerate(["layers", "parameters_millions"]):
+        for origin in ("ours", "published"):
+            expected = frame.loc[frame["origin"] == origin, [size, "auc"]].to_numpy()
+            np.testing.assert_array_equal(drawn(figure, origin, panel), expected)
+        # One name per model, not per point.
+        assert sorted(text.get_text() for text in figure.axes[panel].texts) == sorted(frame["model"].unique())
+
+
+def test_seconds_and_forest_draw_every_point():
+    frame = cells(modes=("tl", "full"), datasets=("pcam", "idc"))
+    ours = frame[frame["origin"] == "ours"]
+    points = drawn(auc_against_seconds(ours))
+    expected = ours[["seconds", "auc"]].to_numpy()
+    np.testing.assert_array_equal(sorted(points.tolist()), sorted(expected.tolist()))
+    figure = forest(frame)
+    assert sorted(drawn(figure)[:, 0]) == sorted(frame["auc"])
+    assert len(drawn(figure, "published")) == len(frame) / 2
+
+
+def test_first_row_of_the_forest_is_on_top():
+    figure = forest(cells())
+    labels = {text.get_text(): text.get_position()[1] for text in figure.axes[0].get_yticklabels()}
+    assert sorted(labels, key=labels.get, reverse=True) == [f"EfficientNetV2B{number}, full" for number in range(3)]
+
+
+def test_forest_compares_data_sets_on_one_axis():
+    figure = forest(cells(datasets=("pcam", "idc")))
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
+
+
+@given(st.permutations(range(6)))
+@settings(max_examples=5, deadline=None)
+def test_modes_draw_every_auc_above_its_mode(order):
+    frame = cells(models=6, modes=("tl", "full"))
+    frame = frame.iloc[[number * 4 + place for number in order for place in range(4)]]
+    points = drawn(auc_by_mode(frame))
+    assert sorted(points[:, 1]) == sorted(frame["auc"])
+    for place, mode in enumerate(("tl", "full")):
+        here = points[np.abs(points[:, 0] - place) < 0.5]
+        assert sorted(here[:, 1]) == sorted(frame.loc[frame["mode"] == mode, "auc"])
+
+
+def test_few_points_have_no_box():
+    assert not auc_by_mode(cells(models=4)).axes[0].patches
+    assert len(auc_by_mode(cells(models=5)).axes[0].patches) == 2  # ours and published
+
+
+@pytest.mark.parametrize("draw", AUC_FIGURES)
+def test_collapsed_runs_are_left_out(draw):
+    frame = cells()
+    frame.loc[0, ["auc", "auc_low", "auc_high"]] = np.nan
+    points = drawn(draw(frame))
+    assert np.isfinite(points).all()
+    assert len(points) == len(drawn(draw(frame.iloc[1:])))
+
+
+@pytest.mark.parametrize("draw", AUC_FIGURES)
+@pytest.mark.parametrize("frame", [cells()[:0], cells()[:1], cells(12, ("tl", "full"))], ids=["none", "one", "24"])
+@pytest.mark.filterwarnings("error")
+def test_any_number_of_cells(draw, frame, tmp_path):
+    style.save(draw(frame), tmp_path / "figure", ["A note."])
+
+
+@pytest.mark.filterwarnings("error")
+def test_other_figures_without_anything(tmp_path):
+    nothing = pd.DataFrame(columns=["label", "group", "n", "positives", "accuracy"])
+    none = np.empty((0, 8, 8, 3), np.uint8)
+    figures = [roc({}), precision_recall({}), calibration({}), learning_curves({}, {}), per_group(nothing), gallery([])]
+    for number, figure in enumerate([*figures, examples(none, np.empty(0, np.int64))]):
+        style.save(figure, tmp_path / str(number), ["A note."])
+
+
+def test_names_stay_apart_and_within_the_axes():
+    figure = auc_against_size(cells(models=9, origins=("ours",)))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    frame = axes.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+    assert not any(one.overlaps(two) for place, one in enumerate(boxes) for two in boxes[:place])
+
+
+def test_curves_of_a_single_seed_lie_on_those_of_scikit_learn():
+    labels, scores, groups = predictions()
+    scores = np.round(scores, 1)  # with ties
+    figure = roc({"B2": [(labels, scores, groups)]})
+    (line,) = by_gid(figure.axes[0], "curve")
+    false, true, _ = roc_curve(labels, scores)
+    rates, sensitivity = line.get_data()
+    np.testing.assert_allclose(np.interp(rates[1:], false, true), sensitivity[1:], atol=1e-12)
+    assert line.get_label() == f"B2  {roc_auc_score(labels, scores):.3f}"
+
+    (line,) = by_gid(precision_recall({"B2": [(labels, scores, groups)]}).axes[0], "curve")
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    for at, found in zip(*line.get_data(), strict=True):
+        # Thresholds fall along the arrays' end: the point that first reaches the recall has the highest threshold.
+        assert found == pytest.approx(precision[:-1][recall[:-1] >= at][-1])
+
+
+def test_curves_are_means_over_seeds():
+    seeds = [predictions(seed=seed) for seed in range(3)]
+    single = [by_gid(roc({"B2": [seed]}).axes[0], "curve")[0].get_ydata() for seed in seeds]
+    (mean,) = by_gid(roc({"B2": seeds}).axes[0], "curve")
+    np.testing.assert_allclose(mean.get_ydata(), np.mean(single, axis=0))
+
+
+@pytest.mark.parametrize("draw", [roc, precision_recall])
+def test_bands_hold_their_curves_and_are_few(draw):
+    scores = {f"B{number}": [predictions(seed=number)] for number in range(6)}
+    axes = draw(scores, ["B5", "not a label", "B0", "B1", "B2", "B3"]).axes[0]
+    bands = by_gid(axes, "band")
+    assert len(bands) == MAX_BANDS
+    curves = {line.get_label().split()[0]: line for line in by_gid(axes, "curve")}
+    assert len(curves) == 6
+    corners = bands[0].get_paths()[0].vertices  # the labels are drawn in their order: this is B0's
+    x, y = curves["B0"].get_data()
+    middle = len(x) // 2
+    limits = corners[np.isclose(corners[:, 0], x[middle]), 1]
+    assert limits.min() < y[middle] < limits.max()
+
+
+def test_no_two_curves_look_alike():
+    looks = [tuple(style.line(number).values()) for number in range(24)]
+    assert len(set(looks)) == 24
+
+
+def test_a_seed_with_one_class_is_left_out():
+    labels, scores, groups = predictions()
+    axes = roc({"B2": [(np.ones_like(labels), scores, groups)], "B6": [(labels, scores, groups)]}, ["B2"]).axes[0]
+    assert [line.get_label()[:2] for line in by_gid(axes, "curve")] == ["B6"]
+
+
+@given(st.integers(1, 200), st.integers(1, 20), st.integers(0, 10))
+@settings(max_examples=50, deadline=None)
+def test_bins_have_equal_mass(n, count, seed):
+    rng = np.random.default_rng(seed)
+    labels, scores = rng.integers(0, 2, n), rng.random(n)
+    table = bins(labels, scores, count)
+    assert len(table) == min(n, count)
+    assert table["n"].sum() == n
+    assert table["n"].max() - table["n"].min() <= 1
+    assert table["score"].is_monotonic_increasing
+    assert (table["n"] * table["positives"]).sum() == pytest.approx(labels.sum())
+    assert (table["n"] * table["score"]).sum() == pytest.approx(scores.sum())
+
+
+@pytest.mark.parametrize(("sharpness", "shift", "slope", "intercept"), [(1, 0, 1, 0), (2, 0, 0.5, None), (1, -1, 1, 1)])
+def test_slope_and_intercept_of_a_known_distortion(sharpness, shift, slope, intercept):
+    labels, scores, _ = predictions(n=40_000)
+    found = slope_and_intercept(labels, expit(sharpness * logit(scores) + shift))
+    assert found[0] == pytest.approx(slope, abs=0.03)
+    if intercept is not None:
+        assert found[1] == pytest.approx(intercept, abs=0.03)
+
+
+def test_the_intercept_makes_the_mean_right():
+    labels, scores, _ = predictions(sharpness=3)
+    _, intercept = slope_and_intercept(labels, scores)
+    assert expit(logit(scores) + intercept).mean() == pytest.approx(labels.mean())
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores"),
+    [([1, 1, 1], [0.2, 0.4, 0.9]), ([0, 1, 0], [0.5, 0.5, 0.5]), ([0, 1, 1], [0.0, 1.0, 1.0])],
+    ids=["one class", "constant", "separated"],
+)
+@pytest.mark.filterwarnings("error")
+def test_no_finite_slope(labels, scores):
+    assert np.isnan(slope_and_intercept(np.array(labels), np.array(scores))[0])
+
+
+@pytest.mark.parametrize(("n", "shown"), [(999, False), (1000, True)])
+def test_small_test_sets_have_no_reliability_diagram(n, shown):
+    labels, scores, groups = predictions(n=n)
+    assert enough(labels) == shown
+    figure = calibration({"B2": [(labels, scores, groups)]})
+    assert len(by_gid(figure.axes[0], "bins")) == shown
+    assert ("hidden" in texts(figure)) != shown
+    assert ("slope" in texts(figure)) == shown
+
+
+def test_best_epochs_are_marked_on_the_validation_curve():
+    history = histories()
+    figure = learning_curves(
+        {"B2, full": [history, history], "B6, full": [history]}, {"B2, full": [2, 4], "B6, full": [1]}
+    )
+    loss, accuracy = figure.axes[0], figure.axes[2]
+    marked = [[value[0] for value in mark.get_data()] for mark in by_gid(loss, "best")]
+    assert marked == [[2, 0.55], [4, 0.275]]
+    assert [mark.get_data()[1][0] for mark in by_gid(accuracy, "best")] == pytest.approx([0.68, 0.86])
+    np.testing.assert_array_equal(by_gid(accuracy, "val_accuracy")[0].get_ydata(), history["val_accuracy"])
+    assert len(by_gid(loss, "loss")) == 2
+
+
+def test_groups_stand_from_the_hardest_to_the_easiest():
+    frame = pd.DataFrame(
+        [
+            *(("B2", "a", 10, 3, 0.9), ("B2", "b", 20, 5, 0.5), ("B2", "c", 30, 9, 0.7)),
+            *(("B6", "a", 10, 3, 0.8), ("B6", "b", 20, 5, 0.6)),  # no patch of c
+        ],
+        columns=["label", "group", "n", "positives", "accuracy"],
+    )
+    figure = per_group(frame)
+    bars, heat = figure.axes[:2]
+    assert [text.get_text() for text in heat.get_xticklabels()] == ["b", "c", "a"]
+    assert [text.get_text() for text in heat.get_yticklabels()] == ["B2", "B6"]
+    shown = np.ma.filled(heat.images[0].get_array(), np.nan)
+    np.testing.assert_array_equal(shown, [[0.5, 0.7, 0.9], [0.6, np.nan, 0.8]])
+    negatives, positives = ([bar.get_height() for bar in container] for container in bars.containers)
+    assert (negatives, positives) == ([15, 21, 7], [5, 9, 3])
+
+
+def test_examples_show_the_classes_and_the_centre():
+    images = np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((1, 96, 96, 3), np.uint8)
+    labels = np.array([0, 1, 0, 1, 1, 1, 1, 1, 1])
+    figure = examples(images, labels, 32)
+    shown = [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes if axes.images]
+    assert shown == [1, 3, 4, 5, 6, 7, 0, 2]  # six at most
+    square = figure.axes[0].patches[0]
+    # Pixels 32 to 63, drawn around whole numbers.
+    assert [*square.get_xy(), square.get_width(), square.get_height()] == [31.5, 31.5, 32, 32]
+    assert not examples(images, labels).axes[0].patches
+
+
+def errors(heatmap):
+    scores = [(0, 0.7), (0, 0.99), (1, 0.4), (1, 0.01), (0, 0.8)]
+    return [
+        {
+            "image": np.full((16, 16, 3), number, np.uint8),
+            "heatmap": heatmap,
+            "label": label,
+            "score": score,
+            "patch_id": f"8863_idx5_x{number}_y1251_class0",
+            "group": "camelyon16_train_tumor_001",
+        }
+        for number, (label, score) in enumerate(scores)
+    ]
+
+
+@pytest.mark.parametrize("heatmap", [None, np.linspace(0, 1, 9).reshape(3, 3)], ids=["plain", "Grad-CAM"])
+def test_the_surest_errors_come_first(heatmap):
+    figure = gallery(errors(heatmap))
+    shown = [axes for axes in figure.axes if axes.images and axes.get_label() != "<colorbar>"]
+    captions = [axes.get_xlabel() for axes in shown if axes.get_xlabel()]
+    assert [caption.splitlines()[0] for caption in captions] == [
+        f"score {score:.4f}" for score in (0.99, 0.8, 0.7, 0.01, 0.4)
+    ]
+    assert "8863_idx5_x1_y1251_class0" in captions[0].replace("\n", "")
+    assert "camelyon16_train_tumor_001" in captions[0].replace("\n", "")
+    overlays = [axes for axes in shown if len(axes.images) == 2]
+    assert len(overlays) == (0 if heatmap is None else 5)
+    assert len(shown) == (5 if heatmap is None else 10)
+    for axes in overlays:
+        # The heat map covers the patch exactly.
+        assert sorted(axes.images[1].get_extent()) == sorted(axes.images[0].get_extent())

@@ -1,0 +1,122 @@
+"""What the paper printed: complete, consistent with itself, and held apart from what it can't be compared with."""
+
+import pandas as pd
+import pytest
+import yaml
+
+from histobench.catalogue import CATALOGUE
+from histobench.errors import HistobenchError
+from histobench.results import paper, statistics
+from support.project import ROOT
+
+FOLDER = ROOT / "config" / "paper"
+PUBLISHED = paper.read(FOLDER)
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+RECIPE = {**CONFIG["recipes"]["paper"], "transfer": "cached"}
+
+
+def aucs(dataset, mode):
+    rows = PUBLISHED.performance
+    return rows[(rows["dataset"] == dataset) & (rows["mode"] == mode)].set_index("model")["auc"]
+
+
+def printed(value, text):
+    """Return a number with as many decimals as a printed one."""
+    return f"{value:.{len(text.partition('.')[2])}f}"
+
+
+@pytest.mark.parametrize(("dataset", "of_tl", "of_full"), [("pcam", 10, 12), ("idc", 9, 11)])
+def test_the_tables_hold_what_welchs_test_was_run_on(dataset, of_tl, of_full):
+    assert (len(aucs(dataset, "tl")), len(aucs(dataset, "full"))) == (of_tl, of_full)
+
+
+@pytest.mark.parametrize("dataset", ["pcam", "idc"])
+def test_the_printed_tables_give_the_printed_welch_tests(dataset):
+    """Twenty values of a table and two modes in one test: a slip of the transcription would show."""
+    found = statistics.welch(aucs(dataset, "tl").to_numpy(), aucs(dataset, "full").to_numpy())
+    published = PUBLISHED.welch.set_index("dataset").loc[dataset]
+    assert {key: printed(found[key], published[key]) for key in ("t", "df", "p")} == published.to_dict()
+
+
+def test_every_model_mode_and_device_is_one_of_the_configuration():
+    for frame in (PUBLISHED.sizes, PUBLISHED.speed, PUBLISHED.performance, PUBLISHED.tuned):
+        assert set(frame["model"]) <= set(CATALOGUE)
+        if "mode" in frame:
+            assert set(frame["mode"]) == set(paper.MODES) or set(frame["mode"]) == {"full"}
+    assert set(PUBLISHED.speed["device"]) <= set(CONFIG["devices"])
+    assert set(PUBLISHED.code) < set(CATALOGUE)
+
+
+def test_no_cell_is_printed_twice():
+    assert not PUBLISHED.performance.duplicated(["dataset", "model", "mode"]).any()
+    assert not PUBLISHED.speed.duplicated(["device", "model", "mode"]).any()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    for name in paper.FILES[1:]:
+        (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
+    with pytest.raises(HistobenchError, match=r"no table1\.csv"):
+        paper.read(tmp_path)
+
+
+def test_the_recipe_called_paper_is_the_papers():
+    assert paper.recipe_differs(RECIPE) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epochs": 4}, "epochs 4 instead of 15"),
+        ({"optimizer": {"name": "sgd", "learning_rate": 0.01}}, "optimizer sgd 0.01 instead of adam 0.001"),
+        ({"input_scaling": "native"}, "input_scaling native instead of paper"),
+        ({"augmentation": ["d4", "stain"]}, "augmentation d4 and stain"),
+        ({"resize": 75}, "resize 75"),
+        ({"augmentation": []}, ""),
+        ({"transfer": "end_to_end"}, ""),
+        ({"finetune": {"head_epochs": 5}}, ""),
+        ({"epochs": 4, "batch_size": 64}, "epochs 4 instead of 15, batch_size 64 instead of 32"),
+    ],
+)
+def test_a_recipe_says_where_it_leaves_the_papers(changes, words):
+    assert paper.recipe_differs(RECIPE | changes) == words
+
+
+@pytest.mark.parametrize(
+    ("manifest", "comparable"),
+    [
+        ({"format": "pcam", "patches_are": "published"}, True),
+        ({"format": "pcam", "patches_are": "subset"}, False),
+        ({"format": "pcam", "patches_are": "simulated"}, False),
+        ({"format": "idc", "patches_are": "published"}, False),  # its split is not published
+        ({"format": "folder", "patches_are": "own"}, False),
+    ],
+)
+def test_only_the_whole_of_pcam_is_the_papers_data(manifest, comparable):
+    assert (paper.data_differ(manifest) == "") == comparable
+
+
+@pytest.mark.parametrize(
+    ("application", "mode", "transfer", "same"),
+    [
+        ("EfficientNetV2B0", "tl", "cached", False),
+        ("EfficientNetV2B0", "tl", "end_to_end", True),
+        ("EfficientNetV2B0", "full", "cached", True),
+        ("MobileNet", "tl", "cached", True),
+        (None, "full", "cached", True),
+    ],
+)
+def test_cached_features_are_the_papers_but_for_efficientnetv2(application, mode, transfer, same):
+    assert (paper.transfer_differs(application, mode, {"transfer": transfer}) == "") == same
+
+
+@pytest.mark.parametrize(
+    ("origin", "application", "same"),
+    [("ImageNet", "VGG19", True), ("", None, True), ("random", "VGG19", False), ("own file", "VGG19", False)],
+)
+def test_only_imagenet_weights_are_the_papers(origin, application, same):
+    assert (paper.weights_differ(origin, application) == "") == same
+
+
+def test_numbers_are_numbers():
+    assert all(pd.api.types.is_numeric_dtype(PUBLISHED.performance[column]) for column in ("loss", "accuracy", "auc"))
+    assert PUBLISHED.performance[["accuracy", "auc"]].stack().between(0.5, 1).all()

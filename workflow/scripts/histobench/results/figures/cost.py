@@ -1,0 +1,66 @@
+"""AUC against the time that training takes."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from histobench.results.figures import style
+
+
+@style.styled
+def auc_against_seconds(frame: pd.DataFrame) -> Figure:
+    """Draw the test AUC of every cell against its seconds of training.
+
+    Parameters
+    ----------
+    frame : one row per cell, seeds averaged: `dataset`, `model` (its name in print), `mode`, `device`, `auc` and
+        `seconds` (NaN, or 0 seconds: left out), `auc_low` and `auc_high` (95 % interval, NaN where unknown).
+
+    Returns
+    -------
+    figure : one panel per data set and device, since seconds on two devices do not compare.
+    """
+    frame = frame[frame["auc"].notna() & (frame["seconds"] > 0)]
+    cells = list(frame[["dataset", "device"]].drop_duplicates().itertuples(index=False, name=None)) or [("", "")]
+    columns = min(len(cells), 2)
+    rows = -(-len(cells) // columns)
+    width = style.DOUBLE if columns == 2 else style.ONE_AND_A_HALF
+    figure, panels = style.new(width, 0.3 + 3.0 * rows, rows, columns, sharex=True, sharey=True)
+    every = list(panels.flat)
+    for axes in every[len(cells) :]:
+        axes.remove()
+    low, high = (float(frame["seconds"].min()), float(frame["seconds"].max())) if len(frame) else (1.0, 100.0)
+    room = max((high / low) ** 0.1, 1.4)
+    modes = list(frame["mode"].unique())
+    for number, (axes, (dataset, device)) in enumerate(zip(every, cells, strict=False)):
+        found = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
+        axes.set_xscale("log")
+        axes.set_xlim(low / room, high * room)
+        style.log_ticks(axes.xaxis, dense=high / low < 200)
+        axes.set_title(f"{dataset}, {device}" if dataset else "")
+        axes.margins(y=0.1)
+        for mode in modes:
+            some = found[found["mode"] == mode]
+            look = style.mode_style(mode)
+            style.points(axes, some["seconds"], some["auc"], filled=True, label=mode, **look)
+            axes.vlines(some["seconds"], some["auc_low"], some["auc_high"], color=look["colour"], linewidth=0.8)
+        if number % columns == 0:
+            axes.set_ylabel("Test AUC, 95 % interval")
+        if number + columns >= len(cells):
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel("Training, seconds")
+    if modes:
+        figure.legend(
+            handles=[
+                style.key(style.MODE_NAMES.get(mode, mode), filled=True, **style.mode_style(mode)) for mode in modes
+            ],
+            loc="outside upper right",
+            ncols=len(modes),
+        )
+    for axes, (dataset, device) in zip(every, cells, strict=False):
+        found = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
+        at = found[["seconds", "auc"]].to_numpy(np.float64)
+        ends = found[["auc_low", "auc_high"]].apply(lambda column, aucs=found["auc"]: column.fillna(aucs))
+        upright = list(zip(found["seconds"], ends["auc_low"], ends["auc_high"], strict=True))
+        style.label_points(axes, at, list(found["model"]), at, upright)
+    return figure

@@ -1,0 +1,58 @@
+"""Our AUCs beside the published ones."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import ticker
+from matplotlib.figure import Figure
+
+from histobench.results.figures import style
+
+OFFSETS = {"ours": 0.21, "published": -0.21}
+
+
+@style.styled
+def forest(frame: pd.DataFrame) -> Figure:
+    """Draw the AUC of every model and mode, ours with its 95 % interval above what is published.
+
+    Parameters
+    ----------
+    frame : `dataset`, `model` (its name in print), `mode`, `origin` ("ours" or "published"), `auc` (NaN: left out),
+        `auc_low` and `auc_high` (NaN where unknown).
+
+    Returns
+    -------
+    figure : one panel per data set; rows in the order of the frame, the first one on top.
+    """
+    frame = frame[frame["auc"].notna()]
+    datasets = list(frame["dataset"].unique()) or [""]
+    rows = list(frame[["model", "mode"]].drop_duplicates().itertuples(index=False, name=None))
+    width = style.SINGLE if len(datasets) == 1 else style.DOUBLE
+    figure, panels = style.new(width, 0.8 + 0.22 * max(len(rows), 2), 1, len(datasets), sharex=True, sharey=True)
+    heights = {row: len(rows) - 1 - place for place, row in enumerate(rows)}
+    for axes, dataset in zip(panels[0], datasets, strict=True):
+        axes.set(title=dataset, xlabel="Test AUC", ylim=(-0.6, max(len(rows), 1) - 0.4))
+        axes.set_yticks(
+            [heights[row] for row in rows], [f"{model}, {style.MODE_NAMES.get(mode, mode)}" for model, mode in rows]
+        )
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(8, steps=[1, 2, 5, 10]))
+        axes.grid(axis="y", visible=False)
+        for height in range(0, len(rows), 2):
+            axes.axhspan(height - 0.5, height + 0.5, color="#F5F5F5", zorder=0, linewidth=0)
+        for (mode, origin), some in frame[frame["dataset"] == dataset].groupby(["mode", "origin"], sort=False):
+            look = style.mode_style(str(mode))
+            offset = OFFSETS[str(origin)] if frame["origin"].nunique() > 1 else 0.0
+            at = np.array([heights[row] for row in zip(some["model"], some["mode"], strict=True)]) + offset
+            axes.hlines(at, some["auc_low"], some["auc_high"], color=look["colour"], linewidth=0.9)
+            style.points(axes, some["auc"], at, filled=origin == "ours", label=str(origin), **look)
+    modes = list(dict.fromkeys(mode for _, mode in rows))
+    origins = [origin for origin in ("ours", "published") if (frame["origin"] == origin).any()]
+    names = {"ours": "this study, 95 % interval", "published": "published"}
+    if origins:
+        figure.legend(
+            handles=[style.key(names[origin], filled=origin == "ours", colour=style.GREY) for origin in origins]
+            + [style.key(style.MODE_NAMES.get(mode, mode), filled=True, **style.mode_style(mode)) for mode in modes],
+            loc="outside upper right",
+            ncols=2 if len(datasets) == 1 else len(origins) + len(modes),
+        )
+    return figure

@@ -1,0 +1,69 @@
+"""Accuracy per slide or patient."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from histobench.results.figures import style
+
+MAX_NAMED = 40
+"""More names of groups than this would overlap, or be too small to read."""
+
+
+@style.styled
+def per_group(frame: pd.DataFrame) -> Figure:
+    """Draw the accuracy in every group, groups from the hardest to the easiest, below the number of their patches.
+
+    Parameters
+    ----------
+    frame : one row per label in print and group: `label`, `group`, `n` (test patches), `positives`, `accuracy` (NaN:
+        left blank). Groups are sorted by their mean accuracy over the labels, equal ones by name.
+
+    Returns
+    -------
+    figure : one row per label, in the order given.
+    """
+    table = frame.pivot_table(index="label", columns="group", values="accuracy", sort=False)
+    means = table.mean(axis=0)
+    groups = sorted(table.columns, key=lambda group: (means[group], str(group)))
+    labels = [label for label in frame["label"].unique() if label in table.index]
+    table = table.reindex(index=labels, columns=groups)
+    counts = frame.drop_duplicates("group").set_index("group")[["n", "positives"]].reindex(groups)
+
+    named = len(groups) <= MAX_NAMED
+    height = 1.5 + 0.15 * max(len(labels), 1) + (0.5 if named else 0.0)
+    figure, panels = style.new(
+        *(style.DOUBLE, height, 2, 1),
+        sharex=True,
+        height_ratios=[0.8, max(0.15 * len(labels), 0.45)],
+    )
+    bars, heat = panels[:, 0]
+    places = np.arange(len(groups))
+    negatives = counts["n"] - counts["positives"]
+    bars.bar(places, negatives, width=0.8, color=style.SKY, label="negative")
+    bars.bar(places, counts["positives"], width=0.8, bottom=negatives, color=style.VERMILLION, label="positive")
+    bars.set_ylabel("Test patches")
+    bars.grid(axis="x", visible=False)
+    bars.tick_params(bottom=False, labelbottom=False)
+    if len(groups):
+        bars.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2)
+        # A common floor below the worst group shows the differences among good ones.
+        image = heat.imshow(
+            table.to_numpy(np.float64),
+            cmap="cividis",
+            vmin=np.floor(10 * np.nanmin(table.to_numpy(np.float64))) / 10,
+            vmax=1,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        heat.set_facecolor("#D0D0D0")
+        figure.colorbar(image, ax=heat, label="Accuracy", pad=0.01, aspect=12, shrink=0.9 if len(labels) > 3 else 1.0)
+    heat.grid(visible=False)
+    heat.set_yticks(range(len(labels)), labels)
+    heat.tick_params(axis="y", length=0)
+    if named:
+        heat.set_xticks(places, groups, rotation=90, fontsize=5.5 if len(groups) <= 25 else 5)
+    else:
+        heat.set_xticks([])
+    heat.set_xlabel(f"Group (slide or patient), {len(groups)} of them, by mean accuracy")
+    return figure

@@ -1,0 +1,103 @@
+"""Learning curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib import ticker
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from histobench.results.figures import style
+
+METRICS = {"loss": "Loss", "accuracy": "Accuracy"}
+
+PARTS: dict[str, dict[str, Any]] = {
+    "": {"color": style.ORANGE, "linestyle": "--"},
+    "val_": {"color": style.BLUE, "linestyle": "-"},
+}
+"""Prefix of the columns in `history.csv`, and how the part is drawn."""
+
+
+@style.styled
+def learning_curves(
+    histories: Mapping[str, Sequence[pd.DataFrame]], best_epochs: Mapping[str, Sequence[int]]
+) -> Figure:
+    """Draw loss (on a logarithmic axis) and accuracy of training and validation against the epoch.
+
+    Parameters
+    ----------
+    histories : from a label in print to the `history.csv` of each of its seeds: `epoch`, `loss`, `accuracy`,
+        `val_loss`, `val_accuracy`. Every seed has its lines.
+    best_epochs : from the label to the best epoch of each seed, marked on the validation curve.
+
+    Returns
+    -------
+    figure : two panels per label, loss above accuracy, up to six labels beside one another.
+    """
+    labels = list(histories)
+    columns = max(1, min(len(labels), 4 if len(labels) <= 8 else 6))
+    bands = max(1, -(-len(labels) // columns))
+    width = min(style.DOUBLE, max(style.SINGLE, 1.8 * columns))
+    panel = 1.15 if columns <= 4 else 0.95
+    figure, panels = style.new(
+        width, 0.45 + 2 * panel * bands + 0.15 * bands, 2 * bands, columns, sharex=True, sharey=False
+    )
+    lowest_loss, highest_loss = _range(histories, "loss")
+    for number in range(bands * columns):
+        band, column = divmod(number, columns)
+        if number >= len(labels):
+            panels[2 * band, column].remove()
+            panels[2 * band + 1, column].remove()
+            continue
+        label = labels[number]
+        for row, (metric, name) in enumerate(METRICS.items()):
+            axes = panels[2 * band + row, column]
+            for history, best in zip(histories[label], best_epochs[label], strict=True):
+                for part, look in PARTS.items():
+                    axes.plot(history["epoch"], history[part + metric], **look, linewidth=0.8, gid=part + metric)
+                at = history[history["epoch"] == best]
+                axes.plot(
+                    *(at["epoch"], at["val_" + metric]),
+                    linestyle="",
+                    marker="o",
+                    markersize=3,
+                    color=style.BLUE,
+                    zorder=4,
+                    gid="best",
+                )
+            if metric == "loss":
+                axes.set_yscale("log")
+                axes.set_ylim(lowest_loss / 1.2, highest_loss * 1.2)
+                style.log_ticks(axes.yaxis, dense=highest_loss / lowest_loss < 30)
+                style.panel_title(axes, label, columns)
+            else:
+                low, high = _range(histories, "accuracy")
+                axes.set_ylim(low - 0.03, high + 0.03)
+            axes.tick_params(labelleft=column == 0)
+            if column == 0:
+                axes.set_ylabel(name)
+            lowest = metric == "accuracy" and number + columns >= len(labels)
+            axes.tick_params(labelbottom=lowest)
+            if lowest:
+                axes.set_xlabel("Epoch")
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+    figure.align_ylabels()
+    figure.legend(
+        handles=[
+            Line2D([], [], **PARTS[""], label="training"),
+            Line2D([], [], **PARTS["val_"], label="validation"),
+            Line2D([], [], linestyle="", marker="o", markersize=3, color=style.BLUE, label="best epoch"),
+        ],
+        loc="outside upper right",
+        ncols=3,
+    )
+    return figure
+
+
+def _range(histories: Mapping[str, Sequence[pd.DataFrame]], metric: str) -> tuple[float, float]:
+    """Return the lowest and the highest value of a metric over all histories; of a loss, above 0."""
+    columns = [history[part + metric] for seeds in histories.values() for history in seeds for part in PARTS]
+    values = pd.concat(columns) if columns else pd.Series([0.5])
+    values = values[values > 0] if metric == "loss" else values
+    return float(values.min()), float(values.max())

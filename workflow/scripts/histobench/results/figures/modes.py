@@ -1,0 +1,88 @@
+"""AUC by training mode: Figure 4 of Bonnet 2024 (arXiv:2108.13661)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from histobench.results.figures import style
+
+MIN_BOX = 5
+"""A box prints five numbers (Tukey 1977, Exploratory Data Analysis); fewer points are shown as points alone."""
+
+HATCHES = {"tl": "", "full": "////", "scratch": "....", "finetune": "xxxx"}
+
+
+@style.styled
+def auc_by_mode(frame: pd.DataFrame) -> Figure:
+    """Draw the AUCs of every mode: quartiles and median as a box, whiskers to 1.5 times its height, and every point.
+
+    Parameters
+    ----------
+    frame : `dataset`, `model`, `mode` ("tl", "full", "scratch", "finetune"), `origin` ("ours" or "published"), `auc`
+        (NaN: left out).
+
+    Returns
+    -------
+    figure : one panel per data set; where both exist, ours (filled) stands left of what is published (hollow).
+    """
+    frame = frame[frame["auc"].notna()]
+    datasets = list(frame["dataset"].unique()) or [""]
+    modes = [mode for mode in style.MODE_NAMES if (frame["mode"] == mode).any()]
+    width = min(style.DOUBLE, max(style.SINGLE, 0.6 + len(datasets) * (0.6 + 0.7 * len(modes))))
+    figure, panels = style.new(width, 2.8, 1, len(datasets), sharey=True)
+    for axes, dataset in zip(panels[0], datasets, strict=True):
+        found = frame[frame["dataset"] == dataset]
+        axes.set_title(dataset)
+        axes.set_xticks(range(len(modes)), [style.MODE_NAMES[mode] for mode in modes])
+        axes.set_xlim(-0.6, max(len(modes), 1) - 0.4)
+        axes.grid(axis="x", visible=False)
+        for place, mode in enumerate(modes):
+            groups = {
+                origin: np.sort(found.loc[(found["mode"] == mode) & (found["origin"] == origin), "auc"].to_numpy())
+                for origin in ("ours", "published")
+            }
+            both = all(len(aucs) for aucs in groups.values())
+            for origin, aucs in groups.items():
+                centre = place + (0 if not both else -0.21 if origin == "ours" else 0.21)
+                _box(axes, aucs, centre, 0.34 if both else 0.5, mode, filled=origin == "ours")
+    panels[0, 0].set_ylabel("Test AUC")
+    panels[0, 0].set_xlabel("Mode")
+    for axes in panels[0, 1:]:
+        axes.set_xlabel("Mode")
+    origins = [origin for origin in ("ours", "published") if (frame["origin"] == origin).any()]
+    if origins:
+        names = {"ours": "this study", "published": "published"}
+        figure.legend(
+            handles=[style.key(names[origin], filled=origin == "ours", colour=style.GREY) for origin in origins],
+            loc="outside upper right",
+            ncols=2,
+        )
+    return figure
+
+
+def _box(axes: Axes, aucs: style.Floats, centre: float, width: float, mode: str, *, filled: bool) -> None:
+    """Draw the box of sorted AUCs and their points."""
+    look = style.mode_style(mode)
+    if len(aucs) >= MIN_BOX:
+        axes.boxplot(
+            [aucs],
+            positions=[centre],
+            widths=width,
+            showfliers=False,
+            patch_artist=True,
+            manage_ticks=False,
+            boxprops={
+                "facecolor": look["colour"] + "30" if filled else "white",
+                "edgecolor": look["colour"],
+                "hatch": HATCHES[mode] if filled else "",
+                "hatch_linewidth": 0.3,
+                "linewidth": 0.7,
+            },
+            medianprops={"color": look["colour"], "linewidth": 1.6},
+            whiskerprops={"color": look["colour"], "linewidth": 0.7},
+            capprops={"color": look["colour"], "linewidth": 0.7},
+        )
+    # Steps of the golden ratio: neighbours in AUC, which might hide each other, stand far apart.
+    jitter = (np.arange(len(aucs)) * 0.6180339887 % 1 - 0.5) * width * 0.75 if len(aucs) > 1 else np.zeros(len(aucs))
+    style.points(axes, centre + jitter, aucs, filled=filled, label="ours" if filled else "published", **look)

@@ -1,0 +1,46 @@
+"""Example patches: Figures 1 and 2 of Bonnet 2024 (arXiv:2108.13661)."""
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from histobench.results.figures import style
+
+COLUMNS = 6
+
+
+@style.styled
+def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], centre: int | None = None) -> Figure:
+    """Draw patches of both classes, positive ones above negative ones.
+
+    Parameters
+    ----------
+    images : (n, side, side, 3) uint8; of each class the first six are drawn.
+    labels : (n,) 0 or 1.
+    centre : side in pixels of the central square whose tissue decides the label, which is outlined: 32 in PCam (Veeling
+        et al. 2018, MICCAI). None where the whole patch decides.
+    """
+    rows = {"positive": images[labels == 1][:COLUMNS], "negative": images[labels == 0][:COLUMNS]}
+    columns = max(1, *(len(chosen) for chosen in rows.values()))
+    side = (style.DOUBLE - 0.25) / COLUMNS
+    figure, panels = style.new(0.25 + side * columns, side * 2, 2, columns)
+    for row, (name, chosen) in zip(panels, rows.items(), strict=True):
+        row[0].set_ylabel(name)
+        for column, axes in enumerate(row):
+            axes.set(xticks=[], yticks=[])
+            axes.grid(visible=False)
+            axes.spines[:].set_visible(False)
+            axes.set_box_aspect(1)
+            if column >= len(chosen):
+                continue
+            image = chosen[column]
+            axes.imshow(image, interpolation="nearest")
+            if centre is not None:
+                # Pixels are drawn around whole numbers.
+                corner = (image.shape[0] - centre) / 2 - 0.5
+                for colour, width in (("white", 1.6), ("black", 0.7)):
+                    axes.add_patch(
+                        Rectangle((corner, corner), centre, centre, fill=False, edgecolor=colour, linewidth=width)
+                    )
+    return figure

@@ -1,0 +1,90 @@
+"""AUC against the size of the network: Figure 3 of Bonnet 2024 (arXiv:2108.13661)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from histobench.results.figures import style
+
+SIZES = {"layers": "Depth, all layers", "parameters_millions": "Parameters, millions"}
+"""What the panels show, and their axes' names."""
+
+
+@style.styled
+def auc_against_size(frame: pd.DataFrame) -> Figure:
+    """Draw the AUC of every model against its depth and against its parameters.
+
+    Our point and the published one of a model stand above one another, joined by a line, under one name.
+
+    Parameters
+    ----------
+    frame : one row per data set, model and origin: `dataset`, `model` (its name in print), `origin` ("ours" or
+        "published"), `auc` (NaN: left out), `auc_low` and `auc_high` (95 % interval, NaN where unknown), `layers`
+        (NaN: left out of that panel), `parameters_millions`.
+
+    Returns
+    -------
+    figure : one row of two panels per data set.
+    """
+    frame = frame[frame["auc"].notna()]
+    datasets = list(frame["dataset"].unique()) or [""]
+    figure, panels = style.new(style.DOUBLE, 0.3 + 2.6 * len(datasets), len(datasets), 2, sharey="row")
+    for row, dataset in enumerate(datasets):
+        for axes, (size, name) in zip(panels[row], SIZES.items(), strict=True):
+            found = frame[(frame["dataset"] == dataset) & frame[size].notna()]
+            if size == "parameters_millions":
+                axes.set_xscale("log")
+            axes.set(xlabel=name, title=dataset)
+            low, high = _limits(found[size], log=size == "parameters_millions")
+            axes.set_xlim(low, high)
+            if size == "parameters_millions":
+                style.log_ticks(axes.xaxis, dense=high / low < 1000)
+            axes.margins(y=0.1)
+            for origin in ("published", "ours"):
+                some = found[found["origin"] == origin]
+                style.points(axes, some[size], some["auc"], filled=origin == "ours", label=origin)
+                axes.vlines(some[size], some["auc_low"], some["auc_high"], color=style.BLUE, linewidth=0.8)
+            for _, model in found.groupby("model", sort=False):
+                axes.plot(model[size], model["auc"], color=style.GREY, linewidth=0.4, zorder=1)
+        panels[row, 0].set_ylabel("Test AUC")
+    origins = [origin for origin in ("ours", "published") if (frame["origin"] == origin).any()]
+    if origins:
+        keys = {"ours": "this study, 95 % interval", "published": "published"}
+        figure.legend(
+            handles=[style.key(keys[origin], filled=origin == "ours") for origin in origins],
+            loc="outside upper right",
+            ncols=2,
+        )
+    for row, dataset in enumerate(datasets):
+        for axes, size in zip(panels[row], SIZES, strict=True):
+            _label(axes, frame[(frame["dataset"] == dataset) & frame[size].notna()], size)
+    return figure
+
+
+def _limits(sizes: pd.Series, *, log: bool) -> tuple[float, float]:
+    """Return limits of an axis with room for names at both ends, for a single size as well."""
+    if sizes.empty:
+        return (1.0, 100.0) if log else (0.0, 1.0)
+    low, high = float(sizes.min()), float(sizes.max())
+    if log:
+        room = max((high / low) ** 0.12, 1.5)
+        return low / room, high * room
+    room = max(0.08 * (high - low), 0.1 * high)
+    return low - room, high + room
+
+
+def _label(axes: Axes, found: pd.DataFrame, size: str) -> None:
+    """Write each model's name once, at our point where there is one."""
+    first = found.sort_values("origin", kind="stable").drop_duplicates("model")  # "ours" sorts before "published"
+    spans = found.assign(
+        low=found[["auc", "auc_low"]].min(axis=1), high=found[["auc", "auc_high"]].max(axis=1)
+    ).groupby("model", sort=False)
+    upright = [(rows[size].iloc[0], rows["low"].min(), rows["high"].max()) for _, rows in spans]
+    style.label_points(
+        axes,
+        first[[size, "auc"]].to_numpy(np.float64),
+        list(first["model"]),
+        found[[size, "auc"]].to_numpy(np.float64),
+        upright,
+    )

@@ -1,0 +1,143 @@
+"""What the paper printed, and what keeps a run from being comparable with it.
+
+The published values are data, ``config/paper/*.csv``; its README says where each stands.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from histobench.errors import HistobenchError
+
+# Bonnet 2024 (arXiv:2108.13661) and the author's code: what a recipe must say to be the paper's.
+PROTOCOL: dict[str, Any] = {
+    "epochs": 15,
+    "batch_size": 32,
+    "optimizer": {"name": "adam", "learning_rate": 0.001},
+    "input_scaling": "paper",
+    "best_epoch": "val_accuracy",
+}
+# Parts of a recipe that belong to no protocol: whence a tuned recipe comes, and what another mode does.
+NO_PROTOCOL = {"transfer", "finetune", "tuned_from"}
+# The paper's modes, as its tables call them.
+MODES = {"full": "full", "tl": "TL"}
+DATASETS = {"pcam": "PCam", "idc": "IDC"}
+# The tables that hold the performance on each data set.
+PERFORMANCE = {"pcam": "table3.csv", "idc": "table4.csv"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """The paper's numbers.
+
+    Attributes
+    ----------
+    sizes : Table 1: `model`, `depth` and `parameters_millions` as printed, and `all_layers`, ours.
+    speed : Table 2: `device`, `year`, `cuda_cores`, `gflops`, `model`, `mode`, `seconds_per_epoch`.
+    performance : Tables 3 and 4: `dataset` ("pcam", "idc"), `model`, `mode`, `loss`, `accuracy`, `auc`.
+    tuned : `dataset`, `model`, `mode`, `auc` of the tuned models.
+    welch : `dataset`, `t`, `df`, `p` of Welch's test as printed.
+    code : keys of the models that the author's public code holds.
+    """
+
+    sizes: pd.DataFrame
+    speed: pd.DataFrame
+    performance: pd.DataFrame
+    tuned: pd.DataFrame
+    welch: pd.DataFrame
+    code: list[str]
+
+
+FILES = ("table1.csv", "table2.csv", "table3.csv", "table4.csv", "tuned.csv", "welch.csv", "code.csv")
+
+
+def read(folder: Path) -> Published:
+    """Read the published values of a folder such as ``config/paper``.
+
+    Raises
+    ------
+    HistobenchError
+        if a file is missing.
+    """
+    if missing := [name for name in FILES if not (folder / name).exists()]:
+        raise HistobenchError(
+            f"{folder}: no {', '.join(missing)}; expected {', '.join(FILES)}. They are part of the repository: "
+            f"git checkout -- {folder}"
+        )
+    performance = [
+        pd.read_csv(folder / name).assign(dataset=dataset)[["dataset", "model", "mode", "loss", "accuracy", "auc"]]
+        for dataset, name in PERFORMANCE.items()
+    ]
+    return Published(
+        sizes=pd.read_csv(folder / "table1.csv"),
+        speed=pd.read_csv(folder / "table2.csv"),
+        performance=pd.concat(performance, ignore_index=True),
+        tuned=pd.read_csv(folder / "tuned.csv"),
+        # As text: the digits that are printed are those that a test of the code must give.
+        welch=pd.read_csv(folder / "welch.csv", dtype=str),
+        code=pd.read_csv(folder / "code.csv")["model"].tolist(),
+    )
+
+
+def data_differ(manifest: Mapping[str, Any]) -> str:
+    """Return in words why a data set is not the paper's, "" where it is: the full counts in the same split.
+
+    Parameters
+    ----------
+    manifest : of the prepared data set.
+    """
+    kind = manifest["format"]
+    if kind not in DATASETS:
+        return "patches of one's own"
+    if manifest["patches_are"] != "published":
+        return {"simulated": "simulated patches", "subset": "a subset of the patches"}[manifest["patches_are"]]
+    # It seems to have drawn its own: 220,177 patches are 80 % of 275,222, and nothing says which.
+    return "" if kind == "pcam" else "the paper's split of IDC is not published"
+
+
+def recipe_differs(recipe: Mapping[str, Any]) -> str:
+    """Return in words where a recipe leaves the paper's protocol, "" where it does not.
+
+    How a head is trained is no part of it, see :func:`transfer_differs`; two recipes with the same words are the same
+    protocol.
+
+    Parameters
+    ----------
+    recipe : as a run's specification holds it.
+    """
+    told = {key: value for key, value in recipe.items() if key not in NO_PROTOCOL and value not in (None, [])}
+    found = []
+    for key in (*PROTOCOL, *(key for key in told if key not in PROTOCOL)):
+        ours, papers = told.get(key), PROTOCOL.get(key)
+        if ours != papers:
+            found.append(f"{key} {_words(ours)}" + (f" instead of {_words(papers)}" if key in PROTOCOL else ""))
+    return ", ".join(found)
+
+
+def transfer_differs(application: str | None, mode: str, recipe: Mapping[str, Any]) -> str:
+    """Return in words why a head was not trained as the paper's, "" where it was, or to the bit as if it had been.
+
+    EfficientNetV2 alone has layers, drop-connect, that stay active in a frozen backbone, so its cached features are not
+    what the paper's heads were trained on.
+    """
+    if mode == "tl" and recipe.get("transfer") == "cached" and (application or "").startswith("EfficientNetV2"):
+        return "cached features, without the drop-connect of the paper's runs"
+    return ""
+
+
+def weights_differ(origin: str, application: str | None) -> str:
+    """Return in words why a run's starting weights are not the paper's, "" where they are."""
+    if application is None or origin == "ImageNet":
+        return ""
+    return {"random": "random weights", "scratch": "no ImageNet start"}.get(origin, f"weights: {origin}")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value.values())
+    if isinstance(value, list):
+        return " and ".join(map(str, value))
+    return "none" if value is None else str(value)
