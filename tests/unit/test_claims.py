@@ -1,0 +1,123 @@
+"""Claims: the verdicts that the paper's own tables support, and each claim can go either way."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from histobench.results import claims, paper
+from support.project import ROOT
+
+PUBLISHED = paper.read(ROOT / "config" / "paper")
+PAPER = claims.Tables(
+    performance=PUBLISHED.performance,
+    speed=PUBLISHED.speed,
+    sizes=PUBLISHED.sizes,
+    tuned=PUBLISHED.tuned,
+    models=PUBLISHED.sizes["model"].tolist(),
+    public=PUBLISHED.code,
+)
+# What the tables say, worked out by hand.
+VERDICTS = {
+    "Transfer learning is always worse than full training": claims.FAILS,  # DN201 on PCam; a tie on IDC
+    "Deeper is not always better": claims.HOLDS,
+    "VGG19 is the best model": claims.HOLDS,  # on IDC a tie
+    "Cards differ five to twelve times": claims.FAILS,  # B2: 325 / 26 = 12.5
+    "Deep models cost 4 to 6 times the simplest (abstract)": claims.FAILS,  # 270 / 26 = 10.4
+    "Deep models cost 4 to 10 times the simplest (text)": claims.HOLDS,  # 10.4 rounds to 10
+    "B6 costs 1.7 to 2 times B2": claims.FAILS,  # 57 / 26 = 2.2
+    "InceptionV3-TL costs about what B2 and B6 cost": claims.FAILS,  # 100 / 26 = 3.8
+    "The deepest model trains in about an hour": claims.HOLDS,  # 15 x 270 s = 1.1 h
+    "Tuning helps": claims.HOLDS,
+    "All models are published": claims.FAILS,  # the code of three
+}
+
+
+def verdict(claim, tables):
+    return claims.check(tables).set_index("claim").loc[claim]
+
+
+def test_every_claim_has_a_verdict_here():
+    assert list(VERDICTS) == list(claims.CLAIMS)
+
+
+@pytest.mark.parametrize("claim", VERDICTS)
+def test_the_papers_own_tables(claim):
+    assert verdict(claim, PAPER)["verdict"] == VERDICTS[claim]
+
+
+@pytest.mark.parametrize("claim", VERDICTS)
+def test_without_tables_nothing_can_be_told(claim):
+    nothing = claims.Tables(PAPER.performance[:0], PAPER.speed[:0], PAPER.sizes, PAPER.tuned[:0], models=[], public=[])
+    assert verdict(claim, nothing)["verdict"] == claims.UNTOLD
+
+
+def changed(frame, value, column, **where):
+    frame = frame.copy()
+    mask = pd.Series(True, frame.index)
+    for key, wanted in where.items():
+        mask &= frame[key] == wanted
+    assert mask.any()
+    frame.loc[mask, column] = value
+    return frame
+
+
+def speed(value, **where):
+    return {"speed": changed(PAPER.speed, value, "seconds_per_epoch", **where)}
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes", "expected"),
+    [
+        (
+            "Transfer learning is always worse than full training",
+            {"performance": changed(PAPER.performance, 0.5, "auc", mode="tl")},
+            claims.HOLDS,
+        ),
+        (
+            "Deeper is not always better",
+            {"sizes": PAPER.sizes.assign(all_layers=PAPER.sizes["model"].map({"b2": 1, "b6": 2, "vgg19": 3})).dropna()},
+            claims.FAILS,
+        ),
+        (
+            "VGG19 is the best model",
+            {"performance": changed(PAPER.performance, 0.96, "auc", mode="full", model="resnet50")},
+            claims.FAILS,
+        ),
+        ("Cards differ five to twelve times", speed(324, device="k80", model="b2"), claims.HOLDS),
+        (
+            "Deep models cost 4 to 6 times the simplest (abstract)",
+            speed(156, device="a100", model="inceptionv3", mode="full"),
+            claims.HOLDS,
+        ),
+        (
+            "Deep models cost 4 to 10 times the simplest (text)",
+            speed(274, device="a100", model="inceptionv3", mode="full"),  # 10.54 rounds to 11
+            claims.FAILS,
+        ),
+        ("B6 costs 1.7 to 2 times B2", speed(53, device="a100", model="b6"), claims.HOLDS),  # 2.04 rounds to 2.0
+        ("The deepest model trains in about an hour", speed(500, model="inceptionv3"), claims.FAILS),
+        ("Tuning helps", {"tuned": PAPER.tuned.assign(auc=0.91)}, claims.FAILS),
+        ("All models are published", {"public": PAPER.models}, claims.HOLDS),
+    ],
+)
+def test_a_claim_can_go_the_other_way(claim, changes, expected):
+    assert verdict(claim, replace(PAPER, **changes))["verdict"] == expected
+
+
+def test_b2_and_b6_are_about_inceptionv3_tl_where_they_cost_the_same():
+    same = PAPER.speed.assign(seconds_per_epoch=100)
+    found = verdict("InceptionV3-TL costs about what B2 and B6 cost", replace(PAPER, speed=same))
+    assert found["verdict"] == claims.HOLDS
+    assert found["numbers"].count("1.00 x") == 8
+
+
+def test_the_exceptions_are_named():
+    numbers = verdict("Transfer learning is always worse than full training", PAPER)["numbers"]
+    assert "17 of 19" in numbers
+    assert "densenet201 on PCam: TL 0.91, full 0.88" in numbers
+    assert "densenet169 on IDC: TL 0.90, full 0.90" in numbers
+
+
+def test_a_tie_is_called_one():
+    assert "mobilenet 0.95, a tie" in verdict("VGG19 is the best model", PAPER)["numbers"]
