@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed-$(shell git hash-object envs/workflow.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint test test-long format lock
+.PHONY: help demo paper_check lint test test-long format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,14 @@ demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no net
 	@cat results/demo/tables/performance.md
 	@echo
 	@echo "The tables are in results/demo/tables: open results/demo/tables/performance.html in a browser."
+
+# --nolock: it reads and writes nothing that a study in progress does.
+paper_check: $(INSTALLED) ## the paper's tests and claims from its printed tables alone, in seconds
+	$(SNAKEMAKE) --profile profiles/local --nolock --quiet all -- paper_check
+	@echo
+	@cat results/paper_check/tests.md
+	@echo
+	@cat results/paper_check/claims.md
 
 lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
 	$(BIN)/ruff format --check .

@@ -9,14 +9,7 @@ from histobench.results import claims, paper
 from support.project import ROOT
 
 PUBLISHED = paper.read(ROOT / "config" / "paper")
-PAPER = claims.Tables(
-    performance=PUBLISHED.performance,
-    speed=PUBLISHED.speed,
-    sizes=PUBLISHED.sizes,
-    tuned=PUBLISHED.tuned,
-    models=PUBLISHED.sizes["model"].tolist(),
-    public=PUBLISHED.code,
-)
+PAPER = claims.of_the_paper(PUBLISHED)
 # What the tables say, worked out by hand.
 VERDICTS = {
     "Transfer learning is always worse than full training": claims.FAILS,  # DN201 on PCam; a tie on IDC

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from histobench.results import statistics
-from histobench.results.paper import DATASETS, MODES, PROTOCOL
+from histobench.results.paper import DATASETS, MODES, PROTOCOL, Published
+
+ROUNDING = (
+    "Values are compared as printed, with two decimals; a tie is neither better nor worse. A ratio for which a claim "
+    "names a range is rounded, a half upwards, to the decimals of that range."
+)
 
 HOLDS, FAILS, UNTOLD = "holds", "does not hold", "cannot be told"
 
@@ -52,6 +57,18 @@ class Tables:
 
 
 Verdict = tuple[str, str]
+
+
+def of_the_paper(published: Published) -> Tables:
+    """Return the paper's own tables."""
+    return Tables(
+        performance=published.performance,
+        speed=published.speed,
+        sizes=published.sizes,
+        tuned=published.tuned,
+        models=published.sizes["model"].tolist(),
+        public=published.code,
+    )
 
 
 def check(tables: Tables) -> pd.DataFrame:
