@@ -18,7 +18,6 @@ rule paper_check:
     conda:
         "../../envs/report.yaml"
     params:
-        folder="config/paper",
         published=[file_digest(path) for path in PAPER_FILES],
         names={key: model.name for key, model in STUDY.models.items()},
         code=code.digest(

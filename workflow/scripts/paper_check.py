@@ -8,7 +8,7 @@ with job.start(snakemake):
     from histobench.results import claims, paper, tables
     from histobench.results.figures import modes, size, style
 
-    published = paper.read(Path(snakemake.params.folder))
+    published = paper.read(Path(snakemake.input[0]).parent)
     folder = Path(snakemake.output[0]).parent
     note = (
         "Published values alone: Bonnet 2024, Tables 1 to 4. Nothing was measured by us; depth in layers is our count."
