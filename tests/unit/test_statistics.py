@@ -1,185 +1,534 @@
-"""Statistics: against published numbers, hand-worked examples and implementations from the definitions."""
+"""Comparisons of runs: published numbers, hand-computed cases, definitions written out, what resampling promises."""
+
+import json
+from math import gamma, pi, sqrt
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from histobench.errors import HistobenchError
-from histobench.results import paper
+from histobench.results.metrics import evaluate
 from histobench.results.statistics import delong, holm, paired, paired_bootstrap, rank_correlation, welch
-from support.project import ROOT
 
-PUBLISHED = paper.read(ROOT / "config" / "paper").performance
+# A busy machine is not an error.
+several = settings(max_examples=60, deadline=None)
 
-
-def aucs(dataset, mode):
-    rows = PUBLISHED[(PUBLISHED["dataset"] == dataset) & (PUBLISHED["mode"] == mode)]
-    return rows.set_index("model")["auc"]
-
-
-# The printed Welch tests are held in test_paper.py. These p values were worked out before this code was written.
-@pytest.mark.parametrize(("dataset", "n", "p"), [("pcam", 10, 0.0118), ("idc", 9, 0.0099)])
-def test_paired_over_the_models_of_both_modes(dataset, n, p):
-    tl, full = aucs(dataset, "tl"), aucs(dataset, "full")
-    common = tl.index.intersection(full.index)
-    found = paired(tl[common], full[common])
-    assert found["n"] == n
-    assert found["p"] == pytest.approx(p, abs=5e-5)
-    assert found["low"] < found["difference"] < found["high"] < 0
+# The published AUCs of transfer learning and of training in full: in order of the published tables, and of the models
+# that have both.
+PCAM_TRANSFER = [0.88, 0.89, 0.82, 0.88, 0.91, 0.90, 0.91, 0.81, 0.82, 0.80]
+PCAM_FULL = [0.85, 0.91, 0.91, 0.95, 0.91, 0.93, 0.92, 0.91, 0.88, 0.84, 0.92, 0.93]
+PCAM_FULL_BY_MODEL = [0.91, 0.95, 0.91, 0.93, 0.92, 0.91, 0.88, 0.84, 0.92, 0.93]
+IDC_TRANSFER = [0.88, 0.82, 0.66, 0.91, 0.90, 0.91, 0.81, 0.81, 0.75]
+IDC_FULL = [0.92, 0.94, 0.95, 0.93, 0.95, 0.94, 0.94, 0.93, 0.92, 0.91, 0.90]
+IDC_FULL_BY_MODEL = [0.95, 0.93, 0.95, 0.94, 0.90, 0.93, 0.92, 0.91, 0.94]
 
 
-def test_welch_says_which_way_and_how_far():
-    found = welch([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
-    assert found["difference"] == pytest.approx(-2)
-    # Standard error: the root of 1/3 + 4/3.
-    assert found["t"] == pytest.approx(-2 / (5 / 3) ** 0.5)
-    assert (found["low"] + found["high"]) / 2 == pytest.approx(-2)
-    assert found["effect"] < 0
+def json_safe(result):
+    return json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_one_value_is_no_sample():
-    with pytest.raises(HistobenchError):
-        welch([0.9], [0.8, 0.9])
+# Welch
 
 
-def test_holm_by_hand():
-    # Sorted 0.01, 0.02, 0.03, 0.04: times 4, 3, 2, 1, and never below the one before.
-    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.5, 0.6]) == pytest.approx([1.0, 1.0])
-    assert holm([0.01, np.nan, 0.02]) == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
+@pytest.mark.parametrize(
+    ("transfer", "full", "t", "df", "p"),
+    [
+        (PCAM_TRANSFER, PCAM_FULL, (-2.5527, 5e-5), (16.285, 5e-4), (0.02108, 5e-6)),
+        (IDC_TRANSFER, IDC_FULL, (-3.5998, 5e-5), (8.4843, 5e-5), (0.006335, 5e-7)),
+    ],
+)
+def test_welch_gives_the_numbers_of_the_published_tables(transfer, full, t, df, p):
+    found = welch(transfer, full)
+    assert found["t"] == pytest.approx(t[0], rel=0, abs=t[1])
+    assert found["df"] == pytest.approx(df[0], rel=0, abs=df[1])
+    assert found["p"] == pytest.approx(p[0], rel=0, abs=p[1])
+    assert (found["n_a"], found["n_b"]) == (len(transfer), len(full))
+    assert found["mean_a"] == pytest.approx(sum(transfer) / len(transfer))
+    assert found["mean_b"] == pytest.approx(sum(full) / len(full))
+    assert json_safe(found)
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.randoms(use_true_random=False))
-def test_holm_keeps_the_order_and_lowers_nothing(values, random):
-    adjusted = holm(values)
-    assert all(value <= after <= 1 for value, after in zip(values, adjusted, strict=True))
-    order = np.argsort(values, kind="stable")
-    assert (np.diff(adjusted[order]) >= 0).all()
-    places = list(range(len(values)))
-    random.shuffle(places)
-    assert holm([values[place] for place in places]) == pytest.approx(adjusted[places])
+def test_welch_hand_computed():
+    # Means 1 and 2, variances 2 and 3. The squared error of the difference is 2/2 + 3/3 = 2.
+    found = welch([0, 2], [1, 1, 4])
+    df = (1 + 1) ** 2 / (1**2 / 1 + 1**2 / 2)
+    assert found["difference"] == pytest.approx(-1)
+    assert found["t"] == pytest.approx(-1 / sqrt(2))
+    assert found["df"] == pytest.approx(df)
+    assert found["p"] == pytest.approx(2 * student.cdf(-1 / sqrt(2), df))
+    margin = student.ppf(0.975, df) * sqrt(2)
+    assert (found["low"], found["high"]) == pytest.approx((-1 - margin, -1 + margin))
+    nu = 1 * 2 * (2 + 3) ** 2 / (2 * 2**2 + 1 * 3**2)
+    correction = gamma(nu / 2) / (sqrt(nu / 2) * gamma((nu - 1) / 2))
+    assert found["effect"] == pytest.approx(correction * -1 / sqrt((2 + 3) / 2))
 
 
-def from_the_definition(labels, first, second):
-    """DeLong's test from all pairs of a positive and a negative patch: kernel, components, covariances."""
-    components = []
-    for scores in (first, second):
-        gap = scores[labels == 1][:, None] - scores[labels == 0][None, :]
-        psi = np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0))
-        components.append((psi.mean(axis=1), psi.mean(axis=0), psi.mean()))
-    of_positives = np.cov(np.stack([each[0] for each in components]), ddof=1)
-    of_negatives = np.cov(np.stack([each[1] for each in components]), ddof=1)
-    covariance = of_positives / (labels == 1).sum() + of_negatives / (labels == 0).sum()
-    contrast = np.array([1.0, -1.0])
-    return [each[2] for each in components], float(contrast @ covariance @ contrast)
+def test_hedges_correction_in_closed_form():
+    # Variances 1 and 1, so d is -1 and nu is 4; Gamma(2) = 1 and Gamma(3/2) = sqrt(pi) / 2.
+    assert welch([1, 2, 3], [2, 3, 4])["effect"] == pytest.approx(-1 / (sqrt(2) * sqrt(pi) / 2))
 
 
-@settings(deadline=None)
-@given(st.data())
-def test_delong_is_what_its_definition_gives(data):
-    labels = np.array([0, 0, 1, 1, *data.draw(st.lists(st.integers(0, 1), max_size=30))])
-    # Few values, so that many scores tie.
-    scores = st.lists(st.integers(0, 6), min_size=len(labels), max_size=len(labels))
-    first, second = (np.array(data.draw(scores)) / 6 for _ in range(2))
-    (auc_a, auc_b), variance = from_the_definition(labels, first, second)
-    found = delong(labels, first, second)
-    assert [found["auc_a"], found["auc_b"]] == pytest.approx([auc_a, auc_b])
-    assert found["auc_a"] == pytest.approx(roc_auc_score(labels, first))
-    assert found["se"] == pytest.approx(variance**0.5, abs=1e-7)
+def test_hedges_correction_of_large_samples_is_one():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, 3000), rng.normal(1, 2, 4000)
+    uncorrected = (a.mean() - b.mean()) / sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
+    assert welch(a, b)["effect"] == pytest.approx(uncorrected, rel=1e-3)
 
 
-def two_runs(n=2000, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, n)
-    tissue = labels + rng.normal(size=n)
-    return labels, tissue + 0.5 * rng.normal(size=n), tissue + rng.normal(size=n)
+def test_welch_swapped():
+    one, other = welch(IDC_TRANSFER, IDC_FULL), welch(IDC_FULL, IDC_TRANSFER)
+    assert (other["p"], other["df"]) == pytest.approx((one["p"], one["df"]))
+    for name in ["t", "difference", "effect"]:
+        assert other[name] == pytest.approx(-one[name])
+    assert (other["low"], other["high"]) == pytest.approx((-one["high"], -one["low"]))
 
 
-def test_delongs_error_is_that_of_a_bootstrap_over_patches():
-    labels, first, second = two_runs()
-    rng = np.random.default_rng(1)
-    differences = []
-    for _ in range(400):
-        drawn = rng.integers(0, len(labels), len(labels))
-        differences.append(roc_auc_score(labels[drawn], first[drawn]) - roc_auc_score(labels[drawn], second[drawn]))
-    assert delong(labels, first, second)["se"] == pytest.approx(np.std(differences, ddof=1), rel=0.15)
+def test_welch_leaves_out_what_is_missing():
+    assert welch([0, None, 2, np.nan], pd.Series([1, 1, np.nan, 4])) == welch([0, 2], [1, 1, 4])
 
 
-def test_delong_finds_no_difference_between_a_run_and_itself_and_one_where_there_is_one():
-    labels, first, second = two_runs()
-    same, other = delong(labels, first, first), delong(labels, first, second)
-    assert (same["difference"], same["z"], same["p"]) == (0, 0, 1)
-    assert other["difference"] > 0
-    assert other["p"] < 1e-6
-    assert other["low"] > 0
+@pytest.mark.parametrize(("a", "b"), [([1], [1, 2]), ([1, 2], [3]), ([1, 2], [3, None, np.nan]), ([], [1, 2])])
+def test_welch_needs_two_values_each(a, b):
+    with pytest.raises(HistobenchError, match="at least 2 values"):
+        welch(a, b)
 
 
-def test_delong_needs_both_classes():
-    with pytest.raises(HistobenchError, match="2 patches of each class"):
-        delong([1, 1, 1], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
+@pytest.mark.filterwarnings("error")
+def test_welch_without_spread_is_undefined():
+    found = welch([0.1] * 3, [0.3] * 2)
+    assert found["difference"] == pytest.approx(-0.2)
+    assert {found[name] for name in ["t", "df", "p", "low", "high", "effect"]} == {None}
+    assert set(found) == set(welch([1, 2], [3, 5]))
+    assert json_safe(found)
 
 
-def arm(*means, spread=0.01, noise=0, replicates=500):
-    """Return AUCs of some seeds, and replicates that share the luck of the patches between seeds and arms."""
-    rng, own = np.random.default_rng(0), np.random.default_rng(noise)
-    patches = spread * rng.normal(size=replicates)
-    return list(means), [pd.Series(mean + patches + 0.002 * own.normal(size=replicates)) for mean in means]
+@pytest.mark.filterwarnings("ignore:Precision loss")
+def test_welch_with_spread_in_one_sample_only():
+    # Variances 2 and 0: the error of the difference is 1 on a single degree of freedom, where Student's t is Cauchy's.
+    found = welch([0, 2], [0.1, 0.1, 0.1])
+    assert (found["t"], found["df"]) == pytest.approx((0.9, 1))
+    assert found["p"] == pytest.approx(1 - 2 / pi * np.arctan(0.9))
+    assert found["effect"] is None
+    assert json_safe(found)
 
 
-def test_the_bootstrap_subtracts_replicate_from_replicate():
-    (a, of_a), (b, of_b) = arm(0.90, noise=1), arm(0.88, noise=2)
-    found = paired_bootstrap(a, b, of_a, of_b)
-    expected = np.percentile(of_a[0] - of_b[0], [2.5, 97.5])
-    assert [found["low"], found["high"]] == pytest.approx(list(expected))
+# Pairs
+
+
+@pytest.mark.parametrize(
+    ("transfer", "full", "p"),
+    [(PCAM_TRANSFER, PCAM_FULL_BY_MODEL, 0.0118), (IDC_TRANSFER, IDC_FULL_BY_MODEL, 0.0099)],
+)
+def test_paired_gives_the_numbers_of_the_published_tables(transfer, full, p):
+    found = paired(transfer, full)
+    assert found["p"] == pytest.approx(p, rel=0, abs=5e-5)
+    assert (found["n"], found["df"]) == (len(transfer), len(transfer) - 1)
+    assert found["difference"] == pytest.approx((sum(transfer) - sum(full)) / len(full))
+    assert json_safe(found)
+
+
+def test_paired_hand_computed():
+    # Differences 1, 2, 3: mean 2, standard deviation 1. On two degrees of freedom p is 1 - t / sqrt(2 + t^2).
+    found = paired([3, 6, 5], [2, 4, 2])
+    assert (found["t"], found["df"], found["n"]) == (pytest.approx(sqrt(12)), 2, 3)
+    assert found["p"] == pytest.approx(1 - sqrt(12 / 14))
+    margin = student.ppf(0.975, 2) / sqrt(3)
+    assert (found["low"], found["difference"], found["high"]) == pytest.approx((2 - margin, 2, 2 + margin))
+    assert found["effect"] == pytest.approx(2)
+
+
+def test_series_are_paired_by_their_index():
+    a = pd.Series({"x": 3.0, "only a": 9.0, "y": 6.0, "z": 5.0, "missing": 1.0})
+    b = pd.Series({"z": 2.0, "y": 4.0, "x": 2.0, "missing": None, "only b": 7.0})
+    assert paired(a, b) == paired([3, 6, 5], [2, 4, 2])
+    assert rank_correlation(a, b)["n"] == 3
+
+
+def test_paired_leaves_out_what_is_missing():
+    assert paired([3, None, 6, 1, 5], [2, 8, 4, np.nan, 2]) == paired([3, 6, 5], [2, 4, 2])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([1, 2], [1, None], "at least 2 pairs, found 1"),
+        ([1, 2, 3], [1, 2], "one length, found 3 and 2"),
+        (pd.Series([1, 2], index=["x", "y"]), pd.Series([1, 2], index=["v", "w"]), "found 0"),
+        (pd.Series([1, 2, 3], index=["x", "x", "y"]), pd.Series([1, 2], index=["x", "y"]), "each item once.*'x'"),
+    ],
+)
+def test_what_cannot_be_paired_is_an_error(a, b, expected):
+    with pytest.raises(HistobenchError, match=expected):
+        paired(a, b)
+
+
+@pytest.mark.filterwarnings("error")
+def test_equal_differences_are_undefined():
+    # In floating point these differ by rounding.
+    found = paired([0.91, 0.82, 0.73], [0.81, 0.72, 0.63])
+    assert found["difference"] == pytest.approx(0.1)
+    assert {found[name] for name in ["t", "p", "low", "high", "effect"]} == {None}
+    assert set(found) == set(paired([3, 6, 5], [2, 4, 2]))
+    assert json_safe(found)
+
+
+def test_rank_correlation_hand_computed():
+    # One swap of neighbours: rho is 1 - 6 * 2 / (4 * 15). Then t^2 = 2 * 0.64 / 0.36, and p is 1 - t / sqrt(2 + t^2).
+    found = rank_correlation([1, 2, 30, 400], [0.1, 0.3, 0.2, 0.9])
+    assert found == {"rho": pytest.approx(0.8), "p": pytest.approx(0.2), "n": 4}
+    assert json_safe(found)
+
+
+def test_rank_correlation_of_ties():
+    # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: Pearson's correlation of these.
+    assert rank_correlation([5, 6, 6, 9], [1, 2, 3, 4])["rho"] == pytest.approx(4.5 / sqrt(4.5 * 5))
+
+
+def test_rank_correlation_leaves_out_what_is_missing():
+    found = rank_correlation([1, None, 2, 30, 7, 400], [0.1, 5, 0.3, 0.2, np.nan, 0.9])
+    assert (found["rho"], found["n"]) == (pytest.approx(0.8), 4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("x", "y"), [([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [0.5] * 3)])
+def test_rank_correlation_of_a_constant_is_undefined(x, y):
+    assert rank_correlation(x, y) == {"rho": None, "p": None, "n": 3}
+
+
+def test_rank_correlation_needs_three_pairs():
+    with pytest.raises(HistobenchError, match="at least 3 pairs, found 2"):
+        rank_correlation([1, 2, None], [1, 2, 3])
+
+
+# Holm
+
+
+@pytest.mark.parametrize(
+    ("p_values", "adjusted"),
+    [
+        # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1: 0.02, 0.03, 0.06, 0.04, and the last is raised to 0.06.
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.01, np.nan, 0.04], [0.02, np.nan, 0.04]),
+        ([0.01, None, 0.04], [0.02, np.nan, 0.04]),
+        ([0.6, 0.7], [1, 1]),
+        ([0.02, 0.02], [0.04, 0.04]),
+        ([0.03], [0.03]),
+        ([np.nan], [np.nan]),
+        ([], []),
+    ],
+)
+def test_holm_hand_computed(p_values, adjusted):
+    np.testing.assert_allclose(holm(p_values), np.array(adjusted, dtype=float))
+
+
+def rejected_by_holm(p_values, alpha):
+    """Which hypotheses the step-down procedure rejects: from the smallest p value on, to the first that is kept."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    rejected = set()
+    for k, i in enumerate(order):
+        if p_values[i] > alpha / (len(p_values) - k):
+            break
+        rejected.add(i)
+    return rejected
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=12), st.integers(0, 999))
+def test_holm_adjusted_values_decide_as_the_procedure_does(thousandths, level):
+    # Multiples of p values are thousandths; a level between two of them is no tie.
+    p_values, alpha = [value / 1000 for value in thousandths], level / 1000 + 0.0005
+    rejected = {i for i, p in enumerate(holm(p_values)) if p <= alpha}
+    assert rejected == rejected_by_holm(p_values, alpha)
+
+
+@given(st.lists(st.floats(0, 1) | st.just(np.nan), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_holm_properties(p_values, random):
+    given_, adjusted = np.array(p_values), holm(p_values)
+    tested = ~np.isnan(given_)
+    assert (np.isnan(adjusted) == ~tested).all()
+    assert (adjusted[tested] >= given_[tested]).all()
+    assert (adjusted[tested] <= 1).all()
+    assert (np.diff(adjusted[tested][np.argsort(given_[tested])]) >= 0).all()
+    order = list(range(len(p_values)))
+    random.shuffle(order)
+    np.testing.assert_array_equal(holm(given_[order]), adjusted[order])
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.5, np.inf])
+def test_holm_refuses_what_is_no_probability(wrong):
+    with pytest.raises(HistobenchError, match=str(wrong)):
+        holm([0.2, wrong])
+
+
+# Bootstrap
+
+
+def series(values, index=None):
+    return pd.Series(values, index=range(len(values)) if index is None else index, dtype=float)
+
+
+def noise(count, seed=0, spread=0.01):
+    return np.random.default_rng(seed).normal(0, spread, count)
+
+
+def test_bootstrap_of_one_seed_hand_computed():
+    # Differences -0.01, 0.02, 0.03, 0.04, one on the left of zero: p is 2 * (1 + 1) / (4 + 1).
+    a, b = series([0.80, 0.83, 0.85, 0.87]), series([0.81, 0.81, 0.82, 0.83])
+    found = paired_bootstrap([0.84], [0.82], [a], [b])
     assert found["difference"] == pytest.approx(0.02)
-    # All 500 replicates stand on one side.
+    assert found["p"] == pytest.approx(4 / 5)
+    # Quantiles 0.025 and 0.975 of four lie 0.075 of a step from the ends.
+    assert (found["low"], found["high"]) == pytest.approx((-0.01 + 0.075 * 0.03, 0.04 - 0.075 * 0.01))
+    assert (found["seeds_a"], found["seeds_b"], found["replicates"], found["seeds_nested"]) == (1, 1, 4, False)
+    assert json_safe(found)
+
+
+def test_bootstrap_subtracts_equal_replicates():
+    # Both arms share the noise of the test set, in another order of rows: only the shift is left.
+    shared = noise(500)
+    order = np.random.default_rng(1).permutation(500)
+    a, b = series(0.82 + shared), series((0.8 + shared)[order], order)
+    found = paired_bootstrap([0.82], [0.8], [a], [b])
+    assert (found["low"], found["high"]) == pytest.approx((0.02, 0.02))
     assert found["p"] == pytest.approx(2 / 501)
-    # The luck of the patches, five times as large as what the arms do not share, has gone.
-    assert found["high"] - found["low"] < 0.02
 
 
-def test_replicates_are_paired_by_number():
-    (a, of_a), (b, of_b) = arm(0.90, noise=1), arm(0.88, noise=2)
-    assert paired_bootstrap(a, b, [of_a[0].iloc[::-1]], of_b) == paired_bootstrap(a, b, of_a, of_b)
+def test_bootstrap_uses_replicates_that_all_runs_have():
+    a = series([0.9, 0.8, np.nan, 0.7], [3, 5, 6, 8])
+    b = series([0.1, 0.3, 0.2, 0.4, 0.5], [9, 8, 6, 5, 4])
+    found = paired_bootstrap([0.8], [0.3], [a], [b])
+    assert found["replicates"] == 2  # 5 and 8: differences 0.4 and 0.4
+    assert (found["low"], found["high"]) == pytest.approx((0.4, 0.4))
 
 
-def test_swapping_the_arms_turns_the_sign():
-    (a, of_a), (b, of_b) = arm(0.90, noise=1), arm(0.899, noise=2)
-    there, back = paired_bootstrap(a, b, of_a, of_b), paired_bootstrap(b, a, of_b, of_a)
-    assert [back["difference"], back["low"], back["high"]] == pytest.approx(
-        [-there["difference"], -there["high"], -there["low"]]
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_equal_arms_do_not_differ(seeds):
+    shared = noise(1000)
+    arm = [series(0.8 + shared + shift) for shift in [0, 0.01, 0.03][:seeds]]
+    aucs = [0.8, 0.81, 0.83][:seeds]
+    found = paired_bootstrap(aucs, aucs, arm, arm)
+    assert found["difference"] == 0
+    assert found["low"] <= 0 <= found["high"]
+    assert found["p"] == 1 if seeds == 1 else found["p"] > 0.8
+
+
+def test_p_is_capped_at_one():
+    # All differences are zero and count on both sides: 2 * (1 + 3) / (3 + 1) would be 2.
+    assert paired_bootstrap([0.8], [0.8], [series([0.8] * 3)], [series([0.8] * 3)])["p"] == 1
+
+
+def test_nested_seeds_widen_the_interval():
+    shared = noise(2000)
+    apart = [0.75, 0.79, 0.81, 0.85]
+    arm_a = [series(auc + shared + noise(2000, 1, 0.002)) for auc in apart]
+    arm_b = [series(auc - 0.05 + shared + noise(2000, 2, 0.002)) for auc in apart]
+    nested = paired_bootstrap(apart, np.array(apart) - 0.05, arm_a, arm_b)
+    averaged = paired_bootstrap([0.8], [0.75], [sum(arm_a) / 4], [sum(arm_b) / 4])
+    assert nested["difference"] == pytest.approx(averaged["difference"])
+    assert (nested["seeds_nested"], averaged["seeds_nested"]) == (True, False)
+    assert nested["high"] - nested["low"] > 3 * (averaged["high"] - averaged["low"])
+    # The mean of four drawn seeds has the variance of the four, over n, divided by four; both arms add up.
+    width = 2 * 1.96 * sqrt(2 * np.var(apart) / 4 + 2 * 0.002**2 / 4)
+    assert nested["high"] - nested["low"] == pytest.approx(width, rel=0.1)
+
+
+def test_seeds_that_agree_do_not_widen_the_interval():
+    a, b = series(0.8 + noise(500, 1)), series(0.7 + noise(500, 2))
+    one, three = paired_bootstrap([0.8], [0.7], [a], [b]), paired_bootstrap([0.8] * 3, [0.7] * 2, [a] * 3, [b] * 2)
+    for name in ["low", "high", "difference"]:
+        assert three[name] == pytest.approx(one[name])
+    assert (three["seeds_a"], three["seeds_b"], three["seeds_nested"]) == (3, 2, True)
+
+
+def test_seeds_are_drawn_with_replacement_in_each_replicate():
+    # Means of the first arm are 0.5, 0.6 and 0.7 in the proportions 1 : 2 : 1, against 0.55: a quarter is below.
+    constant = [series([value] * 4000) for value in (0.5, 0.7)]
+    found = paired_bootstrap([0.5, 0.7], [0.55] * 2, constant, [series([0.55] * 4000)] * 2)
+    assert found["p"] == pytest.approx(0.5, abs=0.05)
+    assert (found["low"], found["high"]) == pytest.approx((-0.05, 0.15))
+
+
+def test_seeds_of_the_arms_are_drawn_independently():
+    # Drawn together, equal arms would never differ. Drawn apart, both extremes come up 1 time in 16, beyond 2.5 %.
+    constant = [series([value] * 4000) for value in (0.5, 0.7)]
+    found = paired_bootstrap([0.5, 0.7], [0.5, 0.7], constant, constant)
+    assert (found["low"], found["high"]) == pytest.approx((-0.2, 0.2))
+
+
+@pytest.mark.parametrize(("seeds_a", "seeds_b", "nested"), [(1, 1, False), (1, 2, False), (3, 1, False), (2, 2, True)])
+def test_one_seed_shows_no_spread_over_seeds(seeds_a, seeds_b, nested):
+    found = paired_bootstrap([0.8] * seeds_a, [0.7] * seeds_b, [series([0.8])] * seeds_a, [series([0.7])] * seeds_b)
+    assert found["seeds_nested"] is nested
+
+
+def test_swapped_arms_of_one_seed():
+    a, b = series(0.8 + noise(300, 1)), series(0.79 + noise(300, 2))
+    one, other = paired_bootstrap([0.8], [0.79], [a], [b]), paired_bootstrap([0.79], [0.8], [b], [a], seed=7)
+    assert other["difference"] == pytest.approx(-one["difference"])
+    assert (other["low"], other["high"]) == pytest.approx((-one["high"], -one["low"]))
+    assert other["p"] == one["p"]
+    assert 0.01 < one["p"] < 0.99
+
+
+def test_drawing_of_seeds_is_reproducible():
+    arm_a = [series(0.8 + noise(200, seed)) for seed in (1, 2)]
+    arm_b = [series(0.79 + noise(200, seed)) for seed in (3, 4)]
+    points = ([0.8, 0.8], [0.79, 0.79])
+    first = paired_bootstrap(*points, arm_a, arm_b, seed=1)
+    reversed_rows = ([rows[::-1] for rows in arm] for arm in (arm_a, arm_b))
+    assert paired_bootstrap(*points, *reversed_rows, seed=1) == first
+    assert paired_bootstrap(*points, arm_a, arm_b, seed=2)["low"] != first["low"]
+
+
+@pytest.mark.parametrize(
+    ("aucs_a", "replicates_a", "expected"),
+    [
+        ([], [], "at least one run in the first arm"),
+        ([0.8, 0.7], [series([0.8])], "2 AUCs.*replicates of 1"),
+        ([None], [series([0.8])], "1 of them missing"),
+        ([0.8], [series([0.8], [5])], "same numbers in all runs"),
+        ([0.8], [series([0.8, 0.8], [0, 0])], "each replicate once"),
+    ],
+)
+def test_what_cannot_be_resampled_is_an_error(aucs_a, replicates_a, expected):
+    with pytest.raises(HistobenchError, match=expected):
+        paired_bootstrap(aucs_a, [0.7], replicates_a, [series([0.7])])
+
+
+# DeLong
+
+
+def delong_by_definition(labels, scores):
+    """AUCs and their covariance matrix from the kernel of all pairs: DeLong, DeLong & Clarke-Pearson 1988.
+
+    psi is 1 where the positive's score is above the negative's, 1/2 where they are equal, else 0. V10 is its mean over
+    negatives, one per positive, and V01 over positives. Slow, and without ranks.
+    """
+    cases = [i for i, label in enumerate(labels) if label == 1]
+    controls = [i for i, label in enumerate(labels) if label == 0]
+    m, n, runs = len(cases), len(controls), range(len(scores))
+    psi = [[[(s[i] > s[j]) + (s[i] == s[j]) / 2 for j in controls] for i in cases] for s in scores]
+    v10 = [[sum(row) / n for row in psi[r]] for r in runs]
+    v01 = [[sum(row[j] for row in psi[r]) / m for j in range(n)] for r in runs]
+    aucs = [sum(v10[r]) / m for r in runs]
+
+    def covariance(components, r, s):
+        count = len(components[r])
+        products = ((components[r][i] - aucs[r]) * (components[s][i] - aucs[s]) for i in range(count))
+        return sum(products) / (count - 1)
+
+    return aucs, [[covariance(v10, r, s) / m + covariance(v01, r, s) / n for s in runs] for r in runs]
+
+
+@st.composite
+def two_runs(draw):
+    """Labels with two or more of each class, and scores of two runs out of eight values, so that most are tied."""
+    labels = draw(
+        st.lists(st.integers(0, 1), min_size=4, max_size=25).filter(lambda found: 2 <= sum(found) <= len(found) - 2)
     )
-    assert back["p"] == there["p"]
+    scores = st.lists(st.integers(0, 7), min_size=len(labels), max_size=len(labels))
+    return labels, [value / 7 for value in draw(scores)], [value / 7 for value in draw(scores)]
 
 
-def test_an_arm_against_itself_shows_nothing():
-    a, of_a = arm(0.9)
-    found = paired_bootstrap(a, a, of_a, of_a)
-    assert (found["difference"], found["low"], found["high"], found["p"]) == (0, 0, 0, 1)
-    assert not found["seeds_nested"]
+@several
+@given(two_runs())
+def test_delong_is_its_definition(sample):
+    labels, scores_a, scores_b = sample
+    found = delong(labels, scores_a, scores_b)
+    (auc_a, auc_b), covariance = delong_by_definition(labels, [scores_a, scores_b])
+    variance = covariance[0][0] + covariance[1][1] - 2 * covariance[0][1]
+    se = sqrt(max(variance, 0))
+    assert found["auc_a"] == pytest.approx(roc_auc_score(labels, scores_a))
+    assert (found["auc_a"], found["auc_b"]) == pytest.approx((auc_a, auc_b))
+    assert found["difference"] == pytest.approx(auc_a - auc_b, abs=1e-12)
+    assert found["se"] == pytest.approx(se, abs=1e-7)  # the root of a rounding error
+    if se > 1e-6:
+        assert found["z"] == pytest.approx((auc_a - auc_b) / se, abs=1e-9)
+        assert found["p"] == pytest.approx(2 * norm.cdf(-abs(auc_a - auc_b) / se))
+        assert found["low"] == pytest.approx(auc_a - auc_b - norm.ppf(0.975) * se, abs=1e-12)
+        assert found["high"] == pytest.approx(auc_a - auc_b + norm.ppf(0.975) * se, abs=1e-12)
+    elif abs(auc_a - auc_b) < 1e-12:
+        assert (found["z"], found["p"], found["low"], found["high"]) == (0, 1, 0, 0)
+    else:
+        assert found["z"] is found["p"] is found["low"] is found["high"] is None
+    assert json_safe(found)
 
 
-def test_seeds_that_differ_widen_the_interval():
-    b, of_b = arm(0.88, 0.88, 0.88, noise=2)
-    widths = {}
-    for gap in (0.0, 0.03):
-        a, of_a = arm(0.9 - gap, 0.9, 0.9 + gap, noise=1)
-        found = paired_bootstrap(a, b, of_a, of_b)
-        assert found["seeds_nested"]
-        assert (found["seeds_a"], found["seeds_b"]) == (3, 3)
-        widths[gap] = found["high"] - found["low"]
-    # The mean of three seeds drawn from three has a standard deviation of 0.03 x sqrt(2/3) / sqrt(3) = 0.0141.
-    assert widths[0.0] < 0.01
-    assert widths[0.03] == pytest.approx(2 * 1.96 * 0.0141, rel=0.2)
+@several
+@given(two_runs())
+def test_delong_swapped(sample):
+    labels, scores_a, scores_b = sample
+    one, other = delong(labels, scores_a, scores_b), delong(labels, scores_b, scores_a)
+    assert (other["auc_a"], other["auc_b"], other["se"]) == (one["auc_b"], one["auc_a"], one["se"])
+    assert (other["difference"], other["p"]) == (-one["difference"], one["p"])
+    if one["low"] is not None:
+        assert (other["low"], other["high"]) == (-one["high"], -one["low"])
 
 
-def test_rank_correlation_sees_order_alone():
-    assert rank_correlation([1, 2, 3, 4], [1, 10, 100, 1000])["rho"] == pytest.approx(1)
-    assert rank_correlation([1, 2, 3, 4], [8, 4, 2, 1])["rho"] == pytest.approx(-1)
-    # Two neighbours swapped: 1 - 6 x 2 / (4 x 15).
-    assert rank_correlation([1, 2, 3, 4], [1, 2, 4, 3])["rho"] == pytest.approx(0.8)
-    with pytest.raises(HistobenchError):
-        rank_correlation([1, 2], [1, 2])
+def two_scores(rng, count, gain=1.0):
+    """Labels, and two correlated scores; with a gain of 1 they have one AUC in truth."""
+    labels = rng.integers(0, 2, count)
+    common = rng.normal(0, 1, count)
+    return labels, *(norm.cdf(labels * g + (common + rng.normal(0, 1, count)) / sqrt(2)) for g in (gain, 1.0))
+
+
+def test_delong_agrees_with_a_bootstrap():
+    labels, scores_a, scores_b = two_scores(np.random.default_rng(0), 1500, 1.2)
+
+    def run(scores):
+        test = pd.DataFrame({"split": "test", "patch_id": np.arange(1500).astype(str), "group": "", "label": labels})
+        both = pd.concat([test.assign(score=scores), test.assign(score=scores, split="valid")])
+        metrics, replicates = evaluate(both, resamples=1000)
+        return metrics["test"]["auc"], replicates.set_index("replicate")["auc"]
+
+    (auc_a, drawn_a), (auc_b, drawn_b) = run(scores_a), run(scores_b)
+    formula, drawn = delong(labels, scores_a, scores_b), paired_bootstrap([auc_a], [auc_b], [drawn_a], [drawn_b])
+    # A standard deviation of 1000 replicates is within 10 % in all but 1 of 100,000 cases.
+    assert (drawn_a - drawn_b).std() == pytest.approx(formula["se"], rel=0.1)
+    assert drawn["difference"] == pytest.approx(formula["difference"])
+    for end in ["low", "high"]:
+        assert drawn[end] == pytest.approx(formula[end], abs=0.3 * formula["se"])
+    # Unpaired, the error would be another: the scores are correlated.
+    assert sqrt(drawn_a.var() + drawn_b.var()) > 1.2 * formula["se"]
+
+
+def test_delong_rejects_a_true_hypothesis_at_its_level():
+    rng = np.random.default_rng(0)
+    rejected = sum(delong(*two_scores(rng, 200))["p"] < 0.05 for _ in range(500))
+    # 25 expected; a fair coin of 0.05 gives 11 to 42 in 999 of 1,000 cases.
+    assert 11 <= rejected <= 42
+
+
+def test_delong_of_identical_orders():
+    scores = np.array([0.1, 0.4, 0.4, 0.8, 0.3, 0.9])
+    found = delong([0, 0, 1, 1, 0, 1], scores, scores**3)
+    assert found["auc_a"] == found["auc_b"] == pytest.approx(8.5 / 9)
+    assert [found[name] for name in ["difference", "se", "z", "p", "low", "high"]] == [0, 0, 0, 1, 0, 0]
+
+
+def test_delong_without_variance_is_undefined():
+    # One run separates the classes, the other swaps them.
+    found = delong([0] * 3 + [1] * 3, [1, 2, 3, 4, 5, 6], [4, 5, 6, 1, 2, 3])
+    assert (found["difference"], found["se"]) == (1, 0)
+    assert found["z"] is found["p"] is found["low"] is found["high"] is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores_b", "expected"),
+    [
+        ([1, 1, 1, 1], [0.1, 0.2, 0.3, 0.4], "found 0 of label 0 and 4 of label 1"),
+        ([0, 0, 0, 0], [0.1, 0.2, 0.3, 0.4], "found 4 of label 0 and 0 of label 1"),
+        ([0, 0, 0, 1], [0.1, 0.2, 0.3, 0.4], "at least 2 patches of each class"),
+        ([0, 0, 1, 2], [0.1, 0.2, 0.3, 0.4], "labels 0 or 1"),
+        ([0, 0, 1, 1], [0.1, 0.2, np.nan, 0.4], "finite scores"),
+        ([0, 0, 1, 1], [0.1, 0.2, 0.3], "4 labels and 4 and 3 scores"),
+    ],
+)
+def test_what_delong_cannot_compare_is_an_error(labels, scores_b, expected):
+    with pytest.raises(HistobenchError, match=expected):
+        delong(labels, [0.1, 0.2, 0.3, 0.4], scores_b)

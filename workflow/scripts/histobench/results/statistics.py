@@ -221,7 +221,7 @@ def delong(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike) -> dict[
     """Compare the AUCs of two runs on the same patches (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44:837).
 
     Patches are treated as independent. Those of a slide or patient are not, and the interval is then too narrow and p
-    too small; `paired_bootstrap` over groups has no such fault. Neither does this show the spread over seeds.
+    too small; `paired_bootstrap` over groups has no such fault. The spread over seeds is not seen.
 
     The structural components come from midranks (Sun & Xu 2014, IEEE Signal Process. Lett. 21:1389). The variance of
     the difference is that of the components' differences, which equals the contrast (1, -1) of DeLong's covariances.
@@ -337,8 +337,7 @@ def _pairs(a: ArrayLike, b: ArrayLike, what: str) -> tuple[Floats, Floats]:
 
 
 def _hedges(a: Floats, b: Floats) -> float | None:
-    # The variance of equal values can come out as a rounding error, and nu depends on the ratio of the two.
-    var_a, var_b = (0.0 if _constant(values) else float(values.var(ddof=1)) for values in (a, b))
+    var_a, var_b = float(a.var(ddof=1)), float(b.var(ddof=1))
     n_a, n_b = len(a), len(b)
     nu = (n_a - 1) * (n_b - 1) * (var_a + var_b) ** 2 / ((n_b - 1) * var_a**2 + (n_a - 1) * var_b**2)
     if nu <= 1:
