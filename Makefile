@@ -8,7 +8,7 @@ INSTALLED := .venv/installed-$(shell git hash-object envs/workflow.lock)
 .PHONY: help demo paper_check lint test test-long format lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): envs/workflow.lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("histobench needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'

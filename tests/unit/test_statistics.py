@@ -13,20 +13,21 @@ from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from histobench.errors import HistobenchError
+from histobench.results import paper
 from histobench.results.metrics import evaluate
 from histobench.results.statistics import delong, holm, paired, paired_bootstrap, rank_correlation, welch
+from support.project import ROOT
 
 # A busy machine is not an error.
 several = settings(max_examples=60, deadline=None)
 
-# The published AUCs of transfer learning and of training in full: in order of the published tables, and of the models
-# that have both.
-PCAM_TRANSFER = [0.88, 0.89, 0.82, 0.88, 0.91, 0.90, 0.91, 0.81, 0.82, 0.80]
-PCAM_FULL = [0.85, 0.91, 0.91, 0.95, 0.91, 0.93, 0.92, 0.91, 0.88, 0.84, 0.92, 0.93]
-PCAM_FULL_BY_MODEL = [0.91, 0.95, 0.91, 0.93, 0.92, 0.91, 0.88, 0.84, 0.92, 0.93]
-IDC_TRANSFER = [0.88, 0.82, 0.66, 0.91, 0.90, 0.91, 0.81, 0.81, 0.75]
-IDC_FULL = [0.92, 0.94, 0.95, 0.93, 0.95, 0.94, 0.94, 0.93, 0.92, 0.91, 0.90]
-IDC_FULL_BY_MODEL = [0.95, 0.93, 0.95, 0.94, 0.90, 0.93, 0.92, 0.91, 0.94]
+PUBLISHED = paper.read(ROOT / "config" / "paper").performance
+
+
+def published(dataset, mode):
+    """The published AUCs by model."""
+    rows = PUBLISHED[(PUBLISHED["dataset"] == dataset) & (PUBLISHED["mode"] == mode)]
+    return rows.set_index("model")["auc"]
 
 
 def json_safe(result):
@@ -37,13 +38,14 @@ def json_safe(result):
 
 
 @pytest.mark.parametrize(
-    ("transfer", "full", "t", "df", "p"),
+    ("dataset", "t", "df", "p"),
     [
-        (PCAM_TRANSFER, PCAM_FULL, (-2.5527, 5e-5), (16.285, 5e-4), (0.02108, 5e-6)),
-        (IDC_TRANSFER, IDC_FULL, (-3.5998, 5e-5), (8.4843, 5e-5), (0.006335, 5e-7)),
+        ("pcam", (-2.5527, 5e-5), (16.285, 5e-4), (0.02108, 5e-6)),
+        ("idc", (-3.5998, 5e-5), (8.4843, 5e-5), (0.006335, 5e-7)),
     ],
 )
-def test_welch_gives_the_numbers_of_the_published_tables(transfer, full, t, df, p):
+def test_welch_gives_the_numbers_of_the_published_tables(dataset, t, df, p):
+    transfer, full = published(dataset, "tl"), published(dataset, "full")
     found = welch(transfer, full)
     assert found["t"] == pytest.approx(t[0], rel=0, abs=t[1])
     assert found["df"] == pytest.approx(df[0], rel=0, abs=df[1])
@@ -82,7 +84,8 @@ def test_hedges_correction_of_large_samples_is_one():
 
 
 def test_welch_swapped():
-    one, other = welch(IDC_TRANSFER, IDC_FULL), welch(IDC_FULL, IDC_TRANSFER)
+    transfer, full = published("idc", "tl"), published("idc", "full")
+    one, other = welch(transfer, full), welch(full, transfer)
     assert (other["p"], other["df"]) == pytest.approx((one["p"], one["df"]))
     for name in ["t", "difference", "effect"]:
         assert other[name] == pytest.approx(-one[name])
@@ -121,14 +124,13 @@ def test_welch_with_spread_in_one_sample_only():
 # Pairs
 
 
-@pytest.mark.parametrize(
-    ("transfer", "full", "p"),
-    [(PCAM_TRANSFER, PCAM_FULL_BY_MODEL, 0.0118), (IDC_TRANSFER, IDC_FULL_BY_MODEL, 0.0099)],
-)
-def test_paired_gives_the_numbers_of_the_published_tables(transfer, full, p):
-    found = paired(transfer, full)
+@pytest.mark.parametrize(("dataset", "n", "p"), [("pcam", 10, 0.0118), ("idc", 9, 0.0099)])
+def test_paired_gives_the_numbers_of_the_published_tables(dataset, n, p):
+    transfer, full = published(dataset, "tl"), published(dataset, "full")
+    found = paired(transfer, full)  # by model: `full` has two more
+    full = full[transfer.index]
     assert found["p"] == pytest.approx(p, rel=0, abs=5e-5)
-    assert (found["n"], found["df"]) == (len(transfer), len(transfer) - 1)
+    assert (found["n"], found["df"]) == (n, n - 1)
     assert found["difference"] == pytest.approx((sum(transfer) - sum(full)) / len(full))
     assert json_safe(found)
 

@@ -16,7 +16,7 @@ with job.start(snakemake):
 
     tests = paper.tests(published)
     tables.write(tests, folder / "tests", "Transfer learning against full training", [note, *paper.TEST_NOTES])
-    found = claims.check(claims.of_the_paper(published))
+    found = claims.check(claims.of_the_paper(published, snakemake.params.names))
     tables.write(found, folder / "claims", "Claims of the paper", [note, claims.ROUNDING])
 
     frame = paper.for_figures(published, snakemake.params.names)

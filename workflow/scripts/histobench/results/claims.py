@@ -1,12 +1,7 @@
-"""The paper's headline claims (Bonnet 2024, arXiv:2108.13661), each as a check over tables, the paper's own or ours.
-
-The rounding rule: values are compared as the table gives them, the paper's with the two decimals that it prints, and a
-tie is neither better nor worse. A ratio for which a claim names a range is rounded, a half upwards, to the decimals of
-that range.
-"""
+"""The paper's headline claims (Bonnet 2024, arXiv:2108.13661), each as a check over tables, the paper's own or ours."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,6 +9,7 @@ import pandas as pd
 from histobench.results import statistics
 from histobench.results.paper import DATASETS, MODES, PROTOCOL, Published
 
+# How every claim treats rounded numbers.
 ROUNDING = (
     "Values are compared as printed, with two decimals; a tie is neither better nor worse. A ratio for which a claim "
     "names a range is rounded, a half upwards, to the decimals of that range."
@@ -44,7 +40,7 @@ class Tables:
     speed : `device`, `model`, `mode`, `seconds_per_epoch`, training and validation, on PCam.
     sizes : `model`, `all_layers`, `parameters_millions`.
     tuned : `dataset`, `model`, `mode`, `auc` of tuned models.
-    models : all models of the study.
+    names : all models of the study, from key to name in print.
     public : those of them whose code or weights anybody can have.
     """
 
@@ -52,21 +48,21 @@ class Tables:
     speed: pd.DataFrame
     sizes: pd.DataFrame
     tuned: pd.DataFrame
-    models: list[str]
+    names: Mapping[str, str]
     public: list[str]
 
 
 Verdict = tuple[str, str]
 
 
-def of_the_paper(published: Published) -> Tables:
-    """Return the paper's own tables."""
+def of_the_paper(published: Published, names: Mapping[str, str]) -> Tables:
+    """Return the paper's own tables; `names` are the models' in print."""
     return Tables(
         performance=published.performance,
         speed=published.speed,
         sizes=published.sizes,
         tuned=published.tuned,
-        models=published.sizes["model"].tolist(),
+        names={model: names[model] for model in published.sizes["model"]},
         public=published.code,
     )
 
@@ -80,22 +76,23 @@ def check(tables: Tables) -> pd.DataFrame:
 def tl_is_always_worse(tables: Tables) -> Verdict:
     """Compare the two modes of every model that has both, on each data set."""
     pairs = tables.performance.pivot_table(index=["dataset", "model"], columns="mode", values="auc", observed=True)
-    if not set(MODES) <= set(pairs.columns):
-        return UNTOLD, "no model was run in both modes"
-    pairs = pairs[list(MODES)].dropna()
+    pairs = pairs.reindex(columns=list(MODES)).dropna()
     if pairs.empty:
         return UNTOLD, "no model was run in both modes"
     exceptions = pairs[pairs["tl"] >= pairs["full"]]
     worse = f"TL is worse in {len(pairs) - len(exceptions)} of {len(pairs)} pairs"
     told = [
-        f"{row.model} on {_dataset(row.dataset)}: TL {row.tl:.2f}, full {row.full:.2f}"
+        f"{tables.names[str(row.model)]} on {_dataset(row.dataset)}: TL {row.tl:.2f}, full {row.full:.2f}"
         for row in exceptions.reset_index().itertuples()
     ]
     return (FAILS if told else HOLDS), "; ".join([worse, *told])
 
 
 def deeper_is_not_always_better(tables: Tables) -> Verdict:
-    """Correlate the ranks of the AUC of full runs with those of depth, all layers, and of parameters."""
+    """Correlate the ranks of the AUC of full runs with those of depth, all layers, and of parameters.
+
+    The claim fails only where the AUC rises with every step in depth, on each data set.
+    """
     full = tables.performance[tables.performance["mode"] == "full"].merge(tables.sizes, on="model")
     told, always = [], []
     for dataset, rows in full.groupby("dataset", sort=False):
@@ -122,7 +119,7 @@ def vgg19_is_best(tables: Tables) -> Verdict:
             continue
         others = best.drop("vgg19")
         holds.append(bool(best["vgg19"] >= others.max()))
-        first = ", ".join(others[others == others.max()].index)
+        first = ", ".join(tables.names[model] for model in others[others == others.max()].index)
         tie = ", a tie" if best["vgg19"] == others.max() else ""
         told.append(f"{_dataset(dataset)}: VGG19 {best['vgg19']:.2f}, the best other {first} {others.max():.2f}" + tie)
     if not holds:
@@ -159,7 +156,7 @@ def cards_differ(tables: Tables) -> Verdict:
     seconds = _seconds(tables)
     seconds = seconds.loc[:, seconds.notna().sum() >= 2]
     ratios = seconds.max() / seconds.min()
-    ratios.index = pd.Index([" ".join(column) for column in seconds.columns.tolist()])
+    ratios.index = pd.Index([f"{tables.names[column[0]]} {column[1]}" for column in seconds.columns.tolist()])
     return _within(ratios, 5, 12, 0)
 
 
@@ -178,7 +175,7 @@ def iv3_tl_costs_what_b2_and_b6_cost(tables: Tables) -> Verdict:
     for other in (SIMPLEST, COMPARED):
         if (DEEP, "tl") in seconds and (other, "full") in seconds:
             for device, ratio in (seconds[(DEEP, "tl")] / seconds[(other, "full")]).dropna().items():
-                told.append(f"{device} {ratio:.2f} x {other}")
+                told.append(f"{device} {ratio:.2f} x {tables.names[other]}")
                 holds.append(1 / ABOUT <= ratio <= ABOUT)
     if not holds:
         return UNTOLD, "the seconds that it compares were not measured"
@@ -194,9 +191,9 @@ def the_deepest_trains_in_an_hour(tables: Tables) -> Verdict:
     hours = PROTOCOL["epochs"] * deepest["seconds_per_epoch"] / 3600
     low, high = ABOUT_AN_HOUR
     all_deepest = tables.sizes.sort_values("all_layers")["model"].iloc[-1]
-    told = f"{deepest['model']} on {deepest['device']}: {PROTOCOL['epochs']} epochs in {hours:.2f} h"
+    told = f"{tables.names[deepest['model']]} on {deepest['device']}: {PROTOCOL['epochs']} epochs in {hours:.2f} h"
     if all_deepest != deepest["model"]:
-        told += f"; the deepest of all, {all_deepest}, was not timed"
+        told += f"; the deepest of all, {tables.names[all_deepest]}, was not timed"
     return (HOLDS if low <= hours < high else FAILS), told
 
 
@@ -209,7 +206,8 @@ def tuning_helps(tables: Tables) -> Verdict:
     if pairs.empty:
         return UNTOLD, "no model was run tuned and untuned"
     told = [
-        f"{row.model} {row.mode} on {_dataset(row.dataset)}: {row.auc_untuned:.2f} untuned, {row.auc_tuned:.2f} tuned"
+        f"{tables.names[str(row.model)]} {row.mode} on {_dataset(row.dataset)}: "
+        f"{row.auc_untuned:.2f} untuned, {row.auc_tuned:.2f} tuned"
         for row in pairs.itertuples()
     ]
     return (HOLDS if (pairs["auc_tuned"] > pairs["auc_untuned"]).all() else FAILS), "; ".join(told)
@@ -217,10 +215,10 @@ def tuning_helps(tables: Tables) -> Verdict:
 
 def all_models_are_published(tables: Tables) -> Verdict:
     """Count the models that anybody can have."""
-    if not tables.models:
+    if not tables.names:
         return UNTOLD, "there is no model"
-    missing = [model for model in tables.models if model not in tables.public]
-    told = f"{len(tables.models) - len(missing)} of {len(tables.models)}"
+    missing = [name for model, name in tables.names.items() if model not in tables.public]
+    told = f"{len(tables.names) - len(missing)} of {len(tables.names)}"
     return (FAILS if missing else HOLDS), told + (f"; not {', '.join(missing)}" if missing else "")
 
 

@@ -75,8 +75,8 @@ def evaluate(predictions: pd.DataFrame, *, resamples: int = 1000, seed: int = 0)
     valid, test = splits["valid"], splits["test"]
     chosen = youden_threshold(_labels(valid), _scores(valid))
 
-    unit, reason = _unit(test)
-    replicates, skipped = _bootstrap(test, unit, resamples, seed)
+    units, unit, reason = resampled_units(test["group"].to_numpy(dtype=np.str_))
+    replicates, skipped = _bootstrap(test, units, resamples, seed)
     metrics: dict[str, Any] = {split: _split_metrics(frame, chosen) for split, frame in splits.items()}
     metrics["per_group"] = _per_group(test) if _groups_known(test) else []
     metrics["intervals"] = {
@@ -122,6 +122,38 @@ def youden_threshold(labels: Integers, scores: Floats) -> float | None:
     youden = true_negatives * len(positive) - false_negatives * len(negative)
     best = candidates[youden == youden.max()]
     return float(best[np.abs(best - THRESHOLD).argmin()])
+
+
+def resampled_units(groups: NDArray[np.str_]) -> tuple[Integers, str, str]:
+    """Return what is resampled of a test set.
+
+    Patches of a slide or patient resemble one another, so an interval over patches is too narrow; groups are resampled
+    as wholes where there are enough of them (Field & Welsh 2007, J. R. Stat. Soc. B 69:369).
+
+    Parameters
+    ----------
+    groups : (n,) the slide or patient of each patch, "" where unknown. Groups known for some patches only cannot be
+        resampled.
+
+    Returns
+    -------
+    units : (n,) the number of each patch's unit, see `resampled_weights`.
+    unit : "group" or "patch".
+    reason : why, in words.
+    """
+    names, numbers = np.unique(groups, return_inverse=True)
+    if "" in names:
+        some = "of some test patches" if len(names) > 1 else "of the test patches"
+        reason = f"the groups {some} are unknown: patches are resampled, which ignores clustering"
+    elif len(names) < MIN_GROUPS:
+        reason = f"{len(names)} groups, fewer than {MIN_GROUPS}: patches are resampled, which ignores clustering"
+    else:
+        return (
+            numbers.astype(np.int64),
+            "group",
+            f"{len(names)} groups, at least {MIN_GROUPS}: whole groups are resampled",
+        )
+    return np.arange(len(groups)), "patch", reason
 
 
 def resampled_weights(units: Integers, resamples: int, seed: int) -> Iterator[Floats]:
@@ -277,22 +309,7 @@ def _per_group(test: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _unit(test: pd.DataFrame) -> tuple[str, str]:
-    """Return what is resampled, "group" or "patch", and why.
-
-    Patches of a slide or patient resemble one another, so an interval over patches is too narrow; groups are resampled
-    as wholes where there are enough of them (Field & Welsh 2007, J. R. Stat. Soc. B 69:369).
-    """
-    groups = test["group"].nunique()
-    if not _groups_known(test):
-        some = "of some test patches" if (test["group"] != "").any() else "of the test patches"
-        return "patch", f"the groups {some} are unknown: patches are resampled, which ignores clustering"
-    if groups < MIN_GROUPS:
-        return "patch", f"{groups} groups, fewer than {MIN_GROUPS}: patches are resampled, which ignores clustering"
-    return "group", f"{groups} groups, at least {MIN_GROUPS}: whole groups are resampled"
-
-
-def _bootstrap(test: pd.DataFrame, unit: str, resamples: int, seed: int) -> tuple[pd.DataFrame, int]:
+def _bootstrap(test: pd.DataFrame, units: Integers, resamples: int, seed: int) -> tuple[pd.DataFrame, int]:
     """Return the replicates of the test metrics and the number of resamples without both classes.
 
     A resample is a weight per patch. The scores are sorted once and every metric is a weighted sum, which is some 50
@@ -300,7 +317,6 @@ def _bootstrap(test: pd.DataFrame, unit: str, resamples: int, seed: int) -> tupl
     that depends on the number of threads, and equal runs are to give equal files.
     """
     labels, scores = _labels(test), _scores(test)
-    units = np.unique(test["group"], return_inverse=True)[1] if unit == "group" else np.arange(len(test))
     _, rank = np.unique(scores, return_inverse=True)  # patches with equal scores share a rank
     positive, predicted = labels == 1, scores > THRESHOLD
     losses = _losses(labels, scores)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from histobench import recipes
 from histobench.errors import HistobenchError
 from histobench.results import statistics
 
@@ -21,10 +22,9 @@ PROTOCOL: dict[str, Any] = {
     "input_scaling": "paper",
     "best_epoch": "val_accuracy",
 }
-# Parts of a recipe that belong to no protocol: whence a tuned recipe comes, and what another mode does.
-NO_PROTOCOL = {"transfer", "finetune", "tuned_from"}
-# The paper's modes, as its tables call them.
-MODES = {"full": "full", "tl": "TL"}
+# Parts of a recipe that belong to one mode, not to the protocol.
+NO_PROTOCOL = set(recipes.OF_MODE)
+MODES = ("full", "tl")
 DATASETS = {"pcam": "PCam", "idc": "IDC"}
 # The tables that hold the performance on each data set.
 PERFORMANCE = {"pcam": "table3.csv", "idc": "table4.csv"}
@@ -143,8 +143,9 @@ def check_tests(table: pd.DataFrame, published: Published) -> None:
 
 def for_figures(published: Published, names: Mapping[str, str]) -> pd.DataFrame:
     """Return the published AUCs with the models' sizes, as the figures take them; `names` are the models' in print."""
-    frame = published.performance.merge(published.sizes, on="model").assign(
-        layers=lambda sizes: sizes["all_layers"], origin="published", auc_low=float("nan"), auc_high=float("nan")
+    sizes = published.sizes.rename(columns={"all_layers": "layers"})
+    frame = published.performance.merge(sizes, on="model").assign(
+        origin="published", auc_low=float("nan"), auc_high=float("nan")
     )
     return frame.assign(model=frame["model"].map(dict(names)), dataset=frame["dataset"].map(DATASETS))
 

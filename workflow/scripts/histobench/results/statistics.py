@@ -94,12 +94,7 @@ def paired(a: ArrayLike, b: ArrayLike) -> dict[str, Any]:
     HistobenchError
         Where there are fewer than two pairs, or the values cannot be paired.
     """
-    first, second = _pairs(a, b, "paired t test")
-    if len(first) < 2:
-        raise HistobenchError(
-            f"paired t test: expected at least 2 pairs, found {len(first)}. Run more models in both, or leave the "
-            "comparison out."
-        )
+    first, second = _pairs(a, b, "paired t test", at_least=2)
     differences = first - second
     known = {"df": len(first) - 1, "n": len(first), "difference": float(differences.mean())}
     if _constant(differences):
@@ -295,11 +290,7 @@ def rank_correlation(x: ArrayLike, y: ArrayLike) -> dict[str, Any]:
     HistobenchError
         Where there are fewer than three pairs, or the values cannot be paired.
     """
-    first, second = _pairs(x, y, "rank correlation")
-    if len(first) < 3:
-        raise HistobenchError(
-            f"rank correlation: expected at least 3 pairs, found {len(first)}. Run more models, or leave it out."
-        )
+    first, second = _pairs(x, y, "rank correlation", at_least=3)
     if not np.ptp(first) or not np.ptp(second):
         return {"rho": None, "p": None, "n": len(first)}
     found = stats.spearmanr(first, second)
@@ -320,7 +311,7 @@ def _constant(values: Floats) -> bool:
     return bool(np.ptp(values) < NO_SPREAD)
 
 
-def _pairs(a: ArrayLike, b: ArrayLike, what: str) -> tuple[Floats, Floats]:
+def _pairs(a: ArrayLike, b: ArrayLike, what: str, *, at_least: int) -> tuple[Floats, Floats]:
     """Return the pairs in which neither value is missing."""
     if isinstance(a, pd.Series) and isinstance(b, pd.Series):
         if twice := sorted({str(name) for series in (a, b) for name in series.index[series.index.duplicated()]}):
@@ -333,6 +324,10 @@ def _pairs(a: ArrayLike, b: ArrayLike, what: str) -> tuple[Floats, Floats]:
             "items by an index, so that those in both can be found."
         )
     present = ~(np.isnan(first) | np.isnan(second))
+    if present.sum() < at_least:
+        raise HistobenchError(
+            f"{what}: expected at least {at_least} pairs, found {present.sum()}. Run more models, or leave it out."
+        )
     return first[present], second[present]
 
 

@@ -41,6 +41,10 @@ HEADINGS = {
     "auc": "AUC (95\N{NO-BREAK SPACE}% interval)",
     "auc_over_seeds": "AUC, deviation over seeds (95\N{NO-BREAK SPACE}% interval of the mean)",
     "n": "Test patches",
+    **{statistic: statistic for statistic in ("t", "df", "p")},
+    "n_tl": "Models, TL",
+    "n_full": "Models, full",
+    "difference": "Difference of mean AUC, TL − full (95\N{NO-BREAK SPACE}% interval)",
     "floor_auc": "Colour floor, AUC",
     "floor_balanced_accuracy": "Colour floor, balanced accuracy",
     "shuffled_auc": "Shuffled labels, AUC",
@@ -250,7 +254,8 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
     text = {column: frame[column].map(_cell).astype(object) for column in frame.columns}
     for value in _with_interval(frame):
         low, high = f"{value}_low", f"{value}_high"
-        interval = text[value] + " (" + text[low] + "–" + text[high] + ")"
+        dash = " to " if (frame[low] < 0).any() else "–"  # a minus beside a dash is hard to read
+        interval = text[value] + " (" + text[low] + dash + text[high] + ")"
         text[value] = text[value].where(frame[low].isna(), interval)
     if "transfer" in frame:
         text["mode"] += frame["transfer"].map(TRANSFERS)

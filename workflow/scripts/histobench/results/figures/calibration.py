@@ -53,7 +53,9 @@ def calibration(scores: Mapping[str, Sequence[Seed]]) -> Figure:
             _reliability(axes, seeds)
         else:
             axes.text(
-                *(0.5, 0.5, f"fewer than {MIN_PATCHES:,}\ntest patches:\nhidden"),
+                0.5,
+                0.5,
+                f"fewer than {MIN_PATCHES:,}\ntest patches:\nhidden",
                 fontsize=style.SMALL,
                 ha="center",
                 va="center",
@@ -73,7 +75,8 @@ def _reliability(axes: Axes, seeds: Sequence[Seed]) -> None:
     for labels, values, _ in seeds:
         table = numbers.bins(labels, values)
         axes.plot(
-            *(table["score"], table["positives"]),
+            table["score"],
+            table["positives"],
             color=style.BLUE,
             linewidth=0.8,
             marker="o",
@@ -87,7 +90,9 @@ def _reliability(axes: Axes, seeds: Sequence[Seed]) -> None:
     means = ["–" if np.isnan(mean) else f"{mean:.2f}" for mean in np.mean(found, axis=0)] if found else ["–"] * 3
     # The corner that scores of any use leave free.
     axes.text(
-        *(1.0, 0.0, "\n".join(f"{name} {mean}" for name, mean in zip(names, means, strict=True))),
+        1.0,
+        0.0,
+        "\n".join(f"{name} {mean}" for name, mean in zip(names, means, strict=True)),
         fontsize=5.5,
         ha="right",
         va="bottom",

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from histobench.results.figures import style
-from histobench.results.metrics import LEVEL, MIN_GROUPS, resampled_weights
+from histobench.results.metrics import LEVEL, resampled_units, resampled_weights
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -46,7 +46,8 @@ def roc(scores: Mapping[str, Sequence[Seed]], banded: Sequence[str] = ()) -> Fig
     figure, axes = _curves(scores, banded, rates, _sensitivity, roc_auc_score, "AUC")
     axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1, gid="chance")
     axes.annotate(
-        *("chance", (0.74, 0.74)),
+        "chance",
+        (0.74, 0.74),
         xytext=(3, -3),
         textcoords="offset points",
         color=style.GREY,
@@ -72,7 +73,8 @@ def precision_recall(scores: Mapping[str, Sequence[Seed]], banded: Sequence[str]
         prevalence = float(every[0].mean())
         axes.axhline(prevalence, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1, gid="prevalence")
         axes.annotate(
-            *("share of positives", (0.02, prevalence)),
+            "share of positives",
+            (0.02, prevalence),
             xytext=(0, -2 if prevalence > 0.5 else 2),
             textcoords="offset points",
             color=style.GREY,
@@ -109,7 +111,8 @@ def _curves(
             axes.fill_between(at, low, high, color=look["color"], alpha=0.18, linewidth=0, zorder=2, gid="band")
         mean_area = np.mean([area(labels, values) for labels, values, _ in usable])
         axes.plot(
-            *(at, mean),
+            at,
+            mean,
             **look,
             linewidth=1.3 if label in with_band else 0.8,
             zorder=3,
@@ -161,7 +164,7 @@ def _band(
     curve: Callable[[Floats, Floats, Floats], Floats],
 ) -> tuple[Floats, Floats]:
     """Return the limits of the pointwise bootstrap band of the mean over seeds: each (len(at),)."""
-    draws = [resampled_weights(_units(groups), RESAMPLES, seed=0) for _, _, groups in seeds]
+    draws = [resampled_weights(resampled_units(groups)[0], RESAMPLES, seed=0) for _, _, groups in seeds]
     resampled = []
     # The seeds share the test set: one resample holds the same patches in all of them.
     for weights in zip(*draws, strict=True):
@@ -170,10 +173,3 @@ def _band(
             resampled.append(np.mean([curve(at, *total) for total in totals], axis=0))
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
-
-
-def _units(groups: npt.NDArray[np.str_]) -> Integers:
-    """Return the number of the unit of each patch: its group, or itself where groups are unknown or few."""
-    names, units = np.unique(groups, return_inverse=True)
-    known = len(names) >= MIN_GROUPS and "" not in names
-    return units.astype(np.int64) if known else np.arange(len(groups))

@@ -46,13 +46,8 @@ def forest(frame: pd.DataFrame) -> Figure:
             axes.hlines(at, some["auc_low"], some["auc_high"], color=look["colour"], linewidth=0.9)
             style.points(axes, some["auc"], at, filled=origin == "ours", label=str(origin), **look)
     modes = list(dict.fromkeys(mode for _, mode in rows))
-    origins = [origin for origin in ("ours", "published") if (frame["origin"] == origin).any()]
-    names = {"ours": "this study, 95 % interval", "published": "published"}
-    if origins:
-        figure.legend(
-            handles=[style.key(names[origin], filled=origin == "ours", colour=style.GREY) for origin in origins]
-            + [style.key(style.MODE_NAMES.get(mode, mode), filled=True, **style.mode_style(mode)) for mode in modes],
-            loc="outside upper right",
-            ncols=2 if len(datasets) == 1 else len(origins) + len(modes),
-        )
+    keys = style.origin_keys(frame, intervals=True, colour=style.GREY)
+    keys += [style.key(style.MODE_NAMES.get(mode, mode), filled=True, **style.mode_style(mode)) for mode in modes]
+    if keys:
+        figure.legend(handles=keys, loc="outside upper right", ncols=2 if len(datasets) == 1 else len(keys))
     return figure

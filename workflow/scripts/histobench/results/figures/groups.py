@@ -33,7 +33,10 @@ def per_group(frame: pd.DataFrame) -> Figure:
     named = len(groups) <= MAX_NAMED
     height = 1.5 + 0.15 * max(len(labels), 1) + (0.5 if named else 0.0)
     figure, panels = style.new(
-        *(style.DOUBLE, height, 2, 1),
+        style.DOUBLE,
+        height,
+        2,
+        1,
         sharex=True,
         height_ratios=[0.8, max(0.15 * len(labels), 0.45)],
     )

@@ -58,7 +58,8 @@ def learning_curves(
                     axes.plot(history["epoch"], history[part + metric], **look, linewidth=0.8, gid=part + metric)
                 at = history[history["epoch"] == best]
                 axes.plot(
-                    *(at["epoch"], at["val_" + metric]),
+                    at["epoch"],
+                    at["val_" + metric],
                     linestyle="",
                     marker="o",
                     markersize=3,

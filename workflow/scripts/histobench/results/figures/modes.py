@@ -46,18 +46,10 @@ def auc_by_mode(frame: pd.DataFrame) -> Figure:
             for origin, aucs in groups.items():
                 centre = place + (0 if not both else -0.21 if origin == "ours" else 0.21)
                 _box(axes, aucs, centre, 0.34 if both else 0.5, mode, filled=origin == "ours")
-    panels[0, 0].set_ylabel("Test AUC")
-    panels[0, 0].set_xlabel("Mode")
-    for axes in panels[0, 1:]:
         axes.set_xlabel("Mode")
-    origins = [origin for origin in ("ours", "published") if (frame["origin"] == origin).any()]
-    if origins:
-        names = {"ours": "this study", "published": "published"}
-        figure.legend(
-            handles=[style.key(names[origin], filled=origin == "ours", colour=style.GREY) for origin in origins],
-            loc="outside upper right",
-            ncols=2,
-        )
+    panels[0, 0].set_ylabel("Test AUC")
+    if keys := style.origin_keys(frame, colour=style.GREY):
+        figure.legend(handles=keys, loc="outside upper right", ncols=2)
     return figure
 
 

@@ -48,14 +48,8 @@ def auc_against_size(frame: pd.DataFrame) -> Figure:
             for _, model in found.groupby("model", sort=False):
                 axes.plot(model[size], model["auc"], color=style.GREY, linewidth=0.4, zorder=1)
         panels[row, 0].set_ylabel("Test AUC")
-    origins = [origin for origin in ("ours", "published") if (frame["origin"] == origin).any()]
-    if origins:
-        keys = {"ours": "this study, 95 % interval", "published": "published"}
-        figure.legend(
-            handles=[style.key(keys[origin], filled=origin == "ours") for origin in origins],
-            loc="outside upper right",
-            ncols=2,
-        )
+    if keys := style.origin_keys(frame, intervals=True):
+        figure.legend(handles=keys, loc="outside upper right", ncols=2)
     for row, dataset in enumerate(datasets):
         for axes, size in zip(panels[row], SIZES, strict=True):
             _label(axes, frame[(frame["dataset"] == dataset) & frame[size].notna()], size)

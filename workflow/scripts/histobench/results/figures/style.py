@@ -11,6 +11,8 @@ from typing import Any
 
 import matplotlib.style
 import numpy as np
+import pandas as pd
+import textalloc
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -46,8 +48,8 @@ MODE_MARKERS = {"tl": "s", "full": "o", "scratch": "^", "finetune": "D"}
 LINE_COLOURS = [BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK]
 LINE_STYLES = ["-", "--", "-.", ":"]
 
-LABEL_DISTANCES = [3.0, 6.0, 10.0, 15.0, 21.0, 28.0, 36.0]
-"""How far, in points, a name may stand from its point; from the third on a line leads to it."""
+# Origins of a figure's points, and what their legend says.
+ORIGINS = {"ours": "this study", "published": "published"}
 
 styled = matplotlib.style.context(
     [
@@ -132,7 +134,9 @@ def _print_below(figure: Figure, notes: Sequence[str]) -> None:
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(rect=(0, room / (height + room), 1, height / (height + room)))
     figure.text(
-        *(margin / width, margin / (height + room), "\n".join(lines)),
+        margin / width,
+        margin / (height + room),
+        "\n".join(lines),
         size=SMALL,
         weight="bold",
         linespacing=1.1,
@@ -176,7 +180,8 @@ def points(
 ) -> None:
     """Draw points: filled ones are ours, hollow ones published."""
     axes.scatter(
-        *(x, y),
+        x,
+        y,
         s=15,
         marker=marker,
         facecolors=colour if filled else "white",
@@ -200,6 +205,17 @@ def mode_style(mode: str) -> dict[str, str]:
     return {"colour": MODE_COLOURS.get(mode, BLACK), "marker": MODE_MARKERS.get(mode, "X")}
 
 
+def origin_keys(frame: pd.DataFrame, *, intervals: bool = False, colour: str = BLUE) -> list[Line2D]:
+    """Return the legend's entries for the origins in a frame; `intervals`: ours are drawn with theirs."""
+    return [
+        key(
+            name + (", 95 % interval" if intervals and origin == "ours" else ""), filled=origin == "ours", colour=colour
+        )
+        for origin, name in ORIGINS.items()
+        if (frame["origin"] == origin).any()
+    ]
+
+
 def label_points(
     axes: Axes,
     positions: Floats,
@@ -207,7 +223,7 @@ def label_points(
     avoid: Floats,
     upright: Sequence[tuple[float, float, float]] = (),
 ) -> None:
-    """Write names beside points so that they overlap as little as they can. Axes and limits must be final.
+    """Write names beside points, with lines that lead to them, clear of each other. Axes and limits must be final.
 
     Parameters
     ----------
@@ -221,106 +237,23 @@ def label_points(
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()
-    to_points = 72 / figure.dpi
-
-    def placed(data: Floats) -> Floats:
-        return np.asarray(axes.transData.transform(data)) * to_points
-
-    texts = [axes.text(0, 0, name, transform=axes.transAxes, fontsize=SMALL) for name in names]
-    # Capitals of DejaVu Sans are some 0.75 em high.
-    sizes = np.array([[text.get_window_extent().width * to_points, 0.75 * SMALL] for text in texts])
-    for text in texts:
-        text.remove()
-
-    centres = placed(np.concatenate([positions, avoid]))
-    marks = [np.concatenate([centres - 3.5, centres + 3.5], axis=1)]
-    if len(upright):
-        lines = np.array(upright, dtype=np.float64)
-        marks.append(np.concatenate([placed(lines[:, [0, 1]]) - 0.5, placed(lines[:, [0, 2]]) + 0.5], axis=1))
-    frame = np.array(axes.get_window_extent().extents) * to_points
-    corners, lead = _places(placed(positions), sizes, np.concatenate(marks), frame)
-    for name, position, corner, far in zip(names, positions, corners, lead, strict=True):
-        axes.annotate(
-            name,
-            tuple(position),
-            xytext=tuple(corner),
-            textcoords="offset points",
-            fontsize=SMALL,
-            va="baseline",
-            in_layout=False,
-            zorder=4,
-            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2}
-            if far
-            else None,
-        )
-
-
-def _places(anchors: Floats, sizes: Floats, marks: Floats, frame: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return where names stand best.
-
-    Each name has places in 16 directions and several distances. Every name takes the best place while the others stand
-    still, in turn until none moves: the discrete gradient descent of Christensen, Marks & Shieber 1995 (ACM Trans.
-    Graph. 14:203), one name after the other. Equal points give equal places.
-
-    Parameters
-    ----------
-    anchors, sizes : (n, 2) the points, and width and height of their names.
-    marks : (m, 4) boxes to keep clear of.
-    frame : (4,) box to stay in. All in points; boxes are left, bottom, right, top.
-
-    Returns
-    -------
-    corners : (n, 2) the lower left corner of each name, from its point.
-    lead : (n,) whether a line is to lead from the name to its point.
-    """
-    angles = np.arange(16) * np.pi / 8
-    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    shifts = np.concatenate([directions * (distance + 2) for distance in LABEL_DISTANCES])
-    far = np.repeat(np.array(LABEL_DISTANCES) >= LABEL_DISTANCES[2], len(angles))
-    # The side or corner of the name that faces its point: 0 is left or below, 1 right or above.
-    facing = (1 - np.tile(np.round(directions * 1.2).clip(-1, 1), (len(LABEL_DISTANCES), 1))) / 2
-    # Near ones are best, and those at the right, left, above and below better than those aslant.
-    taste = np.tile(np.array([0, 2, 1.5, 2, 1, 2, 1.5, 2, 0.5, 2, 1.5, 2, 1, 2, 1.5, 2]), len(LABEL_DISTANCES))
-    corners = shifts - facing * sizes[:, None]
-    lower = anchors[:, None] + corners
-    boxes = np.concatenate([lower - 1, lower + sizes[:, None] + 1], axis=2)  # with a margin
-    # Three small boxes stand for the line to the name.
-    along = anchors[:, None, None] + shifts[:, None] * np.array([0.4, 0.6, 0.8])[:, None]
-    leaders = np.concatenate([along - 0.5, along + 0.5], axis=3)
-
-    fixed = np.empty(boxes.shape[:2])
-    for number, (own, leader) in enumerate(zip(boxes, leaders, strict=True)):
-        outside = (own[:, :2] < frame[:2]).sum(axis=1) + (own[:, 2:] > frame[2:]).sum(axis=1)
-        crossed = _overlap(leader, marks).sum(axis=(1, 2)) * far
-        fixed[number] = (
-            0.4 * np.hypot(*shifts.T) + taste + 4 * _overlap(own, marks).sum(axis=1) + 8 * crossed + 100 * outside
-        )
-
-    # Who has most neighbours has least choice and goes first.
-    neighbours = (np.abs(anchors[:, None] - anchors).max(axis=2) < 30).sum(axis=1)
-    order = np.argsort(-neighbours, kind="stable")
-    chosen = np.full(len(anchors), -1)
-    for _ in range(10):
-        before = chosen.copy()
-        for number in order:
-            cost = fixed[number].copy()
-            for other in order:
-                if other == number or chosen[other] < 0:
-                    continue
-                taken = boxes[other, chosen[other]]
-                cost += 8 * _overlap(boxes[number], taken[None])[:, 0]
-                cost += 20 * _overlap(leaders[number], taken[None]).sum(axis=(1, 2)) * far
-                if far[chosen[other]]:
-                    cost += 20 * _overlap(boxes[number], leaders[other, chosen[other]]).sum(axis=1)
-            chosen[number] = np.argmin(cost)
-        if (chosen == before).all():
-            break
-    return corners[np.arange(len(anchors)), chosen], far[chosen]
-
-
-def _overlap(boxes: Floats, others: Floats) -> Floats:
-    """Return the overlap of boxes (..., 4) with others (m, 4): (..., m), in their units squared."""
-    low = np.maximum(boxes[..., None, :2], others[:, :2])
-    high = np.minimum(boxes[..., None, 2:], others[:, 2:])
-    area: Floats = np.prod(np.clip(high - low, 0, None), axis=-1)
-    return area
+    # Names are placed in turn, first to the upper right: of two neighbours, the right one goes first.
+    order = np.lexsort((positions[:, 1], -positions[:, 0]))
+    lines = [([x, x], [low, high]) for x, low, high in upright if low < high]
+    marks = np.concatenate([positions, avoid])
+    _, _, texts, leaders = textalloc.allocate(
+        axes,
+        positions[order, 0],
+        positions[order, 1],
+        [names[place] for place in order],
+        x_scatter=marks[:, 0],
+        y_scatter=marks[:, 1],
+        x_lines=[x for x, _ in lines] or None,
+        y_lines=[y for _, y in lines] or None,
+        textsize=SMALL,
+        linecolor=GREY,
+        linewidth=0.4,
+    )
+    # The layout is final, and names must not move it.
+    for artist in (*texts, *leaders):
+        artist.set_in_layout(False)
