@@ -288,3 +288,10 @@ def test_print_says_how_a_head_was_trained(tmp_path):
         assert "full, " not in texts[suffix]
     assert "Transfer" not in texts[".md"]
     assert list(pd.read_csv(tmp_path / "performance.csv")["transfer"].fillna("")) == ["", "cached", "end_to_end"]
+
+
+def test_sentences_wrap_on_a_page_and_figures_do_not(tmp_path):
+    table = pd.DataFrame({"claim": ["Short", "Short"], "numbers": ["a sentence " * 10, "short"], "auc": [0.9, 0.8]})
+    write(table, tmp_path / "claims", "Claims", [])
+    page = (tmp_path / "claims.html").read_text(encoding="utf-8")
+    assert [style or "" for style in re.findall(r'<td(?: class="(\w+)")?>', page)] == ["", "prose", "number"] * 2

@@ -57,6 +57,9 @@ HEADINGS = {
 }
 """Headings in print; any other column's heading is its name with spaces and a capital."""
 
+LONG = 60
+"""Characters from which on a cell is a sentence."""
+
 MERGED = ["transfer", "interval", "collapsed", "below_floor", "runs"]
 """Columns of `performance` that print shows as part of another cell or below the table."""
 
@@ -208,11 +211,7 @@ def to_html(frame: pd.DataFrame, path: Path, title: str, notes: Sequence[str]) -
     page = environment.get_template("table.html.j2").render(
         title=title,
         notes=list(notes),
-        # The model heads its row: it stays in sight while a narrow screen scrolls.
-        columns=[
-            {"heading": heading, "style": "row" if heading == "Model" else "number" if heading in numeric else ""}
-            for heading in printed.columns
-        ],
+        columns=[{"heading": heading, "style": _style(printed[heading], heading in numeric)} for heading in printed],
         rows=printed.to_numpy().tolist(),
         footnotes=_footnotes(frame),
         runs=[folder for row in frame["runs"] for folder in row.split()] if "runs" in frame else [],
@@ -282,6 +281,15 @@ def _numeric(frame: pd.DataFrame, printed: pd.DataFrame) -> set[str]:
     """Return the headings of the columns that hold numbers; they stand at the right."""
     headings = {_heading(str(column)) for column in frame.select_dtypes(["number"]).columns}
     return headings & set(printed.columns)
+
+
+def _style(column: pd.Series, numeric: bool) -> str:
+    """Return how a printed column looks on a page."""
+    if column.name == "Model":
+        return "row"  # it heads its row, and stays in sight while a narrow screen scrolls
+    if numeric:
+        return "number"
+    return "prose" if column.str.len().max() > LONG else ""  # sentences wrap, other cells do not
 
 
 def _cell(value: Any) -> str:
