@@ -115,3 +115,38 @@ def test_the_exceptions_are_named():
 
 def test_a_tie_is_called_one():
     assert "MobileNet 0.95, a tie" in verdict("VGG19 is the best model", PAPER)["numbers"]
+
+
+def test_ours_are_rounded_as_the_rule_says_and_checked_beside_the_papers():
+    standing = pd.DataFrame(
+        [
+            {"dataset": "mine", "model": "b2", "mode": "full", "auc": 0.804},
+            {"dataset": "mine", "model": "vgg19", "mode": "tl", "auc": 0.8995},
+            {"dataset": "mine", "model": "vgg19", "mode": "full", "auc": 0.9004},
+        ]
+    )
+    ours = claims.of_the_study(
+        standing=standing,
+        tuned=standing.head(0),
+        speed=PAPER.speed.head(0),
+        sizes=PAPER.sizes,
+        names={"b2": "B2", "vgg19": "VGG19"},
+    )
+    table = claims.compare(PAPER, ours).set_index("claim")
+    assert list(table) == ["published_verdict", "published_numbers", "our_verdict", "our_numbers"]
+    # 0.8995 and 0.9004 are both printed as 0.90: a tie.
+    tl = table.loc["Transfer learning is always worse than full training"]
+    assert (tl["published_verdict"], tl["our_verdict"]) == (claims.FAILS, claims.FAILS)
+    assert "VGG19 on mine: TL 0.90, full 0.90" in tl["our_numbers"]
+    assert table.loc["VGG19 is the best model", "our_verdict"] == claims.HOLDS
+    assert table.loc["Tuning helps", "our_verdict"] == claims.UNTOLD
+    assert table.loc["Deeper is not always better", "our_verdict"] == claims.UNTOLD
+
+
+def test_what_no_run_found_cannot_be_told():
+    empty = PAPER.performance.assign(auc=float("nan"))
+    nothing = claims.of_the_study(
+        standing=empty, tuned=empty.head(0), speed=PAPER.speed.head(0), sizes=PAPER.sizes, names=PAPER.names
+    )
+    verdicts = claims.check(nothing).set_index("claim")["verdict"]
+    assert set(verdicts.drop("All models are published")) == {claims.UNTOLD}

@@ -48,3 +48,31 @@ def test_an_edit_of_another_module_does_not_count(library):
 def test_a_declared_module_that_is_gone_is_an_error():
     with pytest.raises(HistobenchError, match=r"train/gone\.py.*does not exist"):
         code.digest("train", "train/gone")
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        "table_speed.py",
+        "histobench/results/speed.py",
+        "histobench/results/statistics.py",  # by way of claims
+        "histobench/results/table.html.j2",  # a template of tables
+    ],
+)
+def test_an_edit_of_what_is_imported_near_or_far_counts(library, edited):
+    before = code.digest_with_imports("table_speed")
+    root = library()
+    assert code.digest_with_imports("table_speed") == before
+    code._imports.cache_clear()
+    code._digest.cache_clear()
+    path = root / edited
+    path.write_text(path.read_text() + "\nx = 1\n")
+    assert code.digest_with_imports("table_speed") != before
+
+
+@pytest.mark.parametrize("edited", ["histobench/files.py", "histobench/results/figures/size.py", "table_models.py"])
+def test_an_edit_of_what_is_not_imported_or_exempt_does_not(library, edited):
+    before = code.digest_with_imports("table_speed")
+    path = library() / edited
+    path.write_text(path.read_text() + "\nx = 1\n")
+    assert code.digest_with_imports("table_speed") == before

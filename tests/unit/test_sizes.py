@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from histobench.catalogue import CATALOGUE
-from histobench.results.sizes import compare
+from histobench.results.sizes import compare, in_short, read
 from support.project import ROOT
 
 PUBLISHED = pd.read_csv(ROOT / "config" / "paper" / "table1.csv")
@@ -59,3 +59,20 @@ def test_millions_are_millions():
     assert row["parameters_with_top_millions"] == pytest.approx(25.636712)
     assert row["multiply_adds_96_px_millions"] == pytest.approx(708.76)
     assert pd.isna(row["multiply_adds_50_px_millions"])
+
+
+def test_before_models_are_counted_the_published_sizes_stand_alone():
+    names = {"b2": "B2", "mobilenetv2": "MobileNetV2"}
+    sizes = read(None, PUBLISHED, names)
+    row = compare(sizes, PUBLISHED, names).iloc[0]
+    assert (row["published_depth"], row["layers"], row["published_depth_is"]) == (10, 10, "")
+    assert pd.isna(row["parameters_with_top_millions"])
+    short = in_short(sizes, PUBLISHED).set_index("model")
+    assert short.loc["b2"].tolist() == [10, 9.4]
+    assert short.loc["mobilenetv2"].isna().all()
+
+
+def test_ours_go_before_published_sizes(tmp_path):
+    pd.DataFrame([size("b2", 11, 4, 10)]).to_csv(tmp_path / "models.csv", index=False)
+    short = in_short(read(tmp_path / "models.csv", PUBLISHED, {"b2": "B2"}), PUBLISHED).set_index("model")
+    assert short.loc["b2"].tolist() == [11, pytest.approx(25.636712)]

@@ -8,6 +8,7 @@ The full one takes the configuration as it stands::
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -24,7 +25,7 @@ def study(real_data, tmp_path_factory):
     config = yaml.safe_load((folder / "tests/configs/real.yaml").read_text())
     for recipe in config["recipes"].values():
         recipe["epochs"] = 2
-    block = config["matrix"][0]
+    block = config["matrix"][0] | {"seeds": [1]}
     config["matrix"] = [
         block | {"models": ["mobilenetv2"], "modes": ["tl"]},
         block | {"models": ["b2"], "modes": ["full"], "datasets": ["idc"], "recipes": ["idc"]},
@@ -79,8 +80,27 @@ def test_per_patient_values_and_few_patients_are_told(study):
 
 
 def test_the_subset_is_announced(study):
-    text = (study / "results/real/tables/performance.md").read_text(encoding="utf-8")
-    assert re.search(r"Subset of the published patches: (pcam, idc|idc, pcam)", text)
+    for dataset in ("pcam", "idc"):
+        text = (study / f"results/real/tables/performance_{dataset}.md").read_text(encoding="utf-8")
+        assert f"Subset of the published patches: {dataset}." in text
+    page = (study / "results/real/report.html").read_text(encoding="utf-8")
+    assert re.search(r"Subset of the published patches:(</\w+>)? pcam, idc", page)
+
+
+def test_no_difference_from_the_paper_is_claimed_on_a_subset(study):
+    table = pd.read_csv(study / "results/real/tables/performance_idc.csv").set_index("key")
+    assert table.loc["b2", "published_auc"] == 0.92
+    assert table["auc_difference"].isna().all()
+    assert table.loc["b2", "data_differs"] == "a subset of the patches"
+
+
+def test_where_mobilenetv2_looked(study):
+    with np.load(study / "results/real/explain/pcam.npz") as explained:
+        errors = pd.read_csv(study / "results/real/errors/pcam.csv", dtype={"patch_id": str})
+        assert explained["patch_id"].tolist() == errors["patch_id"].tolist()
+        assert explained["heatmap"].shape == (len(errors), 3, 3)  # 96 px, divided by 32
+        assert 0 < len(errors) <= 12
+        assert explained["heatmap"].max() == 1
 
 
 def test_the_shuffled_control_holds_chance(study):

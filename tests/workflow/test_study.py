@@ -3,10 +3,13 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from histobench.runs import PREDICTION_COLUMNS, read_json
+from support.browser import launched, open_page, overflow
+from support.project import TINY, snakemake
 
 RUN = "results/tiny/runs/idc-simulated/mobilenet/tl/tiny/cpu/seed-1"
 
@@ -29,18 +32,47 @@ def test_the_tidy_table_has_a_row_for_every_run(runs, finished):
 
 
 def test_the_table_traces_every_number_to_a_run_folder(finished):
-    table = pd.read_csv(finished / "results/tiny/tables/performance.csv")
-    assert len(table) == 3
-    for row in table.itertuples():
-        assert row.auc == read_json(finished / row.runs / "metrics.json")["test"]["auc"]
+    for dataset, rows in (("pcam-simulated", 1), ("idc-simulated", 2)):
+        table = pd.read_csv(finished / f"results/tiny/tables/performance_{dataset}.csv")
+        assert len(table) == rows
+        for row in table.itertuples():
+            assert row.auc == read_json(finished / row.runs / "metrics.json")["test"]["auc"]
 
 
 @pytest.mark.parametrize("suffix", ["md", "html"])
-@pytest.mark.parametrize("table", ["performance", "controls"])
+@pytest.mark.parametrize("table", ["performance_idc-simulated", "controls", "speed", "tests", "contrasts", "claims"])
 def test_simulated_patches_and_random_weights_are_announced(finished, table, suffix):
     text = (finished / f"results/tiny/tables/{table}.{suffix}").read_text(encoding="utf-8")
     assert re.search(r"Simulated patches: .*idc-simulated", text)
     assert re.search(r"Random weights: MobileNet", text)
+
+
+def test_no_figure_goes_without_its_announcement(finished):
+    figures = list((finished / "results/tiny/figures").glob("*.svg"))
+    # Four of the study, seven of each data set.
+    assert len(figures) == 4 + 2 * 7
+    for path in figures:
+        assert "Simulated patches: " in path.read_text(encoding="utf-8")
+        assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_holds_every_table_and_figure(finished):
+    page = (finished / "results/tiny/report.html").read_text(encoding="utf-8")
+    for path in (*(finished / "results/tiny/tables").glob("*.csv"), *(finished / "results/tiny/figures").glob("*.svg")):
+        assert f"/{path.name}" in page
+    assert page.count("data:image/svg+xml") == 18
+    assert "mobilenet: weights: random" in " ".join(page.split())  # the configuration
+    assert "Exclusions of patches" in page
+    assert page.index("Simulated patches") < page.index("<table")
+
+
+def test_what_a_figure_explains_is_the_run_that_validation_chose(finished, runs):
+    of_data = runs[(runs["dataset"] == "idc-simulated") & ~runs["collapsed"]]
+    errors = pd.read_csv(finished / "results/tiny/errors/idc-simulated.csv")
+    assert set(errors["run"]) == {of_data.loc[of_data["valid_auc"].idxmax(), "folder"]}
+    assert ((errors["score"] > 0.5) != (errors["label"] == 1)).all()
+    with np.load(finished / "results/tiny/explain/idc-simulated.npz") as explained:
+        assert explained["patch_id"].tolist() == errors["patch_id"].tolist()
 
 
 def test_predictions_hold_every_patch_of_validation_and_test(finished):
@@ -91,3 +123,40 @@ def test_the_control_is_written(finished):
     control = json.loads((finished / "results/tiny/controls/pcam-simulated/shuffled_labels.json").read_text())
     assert control["shuffles"] == 200
     assert control["holds_chance"] is True
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (1400, 900)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_a_study_in_a_browser(finished, width, height, scheme):
+    path = finished / "results/tiny/report.html"
+    with launched() as browser:
+        opened = open_page(browser, path, width, height, scheme)
+        page = opened.page
+        assert page.get_by_text("Nothing here holds for tissue.").first.bounding_box()["y"] < height
+        pictures = page.locator("main img")
+        assert pictures.count() == 18
+        for picture in pictures.all():
+            picture.scroll_into_view_if_needed()
+            picture.evaluate("image => image.decode()")
+        first_column = "[id='table-performance_idc-simulated'] ~ .scroll tbody tr > :nth-child(2)"
+        before = page.locator(first_column).all_inner_texts()
+        heading = page.locator("[id='table-performance_idc-simulated'] ~ .scroll thead th").nth(1)
+        for _ in range(2):
+            heading.locator("button").click()
+        assert page.locator(first_column).all_inner_texts() == sorted(before, reverse=True)
+        assert heading.get_attribute("aria-sort") == "descending"
+        assert overflow(page) == 0
+        assert opened.complaints == []
+        assert [url for url in opened.requests if not url.startswith("data:")] == [path.resolve().as_uri()]
+
+
+def test_snakemakes_own_report_holds_it_all(finished, tmp_path):
+    snakemake(finished, *TINY, "--report", str(tmp_path / "report.html"))
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for path in (
+        *(finished / "results/tiny/tables").glob("*.html"),
+        *(finished / "results/tiny/figures").glob("*.svg"),
+    ):
+        assert path.name in report
+    for words in ("The paper's Figure 3.", "accuracy by group", '"Tables"', '"Figures"', "study tiny"):
+        assert words in report.replace("\\u0027", "'").replace("&#x27;", "'").replace("&#39;", "'")

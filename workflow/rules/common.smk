@@ -1,8 +1,10 @@
 # Configuration, paths and wildcards for all rules files. Helpers only, no rules.
+import json
 import re
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -32,6 +34,7 @@ RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}/seed
 LOGS = f"results/logs/{STUDY.name}"
 RUN_LOG = f"{LOGS}/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}/seed-{{seed}}"
 FEATURES = f"{RESULTS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}"
+HEATMAPS = f"{RESULTS}/explain/{{dataset}}.npz"
 WEIGHTS = "results/downloads/weights"
 
 
@@ -127,14 +130,59 @@ def gpu_model(wildcards):
     return STUDY.devices[wildcards.device].get("gpu_model", "")
 
 
-def of_all_runs(file):
-    """Return the paths of a file of the run folder, for all runs of the study."""
-    return [f"{RESULTS}/runs/{run.path}/{file}" for run in STUDY.runs]
+def of_runs(file, dataset=None):
+    """Return the paths of a file of the run folder, for the runs that enter the results, or those on a data set."""
+    return [f"{RESULTS}/runs/{run.path}/{file}" for run in RUNS if dataset in (None, run.dataset)]
 
+
+def of_dataset(file):
+    """Return a function from a data set to the paths of a file of the run folder, for its runs."""
+    return lambda wildcards: of_runs(file, wildcards.dataset)
+
+
+def gap(run):
+    """Return why a run has no result that could enter, in words; "" where it has."""
+    prepared_data = [Path(DATA.format(dataset=run.dataset)) / name for name in ("manifest.json", "index.parquet")]
+    if reason := runs.gap(Path(f"{RESULTS}/runs/{run.path}")):
+        return reason
+    return "" if all(map(Path.exists, prepared_data)) else "its data set is gone"
+
+
+def explained_models(dataset):
+    """Return the models of the runs on a data set, any of which may be the one to explain."""
+    return list(dict.fromkeys(run.model for run in RUNS if run.dataset == dataset))
+
+
+def has_records(dataset):
+    """Say whether the test patches of a data set are there, or will be."""
+    return TRAINS or all(Path(path.format(dataset=dataset)).exists() for path in records("test"))
+
+
+def heatmaps(dataset):
+    """Return the file with the heat maps of a data set's surest errors, if there is one, or will be."""
+    path = HEATMAPS.format(dataset=dataset)
+    return path if TRAINS or Path(path).exists() else []
+
+
+# With `missing_runs: gap` nothing is trained, nor downloaded: only what is there enters the results.
+TRAINS = STUDY.missing_runs == "train"
+GAPS = {} if TRAINS else {run: reason for run in STUDY.runs if (reason := gap(run))}
+RUNS = [run for run in STUDY.runs if run not in GAPS]
 
 RUN_WILDCARDS = ("dataset", "model", "mode", "recipe", "device", "seed")
-# In the order of the runs.
-STUDY_DATASETS = list(dict.fromkeys(run.dataset for run in STUDY.runs))
+# In the order of the matrix: those with runs, and those whose cells have a row among the performances.
+RUN_DATASETS = list(dict.fromkeys(run.dataset for run in RUNS))
+DATASETS = list(
+    dict.fromkeys(cell.dataset for cell in STUDY.cells if not STUDY.recipes[cell.recipe].get("timing_only"))
+)
+STUDY_MODELS = list(dict.fromkeys(run.model for run in STUDY.runs))
+NAMES = {key: model.name for key, model in STUDY.models.items()}
+
+TABLE_FORMATS = (".csv", ".md", ".json")  # beside HTML; JSON is the printed table, for the report
+
+PAPER_FILES = sorted(str(path) for path in Path("config/paper").glob("*.csv"))
+# By their content: a fresh clone's dates say nothing.
+PAPER_DIGESTS = [file_digest(path) for path in PAPER_FILES]
 
 
 wildcard_constraints:

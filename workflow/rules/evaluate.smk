@@ -1,35 +1,9 @@
-# Needs: trained runs. Gives: predictions and metrics of each run, and the floor and control of each data set.
-
-
-rule predict:
-    input:
-        patches("valid", "test"),
-        manifest=f"{DATA}/manifest.json",
-        features=cached_features("valid", "test"),
-        weights=rules.train.output.weights,
-    output:
-        predictions=f"{RUN}/{runs.PREDICTIONS}",
-    log:
-        f"{RUN_LOG}/predict.log",
-    benchmark:
-        f"{RUN_LOG}/predict.tsv"
-    conda:
-        "../../envs/tensorflow.yaml"
-    threads: 2
-    resources:
-        gpu=lambda wildcards: int(bool(gpu_model(wildcards))),
-        gpu_model=gpu_model,
-        mem_mb=8000,
-    params:
-        spec=specification,
-        code=code.digest("predict", "train/predict", "train/models", "train/batches", "features", "datasets/prepared"),
-    script:
-        "../scripts/predict.py"
+# Needs: the scores of runs. Gives: their metrics, and the floor and control of each data set.
 
 
 rule evaluate:
     input:
-        predictions=rules.predict.output.predictions,
+        predictions=f"{RUN}/{runs.PREDICTIONS}",
     output:
         metrics=f"{RUN}/{runs.METRICS}",
         replicates=f"{RUN}/{runs.REPLICATES}",
@@ -40,7 +14,7 @@ rule evaluate:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest("evaluate", "results/evaluation", "results/metrics"),
+        code=code.digest_with_imports("evaluate"),
     script:
         "../scripts/evaluate.py"
 
@@ -61,6 +35,6 @@ rule controls:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest("controls", "datasets/prepared", "results/controls", "results/evaluation", "results/metrics"),
+        code=code.digest_with_imports("controls"),
     script:
         "../scripts/controls.py"

@@ -1,59 +1,210 @@
-# Needs: evaluated runs. Gives: runs.csv, the tidy table of all runs, and the tables computed from it.
+# Needs: evaluated runs. Gives: runs.csv and cells.csv, and the tables computed from them, as CSV, Markdown and HTML.
 # Local rules: seconds of work.
+
+TABLE = f"{RESULTS}/tables"
 
 
 rule collect_runs:
     input:
-        metrics=of_all_runs(runs.METRICS),
-        about=of_all_runs(runs.ABOUT),
-        timing=of_all_runs(runs.TIMING),
-        manifests=expand(f"{DATA}/manifest.json", dataset=STUDY_DATASETS),
-        controls=expand(rules.controls.output.metrics, dataset=STUDY_DATASETS),
+        metrics=of_runs(runs.METRICS),
+        about=of_runs(runs.ABOUT),
+        timing=of_runs(runs.TIMING),
+        manifests=expand(f"{DATA}/manifest.json", dataset=RUN_DATASETS),
+        controls=expand(rules.controls.output.metrics, dataset=RUN_DATASETS),
     output:
         runs=f"{RESULTS}/runs.csv",
+        cells=f"{RESULTS}/cells.csv",
     log:
         f"{LOGS}/collect_runs.log",
     localrule: True
     conda:
         "../../envs/report.yaml"
     params:
-        datasets=STUDY_DATASETS,
-        names={run.model: STUDY.models[run.model].name for run in STUDY.runs},
-        code=code.digest("collect_runs", "results/collect"),
+        datasets=RUN_DATASETS,
+        names=NAMES,
+        cells=STUDY.asked_for(GAPS),
+        code=code.digest_with_imports("collect_runs"),
     script:
         "../scripts/collect_runs.py"
 
 
-rule table_performance:
+rule table_models:
     input:
-        runs=rules.collect_runs.output.runs,
-        replicates=of_all_runs(runs.REPLICATES),
+        ancient(PAPER_FILES),
+        sizes=f"{RESULTS}/models.csv" if TRAINS or Path(f"{RESULTS}/models.csv").exists() else [],
     output:
-        csv=f"{RESULTS}/tables/performance.csv",
-        markdown=f"{RESULTS}/tables/performance.md",
-        html=f"{RESULTS}/tables/performance.html",
+        multiext(f"{TABLE}/models", *TABLE_FORMATS),
+        html=report(
+            f"{TABLE}/models.html",
+            caption="../report/models.rst",
+            category="Tables",
+            labels={"table": "models"},
+        ),
     log:
-        f"{LOGS}/table_performance.log",
+        f"{LOGS}/table_models.log",
     localrule: True
     conda:
         "../../envs/report.yaml"
     params:
         study=STUDY.name,
-        left_out=STUDY.left_out_in_words(),
-        code=code.digest("table_performance", "results/tables", "results/collect", "results/metrics"),
+        published=PAPER_DIGESTS,
+        names={model: NAMES[model] for model in STUDY_MODELS},
+        code=code.digest_with_imports("table_models"),
+    script:
+        "../scripts/table_models.py"
+
+
+rule table_performance:
+    input:
+        ancient(PAPER_FILES),
+        runs=rules.collect_runs.output.runs,
+        cells=rules.collect_runs.output.cells,
+        replicates=of_dataset(runs.REPLICATES),
+    output:
+        multiext(f"{TABLE}/performance_{{dataset}}", *TABLE_FORMATS),
+        html=report(
+            f"{TABLE}/performance_{{dataset}}.html",
+            caption="../report/performance.rst",
+            category="Tables",
+            labels={"table": "performance", "data set": "{dataset}"},
+        ),
+    log:
+        f"{LOGS}/table_performance_{{dataset}}.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        study=STUDY.name,
+        published=PAPER_DIGESTS,
+        code=code.digest_with_imports("table_performance"),
     script:
         "../scripts/table_performance.py"
+
+
+rule table_speed:
+    input:
+        ancient(PAPER_FILES),
+        runs=rules.collect_runs.output.runs,
+        cells=rules.collect_runs.output.cells,
+    output:
+        multiext(f"{TABLE}/speed", *TABLE_FORMATS),
+        html=report(
+            f"{TABLE}/speed.html",
+            caption="../report/speed.rst",
+            category="Tables",
+            labels={"table": "speed"},
+        ),
+    log:
+        f"{LOGS}/table_speed.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        study=STUDY.name,
+        published=PAPER_DIGESTS,
+        code=code.digest_with_imports("table_speed"),
+    script:
+        "../scripts/table_speed.py"
+
+
+rule table_tests:
+    input:
+        ancient(PAPER_FILES),
+        runs=rules.collect_runs.output.runs,
+        cells=rules.collect_runs.output.cells,
+        performance=[f"{TABLE}/performance_{dataset}.csv" for dataset in DATASETS],
+    output:
+        multiext(f"{TABLE}/tests", *TABLE_FORMATS),
+        html=report(
+            f"{TABLE}/tests.html",
+            caption="../report/tests.rst",
+            category="Tables",
+            labels={"table": "tests"},
+        ),
+    log:
+        f"{LOGS}/table_tests.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        study=STUDY.name,
+        published=PAPER_DIGESTS,
+        code=code.digest_with_imports("table_tests"),
+    script:
+        "../scripts/table_tests.py"
+
+
+rule table_contrasts:
+    input:
+        runs=rules.collect_runs.output.runs,
+        cells=rules.collect_runs.output.cells,
+        replicates=of_runs(runs.REPLICATES),
+        predictions=of_runs(runs.PREDICTIONS),
+    output:
+        multiext(f"{TABLE}/contrasts", *TABLE_FORMATS),
+        html=report(
+            f"{TABLE}/contrasts.html",
+            caption="../report/contrasts.rst",
+            category="Tables",
+            labels={"table": "contrasts"},
+        ),
+    log:
+        f"{LOGS}/table_contrasts.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        study=STUDY.name,
+        code=code.digest_with_imports("table_contrasts"),
+    script:
+        "../scripts/table_contrasts.py"
+
+
+rule table_claims:
+    input:
+        ancient(PAPER_FILES),
+        runs=rules.collect_runs.output.runs,
+        cells=rules.collect_runs.output.cells,
+        sizes=rules.table_models.input.sizes,
+        performance=rules.table_tests.input.performance,
+        speed=f"{TABLE}/speed.csv",
+    output:
+        multiext(f"{TABLE}/claims", *TABLE_FORMATS),
+        html=report(
+            f"{TABLE}/claims.html",
+            caption="../report/claims.rst",
+            category="Tables",
+            labels={"table": "claims"},
+        ),
+    log:
+        f"{LOGS}/table_claims.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        study=STUDY.name,
+        published=PAPER_DIGESTS,
+        names={model: NAMES[model] for model in STUDY_MODELS},
+        all_names=NAMES,
+        code=code.digest_with_imports("table_claims"),
+    script:
+        "../scripts/table_claims.py"
 
 
 rule table_controls:
     input:
         runs=rules.collect_runs.output.runs,
-        metrics=expand(rules.controls.output.metrics, dataset=STUDY_DATASETS),
-        shuffled=expand(rules.controls.output.shuffled, dataset=STUDY_DATASETS),
+        cells=rules.collect_runs.output.cells,
+        metrics=expand(rules.controls.output.metrics, dataset=RUN_DATASETS),
+        shuffled=expand(rules.controls.output.shuffled, dataset=RUN_DATASETS),
     output:
-        csv=f"{RESULTS}/tables/controls.csv",
-        markdown=f"{RESULTS}/tables/controls.md",
-        html=f"{RESULTS}/tables/controls.html",
+        multiext(f"{TABLE}/controls", *TABLE_FORMATS),
+        html=report(
+            f"{TABLE}/controls.html",
+            caption="../report/controls.rst",
+            category="Tables",
+            labels={"table": "controls"},
+        ),
     log:
         f"{LOGS}/table_controls.log",
     localrule: True
@@ -61,16 +212,22 @@ rule table_controls:
         "../../envs/report.yaml"
     params:
         study=STUDY.name,
-        datasets=STUDY_DATASETS,
-        code=code.digest("table_controls", "results/tables", "results/collect", "results/metrics"),
+        datasets=RUN_DATASETS,
+        code=code.digest_with_imports("table_controls"),
     script:
         "../scripts/table_controls.py"
+
+
+TABLES = [
+    "models",
+    *(f"performance_{dataset}" for dataset in DATASETS),
+    *("speed", "tests", "contrasts", "claims"),
+    *(["controls"] if RUN_DATASETS else []),
+]
 
 
 rule tables:
     input:
         rules.collect_runs.output,
-        rules.table_performance.output,
-        rules.table_controls.output,
-        rules.table_models.output,
+        expand(f"{TABLE}/{{name}}{{format}}", name=TABLES, format=(*TABLE_FORMATS, ".html")),
     localrule: True

@@ -1,4 +1,4 @@
-"""Rule `collect_runs`: the tidy table of all runs of the study."""
+"""Rule `collect_runs`: the tidy table of all runs of the study, and that of the cells that it asked for."""
 
 from histobench import job
 
@@ -18,3 +18,4 @@ with job.start(snakemake):
         },
         names=snakemake.params.names,
     )
+    collect.write_cells(Path(snakemake.output.cells), snakemake.params.cells)

@@ -5,13 +5,14 @@ from histobench import job
 with job.start(snakemake):
     from pathlib import Path
 
-    import pandas as pd
+    from histobench.results import paper, sizes, tables
 
-    from histobench.results import sizes, tables
-
-    table = sizes.compare(
-        pd.read_csv(snakemake.input.sizes), pd.read_csv(snakemake.input.published), snakemake.params.names
-    )
+    published = paper.read(Path(snakemake.input[0]).parent).sizes
+    names = snakemake.params.names
+    ours = sizes.read(Path(snakemake.input.sizes) if snakemake.input.sizes else None, published, names)
     tables.write(
-        table, Path(snakemake.output.csv).with_suffix(""), f"Models, study {snakemake.params.study}", sizes.NOTES
+        sizes.compare(ours, published, names),
+        Path(snakemake.output.html).with_suffix(""),
+        f"Models, study {snakemake.params.study}",
+        footnotes=sizes.NOTES,
     )

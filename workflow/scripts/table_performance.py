@@ -1,4 +1,4 @@
-"""Rule `table_performance`: loss, accuracy and AUC of every cell, as CSV, Markdown and HTML."""
+"""Rule `table_performance`: Tables 3 and 4, loss, accuracy and AUC of every cell on a data set."""
 
 from histobench import job
 
@@ -7,14 +7,19 @@ with job.start(snakemake):
 
     import pandas as pd
 
-    from histobench import runs as run_folder
-    from histobench.results import collect, tables
+    from histobench.results import collect, paper, performance, tables
+    from histobench.results.announcements import announcements
 
-    runs = collect.read(Path(snakemake.input.runs))
-    replicates = {folder: pd.read_csv(Path(folder) / run_folder.REPLICATES) for folder in runs["folder"]}
+    dataset = snakemake.wildcards.dataset
+    runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
+    replicates = {str(Path(path).parent): pd.read_csv(path) for path in snakemake.input.replicates}
+    published = paper.read(Path(snakemake.input[0]).parent).performance
+    table = performance.performance(dataset, runs, cells, replicates, published)
+    shown = cells[(cells["dataset"] == dataset) & ~cells["timing_only"]]
     tables.write(
-        tables.performance(runs, replicates),
-        Path(snakemake.output.csv).with_suffix(""),
-        f"Performance on the test set, study {snakemake.params.study}",
-        [*tables.notes(runs), *snakemake.params.left_out],
+        table,
+        Path(snakemake.output.html).with_suffix(""),
+        f"Performance on the test set of {dataset}, study {snakemake.params.study}",
+        announcements(runs[runs["dataset"] == dataset], shown),
+        performance.NOTES if table["published_auc"].notna().any() else [],
     )

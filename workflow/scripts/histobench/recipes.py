@@ -7,6 +7,9 @@ from histobench.errors import HistobenchError
 
 # What a recipe says for one mode alone.
 OF_MODE = {"transfer": "tl", "finetune": "finetune"}
+# What its runs are there for, which no result depends on: their seconds alone, or a comparison with the recipe before
+# tuning.
+PURPOSE = ("timing_only", "tuned_from")
 
 
 def check(name: str, recipe: Mapping[str, Any]) -> None:
@@ -45,4 +48,4 @@ def scaling(recipe: Mapping[str, Any]) -> str:
 def relevant(recipe: Mapping[str, Any], mode: str) -> dict[str, Any]:
     """Return what a recipe says for runs of a mode; of `transfer` also what it leaves unsaid."""
     told = {"transfer": transfer(recipe)} | dict(recipe)
-    return {key: value for key, value in told.items() if OF_MODE.get(key, mode) == mode}
+    return {key: value for key, value in told.items() if OF_MODE.get(key, mode) == mode and key not in PURPOSE}

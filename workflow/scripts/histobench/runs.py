@@ -21,6 +21,18 @@ REPLICATES = "bootstrap.csv"  # metrics of every bootstrap resample of the test 
 PREDICTION_COLUMNS = ("split", "patch_id", "group", "label", "score")
 
 
+def gap(folder: Path) -> str:
+    """Return in words why a run has no result, "" where it has.
+
+    Parameters
+    ----------
+    folder : the run's folder.
+    """
+    if all((folder / name).exists() for name in (HISTORY, TIMING, ABOUT, PREDICTIONS)):
+        return ""
+    return "started, not finished" if folder.exists() else "not run yet"
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV, atomically; floats in full precision, so that equal values give equal bytes."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -44,13 +44,14 @@ class Run:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A cell of the matrix that cannot run, and why."""
+class Cell:
+    """A cell of the matrix; `reason` says why it cannot run, "" where it can."""
 
     dataset: str
     model: str
     mode: str
     recipe: str
+    device: str
     reason: str
 
 
@@ -118,14 +119,25 @@ class Study:
         self.models = catalogue.models(config.get("models", {}))
         self.sources = {name: _source(name, block) for name, block in config["sources"].items()}
         self.datasets = {name: self._dataset(name, block) for name, block in config["datasets"].items()}
-        self.runs: list[Run] = []
-        self.left_out: list[LeftOut] = []
+        for name, recipe in self.recipes.items():
+            if "tuned_from" in recipe:
+                _named(f"recipes.{name}.tuned_from", recipe["tuned_from"], self.recipes)
+        self.missing_runs: str = config.get("missing_runs", "train")
+        # With their seeds, in the order of the matrix.
+        self.cells: dict[Cell, list[int]] = {}
         for number, block in enumerate(config["matrix"]):
             self._expand(number, block)
+        self.left_out = [cell for cell in self.cells if cell.reason]
+        self.runs = [
+            Run(cell.dataset, cell.model, cell.mode, cell.recipe, cell.device, seed)
+            for cell, seeds in self.cells.items()
+            for seed in seeds
+            if not cell.reason
+        ]
         if not self.runs:
             raise HistobenchError(
                 "configuration: the matrix makes no run; "
-                + "; ".join(f"{c.dataset}/{c.model}/{c.mode}/{c.recipe}: {c.reason}" for c in self.left_out)
+                + "; ".join(f"{c.dataset}/{c.model}/{c.mode}/{c.recipe}/{c.device}: {c.reason}" for c in self.left_out)
             )
 
     def why_not(self, dataset: str, model: str, mode: str, recipe: str) -> str | None:
@@ -151,7 +163,7 @@ class Study:
 
     def left_out_in_words(self) -> list[str]:
         """Return a line for each model and reason: which cells of the matrix are left out, and why."""
-        lines: dict[tuple[str, str], list[LeftOut]] = {}
+        lines: dict[tuple[str, str], list[Cell]] = {}
         for cell in self.left_out:
             lines.setdefault((cell.model, cell.reason), []).append(cell)
         return [
@@ -160,6 +172,43 @@ class Study:
             f"by {', '.join(dict.fromkeys(cell.recipe for cell in cells))}: {reason}."
             for (model, reason), cells in lines.items()
         ]
+
+    def asked_for(self, gaps: Mapping[Run, str]) -> list[dict[str, Any]]:
+        """Return what the matrix asks for, a mapping per cell in its order, those that cannot run included.
+
+        Parameters
+        ----------
+        gaps : why runs have no result, in words; a run that is not in it has one.
+
+        Returns
+        -------
+        cells : `dataset`, its `format`, `model`, its `name` in print, `mode`, `recipe`, `device`; `seeds`, how many;
+            `gap`, why some or all of them have no result, "" where they have; `left_out`, whether it cannot run;
+            `end_to_end`, whether every epoch runs over patches, not over cached features; `timing_only` and
+            `tuned_from`, see :mod:`histobench.recipes`.
+        """
+        found = []
+        for cell, seeds in self.cells.items():
+            names = {name: getattr(cell, name) for name in ("dataset", "model", "mode", "recipe", "device")}
+            recipe = self.recipes[cell.recipe]
+            reasons = {seed: reason for seed in seeds if (reason := gaps.get(Run(**names, seed=seed)))}
+            gap = "left out: " + cell.reason if cell.reason else "; ".join(dict.fromkeys(reasons.values()))
+            if 0 < len(reasons) < len(seeds):
+                gap = f"seed {' and '.join(map(str, reasons))}: {gap}"
+            found.append(
+                names
+                | {
+                    "format": self.datasets[cell.dataset].source.format,
+                    "name": self.models[cell.model].name,
+                    "seeds": len(seeds),
+                    "gap": gap,
+                    "left_out": bool(cell.reason),
+                    "end_to_end": not self.cached(cell.mode, cell.recipe),
+                    "timing_only": recipe.get("timing_only", False),
+                    "tuned_from": recipe.get("tuned_from", ""),
+                }
+            )
+        return found
 
     def cached(self, mode: str, recipe: str) -> bool:
         """Say whether runs of this mode and recipe train a head on cached features."""
@@ -268,18 +317,11 @@ class Study:
         ):
             for name in block[key]:
                 _named(f"{where}, {key}", name, known)
-        cells = itertools.product(block["datasets"], block["models"], block["modes"], block["recipes"])
-        for dataset, model, mode, recipe in cells:
-            reason = self.why_not(dataset, model, mode, recipe)
-            if reason:
-                cell = LeftOut(dataset, model, mode, recipe, reason)
-                if cell not in self.left_out:
-                    self.left_out.append(cell)
-                continue
-            for device, seed in itertools.product(block["devices"], block["seeds"]):
-                run = Run(dataset, model, mode, recipe, device, seed)
-                if run not in self.runs:
-                    self.runs.append(run)
+        cells = itertools.product(*(block[key] for key in ("datasets", "models", "modes", "recipes", "devices")))
+        for dataset, model, mode, recipe, device in cells:
+            reason = self.why_not(dataset, model, mode, recipe) or ""
+            seeds = self.cells.setdefault(Cell(dataset, model, mode, recipe, device, reason), [])
+            seeds += [seed for seed in block["seeds"] if seed not in seeds]
 
 
 def _source(name: str, block: Mapping[str, Any]) -> Source:

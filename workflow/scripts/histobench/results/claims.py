@@ -67,6 +67,36 @@ def of_the_paper(published: Published, names: Mapping[str, str]) -> Tables:
     )
 
 
+def of_the_study(
+    *,
+    standing: pd.DataFrame,
+    tuned: pd.DataFrame,
+    speed: pd.DataFrame,
+    sizes: pd.DataFrame,
+    names: Mapping[str, str],
+) -> Tables:
+    """Return a study's own tables.
+
+    Parameters
+    ----------
+    standing, tuned : see `results/performance`.
+    speed : see `speed.for_claims`.
+    sizes : `model`, `all_layers`, `parameters_millions`.
+    names : of the study's models in print. All of them are public: each is code of this repository or of Keras, and the
+        configuration says where its weights come from.
+    """
+    # As the rounding rule says, and as the paper's own values come.
+    standing, tuned = (frame[["dataset", "model", "mode", "auc"]].round({"auc": 2}) for frame in (standing, tuned))
+    return Tables(standing, speed, sizes, tuned, names, list(names))
+
+
+def compare(published: Tables, ours: Tables) -> pd.DataFrame:
+    """Return a row per claim: `claim`, and of the paper's tables and of ours `verdict` and `numbers`, see `check`."""
+    both = check(published).merge(check(ours), on="claim", suffixes=("", "_ours"))
+    both.columns = pd.Index(["claim", "published_verdict", "published_numbers", "our_verdict", "our_numbers"])
+    return both
+
+
 def check(tables: Tables) -> pd.DataFrame:
     """Return a row per claim: `claim`, `verdict` (`HOLDS`, `FAILS` or `UNTOLD`) and `numbers`, those behind it."""
     rows = [(claim, *judge(tables)) for claim, judge in CLAIMS.items()]
@@ -95,10 +125,11 @@ def deeper_is_not_always_better(tables: Tables) -> Verdict:
     """
     full = tables.performance[tables.performance["mode"] == "full"].merge(tables.sizes, on="model")
     told, always = [], []
-    for dataset, rows in full.groupby("dataset", sort=False):
-        if len(rows) < 3:
-            continue
+    for dataset, of_dataset in full.groupby("dataset", sort=False):
         for column, what in (("all_layers", "depth"), ("parameters_millions", "parameters")):
+            rows = of_dataset.dropna(subset=[column, "auc"])
+            if len(rows) < 3:
+                continue
             found = statistics.rank_correlation(rows[column].to_numpy(), rows["auc"].to_numpy())
             if found["rho"] is None:
                 continue

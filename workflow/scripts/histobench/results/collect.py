@@ -1,4 +1,7 @@
-"""The tidy table of a study's runs, ``runs.csv``: everything else is computed from it."""
+"""The tidy table of a study's runs, ``runs.csv``, and that of the cells it asked for, ``cells.csv``.
+
+All tables, figures and statistics are computed from these two and from the run folders that they name.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,13 +10,39 @@ from typing import Any
 import pandas as pd
 
 from histobench import runs
-from histobench.files import atomic
+from histobench.files import write_text
+from histobench.results import paper
 
 METRICS = (
     *("loss", "auc", "average_precision", "brier"),
     *("sensitivity_at_95_specificity", "specificity_at_95_sensitivity"),
 )
 AT_HALF = ("accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity")
+
+
+COLUMNS = (
+    *("dataset", "model", "mode", "recipe", "device", "seed", "name"),
+    *("format", "split", "leaky", "patches", "weights", "transfer"),
+    *("data_differs", "recipe_differs", "steps_differ", "weights_differ"),
+    *("n_train", "n_valid", "n_test", "epochs", "best_epoch", "parameters", "collapsed", "valid_auc"),
+    *METRICS,
+    *AT_HALF,
+    "threshold",
+    *(f"{name}_at_threshold" for name in AT_HALF),
+    *("auc_low", "auc_high", "interval_unit", "floor_auc"),
+    *("train_seconds", "validation_seconds", "features_seconds"),
+    *("training_seconds_per_epoch", "validation_seconds_per_epoch"),
+    *("found_device", "folder"),
+)
+"""Columns of `runs.csv`. Those that end in `differ` or `differs` say in words what keeps a run from being comparable
+with the paper's, `steps_differ` what keeps its seconds per epoch from being so; "" where nothing does.
+"""
+
+TEXTS = (
+    *("dataset", "format", "model", "name", "mode", "recipe", "device", "split", "patches", "weights", "transfer"),
+    *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
+    *("gap", "tuned_from"),
+)
 
 
 def split_in_words(manifest: Mapping[str, Any]) -> str:
@@ -42,20 +71,37 @@ def row(
     spec, test, intervals = about["specification"], metrics["test"], metrics["intervals"]
     auc = intervals["auc"] or [None, None]
     timing = pd.read_csv(folder / runs.TIMING)
+    # The first epoch also traces the model and warms up caches.
+    settled = timing.iloc[1:] if len(timing) > 1 else timing
+    recipe, application = spec["recipe"], spec["model"]["application"]
     extraction = about["features"]["extraction_seconds"] if about["features"] else {}
     return {
         **spec["run"],
         "name": names[spec["run"]["model"]],
+        "format": manifest["format"],
         "split": split_in_words(manifest),
         "leaky": manifest["leaky"],
         "patches": manifest["patches_are"],
         "weights": spec["model"]["weights_origin"],
-        "transfer": spec["recipe"].get("transfer", ""),
+        "transfer": recipe.get("transfer", ""),
+        "data_differs": paper.data_differ(manifest),
+        "recipe_differs": paper.recipe_differs(recipe),
+        "steps_differ": paper.steps_differ(recipe),
+        "weights_differ": "; ".join(
+            filter(
+                None,
+                (
+                    paper.weights_differ(spec["model"]["weights_origin"], application),
+                    paper.transfer_differs(application, spec["run"]["mode"], recipe),
+                ),
+            )
+        ),
         **{f"n_{part}": manifest["patches"][part]["n"] for part in ("train", "valid", "test")},
         "epochs": len(timing),
         "best_epoch": about["best_epoch"],
         "parameters": about["parameters"],
         "collapsed": metrics["collapsed"],
+        "valid_auc": metrics["valid"]["auc"],
         **{name: test[name] for name in METRICS},
         **{name: test["at_0.5"][name] for name in AT_HALF},
         "threshold": test["at_validation_threshold"]["threshold"],
@@ -68,6 +114,8 @@ def row(
         "validation_seconds": round(float(timing["validation_seconds"].sum()), 2),
         # Of training and validation patches, once for all heads on these features; 0 where a run trained on patches.
         "features_seconds": round(extraction.get("train", 0.0) + extraction.get("valid", 0.0), 2),
+        "training_seconds_per_epoch": float(settled["training_seconds"].median()),
+        "validation_seconds_per_epoch": float(settled["validation_seconds"].median()),
         "found_device": about["device"]["gpu"] or about["device"]["processor"],
         "folder": str(folder),
     }
@@ -96,15 +144,22 @@ def write(
     for folder in folders:
         dataset = runs.read_json(folder / runs.ABOUT)["specification"]["run"]["dataset"]
         rows.append(row(folder, manifests[dataset], floors[dataset], names))
-    with atomic(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")
+    _write(path, pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def write_cells(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``cells.csv``, one row per cell, see :meth:`histobench.study.Study.asked_for`."""
+    _write(path, pd.DataFrame(cells))
+
+
+def _write(path: Path, frame: pd.DataFrame) -> None:
+    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read ``runs.csv``."""
-    texts = ("weights", "transfer")
-    frame = pd.read_csv(path, keep_default_na=True, dtype=dict.fromkeys((*texts, "model"), str))
-    return frame.fillna(dict.fromkeys(texts, ""))
+    """Read ``runs.csv`` or ``cells.csv``; an empty text is "", a missing number NaN."""
+    frame = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str))
+    return frame.fillna({name: "" for name in TEXTS if name in frame})
 
 
 def controls(datasets: Sequence[str], metrics: Sequence[Path], shuffled: Sequence[Path]) -> pd.DataFrame:

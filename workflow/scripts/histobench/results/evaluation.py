@@ -8,10 +8,14 @@ from histobench.files import atomic, write_json
 from histobench.results import metrics
 
 
+def read(path: Path) -> pd.DataFrame:
+    """Read a run's ``predictions.csv``, as :func:`histobench.results.metrics.evaluate` takes it."""
+    return pd.read_csv(path, dtype={"patch_id": str, "group": str}, keep_default_na=False)
+
+
 def write(predictions: Path, to_metrics: Path, to_replicates: Path) -> None:
     """Evaluate predictions, see :func:`histobench.results.metrics.evaluate`, and write what comes out."""
-    frame = pd.read_csv(predictions, dtype={"patch_id": str, "group": str}, keep_default_na=False)
-    values, replicates = metrics.evaluate(frame)
+    values, replicates = metrics.evaluate(read(predictions))
     write_json(to_metrics, values)
     with atomic(to_replicates) as temporary:
         replicates.to_csv(temporary, index=False, lineterminator="\n")

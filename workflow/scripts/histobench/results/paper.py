@@ -12,7 +12,6 @@ import pandas as pd
 
 from histobench import recipes
 from histobench.errors import HistobenchError
-from histobench.results import statistics
 
 # Bonnet 2024 (arXiv:2108.13661) and the author's code: what a recipe must say to be the paper's.
 PROTOCOL: dict[str, Any] = {
@@ -83,73 +82,6 @@ def read(folder: Path) -> Published:
     )
 
 
-TEST_NOTES = [
-    "Welch's test, as the paper ran it, is descriptive: full training holds B2 and B6, which have no transfer "
-    "learning, and the models are not independent. The paired test asks it of the models that both modes have.",
-]
-
-
-def tests(published: Published) -> pd.DataFrame:
-    """Return the tests of the AUCs of transfer learning against full training: a row per data set and test.
-
-    Returns
-    -------
-    table : `data_set`, `test`, `n_tl`, `n_full`, `t`, `df`, `p` as texts with the digits that the paper prints, and
-        `difference` (TL - full) with its 95 % interval, `difference_low` and `difference_high`.
-    """
-    rows = []
-    for dataset, frame in published.performance.groupby("dataset", sort=False):
-        by_mode = frame.pivot_table(index="model", columns="mode", values="auc")
-        both = by_mode.dropna()
-        printed = published.welch.set_index("dataset").loc[str(dataset)]
-        for name, found, n in (
-            ("Welch", statistics.welch(by_mode["tl"].dropna(), by_mode["full"].dropna()), by_mode.count()),
-            ("paired t", statistics.paired(both["tl"], both["full"]), both.count()),
-        ):
-            digits = printed if name == "Welch" else {"t": "0.0000", "df": "0", "p": "0.0000"}
-            rows.append(
-                {
-                    "data_set": DATASETS[str(dataset)],
-                    "test": name,
-                    "n_tl": n["tl"],
-                    "n_full": n["full"],
-                    **{key: f"{found[key]:.{len(digits[key].partition('.')[2])}f}" for key in ("t", "df", "p")},
-                    "difference": found["difference"],
-                    "difference_low": found["low"],
-                    "difference_high": found["high"],
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def check_tests(table: pd.DataFrame, published: Published) -> None:
-    """Hold Welch's tests to those that the paper prints.
-
-    Raises
-    ------
-    HistobenchError
-        if a digit differs.
-    """
-    welch = table[table["test"] == "Welch"].set_index("data_set")
-    for row in published.welch.to_dict("records"):
-        found = welch.loc[DATASETS[row["dataset"]], ["t", "df", "p"]].to_dict()
-        expected = {key: row[key] for key in ("t", "df", "p")}
-        if found != expected:
-            raise HistobenchError(
-                f"Welch's test on {DATASETS[row['dataset']]}: expected {expected} as printed, found {found} from the "
-                "printed AUCs. Either config/paper or histobench/results/statistics.py has changed."
-            )
-
-
-def for_figures(published: Published, names: Mapping[str, str]) -> pd.DataFrame:
-    """Return the published AUCs with the models' sizes, as the figures take them; `names` are the models' in print."""
-    sizes = published.sizes.rename(columns={"all_layers": "layers"})
-    frame = published.performance.merge(sizes, on="model").assign(
-        origin="published", auc_low=float("nan"), auc_high=float("nan")
-    )
-    return frame.assign(model=frame["model"].map(dict(names)), dataset=frame["dataset"].map(DATASETS))
-
-
 def data_differ(manifest: Mapping[str, Any]) -> str:
     """Return in words why a data set is not the paper's, "" where it is: the full counts in the same split.
 
@@ -183,6 +115,11 @@ def recipe_differs(recipe: Mapping[str, Any]) -> str:
         if ours != papers:
             found.append(f"{key} {_words(ours)}" + (f" instead of {_words(papers)}" if key in PROTOCOL else ""))
     return ", ".join(found)
+
+
+def steps_differ(recipe: Mapping[str, Any]) -> str:
+    """Return in words where the steps of an epoch leave the paper's protocol, see :func:`recipe_differs`."""
+    return recipe_differs(dict(recipe) | {key: PROTOCOL[key] for key in ("epochs", "best_epoch")})
 
 
 def transfer_differs(application: str | None, mode: str, recipe: Mapping[str, Any]) -> str:

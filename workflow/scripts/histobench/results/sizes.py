@@ -1,6 +1,7 @@
 """Table 1: the sizes that the paper prints beside ours, under each way of counting."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,12 +26,48 @@ SLIPS = {
 }
 
 
+COUNTED = (
+    *DEFINITIONS,
+    *("parameters_with_top", "parameters", "checkpoint_mb", "multiply_adds_96", "multiply_adds_50"),
+)
+
+
+def read(path: Path | None, published: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Read ``models.csv``, or return a frame of its columns, without counts of ours, where there is none.
+
+    Of a model in the paper, `layers` are then those that ``config/paper/table1.csv`` holds beside the published depth.
+
+    Parameters
+    ----------
+    path : the file, or None.
+    published : the paper's Table 1.
+    names : from a model's key to its name in print, for all models of the study.
+    """
+    if path is not None:
+        return pd.read_csv(path)
+    layers = published.set_index("model")["all_layers"].reindex(list(names)).astype("Int64")
+    return pd.DataFrame({"model": list(names), "layers": layers.to_numpy()}, columns=["model", *COUNTED])
+
+
+def in_short(sizes: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Return `model`, `all_layers`, `parameters_millions` (with top); published ones where ours are missing."""
+    printed = published.set_index("model")["parameters_millions"].reindex(sizes["model"]).to_numpy()
+    ours = pd.to_numeric(sizes["parameters_with_top"], errors="coerce") / 1e6
+    return pd.DataFrame(
+        {
+            "model": sizes["model"],
+            "all_layers": pd.to_numeric(sizes["layers"], errors="coerce").astype("float64"),
+            "parameters_millions": ours.astype("float64").fillna(pd.Series(printed, sizes.index)),
+        }
+    )
+
+
 def compare(sizes: pd.DataFrame, published: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     """Return Table 1, one row per model of the study.
 
     Parameters
     ----------
-    sizes : a row per model, as :func:`histobench.train.anatomy.describe` gives it, with its key in `model`.
+    sizes : see :func:`read`.
     published : `model`, `depth` and `parameters_millions` of the paper's Table 1; other models have no published value.
     names : from a model's key to its name in print.
     """
@@ -43,18 +80,27 @@ def compare(sizes: pd.DataFrame, published: pd.DataFrame, names: Mapping[str, st
             **{name: merged[name].astype("Int64") for name in DEFINITIONS},
             # As text: the paper prints one decimal, and more would claim more.
             "published_parameters_millions": merged["parameters_millions"].map("{:.1f}".format, na_action="ignore"),
-            "parameters_with_top_millions": merged["parameters_with_top"] / 1e6,
-            "parameters_as_trained_millions": merged["parameters"] / 1e6,
+            "parameters_with_top_millions": _millions(merged["parameters_with_top"]),
+            "parameters_as_trained_millions": _millions(merged["parameters"]),
             "checkpoint_mb": merged["checkpoint_mb"],
-            "multiply_adds_96_px_millions": merged["multiply_adds_96"] / 1e6,
-            "multiply_adds_50_px_millions": merged["multiply_adds_50"] / 1e6,
+            "multiply_adds_96_px_millions": _millions(merged["multiply_adds_96"]),
+            "multiply_adds_50_px_millions": _millions(merged["multiply_adds_50"]),
         }
     )
+
+
+def _millions(counts: "pd.Series[Any]") -> "pd.Series[Any]":
+    return pd.to_numeric(counts, errors="coerce") / 1e6
 
 
 def _definition(row: "pd.Series[Any]") -> str:
     if pd.isna(row["depth"]):
         return "not in the paper"
+    if pd.isna(row["parameters"]):
+        return ""  # not counted yet
     if row["model"] in SLIPS:
         return SLIPS[row["model"]]
-    return next((text for name, text in DEFINITIONS.items() if row[name] == row["depth"]), "none of ours")
+    return next(
+        (text for name, text in DEFINITIONS.items() if pd.notna(row[name]) and row[name] == row["depth"]),
+        "none of ours",
+    )

@@ -1,50 +1,59 @@
-"""Tables of a study: computed from `runs.csv` and the runs' bootstrap replicates, written as CSV, Markdown and HTML.
+"""Tables for print: a frame as CSV, Markdown, a page, and the texts that the report shows.
 
-The CSV keeps full precision and names the run folders behind each row; Markdown and HTML round and are for reading.
+The CSV keeps full precision, every column, and the run folders behind each row; the others round and are for reading.
+They say once, below the table, what is the same in all of its rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from scipy import stats
 
-from histobench.errors import HistobenchError
-from histobench.files import write_text
-from histobench.results.metrics import LEVEL, percentile_interval
-
-# An interval from two seeds would be wider than the AUC's range.
-MIN_SEEDS = 3
-
-CELL = ["dataset", "mode", "model", "recipe", "device"]
+from histobench.files import write_json, write_text
+from histobench.runs import read_json
 
 METRICS = ["loss", "accuracy", "balanced_accuracy", "auc"]
-
-PERFORMANCE = [
-    *("data_set", "mode", "transfer", "model", "recipe", "device"),
-    *("loss", "accuracy", "balanced_accuracy", "auc", "auc_low", "auc_high", "interval"),
-    *("auc_over_seeds", "auc_over_seeds_low", "auc_over_seeds_high"),
-    *("n", "seeds", "collapsed", "floor_auc", "below_floor", "weights", "patches", "split", "runs"),
-]
+"""Columns that say so where all seeds collapsed."""
 
 TRANSFERS = {"": "", "cached": ", cached features", "end_to_end": ", end to end"}
 """What print says beside the mode of how a head was trained."""
 
-INTERVALS = {"group": "bootstrap over groups", "patch": "bootstrap over patches, ignores clustering"}
+DIFFERS = ["data_differs", "recipe_differs", "weights_differ", "not_comparable"]
+"""Columns that say why a row is not comparable with the paper's, "" where it is."""
+
+INTERVAL = " (95\N{NO-BREAK SPACE}% interval)"
+
+HOISTED = ["data_set", "recipe", "device", "seeds", "weights", "remark"]
+"""Columns that print says once, below the table, where they are the same in all rows."""
+
+OF_DATA_SET = ["n", "n_train", "n_valid", "floor_auc", "patches", "split", "unit"]
+"""Columns that it says once where they are the same in all rows that have a value: a run that is missing knows none."""
 
 HEADINGS = {
     "data_set": "Data set",
     "balanced_accuracy": "Balanced accuracy",
-    "auc": "AUC (95\N{NO-BREAK SPACE}% interval)",
+    "auc": "AUC",
     "auc_over_seeds": "AUC, deviation over seeds (95\N{NO-BREAK SPACE}% interval of the mean)",
     "n": "Test patches",
+    "published_loss": "Published loss",
+    "published_auc": "Published AUC",
+    "auc_difference": "AUC, ours − published",
+    "n_train": "Training patches",
+    "n_valid": "Validation patches",
     **{statistic: statistic for statistic in ("t", "df", "p")},
     "n_tl": "Models, TL",
     "n_full": "Models, full",
-    "difference": "Difference of mean AUC, TL − full (95\N{NO-BREAK SPACE}% interval)",
+    "auc_a": "AUC a",
+    "auc_b": "AUC b",
+    "p_holm": "p, Holm",
+    "delong_p": "p, DeLong",
+    "effect": "Effect size",
+    "gflops": "GFLOPS",
+    "cuda_cores": "CUDA cores",
     "floor_auc": "Colour floor, AUC",
     "floor_balanced_accuracy": "Colour floor, balanced accuracy",
     "shuffled_auc": "Shuffled labels, AUC",
@@ -57,121 +66,70 @@ HEADINGS = {
 }
 """Headings in print; any other column's heading is its name with spaces and a capital."""
 
+NOTHING = ["–", ""]
+"""What a cell without a value prints."""
+
 LONG = 60
 """Characters from which on a cell is a sentence."""
 
-MERGED = ["transfer", "interval", "collapsed", "below_floor", "runs"]
-"""Columns of `performance` that print shows as part of another cell or below the table."""
+TWO_DECIMALS = [
+    *("published_loss", "published_accuracy", "published_auc"),  # as they were printed: a third would claim more
+    *("against_oldest", "against_simplest", "published_against_oldest", "published_against_simplest"),
+]
+
+MERGED = ["transfer", "interval", "collapsed", "below_floor", "gap", "left_out", "key", "format", "runs", *DIFFERS]
+"""Columns that print shows as part of another cell or below the table, or not at all."""
 
 
-def performance(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the test metrics of each cell, averaged over its seeds.
+@dataclass(frozen=True)
+class Printed:
+    """A table in print: all cells are texts.
 
-    A run that collapsed to a constant has no metrics to average: it is counted and left out.
-
-    Parameters
+    Attributes
     ----------
-    runs : one row per run, as in `runs.csv`.
-    replicates : from a run's folder to its bootstrap replicates, as in `bootstrap.csv`. Resample r holds the same test
-        patches in every run on a data set (see `metrics.resampled_weights`), so the replicates of the average over
-        seeds are the averages of the seeds' replicates. They show the uncertainty of the test set, not of the seed.
-
-    Returns
-    -------
-    table : one row per cell, by data set and then in the order of the runs, with the columns `PERFORMANCE`. `n` is the
-        number of test patches, `seeds` the number of seeds averaged, `collapsed` the number left out; where none
-        remains, the metrics are NaN. `auc_low` and `auc_high` are the uncertainty of the test set. `auc_over_seeds` is
-        that of training: the standard deviation over the averaged seeds, from two seeds up, and its interval is
-        Student's of their mean, from three seeds up. `below_floor` is True where the AUC is at or below that of the
-        colour floor. `runs` are the folders of the cell's runs, collapsed ones included, separated by spaces.
-
-    Raises
-    ------
-    HistobenchError
-        Where a run that did not collapse has no replicates.
+    name : stem of its files.
+    title : of the table.
+    headings, styles : of the columns; a style is "row" for the name that heads a row, "number", "prose" for sentences,
+        or "".
+    rows : a text per row and column.
+    notes, footnotes : what stands above it, as a warning, and below it.
+    runs : run folders behind it.
     """
-    rows = []
-    # The blocks of the matrix may come back to a data set: its rows stand together.
-    places = {dataset: place for place, dataset in enumerate(runs["dataset"].unique())}
-    runs = runs.sort_values("dataset", key=lambda datasets: datasets.map(places), kind="stable")
-    for _, cell in runs.groupby(CELL, sort=False, dropna=False):
-        learnt = cell[~cell["collapsed"].astype(bool)]
-        first = cell.iloc[0]
-        low, high = _auc_interval(list(learnt["folder"]), replicates)
-        means = learnt[METRICS].mean()
-        rows.append(
-            {
-                "data_set": first["dataset"],
-                "mode": first["mode"],
-                "transfer": first["transfer"],
-                "model": first["name"],
-                "recipe": first["recipe"],
-                "device": first["device"],
-                **means,
-                "auc_low": low,
-                "auc_high": high,
-                "interval": INTERVALS[first["interval_unit"]],
-                **_over_seeds(learnt["auc"]),
-                "n": first["n_test"],
-                "seeds": len(learnt),
-                "collapsed": len(cell) - len(learnt),
-                "floor_auc": first["floor_auc"],
-                "below_floor": bool(means["auc"] <= first["floor_auc"]),
-                "weights": "" if pd.isna(first["weights"]) else first["weights"],  # pandas reads an empty field as NaN
-                "patches": first["patches"],
-                "split": first["split"],
-                "runs": " ".join(cell["folder"]),
-            }
-        )
-    return pd.DataFrame(rows, columns=PERFORMANCE)
+
+    kind: ClassVar[str] = "table"
+    name: str
+    title: str
+    headings: list[str]
+    styles: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+    footnotes: list[str]
+    runs: list[str]
 
 
-def notes(runs: pd.DataFrame) -> list[str]:
-    """Return what must stand above every table of these runs; an empty list where there is nothing to announce.
+def write(
+    frame: pd.DataFrame, stem: Path, title: str, notes: Sequence[str] = (), footnotes: Sequence[str] = ()
+) -> None:
+    """Write a table as `stem`.csv, `stem`.md and `stem`.html, and as `stem`.json for the report.
 
     Parameters
     ----------
-    runs : one row per run, as in `runs.csv`.
-    """
-    leaky = runs[runs["leaky"].astype(bool)]
-    collapsed = int(runs["collapsed"].astype(bool).sum())
-    announcements = [
-        ("Simulated patches", runs.loc[runs["patches"] == "simulated", "dataset"], "Nothing here holds for tissue."),
-        (
-            "Subset of the published patches",
-            runs.loc[runs["patches"] == "subset", "dataset"],
-            "The figures are not those of the whole data set.",
-        ),
-        (
-            "Random weights",
-            runs.loc[runs["weights"] == "random", "name"],
-            "These models did not start from ImageNet weights.",
-        ),
-        (
-            "Leaky split",
-            leaky["dataset"] + " (" + leaky["split"] + ")",
-            "Patches of one patient can stand in training and in test, so the metrics flatter the models.",
-        ),
-    ]
-    found = [f"{title}: {', '.join(which.unique())}. {text}" for title, which, text in announcements if len(which)]
-    if collapsed:
-        found.append(f"Collapsed runs: {collapsed} of {len(runs)}. They predict a constant; averages leave them out.")
-    return found
-
-
-def write(frame: pd.DataFrame, stem: Path, title: str, notes: Sequence[str]) -> None:
-    """Write a table as `stem`.csv, `stem`.md and `stem`.html.
-
-    Parameters
-    ----------
-    frame : `performance`, or any table: floats are printed to three decimals, missing ones as a dash.
+    frame : any table: floats are printed to three decimals, missing ones as a dash. Some columns are printed in a
+        way of their own, see `printed`.
     stem : folder and file name without suffix.
     title : of the table.
-    notes : what stands above the table, as from `notes`.
+    notes, footnotes : what stands above the table, as a warning, and below it.
     """
+    table = printed(frame, stem.name, title, notes, footnotes)
     to_csv(frame, stem.with_name(f"{stem.name}.csv"))
-    to_markdown(frame, stem.with_name(f"{stem.name}.md"), title, notes)
-    to_html(frame, stem.with_name(f"{stem.name}.html"), title, notes)
+    write_text(stem.with_name(f"{stem.name}.md"), markdown(table))
+    write_text(stem.with_name(f"{stem.name}.html"), html(table))
+    write_json(stem.with_name(f"{stem.name}.json"), asdict(table))
+
+
+def read(path: Path) -> Printed:
+    """Read a table in print, `stem`.json, as `write` left it."""
+    return Printed(**read_json(path))
 
 
 def to_csv(frame: pd.DataFrame, path: Path) -> None:
@@ -179,28 +137,56 @@ def to_csv(frame: pd.DataFrame, path: Path) -> None:
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
-def to_markdown(frame: pd.DataFrame, path: Path, title: str, notes: Sequence[str]) -> None:
-    """Write a table as Markdown; parameters as for `write`."""
-    printed = _printed(frame)
-    numeric = _numeric(frame, printed)
-    table = printed.map(_markdown).to_markdown(
+def printed(frame: pd.DataFrame, name: str, title: str, notes: Sequence[str], footnotes: Sequence[str]) -> Printed:
+    """Return a table in print.
+
+    `<column>_low` and `<column>_high` become an interval beside their column, `transfer` a part of the mode, `gap` and
+    `DIFFERS` one remark. A column without any value is left out; one of `HOISTED` that is the same in several rows is
+    said below the table. Parameters as for `write`; `name` is the stem of its files.
+    """
+    table, same, differs = _text(frame)
+    below = [f"In every row: {same}."] if same else []
+    below += [f"Not comparable with the published values: {differs}."] if differs else []
+    return Printed(
+        name=name,
+        title=title,
+        headings=[str(heading) for heading in table],
+        styles=[_style(table[heading]) for heading in table],
+        rows=table.to_numpy().tolist(),
+        notes=list(notes),
+        footnotes=[*below, *_footnotes(frame), *footnotes],
+        runs=list(dict.fromkeys(folder for row in frame["runs"] for folder in row.split())) if "runs" in frame else [],
+    )
+
+
+def markdown(table: Printed) -> str:
+    """Return a table as a Markdown document."""
+    body = pd.DataFrame(table.rows, columns=table.headings).map(_markdown)
+    grid = body.to_markdown(
         index=False,
         disable_numparse=True,
-        headers=[_markdown(heading) for heading in printed.columns],
-        colalign=["right" if heading in numeric else "left" for heading in printed.columns],
+        headers=[_markdown(heading) for heading in table.headings],
+        colalign=["right" if style == "number" else "left" for style in table.styles],
     )
-    announcements = [f"> **{_markdown(note)}**" for note in notes]
-    footnotes = [_markdown(footnote) for footnote in _footnotes(frame)]
+    announcements = [f"> **{_markdown(note)}**" for note in table.notes]
     # An empty quoted line keeps two announcements apart, an empty line two paragraphs.
-    parts = [f"# {_markdown(title)}", "\n>\n".join(announcements), table, "\n\n".join(footnotes)]
-    write_text(path, "\n\n".join(part for part in parts if part) + "\n")
+    parts = [
+        f"# {_markdown(table.title)}",
+        "\n>\n".join(announcements),
+        grid if table.rows else "Nothing yet.",
+        "\n\n".join(map(_markdown, table.footnotes)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def to_html(frame: pd.DataFrame, path: Path, title: str, notes: Sequence[str]) -> None:
-    """Write a table as one page that loads nothing else; parameters as for `write`."""
-    printed = _printed(frame)
-    numeric = _numeric(frame, printed)
-    environment = Environment(
+def html(table: Printed) -> str:
+    """Return a table as one page that loads nothing else."""
+    return environment().get_template("table.html.j2").render(**asdict(table))
+
+
+def environment() -> Environment:
+    """Return what renders the templates beside this file."""
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
@@ -208,50 +194,20 @@ def to_html(frame: pd.DataFrame, path: Path, title: str, notes: Sequence[str]) -
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    page = environment.get_template("table.html.j2").render(
-        title=title,
-        notes=list(notes),
-        columns=[{"heading": heading, "style": _style(printed[heading], heading in numeric)} for heading in printed],
-        rows=printed.to_numpy().tolist(),
-        footnotes=_footnotes(frame),
-        runs=[folder for row in frame["runs"] for folder in row.split()] if "runs" in frame else [],
-    )
-    write_text(path, page)
-
-
-def _auc_interval(folders: Sequence[str], replicates: Mapping[str, pd.DataFrame]) -> tuple[float, float]:
-    """Return the percentile interval of the mean AUC over these runs, or NaN where there is none."""
-    missing = [folder for folder in folders if folder not in replicates]
-    if missing:
-        raise HistobenchError(
-            f"tables: no bootstrap replicates of {', '.join(missing)}. Every run that did not collapse needs its "
-            "bootstrap.csv: evaluate these runs again."
-        )
-    if not folders:
-        return np.nan, np.nan
-    columns = [replicates[folder].set_index("replicate")["auc"] for folder in folders]
-    low, high = percentile_interval(pd.concat(columns, axis=1, join="inner").mean(axis=1)) or (np.nan, np.nan)
-    return low, high
-
-
-def _over_seeds(aucs: pd.Series) -> dict[str, float]:
-    """Return the spread of the AUC over seeds; NaN where there are too few to tell."""
-    n, deviation = len(aucs), aucs.std(ddof=1)
-    low, high = np.nan, np.nan
-    if n >= MIN_SEEDS:
-        half = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * deviation / np.sqrt(n)
-        low, high = aucs.mean() - half, aucs.mean() + half
-    return {"auc_over_seeds": deviation, "auc_over_seeds_low": low, "auc_over_seeds_high": high}
 
 
 def _heading(column: str) -> str:
     return HEADINGS.get(column, column.replace("_", " ").capitalize())
 
 
-def _printed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table as text for print, under its headings."""
-    text = {column: frame[column].map(_cell).astype(object) for column in frame.columns}
-    for value in _with_interval(frame):
+def _text(frame: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
+    """Return the table as text under its headings, what is the same in all rows, and why none is comparable."""
+    text = {
+        str(column): frame[column].map(_two_decimals if str(column) in TWO_DECIMALS else _cell).astype(object)
+        for column in frame.columns
+    }
+    intervals = _with_interval(frame)
+    for value in intervals:
         low, high = f"{value}_low", f"{value}_high"
         dash = " to " if (frame[low] < 0).any() else "–"  # a minus beside a dash is hard to read
         interval = text[value] + " (" + text[low] + dash + text[high] + ")"
@@ -265,11 +221,49 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
         lost = frame["collapsed"] > 0
         text["seeds"] = text["seeds"].where(~lost, text["seeds"] + " (" + text["collapsed"] + " collapsed)")
         for metric in METRICS:
-            text[metric] = text[metric].where(frame["seeds"] > 0, "collapsed")
-    # A column of dashes tells nothing: print leaves out the spread where every cell has one seed.
-    empty = {"auc_over_seeds"} if "auc_over_seeds" in frame and frame["auc_over_seeds"].isna().all() else set()
-    merged = {*MERGED, *empty, *(f"{value}_{end}" for value in _with_interval(frame) for end in ("low", "high"))}
-    return pd.DataFrame({_heading(column): text[column] for column in frame.columns if column not in merged})
+            text[metric] = text[metric].where((frame["seeds"] > 0) | ~lost, "collapsed")
+    text["remark"], differs = _remarks(frame)
+    hidden = {*MERGED, *(f"{value}_{end}" for value in intervals for end in ("low", "high"))}
+    shown = {column: texts for column, texts in text.items() if column not in hidden and _says_something(texts)}
+    same = {}
+    for column, texts in shown.items():
+        told = texts[~texts.isin(NOTHING)] if column in OF_DATA_SET else texts
+        if column in [*HOISTED, *OF_DATA_SET] and len(texts) > 1 and told.nunique() == 1:
+            same[column] = told.iloc[0]
+    columns = {
+        _heading(column) + (INTERVAL if column in intervals and column != "auc_over_seeds" else ""): texts
+        for column, texts in shown.items()
+        if column not in same
+    }
+    words = ", ".join(f"{_heading(column)[0].lower()}{_heading(column)[1:]} {value}" for column, value in same.items())
+    return pd.DataFrame(columns), words, differs
+
+
+def _says_something(texts: "pd.Series[str]") -> bool:
+    return bool((~texts.isin(NOTHING)).any()) or not len(texts)
+
+
+def _remarks(frame: pd.DataFrame) -> tuple["pd.Series[str]", str]:
+    """Return a remark per row, and what would be the same in the remarks of all rows that have one."""
+    none = pd.Series("", frame.index, dtype=object)
+    said = [column for column in DIFFERS if column in frame]
+    published = [column for column in frame.columns if str(column).startswith("published_")]
+    # Where the paper has nothing, or there is nothing of ours, there is nothing to compare.
+    compared = frame[published].notna().any(axis=1) & (frame["runs"] != "") if published and said else none != ""
+    same, parts = [], []
+    for column in said:
+        why = frame[column].where(compared, "")
+        if compared.sum() > 1 and why[compared].nunique() == 1:
+            same.append(why[compared].iloc[0])
+            why = none
+        parts.append(why)
+    remarks = ["; ".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(frame)
+    gaps = frame.get("gap", none)
+    told = [
+        "; ".join(filter(None, (gap, f"not comparable: {remark}" if remark else "")))
+        for gap, remark in zip(gaps, remarks, strict=True)
+    ]
+    return pd.Series(told, frame.index, dtype=object), "; ".join(filter(None, same))
 
 
 def _with_interval(frame: pd.DataFrame) -> list[str]:
@@ -277,17 +271,12 @@ def _with_interval(frame: pd.DataFrame) -> list[str]:
     return [column for column in frame.columns if {f"{column}_low", f"{column}_high"} <= set(frame.columns)]
 
 
-def _numeric(frame: pd.DataFrame, printed: pd.DataFrame) -> set[str]:
-    """Return the headings of the columns that hold numbers; they stand at the right."""
-    headings = {_heading(str(column)) for column in frame.select_dtypes(["number"]).columns}
-    return headings & set(printed.columns)
-
-
-def _style(column: pd.Series, numeric: bool) -> str:
+def _style(column: pd.Series) -> str:
     """Return how a printed column looks on a page."""
     if column.name == "Model":
         return "row"  # it heads its row, and stays in sight while a narrow screen scrolls
-    if numeric:
+    told = column[~column.isin([*NOTHING, "collapsed"])]
+    if len(told) and told.str.match(r"(† )?-?[\d,.]+( \(.*\))?$").all():
         return "number"
     return "prose" if column.str.len().max() > LONG else ""  # sentences wrap, other cells do not
 
@@ -305,24 +294,28 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def _two_decimals(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.2f}"
+
+
 def _footnotes(frame: pd.DataFrame) -> list[str]:
     """Return what the printed table needs below it."""
     found = []
     if "interval" in frame and frame["auc_low"].notna().any():
-        for interval, rows in frame[frame["auc_low"].notna()].groupby("interval"):
-            found.append(f"95 % intervals, {', '.join(rows['data_set'].unique())}: {interval}.")
+        kinds = frame.loc[frame["auc_low"].notna(), "interval"].unique()
+        found.append(f"95 % intervals: {', '.join(kinds)}.")
     if "below_floor" in frame and frame["below_floor"].any():
         found.append(
             "† At or below the colour floor: the AUC of a logistic regression on the mean and standard deviation of "
             "each patch's colours."
         )
-    if "seeds" in frame and (frame["seeds"] > 1).any():
+    if {"seeds", "auc_low"} <= set(frame) and (frame["seeds"] > 1).any():
         found.append(
             "Metrics are means over the seeds that did not collapse; the intervals show the uncertainty of the test "
             "set alone."
         )
     if "runs" in frame:
-        found.append("The column `runs` of the CSV file names the run folders behind each row.")
+        found.append("The CSV file names the run folders behind each row.")
     return found
 
 

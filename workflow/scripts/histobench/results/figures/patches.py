@@ -9,6 +9,9 @@ from histobench.results.figures import style
 
 COLUMNS = 6
 
+PCAM_CENTRE = 32
+"""Side in pixels of the central square whose tissue decides a patch's label in PCam (Veeling et al. 2018, MICCAI)."""
+
 
 @style.styled
 def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], centre: int | None = None) -> Figure:
@@ -18,8 +21,8 @@ def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], centr
     ----------
     images : (n, side, side, 3) uint8; of each class the first six are drawn.
     labels : (n,) 0 or 1.
-    centre : side in pixels of the central square whose tissue decides the label, which is outlined: 32 in PCam (Veeling
-        et al. 2018, MICCAI). None where the whole patch decides.
+    centre : side in pixels of the central square whose tissue decides the label, which is outlined: `PCAM_CENTRE`
+        in PCam. None where the whole patch decides.
     """
     rows = {"positive": images[labels == 1][:COLUMNS], "negative": images[labels == 0][:COLUMNS]}
     columns = max(1, *(len(chosen) for chosen in rows.values()))

@@ -1,0 +1,368 @@
+"""The report as its reader sees it: on a phone and on a desk, by day and by night, with mouse and keyboard."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from histobench.results import report, tables
+from histobench.results.figures import style
+from histobench.results.figures.modes import auc_by_mode
+from histobench.results.figures.size import auc_against_size
+from support.browser import contrasts, launched, open_page, overflow
+
+PHONE, DESK = (360, 740), (1400, 900)
+SCHEMES = ("light", "dark")
+LOOKS = [(*window, scheme) for window in (PHONE, DESK) for scheme in SCHEMES]
+
+ATTACK = "<script>alert(1)</script>"
+ANNOUNCEMENTS = [
+    "Simulated patches: pcam-simulated, idc-simulated. Nothing here holds for tissue.",
+    "Random weights: MobileNet, InceptionV3. These models did not start from ImageNet weights.",
+    "Collapsed runs: 1 of 13. They predict a constant; averages leave them out.",
+]
+
+# Columns of the table that is sorted: as they stand, ascending and descending.
+COLUMNS = {
+    "Model": (
+        ["DenseNet201", "B10", "B2", ATTACK, "VGG19", "Éclair"],
+        [ATTACK, "B2", "B10", "DenseNet201", "Éclair", "VGG19"],
+        ["VGG19", "Éclair", "DenseNet201", "B10", "B2", ATTACK],
+    ),
+    "Patches": (
+        ["1,314", "–", "277,524", "262", "900", "32,768"],
+        ["262", "900", "1,314", "32,768", "277,524", "–"],
+        ["277,524", "32,768", "1,314", "900", "262", "–"],
+    ),
+    "AUC": (
+        ["0.853 (0.803–0.898)", "† 0.75 (0.7–0.8)", "collapsed", "0.9 (0.1–0.95)", "–", "1.000 (1.000–1.000)"],
+        ["† 0.75 (0.7–0.8)", "0.853 (0.803–0.898)", "0.9 (0.1–0.95)", "1.000 (1.000–1.000)", "collapsed", "–"],
+        ["1.000 (1.000–1.000)", "0.9 (0.1–0.95)", "0.853 (0.803–0.898)", "† 0.75 (0.7–0.8)", "collapsed", "–"],
+    ),
+    "Difference": (
+        ["−0.01", "0.02 (−1 to 2)", "–", "-0.5", "10", "−2.5 (−9 to 9)"],
+        ["−2.5 (−9 to 9)", "-0.5", "−0.01", "0.02 (−1 to 2)", "10", "–"],
+        ["10", "0.02 (−1 to 2)", "−0.01", "-0.5", "−2.5 (−9 to 9)", "–"],
+    ),
+    # Numbers that were printed as text, as p values are; equal ones keep their order.
+    "p": (
+        ["0.0210", "0.006335", "–", "< 0.001", "1e-05", "0.021"],
+        ["1e-05", "< 0.001", "0.006335", "0.0210", "0.021", "–"],
+        ["0.0210", "0.021", "0.006335", "< 0.001", "1e-05", "–"],
+    ),
+    "Weights": (
+        ["random", "", "–", "ImageNet", "own", "file"],
+        ["file", "ImageNet", "own", "random", "", "–"],
+        ["random", "own", "ImageNet", "file", "", "–"],
+    ),
+}
+STYLES = {"Model": "row", "Patches": "number", "AUC": "number", "Difference": "number"}
+
+
+def table(name="performance", columns=COLUMNS, **changes):
+    values = {
+        "name": name,
+        "title": "Performance on the test patches",
+        "headings": list(columns),
+        "styles": [STYLES.get(heading, "") for heading in columns],
+        "rows": [list(row) for row in zip(*(before for before, *_ in columns.values()), strict=True)],
+        "notes": ANNOUNCEMENTS[:1],
+        "footnotes": ["† At or below the colour floor."],
+        "runs": ["results/demo/runs/pcam-simulated/b2/full/demo/cpu/seed-1"],
+    }
+    return tables.Printed(**values | changes)
+
+
+def prose():
+    """A table with sentences, wide enough for no phone."""
+    told = "the deepest of all, DenseNet201, was not timed; " * 3
+    return tables.Printed("claims", "The paper's claims", ["Claim", "Verdict", "Numbers"], ["", "", "prose"],
+                        [["The deepest model trains in about an hour", "holds", told]], [], [], [])  # fmt: skip
+
+
+def points():
+    models = [f"EfficientNetV2B{number}" for number in range(3)]
+    frame = pd.DataFrame([(model, mode) for model in models for mode in ("full", "tl")], columns=["model", "mode"])
+    place = pd.Series(range(len(frame)), dtype=float)
+    return frame.assign(
+        dataset="pcam", origin="ours", auc=0.8 + 0.02 * place, auc_low=0.75, auc_high=0.95,
+        layers=50 + 40 * place, parameters_millions=3 + 2 * place,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    style.save(auc_by_mode(points()), folder / "figures" / "auc_by_mode", ANNOUNCEMENTS[:1])
+    style.save(auc_against_size(points()), folder / "figures" / "auc_against_size", ANNOUNCEMENTS[:1])
+    figures = [
+        report.Figure(name, title, caption, folder / "figures" / f"{name}.svg")
+        for name, title, caption in (
+            ("auc_by_mode", "AUC by mode", "Filled points are this study's."),
+            ("auc_against_size", ATTACK, ATTACK),
+        )
+    ]
+    path = folder / "report.html"
+    report.write(
+        path,
+        title="Study demo",
+        announcements=ANNOUNCEMENTS,
+        summary=[("Runs finished", "13 of 14"), ("Data sets", "pcam-simulated, idc-simulated")],
+        sections=[
+            report.Section("Performance", "Metrics on the test patches.", [table(), figures[0]]),
+            report.Section("Claims", "", [prose(), figures[1]]),
+            report.Section(
+                ATTACK,
+                ATTACK,
+                [
+                    table(
+                        "attack", {ATTACK: ([ATTACK],)}, title=ATTACK, notes=[ATTACK], footnotes=[ATTACK], runs=[ATTACK]
+                    )
+                ],
+            ),
+        ],
+        facts=[
+            report.Facts("Left out", [("results/demo/runs/pcam-simulated/b6/full/demo/cpu/seed-1", "collapsed")]),
+            report.Facts("Inputs", [("train_x", "d619e741468a7ab35c7e4a75e6821b7e" * 4)]),
+            report.Facts(ATTACK, [(ATTACK, ATTACK)]),
+        ],
+        configuration=f"study: demo # {'a long line ' * 20}\nmodels: {{}} # {ATTACK}\n",
+    )
+    return path
+
+
+@pytest.fixture
+def visit(browser, path):
+    """Return a function that opens the page; it must have run without complaint and asked for nothing but itself."""
+    visits = []
+
+    def visit(width=DESK[0], height=DESK[1], scheme="light", **options):
+        visits.append(open_page(browser, path, width, height, scheme, **options))
+        return visits[-1].page
+
+    yield visit
+    for opened in visits:
+        opened.page.close()
+        assert opened.complaints == []
+        assert {url for url in opened.requests if not url.startswith("data:image/svg+xml")} == {path.as_uri()}
+
+
+def column(page, heading):
+    place = list(COLUMNS).index(heading)
+    return page.locator(f"#table-performance ~ .scroll tbody tr > :nth-child({place + 1})").all_inner_texts()
+
+
+def heading(page, name):
+    place = list(COLUMNS).index(name)
+    return page.locator("#table-performance ~ .scroll thead th").nth(place)
+
+
+def show_all(page):
+    """Bring every image into sight and open whatever is folded."""
+    for picture in page.locator("main img").all():
+        picture.scroll_into_view_if_needed()
+        picture.evaluate("image => image.decode()")
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), LOOKS)
+def test_the_page_fits_its_window_and_can_be_read(visit, width, height, scheme):
+    page = visit(width, height, scheme)
+    assert overflow(page) <= 0
+    show_all(page)
+    assert overflow(page) <= 0
+    found = contrasts(page)
+    assert len(found) > 50
+    assert [each for each in found if each["ratio"] < 4.5] == []
+    bright = {each["paper"] > each["text"] for each in found}
+    assert bright == {scheme == "light"}
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), LOOKS)
+def test_announcements_are_seen_first(visit, width, height, scheme):
+    page = visit(width, height, scheme)
+    for announcement in ANNOUNCEMENTS:
+        box = page.get_by_text(announcement, exact=True).first.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= height
+    top, texts = 0, [page.locator("h1"), page.locator(".announcements"), page.locator(".summary")]
+    for text in texts:
+        box = text.bounding_box()
+        assert box["y"] >= top
+        top = box["y"] + box["height"]
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), LOOKS)
+def test_every_image_loads_in_the_room_kept_for_it(visit, width, height, scheme):
+    page = visit(width, height, scheme)
+    before = page.evaluate("document.documentElement.scrollHeight")
+    show = page.locator("main img")
+    assert show.count() == 2
+    for picture in show.all():
+        picture.scroll_into_view_if_needed()
+        picture.evaluate("image => image.decode()")
+        assert picture.evaluate("image => image.naturalWidth") > 0
+        box = picture.bounding_box()
+        assert 200 < box["width"] <= width
+        shape = picture.evaluate("image => image.naturalWidth / image.naturalHeight")
+        assert 0.9 < box["width"] / box["height"] / shape < 1.1
+    assert abs(page.evaluate("document.documentElement.scrollHeight") - before) <= 4
+
+
+@pytest.mark.parametrize(("width", "height"), [PHONE, DESK])
+def test_contents_lead_to_every_heading(visit, width, height):
+    page = visit(width, height)
+    narrow = width == PHONE[0]
+    shown, other = page.locator("nav.above"), page.locator("nav.beside")
+    if not narrow:
+        shown, other = other, shown
+    assert shown.is_visible()
+    assert not other.is_visible()
+    if narrow:
+        assert not shown.locator("a").first.is_visible()
+        shown.locator("summary").click()
+    links = shown.locator("a")
+    targets = [link.get_attribute("href") for link in links.all()]
+    ids = page.locator("main h2, main .item h3").evaluate_all("headings => headings.map(each => '#' + each.id)")
+    assert targets == ids
+    assert (
+        len(set(page.locator("[id]").evaluate_all("all => all.map(each => each.id)"))) == page.locator("[id]").count()
+    )
+    for link in (links.nth(1), links.last):
+        link.scroll_into_view_if_needed()
+        link.click()
+        target = page.locator(link.get_attribute("href"))
+        box = target.bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < height
+    if not narrow:
+        assert shown.bounding_box()["y"] == 0  # it stays beside what is read
+
+
+@pytest.mark.parametrize(("width", "height"), [PHONE, DESK])
+@pytest.mark.parametrize("by", ["click", "Enter", "Space"])
+def test_a_heading_sorts_its_column(visit, width, height, by):
+    page = visit(width, height)
+    for name, (before, ascending, descending) in COLUMNS.items():
+        assert column(page, name) == before
+        assert heading(page, name).get_attribute("aria-sort") is None
+        button = heading(page, name).get_by_role("button")
+        for direction, expected in (("ascending", ascending), ("descending", descending), (None, before)):
+            if by == "click":
+                button.click()
+            else:
+                button.press(by)
+            assert column(page, name) == expected, (name, direction)
+            assert heading(page, name).get_attribute("aria-sort") == direction
+
+
+def test_only_one_column_says_that_it_is_sorted(visit):
+    page = visit()
+    for name in ("Model", "AUC"):
+        heading(page, name).get_by_role("button").click()
+    assert page.locator("[aria-sort]").count() == 1
+    assert column(page, "AUC") == COLUMNS["AUC"][1]
+    # Rows travel whole.
+    before = dict(zip(COLUMNS["AUC"][0], COLUMNS["Model"][0], strict=True))
+    assert column(page, "Model") == [before[auc] for auc in column(page, "AUC")]
+
+
+def test_a_table_of_one_row_does_not_sort(visit):
+    assert visit().locator("#table-claims ~ .scroll button").count() == 0
+
+
+def test_the_keyboard_shows_where_it_is(visit):
+    page = visit()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        if focused.evaluate("element => element.matches('th button')"):
+            break
+    else:
+        pytest.fail("no heading within 30 steps")
+    assert focused.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    assert focused.evaluate("element => parseFloat(getComputedStyle(element).outlineWidth)") >= 2
+
+
+def test_the_head_of_a_row_stays_in_sight(visit):
+    page = visit(*PHONE)
+    box = page.locator("#table-performance ~ .scroll")
+    assert box.evaluate("box => box.scrollWidth - box.clientWidth") > 100
+    box.scroll_into_view_if_needed()
+    for cell in (box.locator("tbody th").first, box.locator("thead th").first):
+        # Wherever the box is scrolled to, the cell is at its left edge and nothing shows through, sort marks least.
+        covered = cell.evaluate(
+            """cell => {
+              const box = cell.closest(".scroll"), covered = [];
+              for (box.scrollLeft = 0; ; box.scrollLeft += 2) {
+                const { x, width, bottom } = cell.getBoundingClientRect();
+                if (x !== box.getBoundingClientRect().x) covered.push(["away", box.scrollLeft]);
+                for (const y of [bottom - 10, bottom - 14]) {
+                  const seen = document.elementFromPoint(x + width - 30, y);
+                  if (!cell.contains(seen)) covered.push([seen.textContent, box.scrollLeft]);
+                }
+                if (box.scrollLeft >= box.scrollWidth - box.clientWidth - 2) return covered;
+              }
+            }"""
+        )
+        assert covered == []
+
+
+@pytest.mark.parametrize(("width", "height"), [PHONE, DESK])
+def test_a_figure_can_be_enlarged(visit, width, height):
+    page = visit(width, height)
+    picture, dialog = page.locator(".picture").first, page.get_by_role("dialog")
+    small = picture.locator("img").bounding_box()
+    picture.focus()
+    page.keyboard.press("Enter")
+    assert dialog.is_visible()
+    large = dialog.locator("img")
+    large.evaluate("image => image.decode()")
+    assert large.bounding_box()["width"] > 1.2 * small["width"]
+    assert overflow(page) <= 0
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert picture.evaluate("link => link === document.activeElement")
+    picture.click()
+    dialog.get_by_role("button", name="Close").click()
+    assert not dialog.is_visible()
+
+
+def test_names_from_outside_are_text(visit):
+    page = visit()
+    show_all(page)
+    # Heading, cell, notes, footnote, run folder, titles and captions, facts, configuration, and twice in the contents.
+    assert page.get_by_text(ATTACK).count() >= 15
+    assert page.locator("script").count() == 1
+
+
+def test_without_a_script_all_is_there_in_its_order(visit):
+    page = visit(java_script_enabled=False)
+    assert column(page, "AUC") == COLUMNS["AUC"][0]
+    assert page.locator("th button").count() == 0
+    assert page.locator("nav.beside a").first.is_visible()
+    href = page.locator(".picture").first.get_attribute("href")
+    assert href == "figures/auc_by_mode.svg"
+
+
+def test_links_to_files_lead_beside_the_page(visit):
+    page = visit()
+    links = page.locator("main .files a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    assert {"tables/performance.csv", "figures/auc_by_mode.svg", "figures/auc_by_mode.png"} <= set(links)
+    assert all(re.fullmatch(r"(tables/\w+\.csv|figures/\w+\.(svg|png))", link) for link in links)
+
+
+def test_print_is_black_on_white_whatever_the_reader_prefers(visit):
+    page = visit(scheme="dark")
+    page.emulate_media(media="print")
+    assert not page.locator("nav.beside").is_visible()
+    assert not page.locator("nav.above").is_visible()
+    found = contrasts(page)
+    assert all(each["paper"] > 0.8 for each in found)
+    assert [each for each in found if each["ratio"] < 4.5] == []

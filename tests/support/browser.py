@@ -1,0 +1,117 @@
+"""Looking at pages as a reader would, in the system's Chromium."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+# The sandbox needs rights that containers lack; the rest keeps the browser from asking for anything by itself.
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+]  # fmt: skip
+
+# Every element with text of its own that is seen, the contrast of that text with what lies behind it (WCAG 2.2), and
+# the luminance of both.
+CONTRASTS = """
+() => {
+  const channels = colour => {
+    const [r, g, b, alpha = 1] = colour.match(/[\\d.]+/g).map(Number);
+    return { rgb: [r, g, b], alpha };
+  };
+  const luminance = rgb => rgb
+    .map(value => value / 255)
+    .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, place) => sum + value * [0.2126, 0.7152, 0.0722][place], 0);
+  const behind = element => {
+    for (let each = element; each; each = each.parentElement) {
+      const { rgb, alpha } = channels(getComputedStyle(each).backgroundColor);
+      if (alpha === 1) return rgb;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.body.querySelectorAll("*")]
+    .filter(element => element.checkVisibility({ visibilityProperty: true, opacityProperty: true }))
+    .filter(element => [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim()))
+    .filter(element => element.tagName !== "SCRIPT")
+    .map(element => {
+      const text = luminance(channels(getComputedStyle(element).color).rgb), paper = luminance(behind(element));
+      return {
+        what: `${element.tagName} ${element.textContent.trim().slice(0, 40)}`, text, paper,
+        ratio: (Math.max(text, paper) + 0.05) / (Math.min(text, paper) + 0.05),
+      };
+    });
+}
+"""
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """Yield the system's Chromium, or skip the tests that need it."""
+    executable = next(filter(None, map(shutil.which, NAMES)), None)
+    if executable is None:
+        pytest.skip("no Chromium found to look at pages with; get one by: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Opened:
+    """A page in the browser, and what it has done since it was opened.
+
+    Attributes
+    ----------
+    page : to look at and to act upon.
+    complaints : errors and warnings on the console, exceptions and dialogs, as text.
+    requests : addresses of all that was asked for.
+    """
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+def open_page(browser: Browser, path: Path, width: int, height: int, scheme: str, **options: Any) -> Opened:
+    """Open a file without a network.
+
+    Parameters
+    ----------
+    width, height : of the window, CSS pixels.
+    scheme : "light" or "dark", what the reader prefers.
+    options : further ones of `Browser.new_page`.
+    """
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True, **options)
+    opened = Opened(page)
+
+    def answer(dialog) -> None:
+        opened.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def listen(message) -> None:
+        if message.type in ("error", "warning"):
+            opened.complaints.append(f"{message.type}: {message.text}")
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: opened.complaints.append(f"exception: {error}"))
+    page.on("dialog", answer)
+    page.on("request", lambda request: opened.requests.append(request.url))
+    page.goto(path.resolve().as_uri())
+    return opened
+
+
+def contrasts(page: Page) -> list[dict[str, Any]]:
+    """Return `what`, luminance of `text` and `paper`, and their contrast `ratio`, of every text that is seen."""
+    return page.evaluate(CONTRASTS)
+
+
+def overflow(page: Page) -> int:
+    """Return by how many pixels the page is wider than its window."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

@@ -1,0 +1,89 @@
+"""Rows of `runs.csv` and `cells.csv`, made up, as studies have them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+NAMES = ("dataset", "model", "mode", "recipe", "device")
+
+
+def run(model: str = "b2", seed: int = 1, auc: float = 0.9, **changes: Any) -> dict[str, Any]:
+    """Return one row of `runs.csv`: of a run that is the paper's in everything."""
+    row = {
+        "dataset": "pcam",
+        "model": model,
+        "mode": "full",
+        "recipe": "paper",
+        "device": "cpu",
+        "seed": seed,
+        "name": model.upper(),
+        "format": "pcam",
+        "split": "published",
+        "leaky": False,
+        "patches": "published",
+        "weights": "ImageNet",
+        "transfer": "",
+        "data_differs": "",
+        "recipe_differs": "",
+        "steps_differ": "",
+        "weights_differ": "",
+        "n_train": 262144,
+        "n_valid": 32768,
+        "n_test": 32768,
+        "epochs": 15,
+        "best_epoch": 7,
+        "collapsed": False,
+        "valid_auc": auc + 0.01,
+        "loss": 1 - auc,
+        "accuracy": auc - 0.05,
+        "balanced_accuracy": auc - 0.06,
+        "auc": auc,
+        "interval_unit": "group",
+        "floor_auc": 0.79,
+        "train_seconds": 100.0,
+        "validation_seconds": 10.0,
+        "features_seconds": 0.0,
+        "found_device": "a processor",
+    } | changes
+    return row | {"folder": f"results/paper/runs/{'/'.join(row[name] for name in NAMES)}/seed-{row['seed']}"}
+
+
+def cells(*rows: dict[str, Any], missing: tuple[dict[str, Any], ...] = ()) -> pd.DataFrame:
+    """Return `cells.csv` of runs, in their order, then of cells that have none: their names, a `gap`, and changes."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in (*rows, *missing):
+        key = tuple(
+            row.get(name, default) for name, default in zip(NAMES, ("pcam", "b2", "full", "paper", "cpu"), strict=True)
+        )
+        told = {
+            **dict(zip(NAMES, key, strict=True)),
+            "format": row.get("format", "pcam"),
+            "name": row.get("name", key[1].upper()),
+            "seeds": 0,
+            "gap": row.get("gap", ""),
+            "left_out": row.get("left_out", False),
+            "end_to_end": row.get("transfer", "") != "cached",
+            "timing_only": row.get("timing_only", False),
+            "tuned_from": row.get("tuned_from", ""),
+        }
+        found.setdefault(key, told)["seeds"] += 1
+    return pd.DataFrame(found.values())
+
+
+def replicates(*rows: dict[str, Any], spread: float = 0.01) -> dict[str, pd.DataFrame]:
+    """Return made-up bootstrap replicates of runs around their AUCs, by folder."""
+    rng = np.random.default_rng(0)
+    return {
+        row["folder"]: pd.DataFrame({"replicate": range(200), "auc": row["auc"] + spread * rng.normal(size=200)})
+        for row in rows
+    }
+
+
+PUBLISHED = pd.DataFrame(
+    [
+        {"dataset": "pcam", "model": "b2", "mode": "full", "loss": 0.47, "accuracy": 0.78, "auc": 0.85},
+        {"dataset": "pcam", "model": "vgg19", "mode": "tl", "loss": 0.42, "accuracy": 0.80, "auc": 0.89},
+        {"dataset": "idc", "model": "b2", "mode": "full", "loss": 0.31, "accuracy": 0.86, "auc": 0.92},
+    ]
+)

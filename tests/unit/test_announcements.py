@@ -1,0 +1,33 @@
+"""What must stand above every table, figure and page."""
+
+import pandas as pd
+
+from histobench.results.announcements import announcements
+from support.frames import cells, run
+
+
+def test_they_tell_what_a_reader_must_know():
+    rows = [
+        run(dataset="sim", patches="simulated"),
+        run("mobilenet", dataset="small", patches="subset", weights="random"),
+        run(dataset="idc-random", split="random split of patches", leaky=True),
+        run("b6", dataset="idc-random", split="random split of patches", leaky=True, weights="", collapsed=True),
+    ]
+    found = announcements(pd.DataFrame(rows), cells(*rows, missing=({"model": "vgg19"},)))
+    assert [note.split(".")[0] for note in found] == [
+        "Simulated patches: sim",
+        "Subset of the published patches: small",
+        "Random weights: MOBILENET",
+        "Leaky split: idc-random (random split of patches)",
+        "Collapsed runs: 1 of 4",
+        "Missing runs: 1 of 5",
+    ]
+
+
+def test_a_cell_that_cannot_run_is_not_missing():
+    assert announcements(pd.DataFrame([run()]), cells(run(), missing=({"model": "vgg19", "left_out": True},))) == []
+
+
+def test_they_are_silent_where_there_is_nothing_to_say():
+    rows = [run(), run("b6", weights="own file"), run("vgg19", weights="", patches="own")]
+    assert announcements(pd.DataFrame(rows), cells(*rows)) == []

@@ -1,0 +1,356 @@
+"""Contrasts: which cells are compared, and what is told of them; and the cells that stand for a model."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from histobench.errors import HistobenchError
+from histobench.results.cells import first_cells, runs_of
+from histobench.results.contrasts import CONTRASTS, NOTES, TRANSFER, TUNED, contrasts
+
+LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+# 39 replicates, so that the smallest p is 2 / 40.
+REPLICATES = np.linspace(-0.02, 0.02, 39)
+
+
+def cell(mode="full", model="b2", **changes):
+    """Return one row of cells.csv."""
+    return {
+        "dataset": "pcam",
+        "format": "pcam",
+        "model": model,
+        "name": model.upper(),
+        "mode": mode,
+        "recipe": "paper",
+        "device": "cpu",
+        "seeds": 1,
+        "gap": "",
+        "left_out": False,
+        "end_to_end": mode == "full",
+        "timing_only": False,
+        "tuned_from": "",
+    } | changes
+
+
+class Study:
+    """Cells and, for those that have runs, runs.csv, replicates and predictions."""
+
+    def __init__(self):
+        self.cells, self.runs, self.replicates, self.predictions = [], [], {}, {}
+
+    def add(self, mode="full", model="b2", aucs=(), scores=None, collapsed=(), **changes):
+        """Add a cell and its runs: seeds 1, 2, ... with these AUCs, and replicates around them."""
+        added = cell(mode, model, **changes)
+        self.cells.append(added)
+        names = {name: added[name] for name in ("dataset", "model", "mode", "recipe", "device")}
+        for seed, auc in enumerate(aucs, 1):
+            folder = f"{'/'.join(names.values())}/seed-{seed}"
+            about = {"seed": seed, "auc": auc, "collapsed": seed in collapsed, "interval_unit": "group"}
+            self.runs.append({**names, **about, "folder": folder})
+            self.replicates[folder] = pd.DataFrame({"replicate": range(39), "auc": auc + REPLICATES})
+            self.predictions[folder] = predictions((scores or {}).get(seed, LABELS / 2 + 0.25))
+        return self
+
+    def table(self):
+        columns = [
+            "dataset",
+            "model",
+            "mode",
+            "recipe",
+            "device",
+            "seed",
+            "auc",
+            "collapsed",
+            "interval_unit",
+            "folder",
+        ]
+        runs = pd.DataFrame(self.runs, columns=columns)
+        table = contrasts(runs, pd.DataFrame(self.cells), self.replicates, self.predictions)
+        assert list(table) == CONTRASTS
+        return table
+
+    def row(self):
+        table = self.table()
+        assert len(table) == 1
+        return table.iloc[0]
+
+
+def predictions(scores, labels=LABELS):
+    """Return predictions of the test patches p0, p1, ..., and of validation patches that tell nothing."""
+    test = pd.DataFrame({"split": "test", "patch_id": [f"p{i}" for i in range(len(labels))], "group": ""})
+    test = test.assign(label=labels, score=scores)
+    return pd.concat([test.assign(split="valid", score=0.5), test], ignore_index=True)
+
+
+def delong_by_definition(a, b, labels=LABELS):
+    """Return p of DeLong's test by its structural components, pair by pair."""
+    kernels = [
+        np.array(
+            [[float(x > y) + (x == y) / 2 for y in scores[labels == 0]] for x in scores[labels == 1]],
+        )
+        for scores in map(np.asarray, (a, b))
+    ]
+    difference = kernels[0] - kernels[1]
+    of_positives, of_negatives = difference.mean(axis=1), difference.mean(axis=0)
+    variance = of_positives.var(ddof=1) / len(of_positives) + of_negatives.var(ddof=1) / len(of_negatives)
+    return 2 * norm.sf(abs(difference.mean()) / np.sqrt(variance))
+
+
+GOOD = [0.1, 0.2, 0.3, 0.6, 0.5, 0.7, 0.8, 0.9]
+POOR = [0.1, 0.6, 0.3, 0.7, 0.5, 0.2, 0.8, 0.4]
+
+
+def test_transfer_against_full_by_hand():
+    study = Study().add("full", aucs=[0.80], scores={1: POOR}).add("tl", aucs=[0.90], scores={1: GOOD})
+    # Differences of the replicates: 0.1, but for three of them 0.04, 0.05 and -0.01.
+    tl = study.replicates["pcam/b2/tl/paper/cpu/seed-1"]
+    tl.loc[[3, 5, 8], "auc"] -= [0.06, 0.05, 0.11]
+    row = study.row()
+    assert (row["contrast"], row["data_set"], row["model"], row["mode"]) == ("TL − full", "pcam", "B2", "")
+    assert row[["auc_a", "auc_b"]].tolist() == [0.90, 0.80]
+    assert row["difference"] == pytest.approx(0.1)
+    # One of 39 below zero: 2 (1 + 1) / 40. The quantile 0.025 of 39 values is 0.95 of the way from the lowest to the
+    # second, 0.04; the third lowest is 0.05.
+    assert row["p"] == row["p_holm"] == pytest.approx(0.1)
+    assert row["difference_low"] == pytest.approx(-0.01 + 0.95 * 0.05)
+    assert row["difference_high"] == pytest.approx(0.1)
+    assert row["delong_p"] == pytest.approx(delong_by_definition(GOOD, POOR))
+    assert row[["seeds_a", "seeds_b", "unit", "gap"]].tolist() == [1, 1, "group", ""]
+    assert (row["recipe"], row["device"]) == ("paper", "cpu")
+    assert row["runs"] == "pcam/b2/tl/paper/cpu/seed-1 pcam/b2/full/paper/cpu/seed-1"
+
+
+def test_identical_arms_do_not_differ():
+    row = Study().add("full", aucs=[0.8], scores={1: GOOD}).add("tl", aucs=[0.8], scores={1: GOOD}).row()
+    assert row[["difference", "difference_low", "difference_high"]].tolist() == [0, 0, 0]
+    assert row[["p", "p_holm", "delong_p"]].tolist() == [1, 1, 1]
+
+
+def test_replicates_are_paired_by_number_not_by_place():
+    study = Study().add("full", aucs=[0.8]).add("tl", aucs=[0.8])
+    folder = "pcam/b2/tl/paper/cpu/seed-1"
+    study.replicates[folder] = study.replicates[folder].iloc[::-1].reset_index(drop=True)
+    assert study.row()[["difference_low", "difference_high"]].tolist() == [0, 0]
+
+
+def test_seeds_are_averaged_and_nested():
+    study = Study().add("full", aucs=[0.7, 0.8]).add("tl", aucs=[0.8, 0.9, 1.0])
+    row = study.row()
+    assert row[["auc_a", "auc_b", "difference"]].tolist() == pytest.approx([0.9, 0.75, 0.15])
+    assert row[["seeds_a", "seeds_b"]].tolist() == [3, 2]
+    # Within a replicate all runs move together, so the spread is of the drawn seeds alone.
+    assert row["difference_low"] < 0.15 < row["difference_high"]
+
+
+def test_collapsed_seeds_are_left_out_but_named():
+    study = Study().add("full", aucs=[0.8]).add("tl", aucs=[0.5, 0.9], collapsed={1}, seeds=2)
+    row = study.row()
+    assert row[["auc_a", "seeds_a", "gap"]].tolist() == [0.9, 1, ""]
+    assert row["runs"].split()[0] == "pcam/b2/tl/paper/cpu/seed-1"
+
+
+def test_delong_is_of_the_lowest_seed_that_both_arms_have():
+    study = Study()
+    study.add("full", aucs=[0.8, 0.8, 0.8], scores={1: GOOD, 2: POOR, 3: GOOD})
+    study.add("tl", aucs=[0.5, 0.9, 0.9], scores={1: GOOD, 2: GOOD, 3: GOOD}, collapsed={1})
+    study.runs.reverse()  # order is not what decides
+    assert study.row()["delong_p"] == pytest.approx(delong_by_definition(GOOD, POOR))
+
+
+def test_without_a_common_seed_there_is_no_delong():
+    study = Study().add("full", aucs=[0.8, 0.5], collapsed={2}).add("tl", aucs=[0.5, 0.9], collapsed={1})
+    row = study.row()
+    assert pd.isna(row["delong_p"])
+    assert (row["gap"], row["difference"]) == ("", pytest.approx(0.1))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(16)))
+def test_delong_does_not_depend_on_the_order_of_patches(order):
+    study = Study().add("full", aucs=[0.8], scores={1: POOR}).add("tl", aucs=[0.9], scores={1: GOOD})
+    folder = "pcam/b2/tl/paper/cpu/seed-1"
+    study.predictions[folder] = study.predictions[folder].iloc[list(order)]
+    assert study.row()["delong_p"] == pytest.approx(delong_by_definition(GOOD, POOR))
+
+
+def test_delong_that_is_not_defined_is_no_number():
+    # One run separates the classes and the other swaps them; and a class of one patch.
+    study = Study().add("full", aucs=[0.0], scores={1: 1 - LABELS}).add("tl", aucs=[1.0], scores={1: LABELS})
+    assert pd.isna(study.row()["delong_p"])
+    labels = np.array([0, 0, 0, 1])
+    for folder in study.predictions:
+        study.predictions[folder] = predictions([0.1, 0.6, 0.3, 0.5], labels)
+    assert pd.isna(study.row()["delong_p"])
+
+
+def test_holm_is_over_the_contrasts_of_a_data_set():
+    study = Study()
+    for dataset, models in {"pcam": ["b2", "b6", "vgg19"], "idc": ["b2"]}.items():
+        for mode, model in product(["full", "tl"], models):
+            # All replicates of TL are above: p is 2 / 40.
+            study.add(mode, model, aucs=[0.8 + (mode == "tl") / 10], dataset=dataset)
+    study.add("full", "resnet50", aucs=[0.8]).add("tl", "resnet50", gap="not run yet")
+    table = study.table()
+    assert table["data_set"].tolist() == ["pcam"] * 4 + ["idc"]
+    assert table["p"].tolist() == pytest.approx([0.05] * 3 + [np.nan, 0.05], nan_ok=True)
+    assert table["p_holm"].tolist() == pytest.approx([0.15] * 3 + [np.nan, 0.05], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("tl", "full", "gap"),
+    [
+        ({"gap": "not run yet"}, {"aucs": [0.8]}, "TL: not run yet"),
+        ({"aucs": [0.8]}, {"gap": "started, not finished"}, "full: started, not finished"),
+        ({"gap": "not run yet"}, {"gap": "not run yet"}, "TL: not run yet; full: not run yet"),
+        ({"aucs": [0.5], "collapsed": {1}}, {"aucs": [0.8]}, "TL: collapsed"),
+        (
+            {"aucs": [0.5], "collapsed": {1}, "gap": "seed 2: not run yet"},
+            {"aucs": [0.8]},
+            "TL: collapsed, seed 2: not run yet",
+        ),
+        ({"aucs": [np.nan]}, {"aucs": [0.8]}, "TL: no AUC, the test patches are of one class"),
+    ],
+)
+def test_an_arm_without_an_auc_is_a_gap(tl, full, gap):
+    study = Study().add("tl", **tl).add("full", **full)
+    study.predictions = study.replicates = {}
+    row = study.row()
+    assert row["gap"] == gap
+    assert row[["difference", "difference_low", "difference_high", "p", "p_holm", "delong_p"]].isna().all()
+    assert row["runs"].split() == [run["folder"] for run in study.runs]
+    assert row["unit"] == ("group" if study.runs else "")
+    assert row["seeds_b"] == (1 if full.get("aucs") else 0)
+
+
+def test_some_seeds_are_enough():
+    row = Study().add("tl", aucs=[0.9], seeds=2, gap="seed 2: not run yet").add("full", aucs=[0.8]).row()
+    assert (row["gap"], row["difference"]) == ("", pytest.approx(0.1))
+
+
+def test_a_mode_that_is_not_there_or_cannot_run_has_no_contrast():
+    study = Study().add("full", aucs=[0.8]).add("tl", left_out=True, gap="left out: it has no pretrained backbone")
+    study.add("full", "vgg19", aucs=[0.8]).add("scratch", "vgg19", aucs=[0.8])
+    assert study.table().empty
+
+
+def test_arms_are_the_first_cells_of_the_matrix():
+    study = Study()
+    study.add("tl", recipe="timing", timing_only=True, aucs=[0.6])
+    study.add("tl", recipe="tuned", tuned_from="native", left_out=True)
+    study.add("tl", recipe="end-to-end", aucs=[0.9])
+    study.add("full", recipe="paper", aucs=[0.8])
+    study.add("tl", recipe="native", aucs=[0.7])
+    study.add("full", recipe="native", aucs=[0.6])
+    row = study.row()
+    assert row["recipe"] == "end-to-end / paper"
+    assert row[["auc_a", "auc_b"]].tolist() == [0.9, 0.8]
+
+
+def test_arms_are_on_one_device_the_first_that_has_both():
+    study = Study().add("full", device="k80", recipe="timing", timing_only=True, aucs=[0.5])
+    study.add("full", device="v100", aucs=[0.6]).add("full", device="a100", aucs=[0.7])
+    study.add("tl", device="k80", aucs=[0.65]).add("tl", device="a100", aucs=[0.8])
+    study.add("tl", device="v100", left_out=True).add("full", device="k80", aucs=[0.5])
+    row = study.row()
+    assert row["device"] == "a100"
+    assert row[["auc_a", "auc_b"]].tolist() == [0.8, 0.7]
+
+
+def test_modes_without_a_common_device_are_a_gap():
+    row = Study().add("full", device="a100", aucs=[0.8]).add("tl", device="cpu", aucs=[0.9]).row()
+    assert (row["gap"], row["device"]) == ("no device has both modes", "cpu / a100")
+    assert pd.isna(row["p"])
+
+
+def test_tuned_against_untuned():
+    study = Study().add("full", recipe="paper", aucs=[0.8])
+    study.add("full", recipe="native", aucs=[0.7])
+    study.add("full", recipe="tuned", tuned_from="native", aucs=[0.9])
+    study.add("full", "b6", recipe="native", aucs=[0.6])
+    row = study.row()
+    assert (row["contrast"], row["mode"], row["recipe"]) == (TUNED, "full", "tuned / native")
+    assert row[["auc_a", "auc_b"]].tolist() == [0.9, 0.7]
+    assert row["p"] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("names", [{"model": "b6"}, {"mode": "scratch"}, {"device": "a100"}, {"dataset": "idc"}])
+def test_untuned_is_of_the_same_data_set_model_mode_and_device(names):
+    study = Study().add(**names, aucs=[0.8]).add(recipe="tuned", tuned_from="paper", aucs=[0.9])
+    row = study.row()
+    assert (row["contrast"], row["gap"], row["recipe"]) == (TUNED, "untuned: not in the matrix", "tuned / paper")
+    assert (row["auc_a"], row["seeds_b"]) == (0.9, 0)
+
+
+def test_every_tuned_cell_has_a_contrast_in_the_family_of_its_data_set():
+    study = Study()
+    for mode, recipe in product(["tl", "full"], ["paper", "tuned"]):
+        tuned_from = "paper" if recipe == "tuned" else ""
+        study.add(
+            mode, recipe=recipe, tuned_from=tuned_from, aucs=[0.7 + 0.1 * (mode == "tl") + (recipe == "tuned") / 20]
+        )
+    study.add("scratch", recipe="tuned", tuned_from="paper", left_out=True)
+    study.add("full", recipe="tuned-timing", tuned_from="paper", timing_only=True, aucs=[0.9])
+    table = study.table()
+    assert table["contrast"].tolist() == [TRANSFER, TUNED, TUNED]
+    assert table["mode"].tolist() == ["", "tl", "full"]
+    assert table["difference"].tolist() == pytest.approx([0.1, 0.05, 0.05])
+    assert table["p_holm"].tolist() == pytest.approx([0.15] * 3)
+
+
+@pytest.mark.parametrize(("lost", "file"), [("replicates", "bootstrap.csv"), ("predictions", "predictions.csv")])
+def test_a_missing_file_is_named(lost, file):
+    study = Study().add("full", aucs=[0.8]).add("tl", aucs=[0.9])
+    del getattr(study, lost)["pcam/b2/full/paper/cpu/seed-1"]
+    with pytest.raises(HistobenchError, match=f"{file} of pcam/b2/full/paper/cpu/seed-1"):
+        study.table()
+
+
+@pytest.mark.parametrize("other", [predictions(GOOD, LABELS[::-1]), predictions(GOOD[:7], LABELS[:7])])
+def test_other_test_patches_are_refused(other):
+    study = Study().add("full", aucs=[0.8]).add("tl", aucs=[0.9])
+    study.predictions["pcam/b2/tl/paper/cpu/seed-1"] = other
+    with pytest.raises(HistobenchError, match=r"same test patches.*tl/paper/cpu/seed-1.*full/paper/cpu/seed-1"):
+        study.table()
+
+
+def test_data_sets_stand_together_in_the_order_of_the_matrix():
+    study = Study()
+    for dataset, model in [("pcam", "b6"), ("idc", "b6"), ("pcam", "b2")]:
+        study.add("full", model, dataset=dataset, aucs=[0.8]).add("tl", model, dataset=dataset, aucs=[0.8])
+    table = study.table()
+    assert list(zip(table["data_set"], table["model"], strict=True)) == [("pcam", "B6"), ("pcam", "B2"), ("idc", "B6")]
+
+
+def test_the_notes_say_what_delong_assumes_and_what_holm_is_over():
+    told = " ".join(NOTES)
+    assert "treats patches as independent" in told
+    assert "all contrasts of one data set" in told
+
+
+def test_first_cells_are_the_first_of_each_data_set_model_and_mode():
+    cells = [
+        cell(recipe="timing", timing_only=True),
+        cell(recipe="tuned", tuned_from="paper"),
+        cell(recipe="small", left_out=True, gap="left out: it needs patches of at least 75 px, not of 50 px"),
+        cell(recipe="paper", device="v100", gap="not run yet"),
+        cell(recipe="paper", device="a100"),
+        cell(recipe="native", device="v100"),
+        cell("tl"),
+        cell("full", "b6"),
+        cell("full", dataset="idc"),
+        cell("scratch", left_out=True),
+    ]
+    expected = pd.DataFrame([cells[3], cells[6], cells[7], cells[8]])
+    pd.testing.assert_frame_equal(first_cells(pd.DataFrame(cells)), expected)
+
+
+def test_the_runs_of_a_cell_are_those_of_all_its_names():
+    study = Study().add(aucs=[0.8, 0.9])
+    for names in ({"dataset": "idc"}, {"model": "b6"}, {"mode": "tl"}, {"recipe": "native"}, {"device": "a100"}):
+        study.add(**names, aucs=[0.7])
+    assert runs_of(cell(), pd.DataFrame(study.runs))["auc"].tolist() == [0.8, 0.9]

@@ -1,0 +1,304 @@
+"""Grad-CAM: heat maps known by construction, of every kind of CNN, and of the network that made the predictions."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from histobench.datasets import Patches, Tally
+from histobench.datasets.prepared import Records
+from histobench.errors import HistobenchError
+from histobench.files import write_json
+from histobench.runs import read_rows, write_rows
+from histobench.train import explain, extract, models, predict, records, run
+from histobench.train.calibration import calibrate
+from support.small import features_specification, prepare, specification
+
+SIDE = 64
+COUNTS = {"train": 12, "valid": 3, "test": 6}
+CHOSEN = ["test-4", "test-0", "test-3", "test-1"]  # in no order
+RECIPE = {"epochs": 1, "batch_size": 6}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return prepare(tmp_path_factory.mktemp("prepared"), COUNTS, (SIDE, SIDE, 3))
+
+
+def predicted(spec, data, folder, features=None):
+    predict.predict(
+        spec=spec,
+        data=data,
+        features=features,
+        weights=folder / "best.weights.h5",
+        output=folder / "predictions.csv",
+    )
+    return folder
+
+
+def trained(spec, data, folder, features=None):
+    run.train(spec=spec, data=data, features=features, weights=None, folder=folder, code="c", threads=2, gpu_model="")
+    return predicted(spec, data, folder, features)
+
+
+def extracted(model, data, folder, weights=None):
+    spec = features_specification(model, side=SIDE)
+    extract.extract(spec=spec, data=data, weights=weights, folder=folder, code="c", threads=2, gpu_model="")
+    return folder
+
+
+def explained(spec, data, folder, output, patches=CHOSEN, weights=None):
+    explain.explain(spec=spec, data=data, patches=patches, run_folder=folder, weights=weights, output=output)
+    with np.load(output) as file:
+        assert set(file) == {"patch_id", "heatmap"}
+        assert file["patch_id"].tolist() == patches
+        return file["heatmap"]
+
+
+def check(heatmaps, side, *, patches=CHOSEN):
+    assert (heatmaps.shape, heatmaps.dtype) == ((len(patches), side, side), np.float32)
+    assert np.isfinite(heatmaps).all()
+    assert heatmaps.min() >= 0
+    assert set(heatmaps.max(axis=(1, 2))) <= {0, 1}
+
+
+# What is left of 64 px: B2 pools once before its last convolution; B6 twice, and four of its six convolutions are valid
+# ones by then and two more follow; MobileNet halves five times.
+SIDES = {"b2": 32, "b6": 9, "mobilenet": 2}
+
+
+@pytest.mark.parametrize("model", SIDES)
+def test_heat_maps_of_runs_trained_on_patches(model, data, tmp_path):
+    spec = specification(model, "full", side=SIDE, **RECIPE)
+    folder = trained(spec, data, tmp_path)
+    check(explained(spec, data, folder, tmp_path / "maps.npz"), SIDES[model])
+
+
+def by_hand(model, data):
+    """Grad-CAM of a backbone, average pooling and the paper's head, whose gradient is a product of matrices."""
+    backbone = model.layers[0]
+    part = Records(data, "test")
+    images = part.take(np.array([part.ids.index(patch) for patch in CHOSEN])) / np.float32(255)
+    features = keras.Model(backbone.inputs[0], backbone.layers[-1].input).predict_on_batch(images)
+    kernel_1, bias_1, kernel_2, bias_2 = model.get_weights()[-4:]
+    hidden = features.mean((1, 2)) @ kernel_1 + bias_1
+    logits = np.maximum(hidden, 0) @ kernel_2 + bias_2
+    gradients = ((hidden > 0) * kernel_2[:, 0]) @ kernel_1.T  # (n, channels), but for the pool's 1 / 4
+    maps = np.sign(logits)[:, :, None] * np.einsum("nc,nhwc->nhw", gradients, features)
+    assert (maps > 0).any()
+    positive = np.maximum(maps, 0)
+    return positive / np.maximum(positive.max((1, 2), keepdims=True), 1e-30)
+
+
+@pytest.mark.parametrize("mode", ["full", "tl"])
+def test_heat_maps_of_an_untrained_backbone(mode, data, tmp_path):
+    """Calibrated, since no heat map would be left of it otherwise."""
+    spec = specification("mobilenet", mode, side=SIDE, transfer="end_to_end")
+    model = models.build(spec["model"], mode, (SIDE, SIDE, 3), seed=1)
+    calibrate(model.layers[0], Records(data, "train"), spec["input"])
+    model.save_weights(tmp_path / "best.weights.h5")
+    heatmaps = explained(spec, data, predicted(spec, data, tmp_path), tmp_path / "maps.npz")
+    check(heatmaps, 2)
+    np.testing.assert_allclose(heatmaps, by_hand(model, data), atol=1e-3)
+
+
+@pytest.mark.parametrize("origin", ["random", "pretrained"])
+def test_heat_maps_of_a_head_on_cached_features(origin, data, tmp_path):
+    spec = specification("mobilenet", "tl", **RECIPE)
+    assert spec["input"] is None
+    weights = None
+    if origin == "pretrained":  # by weights that differ from those of the random backbone
+        weights = tmp_path / "pretrained.weights.h5"
+        backbone = models.backbone(spec["model"], (SIDE, SIDE, 3), seed=5)
+        calibrate(backbone, Records(data, "train"), {"preprocessing": "unit", "side": SIDE})
+        backbone.save_weights(weights)
+    folder = trained(spec, data, tmp_path / "run", extracted("mobilenet", data, tmp_path / "features", weights))
+    heatmaps = explained(spec, data, folder, tmp_path / "maps.npz", weights=weights)
+    check(heatmaps, 2)
+
+    model = models.build(spec["model"], "tl", (SIDE, SIDE, 3), seed=1, weights=weights)
+    if weights is None:
+        calibrate(model.layers[0], Records(data, "train"), {"preprocessing": "unit", "side": SIDE})
+    head = models.head(1024, seed=1)
+    head.load_weights(folder / "best.weights.h5")
+    model.set_weights([*model.layers[0].get_weights(), *head.get_weights()])
+    np.testing.assert_allclose(heatmaps, by_hand(model, data), atol=1e-3)
+    if weights is not None:
+        with pytest.raises(HistobenchError, match=r"predictions\.csv: expected the scores of the network"):
+            explained(spec, data, folder, tmp_path / "maps.npz")
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"), [("b2", (32, 32, 64)), ("b6", (9, 9, 128)), ("vgg19", (4, 4, 512)), ("mobilenet", (2, 2, 1024))]
+)
+def test_the_feature_map_is_the_last_before_any_pooling(model, shape):
+    cnn = models.build(specification(model)["model"], "full", (SIDE, SIDE, 3), seed=1)
+    visual, behind = explain.split(cnn)
+    assert visual.output_shape == (None, *shape)
+    images = np.random.default_rng(0).random((2, SIDE, SIDE, 3), np.float32)
+    values = visual(images)
+    assert np.min(values) == 0  # behind its activation
+    for layer in behind:
+        values = layer(values)
+    np.testing.assert_allclose(values, cnn(images), atol=1e-6)
+
+
+# Patches of 40 px with a red square at the upper right and a green one at the lower left, or none: how bright they are.
+SQUARES = {"test-0": (255, 100), "test-1": (100, 255), "test-2": (0, 0), "test-3": (8, 5), "test-4": (5, 8)}
+RED, GREEN = (slice(4, 10), slice(28, 34)), (slice(24, 34), slice(2, 8))
+# In the feature map of B2, behind one pool of 2.
+RED_HALF, GREEN_HALF = (slice(2, 5), slice(14, 17)), (slice(12, 17), slice(1, 4))
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """A data set and a run of B2 whose logit is 10 times red minus 6 times green, summed over cells of 4 x 4 px."""
+    folder = tmp_path_factory.mktemp("known")
+    images = np.zeros((len(SQUARES), 40, 40, 3), np.uint8)
+    for image, (red, green) in zip(images, SQUARES.values(), strict=True):
+        image[(*RED, 0)], image[(*GREEN, 1)] = red, green
+    labels = np.array([0, 1, 1, 0, 1], np.uint8)  # all of them errors
+    places = np.full((len(SQUARES), 2), -1, np.int32)
+    chunks = [
+        Patches(split, images, labels, [f"{split}-{i}" for i in range(5)], [""] * 5, places)
+        for split in ("train", "valid", "test")
+    ]
+    about = {"dataset": "known", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
+    records.write(folder / "data", chunks, Tally(total=15), about)
+
+    spec = specification("b2", "full")
+    model = models.build(spec["model"], "full", (40, 40, 3), seed=1)
+    weights = [np.zeros_like(value) for value in model.get_weights()]
+    for channel in (0, 1):  # red and green pass through both convolutions, are summed over the patch, and held together
+        weights[0][2, 2, channel, channel] = 1
+        weights[2][2, 2, channel, channel] = 1
+        weights[4].reshape(10, 10, 64, 256)[:, :, channel, channel] = 1
+        weights[6][channel] = 10 * (1, -0.6)[channel]
+    model.set_weights(weights)
+    run_folder = folder / "run"
+    run_folder.mkdir()
+    model.save_weights(run_folder / "best.weights.h5")
+    write_json(run_folder / "run.json", {"specification": spec, "device": {"gpu": None}})
+    return spec, folder / "data", predicted(spec, folder / "data", run_folder)
+
+
+def scores(folder):
+    return {row["patch_id"]: float(row["score"]) for row in read_rows(folder / "predictions.csv")}
+
+
+def square(place, side=20):
+    result = np.zeros((side, side), np.float32)
+    result[place] = 1
+    return result
+
+
+def test_heat_maps_of_a_network_that_sees_squares(known, tmp_path):
+    """False positives are explained by what speaks for tumour, false negatives by what speaks against it."""
+    spec, data, folder = known
+    predicted = scores(folder)
+    assert predicted["test-0"] == 1  # the sigmoid is saturated
+    assert predicted["test-1"] < 1e-7
+    assert predicted["test-2"] == 0.5
+    assert 0.5 < predicted["test-3"] < 0.9
+    assert 0.1 < predicted["test-4"] < 0.5
+    patches = ["test-4", "test-3", "test-2", "test-1", "test-0"]
+    found = explained(spec, data, folder, tmp_path / "maps.npz", patches)
+    nothing = np.zeros((20, 20), np.float32)
+    for heatmap, place in zip(found, (GREEN_HALF, RED_HALF, None, GREEN_HALF, RED_HALF), strict=True):
+        np.testing.assert_allclose(heatmap, nothing if place is None else square(place), atol=1e-6)
+
+
+def test_what_speaks_against_the_class_is_left_out_and_the_rest_scaled():
+    maps = np.array([[[-3, 0], [1, 4]], [[-1, -2], [0, -3]]], np.float32)
+    np.testing.assert_array_equal(explain.scaled(maps), [[[0, 0], [0.25, 1]], [[0, 0], [0, 0]]])
+
+
+def copied(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def change_score(folder, patch, change):
+    rows = read_rows(folder / "predictions.csv")
+    for row in rows:
+        if row["patch_id"] == patch:
+            row["score"] = str(float(row["score"]) + change)
+    write_rows(folder / "predictions.csv", rows)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "change"), [(None, 3e-4), (None, -3e-4), (None, np.nan), ("A100", 0.03), ("A100", -0.03)]
+)
+def test_predictions_of_another_network_are_refused(known, tmp_path, gpu, change):
+    spec, data, folder = known
+    folder = copied(folder, tmp_path)
+    write_json(folder / "run.json", {"specification": spec, "device": {"gpu": gpu}})
+    change_score(folder, "test-3", change)
+    explained(spec, data, folder, tmp_path / "maps.npz", ["test-1", "test-0"])
+    wanted = r"copy/predictions\.csv: expected .* 1 of 2 differ .*patch test-3 has .* in the file .*`predict` writes it"
+    with pytest.raises(HistobenchError, match=wanted):
+        explained(spec, data, folder, tmp_path / "refused.npz", ["test-1", "test-3"])
+    assert not (tmp_path / "refused.npz").exists()
+
+
+@pytest.mark.parametrize(("gpu", "change"), [(None, 3e-5), ("A100", 0.01)])
+def test_predictions_may_differ_by_rounding(known, tmp_path, gpu, change):
+    spec, data, folder = known
+    folder = copied(folder, tmp_path)
+    write_json(folder / "run.json", {"specification": spec, "device": {"gpu": gpu}})
+    change_score(folder, "test-3", change)
+    explained(spec, data, folder, tmp_path / "maps.npz", ["test-1", "test-3"])
+
+
+def test_weights_of_another_epoch_are_refused(known, tmp_path):
+    spec, data, folder = known
+    folder = copied(folder, tmp_path)
+    models.build(spec["model"], "full", (40, 40, 3), seed=1).save_weights(folder / "best.weights.h5")
+    with pytest.raises(HistobenchError, match=r"predictions\.csv: expected the scores of the network in this folder"):
+        explained(spec, data, folder, tmp_path / "maps.npz", ["test-0", "test-1"])
+
+
+def test_patches_of_other_data_are_refused(known, tmp_path):
+    spec, data, folder = known
+    with pytest.raises(
+        HistobenchError, match=r"index\.parquet: .*did not find valid-0, a, b and 1 more; make the list"
+    ):
+        explained(spec, data, folder, tmp_path / "maps.npz", ["test-0", "valid-0", "a", "b", "c"])
+    folder = copied(folder, tmp_path)
+    rows = read_rows(folder / "predictions.csv")
+    write_rows(
+        folder / "predictions.csv", [row | {"split": "valid"} if row["patch_id"] == "test-1" else row for row in rows]
+    )
+    with pytest.raises(HistobenchError, match=r"copy/predictions\.csv: .*did not find test-1; delete it"):
+        explained(spec, data, folder, tmp_path / "maps.npz", ["test-0", "test-1"])
+
+
+def errors(path, *rows):
+    """A list of errors as the figures' script writes it."""
+    lines = [f"{run},{patch},,0,0.5" for run, patch in rows]
+    path.write_text("\n".join(["run,patch_id,group,label,score", *lines]) + "\n")
+    return path
+
+
+def test_the_run_is_the_one_that_the_errors_name(known, tmp_path):
+    spec, data, folder = known
+    other = copied(folder, tmp_path)
+    named = errors(tmp_path / "errors.csv", (folder, "test-1"), (folder, "test-0"))
+    common = {"abouts": [other / "run.json", folder / "run.json"], "data": data, "weights": {"mobilenet": None}}
+    explain.explain_errors(errors=named, output=tmp_path / "maps.npz", **common)
+    expected = explained(spec, data, folder, tmp_path / "expected.npz", ["test-1", "test-0"])
+    with np.load(tmp_path / "maps.npz") as file:
+        assert file["patch_id"].tolist() == ["test-1", "test-0"]
+        np.testing.assert_array_equal(file["heatmap"], expected)
+    assert (tmp_path / "maps.npz").read_bytes() == (tmp_path / "expected.npz").read_bytes()
+    for rows in ([(folder, "test-1"), (other, "test-0")], [(tmp_path / "gone", "test-1")]):
+        with pytest.raises(HistobenchError, match=r"errors\.csv: expected the errors of one run of the study on data"):
+            explain.explain_errors(errors=errors(named, *rows), output=tmp_path / "maps.npz", **common)
+
+
+def test_no_errors_make_an_empty_file(known, tmp_path):
+    none = errors(tmp_path / "errors.csv")
+    explain.explain_errors(errors=none, abouts=[], data=known[1], weights={}, output=tmp_path / "maps.npz")
+    with np.load(tmp_path / "maps.npz") as file:
+        assert (file["patch_id"].shape, file["patch_id"].dtype.kind) == ((0,), "U")
+        assert (file["heatmap"].shape, file["heatmap"].dtype) == ((0, 1, 1), np.float32)

@@ -1,0 +1,154 @@
+"""From tables and run folders to what figures are drawn of."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from histobench.results import figure_data
+from histobench.results.performance import performance, standing
+from support.frames import PUBLISHED, cells, replicates, run
+
+NAMES = {"b2": "B2", "b6": "B6", "vgg19": "VGG19"}
+
+
+def stand(*rows, missing=()):
+    frame, asked = pd.DataFrame(rows, columns=list(run())), cells(*rows, missing=missing)
+    tables = [performance(name, frame, asked, replicates(*rows), PUBLISHED) for name in dict.fromkeys(asked["dataset"])]
+    return standing(pd.concat(tables), asked)
+
+
+def test_ours_and_published_are_points_of_their_own():
+    missing = ({"model": "vgg19", "mode": "tl", "gap": "not run yet"},)
+    points = figure_data.points(stand(run(auc=0.9), run("b6", auc=0.8), missing=missing), NAMES)
+    assert {(row.model, row.mode, row.origin): row.auc for row in points.itertuples()} == {
+        ("B2", "full", "ours"): pytest.approx(0.9),
+        ("B6", "full", "ours"): pytest.approx(0.8),
+        ("B2", "full", "published"): 0.85,
+        ("VGG19", "tl", "published"): 0.89,
+    }
+    assert points.loc[points["origin"] == "published", ["auc_low", "auc_high"]].isna().all(axis=None)
+    assert points.loc[points["origin"] == "ours", ["auc_low", "auc_high"]].notna().all(axis=None)
+
+
+def test_data_sets_keep_the_order_of_the_matrix_whoever_has_them_first():
+    points = figure_data.points(
+        stand(run(dataset="idc", format="idc"), missing=({"dataset": "pcam", "gap": "not run yet"},)), NAMES
+    )
+    assert points["dataset"].tolist() == ["idc", "idc", "pcam"]
+
+
+def test_a_figure_says_where_published_values_are_not_comparable():
+    same, other = run(), run(dataset="idc", format="idc", data_differs="another split")
+    assert figure_data.notes_on_published(stand(same)) == ["Published values: Bonnet 2024."]
+    (note,) = figure_data.notes_on_published(stand(same, other))
+    assert "not comparable with ours on idc:" in note
+    assert figure_data.notes_on_published(stand(run("b6"))) == []
+
+
+def test_seconds_are_means_over_seeds_and_count_the_extraction():
+    rows = [
+        run(seed=1, train_seconds=100.0),
+        run(seed=2, train_seconds=300.0),
+        run("vgg19", mode="tl", transfer="cached", train_seconds=5.0, features_seconds=20.0),
+        run("b6", collapsed=True),
+    ]
+    table = performance("pcam", pd.DataFrame(rows), cells(*rows), replicates(*rows), PUBLISHED)
+    found = figure_data.against_seconds(pd.DataFrame(rows), table).set_index("model")["seconds"]
+    assert found.to_dict() == {"B2": 200.0, "VGG19": 25.0}
+
+
+def label(*rows, dataset="pcam"):
+    return figure_data.labelled(pd.DataFrame(rows), cells(*rows), dataset)
+
+
+def test_labels_name_recipe_and_device_only_where_there_are_several():
+    assert label(run(), run("b6", mode="tl"))["label"].tolist() == ["B2, full", "B6, TL"]
+    assert label(run(), run(recipe="native"))["label"].tolist() == ["B2, full, paper", "B2, full, native"]
+    assert label(run(), run(device="a100"))["label"].tolist() == ["B2, full, cpu", "B2, full, a100"]
+
+
+def test_collapsed_runs_those_for_their_seconds_and_other_data_sets_have_no_curve():
+    rows = [run(), run("b6", collapsed=True), run(recipe="timing", timing_only=True), run(dataset="idc")]
+    assert label(*rows)["label"].tolist() == ["B2, full"]
+
+
+def test_the_best_are_chosen_on_validation_patches():
+    rows = [run("b2", auc=0.99, valid_auc=0.7), run("b6", auc=0.6, valid_auc=0.8), run("b6", seed=2, valid_auc=0.9)]
+    assert figure_data.best_on_validation(label(*rows)) == ["B6, full", "B2, full"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run's folder: four test patches, three of them wrong, not in the order of their names."""
+    rows = [
+        ("valid", "z", "s1", 1, 0.9),
+        ("test", "d", "s2", 0, 0.9),
+        ("test", "a", "s1", 1, 0.2),
+        ("test", "c", "s2", 0, 0.6),
+        ("test", "b", "s1", 1, 0.8),
+    ]
+    columns = ["split", "patch_id", "group", "label", "score"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "predictions.csv", index=False)
+    groups = [{"group": "s1", "n": 2, "positives": 2, "accuracy": 0.5}]
+    (tmp_path / "metrics.json").write_text(json.dumps({"per_group": groups}))
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]})
+    history.to_csv(tmp_path / "history.csv", index=False)
+    return str(tmp_path)
+
+
+def in_folder(folder, *rows):
+    return label(*rows).assign(folder=folder)
+
+
+def test_scores_are_those_of_the_test_patches_in_the_order_of_their_names(folder):
+    ((labels, scores, groups),) = figure_data.scores(in_folder(folder, run()))["B2, full"]
+    assert (labels.tolist(), scores.tolist(), groups.tolist()) == (
+        [1, 1, 0, 0],
+        [0.2, 0.8, 0.6, 0.9],
+        ["s1", "s1", "s2", "s2"],
+    )
+
+
+def test_seeds_of_a_cell_stand_under_one_label(folder):
+    shown = in_folder(folder, run(seed=1, best_epoch=2), run(seed=2, best_epoch=1))
+    assert len(figure_data.scores(shown)["B2, full"]) == 2
+    histories, best = figure_data.histories(shown)
+    assert [len(each) for each in histories["B2, full"]] == [2, 2]
+    assert best == {"B2, full": [2, 1]}
+    assert figure_data.groups(shown).to_dict("records") == [
+        {"label": "B2, full", "group": "s1", "n": 2, "positives": 2, "accuracy": 0.5}
+    ]
+
+
+def test_errors_are_those_of_the_best_run_the_surest_first(folder):
+    shown = in_folder(folder, run(valid_auc=0.9))
+    worse = label(run("b6", valid_auc=0.8))  # whose folder does not exist
+    errors = figure_data.surest_errors(pd.concat([worse, shown]), 6)
+    assert errors["patch_id"].tolist() == ["d", "c", "a"]
+    assert errors["label"].tolist() == [0, 0, 1]
+    assert set(errors["run"]) == {folder}
+    assert figure_data.surest_errors(shown, 1)["patch_id"].tolist() == ["d", "a"]
+
+
+def test_without_a_run_there_are_no_errors():
+    assert figure_data.surest_errors(label(run(collapsed=True)), 6).empty
+
+
+def test_examples_are_of_both_classes_and_spread_over_the_split():
+    labels = np.repeat([0, 1, 0, 1], 25)
+    chosen = figure_data.example_positions(labels, 6)
+    assert labels[chosen].tolist() == [1] * 6 + [0] * 6
+    assert (chosen[:6] < 50).sum() == (chosen[6:] < 50).sum() == 3
+    assert len(set(figure_data.example_positions(np.array([0, 1, 1]), 6).tolist())) == 3
+
+
+def test_an_error_keeps_its_patch_and_its_heat_map():
+    errors = pd.DataFrame({"run": "r", "patch_id": ["a", "b"], "group": "", "label": [0, 1], "score": [0.9, 0.1]})
+    patches = np.arange(2 * 12, dtype=np.uint8).reshape(2, 2, 2, 3)
+    first, second = figure_data.errors_with_patches(errors, patches, {"b": np.ones((3, 3), np.float32)})
+    assert first["heatmap"] is None
+    assert second["heatmap"].sum() == 9
+    assert (second["image"] == patches[1]).all()
+    assert (first["patch_id"], first["label"], first["score"]) == ("a", 0, 0.9)

@@ -1,0 +1,185 @@
+"""Tables 3 and 4: averages over seeds, intervals, collapsed and missing runs, and what may be compared."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from histobench.errors import HistobenchError
+from histobench.results.metrics import evaluate
+from histobench.results.performance import performance, read, standing, tuned
+from histobench.results.tables import to_csv
+from support.frames import PUBLISHED, cells, replicates, run
+
+
+def table(*rows, dataset="pcam", missing=(), bootstrap=None):
+    frame = pd.DataFrame(rows, columns=list(run()))
+    return performance(dataset, frame, cells(*rows, missing=missing), bootstrap or replicates(*rows), PUBLISHED)
+
+
+def test_one_row_per_cell_in_the_order_of_the_matrix():
+    rows = [
+        *(run("vgg19"), run("b2"), run("vgg19", seed=2), run("b2", mode="tl"), run("b2", device="a100")),
+        run("b2", seed=2),
+    ]
+    found = table(*rows)
+    assert list(zip(found["key"], found["mode"], found["device"], found["seeds"], strict=True)) == [
+        ("vgg19", "full", "cpu", 2),
+        ("b2", "full", "cpu", 2),
+        ("b2", "tl", "cpu", 1),
+        ("b2", "full", "a100", 1),
+    ]
+    assert found["runs"][1].split() == [rows[1]["folder"], rows[5]["folder"]]
+    assert found["model"].tolist() == ["VGG19", "B2", "B2", "B2"]
+
+
+def test_other_data_sets_and_cells_for_their_seconds_have_no_row():
+    rows = [run(), run(dataset="idc"), run("b6", recipe="timing", timing_only=True)]
+    frame = pd.DataFrame(rows)
+    found = performance("pcam", frame, cells(*rows), replicates(*rows), PUBLISHED)
+    assert found["key"].tolist() == ["b2"]
+
+
+def test_seeds_are_averaged():
+    rows = [run(seed=1, auc=0.8), run(seed=2, auc=0.9)]
+    bootstrap = replicates(*rows)
+    row = table(*rows, bootstrap=bootstrap).iloc[0]
+    assert row["auc"] == pytest.approx(0.85)
+    assert row["loss"] == pytest.approx(0.15)
+    assert row["accuracy"] == pytest.approx(0.8)
+    assert row["balanced_accuracy"] == pytest.approx(0.79)
+    first, second = (bootstrap[each["folder"]]["auc"].to_numpy() for each in rows)
+    assert [row["auc_low"], row["auc_high"]] == pytest.approx(list(np.percentile((first + second) / 2, [2.5, 97.5])))
+
+
+def test_replicates_are_paired_by_number_not_by_place():
+    rows = [run(seed=1), run(seed=2)]
+    bootstrap = replicates(*rows)
+    expected = table(*rows, bootstrap=bootstrap)
+    last = rows[-1]["folder"]
+    turned = bootstrap | {last: bootstrap[last].iloc[::-1].reset_index(drop=True)}
+    pd.testing.assert_frame_equal(table(*rows, bootstrap=turned), expected)
+
+
+def test_interval_of_a_single_seed_is_the_runs_own():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    half = {"label": labels, "score": 1 / (1 + np.exp(-rng.normal(labels))), "group": ""}
+    ids = [f"{i:03d}" for i in range(200)]
+    predictions = pd.concat([pd.DataFrame({"split": split, "patch_id": ids} | half) for split in ("valid", "test")])
+    metrics, resampled = evaluate(predictions, resamples=100)
+    row = run(auc=metrics["test"]["auc"], interval_unit=metrics["intervals"]["unit"])
+    found = table(row, bootstrap={row["folder"]: resampled})
+    assert [found["auc_low"][0], found["auc_high"][0]] == metrics["intervals"]["auc"]
+    assert found["interval"][0] == "bootstrap over patches, ignores clustering"
+
+
+def test_collapsed_seeds_are_counted_not_averaged():
+    rows = [run(seed=1, auc=0.9), run(seed=2, auc=0.5, collapsed=True), run(seed=3, auc=0.8)]
+    bootstrap = replicates(*rows)
+    row = table(*rows, bootstrap=bootstrap).iloc[0]
+    assert row["auc"] == pytest.approx(0.85)
+    assert (row["seeds"], row["collapsed"]) == (2, 1)
+    without = table(rows[0], rows[2], bootstrap=bootstrap).iloc[0]
+    assert (row["auc_low"], row["auc_high"]) == (without["auc_low"], without["auc_high"])
+    assert row["runs"].split() == [each["folder"] for each in rows]
+
+
+def test_a_cell_without_a_seed_left_is_empty():
+    row = table(run(auc=0.5, collapsed=True), run(seed=2, auc=0.5, collapsed=True)).iloc[0]
+    assert row[["loss", "accuracy", "balanced_accuracy", "auc", "auc_low", "auc_high"]].isna().all()
+    assert (row["seeds"], row["collapsed"], row["below_floor"]) == (0, 2, False)
+
+
+@pytest.mark.parametrize(("auc", "below"), [(0.78, True), (0.79, True), (0.80, False)])
+def test_below_floor(auc, below):
+    assert table(run(auc=auc))["below_floor"][0] == below
+
+
+def test_an_unknown_floor_is_not_a_floor():
+    assert not table(run(auc=0.3, floor_auc=np.nan))["below_floor"][0]
+
+
+def test_missing_replicates_are_named():
+    rows = [run(), run(seed=2)]
+    bootstrap = replicates(rows[0])
+    with pytest.raises(HistobenchError, match=re.escape(rows[1]["folder"])):
+        table(*rows, bootstrap=bootstrap)
+
+
+def test_the_spread_over_seeds_stands_apart_from_the_test_sets_interval():
+    row = table(*(run(seed=number, auc=auc) for number, auc in enumerate([0.80, 0.84, 0.88]))).iloc[0]
+    assert row["auc_over_seeds"] == pytest.approx(0.04)
+    # Student's t, 97.5 % at two degrees of freedom: 4.303 (any printed table).
+    half = 4.303 * 0.04 / 3**0.5
+    assert [row["auc_over_seeds_low"], row["auc_over_seeds_high"]] == pytest.approx(
+        [0.84 - half, 0.84 + half], abs=1e-4
+    )
+    assert row["auc_low"] > row["auc_over_seeds_low"]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_too_few_seeds_have_no_interval(seeds):
+    row = table(*(run(seed=number, auc=0.8 + number / 50) for number in range(seeds))).iloc[0]
+    assert pd.isna(row["auc_over_seeds"]) == (seeds == 1)
+    assert pd.isna(row["auc_over_seeds_low"])
+
+
+def test_a_collapsed_seed_is_no_spread():
+    row = table(run(seed=1, auc=0.9), run(seed=2, auc=0.5, collapsed=True), run(seed=3, auc=0.92)).iloc[0]
+    assert row["auc_over_seeds"] == pytest.approx(0.02 / 2**0.5)
+
+
+def test_published_values_stand_beside_ours_by_format_model_and_mode():
+    rows = [run(), run("vgg19"), run(mode="scratch"), run(dataset="idc-random", format="idc")]
+    found = table(*rows)
+    assert found["published_auc"].fillna(-1).tolist() == [0.85, -1, -1]
+    assert (found["published_loss"][0], found["published_accuracy"][0]) == (0.47, 0.78)
+    assert table(*rows, dataset="idc-random")["published_auc"].tolist() == [0.92]
+
+
+def test_a_difference_stands_where_everything_is_the_papers():
+    assert table(run(auc=0.9))["auc_difference"][0] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("why", ["data_differs", "recipe_differs", "weights_differ"])
+def test_no_difference_where_something_is_not_the_papers(why):
+    row = table(run(**{why: "another"})).iloc[0]
+    assert pd.isna(row["auc_difference"])
+    assert row[why] == "another"
+    assert row["published_auc"] == 0.85
+
+
+def test_a_missing_run_is_a_gap_with_its_reason_beside_the_published_value():
+    gap = {"model": "vgg19", "mode": "tl", "gap": "not run yet"}
+    out = {"model": "b2", "mode": "tl", "gap": "left out: no backbone", "left_out": True}
+    found = table(run(), missing=(gap, out))
+    assert found["gap"].tolist() == ["", "not run yet", "left out: no backbone"]
+    assert found["published_auc"].fillna(-1).tolist() == [0.85, 0.89, -1]
+    assert found.loc[1:, ["auc", "auc_difference", "n", "floor_auc"]].isna().all(axis=None)
+    assert found["seeds"].tolist() == [1, 0, 0]
+    assert found["runs"][1] == ""
+
+
+def test_without_any_run_there_is_a_table_all_the_same():
+    found = table(missing=({"model": "b2", "gap": "not run yet"},))
+    assert found["published_auc"].tolist() == [0.85]
+
+
+def test_reading_gives_what_was_written(tmp_path):
+    found = table(
+        run(auc=1 / 3), run("b6", weights=""), run("mobilenet", collapsed=True), missing=({"model": "vgg19"},)
+    )
+    to_csv(found, tmp_path / "performance.csv")
+    pd.testing.assert_frame_equal(read([tmp_path / "performance.csv"]), found, check_exact=True, check_dtype=False)
+
+
+def test_one_cell_stands_for_data_set_model_and_mode_and_tuned_ones_apart():
+    rows = [run(auc=0.8), run(recipe="native", auc=0.9), run(recipe="found", tuned_from="paper", auc=0.95)]
+    asked = cells(*rows)
+    whole = performance("pcam", pd.DataFrame(rows), asked, replicates(*rows), PUBLISHED)
+    assert standing(whole, asked)[["dataset", "model", "mode", "auc"]].to_numpy().tolist() == [
+        ["pcam", "b2", "full", pytest.approx(0.8)]
+    ]
+    assert tuned(whole, asked)[["model", "recipe", "auc"]].to_numpy().tolist() == [["b2", "found", pytest.approx(0.95)]]

@@ -1,0 +1,127 @@
+"""The page's file: whole in itself, the same for the same inputs, and careful with what it is given."""
+
+import base64
+import re
+
+import pytest
+
+from histobench.errors import HistobenchError
+from histobench.results import report, tables
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"><path id="a" d="M0 0"/></svg>'
+
+
+@pytest.fixture
+def svg(tmp_path):
+    path = tmp_path / "figures" / "forest.svg"
+    path.parent.mkdir()
+    path.write_text(SVG.format(width="518.4pt", height="259.2pt"), encoding="utf-8")
+    return path
+
+
+def write(path, svg, name="B2"):
+    """Write a page in which `name` stands wherever a text can, and return its text."""
+    table = tables.Printed(
+        "performance", name, ["Model", name], ["row", ""], [[name, name]], [name], [name], [f"results/{name}"]
+    )
+    figure = report.Figure("forest", name, name, svg)
+    report.write(
+        path,
+        title=name,
+        announcements=[name],
+        summary=[(name, name)],
+        sections=[report.Section(name, name, [table, figure])],
+        facts=[report.Facts(name, [(name, name)])],
+        configuration=name,
+    )
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_loads_nothing(tmp_path, svg):
+    page = write(tmp_path / "report.html", svg)
+    addresses = re.findall(r'(?:src|href|srcset|action|data)="([^"]*)"', page)
+    assert [address for address in addresses if not address.startswith(("#", "data:image/svg+xml;base64,"))] == [
+        "tables/performance.csv",
+        "figures/forest.svg",
+        "figures/forest.svg",
+        "figures/forest.png",
+    ]
+    for request in ["http:", "https:", "//cdn", "<link", "<iframe", "@import", "url(", "fetch(", "import("]:
+        assert request not in page
+    assert "default-src 'none'" in page
+
+
+def test_the_figure_is_in_the_page(tmp_path, svg):
+    page = write(tmp_path / "report.html", svg)
+    (embedded,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    assert base64.b64decode(embedded, validate=True) == svg.read_bytes()
+    assert 'id="a"' not in page
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path, svg):
+    first, second = tmp_path / "first.html", tmp_path / "elsewhere" / "second.html"
+    write(first, svg)
+    write(second, svg)
+    assert first.read_bytes() == second.read_bytes()
+    write(second, svg, "B6")
+    assert first.read_bytes() != second.read_bytes()
+
+
+def test_texts_are_escaped_wherever_they_stand(tmp_path, svg):
+    plain = write(tmp_path / "plain.html", svg, "NAME")
+    page = write(tmp_path / "report.html", svg, '<img src=x onerror="alert(1)">&\'')
+    assert "<img src=x" not in page
+    assert 'onerror="' not in page
+    escaped = "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;&amp;&#39;"
+    assert page.count(escaped) == plain.count("NAME") > 20
+    assert page.count("<script>") == 1
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "pixels"),
+    [
+        ("518.4pt", "259.2pt", (922, 461)),  # 7.2 by 3.6 inches, enlarged by a third
+        ("300", "150", (400, 200)),
+        ("300px", "150px", (400, 200)),
+        ("2in", "25.4mm", (256, 128)),
+    ],
+)
+def test_room_is_kept_for_the_figure(tmp_path, svg, width, height, pixels):
+    svg.write_text(SVG.format(width=width, height=height))
+    assert 'width="{}" height="{}" loading="lazy"'.format(*pixels) in write(tmp_path / "report.html", svg)
+
+
+def test_a_missing_figure_is_named(tmp_path, svg):
+    svg.unlink()
+    with pytest.raises(HistobenchError, match=re.escape(str(svg))):
+        write(tmp_path / "report.html", svg)
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "PNG", "<svg", SVG.format(width="100%", height="50%"), '<svg xmlns="http://www.w3.org/2000/svg"/>', "<p/>"],
+)
+def test_a_figure_that_is_no_figure_is_named(tmp_path, svg, content):
+    svg.write_text(content)
+    with pytest.raises(HistobenchError, match=re.escape(str(svg))):
+        write(tmp_path / "report.html", svg)
+
+
+def test_a_study_without_anything_has_a_page(tmp_path):
+    path = tmp_path / "report.html"
+    report.write(path, title="Empty", announcements=[], summary=[], sections=[], facts=[], configuration="")
+    page = path.read_text(encoding="utf-8")
+    assert "<h1>Empty</h1>" in page
+    assert "announcements" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+
+
+def test_a_table_without_rows_says_so(tmp_path):
+    path = tmp_path / "report.html"
+    section = report.Section(
+        "Seconds", "", [tables.Printed("speed", "Seconds per epoch", ["Model"], ["row"], [], [], [], [])]
+    )
+    report.write(path, title="Empty", announcements=[], summary=[], sections=[section], facts=[], configuration="")
+    page = path.read_text(encoding="utf-8")
+    assert "Nothing yet." in page
+    assert "<table>" not in page

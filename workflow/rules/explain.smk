@@ -1,0 +1,40 @@
+# Needs: the surest errors of the best run on a data set, see figures.smk, and its weights. Gives: Grad-CAM of them,
+# results/{study}/explain/{dataset}.npz. The one job behind a figure that needs TensorFlow.
+
+
+rule explain:
+    input:
+        records("train", "test"),  # a backbone with random weights is calibrated on training patches
+        lambda wildcards: [path for model in explained_models(wildcards.dataset) for path in weights_file(model)],
+        # Whichever run it is.
+        of_dataset(runs.WEIGHTS),
+        manifest=f"{DATA}/manifest.json",
+        errors=f"{RESULTS}/errors/{{dataset}}.csv",
+        runs=of_dataset(runs.ABOUT),
+    output:
+        heatmaps=HEATMAPS,
+    log:
+        f"{LOGS}/explain/{{dataset}}.log",
+    benchmark:
+        f"{LOGS}/explain/{{dataset}}.tsv"
+    conda:
+        "../../envs/tensorflow.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+    params:
+        weights=lambda wildcards: {
+            model: next(iter(weights_file(model)), None) for model in explained_models(wildcards.dataset)
+        },
+        code=code.digest(
+            "explain",
+            "train/explain",
+            "train/models",
+            "train/calibration",
+            "train/batches",
+            "train/random_state",
+            "features",
+            "datasets/prepared",
+        ),
+    script:
+        "../scripts/explain.py"

@@ -1,0 +1,21 @@
+"""Rule `figure_examples`: Figures 1 and 2, example patches of both classes."""
+
+from histobench import job
+
+with job.start(snakemake):
+    from pathlib import Path
+
+    from histobench.datasets.prepared import Records, manifest
+    from histobench.results import collect, figure_data
+    from histobench.results.announcements import announcements
+    from histobench.results.figures import patches, style
+
+    runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
+    dataset = snakemake.wildcards.dataset
+    notes = announcements(runs[runs["dataset"] == dataset], cells[cells["dataset"] == dataset])
+    data = Path(snakemake.input.manifest).parent
+    test = Records(data, "test")
+    chosen = figure_data.example_positions(test.labels, patches.COLUMNS)
+    centre = patches.PCAM_CENTRE if manifest(data)["format"] == "pcam" else None
+    figure = patches.examples(test.take(chosen), test.labels[chosen], centre)
+    style.save(figure, Path(snakemake.output.svg).with_suffix(""), notes)

@@ -1,0 +1,30 @@
+"""Rule `figure_gallery`: the surest errors of the best run on a data set, and where it looked."""
+
+from histobench import job
+
+with job.start(snakemake):
+    from pathlib import Path
+
+    import numpy as np
+    import pandas as pd
+
+    from histobench.datasets.prepared import Records
+    from histobench.results import collect, figure_data
+    from histobench.results.announcements import announcements
+    from histobench.results.figures import gallery, style
+
+    runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
+    dataset = snakemake.wildcards.dataset
+    notes = announcements(runs[runs["dataset"] == dataset], cells[cells["dataset"] == dataset])
+    errors = pd.read_csv(
+        snakemake.input.errors, dtype={"patch_id": str, "group": str, "run": str}, keep_default_na=False
+    )
+    test = Records(Path(snakemake.input.manifest).parent, "test")
+    position = {patch: place for place, patch in enumerate(test.ids)}
+    images = test.take(np.array([position[patch] for patch in errors["patch_id"]], np.int64))
+    maps = {}
+    if snakemake.input.heatmaps:
+        with np.load(snakemake.input.heatmaps) as file:
+            maps = dict(zip(file["patch_id"].tolist(), file["heatmap"], strict=True))
+    figure = gallery.gallery(figure_data.errors_with_patches(errors, images, maps))
+    style.save(figure, Path(snakemake.output.svg).with_suffix(""), notes)

@@ -1,0 +1,45 @@
+"""What must stand above every table, figure and page of a study."""
+
+import pandas as pd
+
+
+def announcements(runs: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
+    """Return what a reader must know before the first number; an empty list where there is nothing to announce.
+
+    Parameters
+    ----------
+    runs, cells : those that the table, figure or page is made of, as in `runs.csv` and `cells.csv`.
+    """
+    leaky = runs[runs["leaky"].astype(bool)]
+    found = [
+        f"{title}: {', '.join(which.unique())}. {text}"
+        for title, which, text in (
+            (
+                "Simulated patches",
+                runs.loc[runs["patches"] == "simulated", "dataset"],
+                "Nothing here holds for tissue.",
+            ),
+            (
+                "Subset of the published patches",
+                runs.loc[runs["patches"] == "subset", "dataset"],
+                "The figures are not those of the whole data set.",
+            ),
+            (
+                "Random weights",
+                runs.loc[runs["weights"] == "random", "name"],
+                "These models did not start from ImageNet weights.",
+            ),
+            (
+                "Leaky split",
+                leaky["dataset"] + " (" + leaky["split"] + ")",
+                "Patches of one patient can stand in training and in test, so the metrics flatter the models.",
+            ),
+        )
+        if len(which)
+    ]
+    if collapsed := int(runs["collapsed"].astype(bool).sum()):
+        found.append(f"Collapsed runs: {collapsed} of {len(runs)}. They predict a constant; averages leave them out.")
+    asked = int(cells.loc[~cells["left_out"].astype(bool), "seeds"].sum())
+    if asked > len(runs):
+        found.append(f"Missing runs: {asked - len(runs)} of {asked}. They stand as gaps.")
+    return found

@@ -1,0 +1,189 @@
+"""From the tables and the run folders of a study to what its figures are drawn of, see `results/figures/`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from histobench import runs as run_folder
+from histobench.results import evaluation
+from histobench.results.figures.curves import Seed
+
+CELL = ["dataset", "model", "mode", "recipe", "device"]
+
+PUBLISHED_NOTE = "Published values: Bonnet 2024."
+NOT_COMPARABLE = "They are not comparable with ours on {}: the tables say why."
+
+
+def points(standing: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Return our AUCs and the published ones, a row per data set, model, mode and origin.
+
+    Parameters
+    ----------
+    standing : see `performance.standing`.
+    names : from a model's key to its name in print.
+
+    Returns
+    -------
+    frame : `dataset`, `key`, `model` (its name in print), `mode`, `origin` ("ours" or "published"), `auc`, `auc_low`,
+        `auc_high` (NaN where unknown); only rows with an AUC.
+    """
+    same = {name: standing[name] for name in ("dataset", "mode")}
+    same |= {"key": standing["model"], "model": standing["model"].map(dict(names))}
+    ours = pd.DataFrame(same | {name: standing[name] for name in ("auc", "auc_low", "auc_high")})
+    papers = pd.DataFrame(same | {"auc": standing["published_auc"]}).assign(auc_low=np.nan, auc_high=np.nan)
+    both = pd.concat([ours.assign(origin="ours"), papers.assign(origin="published")])
+    # By data set in the order of the matrix, whichever origin has it first.
+    order = {dataset: place for place, dataset in enumerate(standing["dataset"].unique())}
+    both = both[both["auc"].notna()]
+    return both.sort_values("dataset", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
+
+
+def notes_on_published(standing: pd.DataFrame) -> list[str]:
+    """Return what stands below a figure with published values beside ours; an empty list where it has none."""
+    shown = standing[standing["published_auc"].notna()]
+    if shown.empty:
+        return []
+    differ = (shown[["data_differs", "recipe_differs", "weights_differ"]] != "").any(axis=1) & shown["auc"].notna()
+    where = ", ".join(shown.loc[differ, "dataset"].unique())
+    return [PUBLISHED_NOTE + (" " + NOT_COMPARABLE.format(where) if where else "")]
+
+
+def against_seconds(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return AUC and seconds of training, a row per cell, seeds averaged.
+
+    Parameters
+    ----------
+    runs : as in `runs.csv`.
+    table : see `performance.read`.
+
+    Returns
+    -------
+    frame : `dataset`, `model` (its name in print), `mode`, `device`, `auc`, `auc_low`, `auc_high`, `seconds`: of
+        training without validation, and for heads on cached features of their extraction besides.
+    """
+    seconds = runs.assign(seconds=runs["train_seconds"] + runs["features_seconds"])
+    seconds = seconds[~seconds["collapsed"].astype(bool)].groupby(CELL, sort=False)["seconds"].mean().reset_index()
+    cells = table.rename(columns={"model": "name", "data_set": "dataset", "key": "model"})
+    frame = cells.merge(seconds, on=CELL).drop(columns="model").rename(columns={"name": "model"})
+    return frame[["dataset", "model", "mode", "device", "auc", "auc_low", "auc_high", "seconds"]]
+
+
+def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Return the runs on a data set that figures show, with a `label` in print for each cell.
+
+    Runs that collapsed, or are there for their seconds alone, have no curve. Recipe and device stand in the label where
+    there are several.
+
+    Parameters
+    ----------
+    runs, cells : as in `runs.csv` and `cells.csv`.
+    dataset : its name.
+    """
+    of_seconds = cells.loc[cells["timing_only"].astype(bool), "recipe"]
+    shown = runs[(runs["dataset"] == dataset) & ~runs["collapsed"].astype(bool) & ~runs["recipe"].isin(of_seconds)]
+    label = shown["name"] + ", " + shown["mode"].replace("tl", "TL")
+    same = shown.drop_duplicates(CELL)
+    for name in ("recipe", "device"):
+        if same.duplicated([each for each in CELL if each != name], keep=False).any():
+            label += ", " + shown[name]
+    return shown.assign(label=label)
+
+
+def best_on_validation(shown: pd.DataFrame) -> list[str]:
+    """Return the labels of `labelled` runs, by the mean AUC of their seeds on the validation patches, best first."""
+    return shown.groupby("label", sort=False)["valid_auc"].mean().sort_values(ascending=False).index.tolist()
+
+
+def scores(shown: pd.DataFrame) -> dict[str, list[Seed]]:
+    """Return the scores of the test patches of `labelled` runs, seeds by label, as `curves.roc` takes them."""
+    found: dict[str, list[Seed]] = {}
+    for row in shown.itertuples():
+        test = evaluation.read(Path(str(row.folder)) / run_folder.PREDICTIONS).query("split == 'test'")
+        test = test.sort_values("patch_id")
+        seed = (test["label"].to_numpy(np.int64), test["score"].to_numpy(np.float64), test["group"].to_numpy(np.str_))
+        found.setdefault(str(row.label), []).append(seed)
+    return found
+
+
+def histories(shown: pd.DataFrame) -> tuple[dict[str, list[pd.DataFrame]], dict[str, list[int]]]:
+    """Return the histories of `labelled` runs and their best epochs, a list of seeds per label."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    best: dict[str, list[int]] = {}
+    for row in shown.to_dict("records"):
+        found.setdefault(row["label"], []).append(pd.read_csv(Path(row["folder"]) / run_folder.HISTORY))
+        best.setdefault(row["label"], []).append(int(row["best_epoch"]))
+    return found, best
+
+
+def groups(shown: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy of `labelled` runs group by group, a row per label and group, seeds averaged.
+
+    Returns
+    -------
+    frame : `label`, `group`, `n`, `positives`, `accuracy`; no rows where the groups of the patches are unknown.
+    """
+    rows = [
+        {"label": row["label"], **{name: group[name] for name in ("group", "n", "positives", "accuracy")}}
+        for row in shown.to_dict("records")
+        for group in run_folder.read_json(Path(row["folder"]) / run_folder.METRICS)["per_group"]
+    ]
+    frame = pd.DataFrame(rows, columns=["label", "group", "n", "positives", "accuracy"])
+    return frame.groupby(["label", "group"], sort=False, as_index=False).agg(
+        n=("n", "first"), positives=("positives", "first"), accuracy=("accuracy", "mean")
+    )
+
+
+def example_positions(labels: npt.NDArray[Any], per_class: int) -> npt.NDArray[np.int64]:
+    """Return positions of patches of both classes, evenly spaced over a split, so that they are of several slides."""
+    chosen: list[int] = []
+    for label in (1, 0):
+        places = np.flatnonzero(labels == label)
+        if len(places):
+            chosen += places[np.unique(np.linspace(0, len(places) - 1, per_class).round().astype(int))].tolist()
+    return np.array(chosen, np.int64)
+
+
+def surest_errors(shown: pd.DataFrame, per_class: int) -> pd.DataFrame:
+    """Return the errors on the test patches of which the best run on the validation patches is surest.
+
+    Parameters
+    ----------
+    shown : see `labelled`.
+    per_class : at most so many false positives, and so many false negatives.
+
+    Returns
+    -------
+    errors : `run` (its folder), `patch_id`, `group`, `label`, `score`; false positives first, the surest ahead. No rows
+        where there is no run, or none without errors.
+    """
+    columns = ["run", "patch_id", "group", "label", "score"]
+    known = shown[shown["valid_auc"].notna()]
+    if known.empty:
+        return pd.DataFrame(columns=columns)
+    run = known.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
+    test = evaluation.read(Path(run["folder"]) / run_folder.PREDICTIONS).query("split == 'test'")
+    wrong = test[(test["score"] > 0.5) != (test["label"] == 1)].assign(run=run["folder"])
+    sure = (wrong["score"] - 0.5).abs()
+    wrong = wrong.assign(sure=sure).sort_values(["label", "sure"], ascending=[True, False], kind="stable")
+    return wrong.groupby("label").head(per_class)[columns].reset_index(drop=True)
+
+
+def errors_with_patches(
+    errors: pd.DataFrame, patches: npt.NDArray[np.uint8], heatmaps: Mapping[str, npt.NDArray[np.float32]]
+) -> Sequence[Mapping[str, Any]]:
+    """Return errors as `gallery.gallery` takes them.
+
+    Parameters
+    ----------
+    errors : n rows, see `surest_errors`.
+    patches : (n, side, side, 3) uint8.
+    heatmaps : from a patch's id to its heat map, (h, w) in [0, 1]; those that have none are shown without.
+    """
+    return [
+        {str(name): value for name, value in row.items()} | {"image": image, "heatmap": heatmaps.get(row["patch_id"])}
+        for row, image in zip(errors.to_dict("records"), patches, strict=True)
+    ]

@@ -1,0 +1,203 @@
+"""What the page of a study says: which tables and figures in which order, and the facts that it ends with."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from histobench.results import tables
+from histobench.results.report import Facts, Figure, Section
+
+# Title and introduction of a section, and the stems of its files; those of data sets end in `_{dataset}`.
+GENERAL = [
+    (
+        "Transfer learning against full training",
+        "Over models, as the paper asked it, and model by model on the same test patches.",
+        ["auc_by_mode", "forest", "tests", "contrasts"],
+    ),
+    ("Claims of the paper", "", ["claims"]),
+    ("Size of the models", "", ["auc_against_size", "models"]),
+    ("Seconds", "What training costs, and what it buys.", ["speed", "auc_against_seconds"]),
+    ("Controls", "What a CNN has to beat.", ["controls"]),
+]
+OF_DATASET = [
+    *("performance", "examples", "roc", "precision_recall", "calibration", "learning_curves", "groups", "gallery"),
+]
+TITLES = {
+    "auc_by_mode": "AUC by mode",
+    "forest": "This study and the published values",
+    "auc_against_size": "AUC against depth and parameters",
+    "auc_against_seconds": "AUC against seconds of training",
+    "examples": "Example patches",
+    "roc": "ROC curves",
+    "precision_recall": "Precision and recall",
+    "calibration": "Calibration",
+    "learning_curves": "Learning curves",
+    "groups": "Accuracy by slide or patient",
+    "gallery": "The surest errors",
+}
+
+
+def sections(
+    study: str, datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Path], captions: Mapping[str, str]
+) -> list[Section]:
+    """Return the sections of the page: one per data set, then those of the whole study.
+
+    Parameters
+    ----------
+    study : its name, which the page's title says; the titles of its tables need not.
+    datasets : in their order.
+    printed : the printed tables, JSON files as from `tables.write`.
+    svgs : the figures' SVG files.
+    captions : texts by the stem that they belong to, without the data set; their lines are joined.
+    """
+    found = {path.stem: path for path in (*printed, *svgs)}
+
+    def item(stem: str, kind: str) -> list[tables.Printed | Figure]:
+        path = found.get(stem)
+        if path is None:
+            return []
+        if path.suffix == ".json":
+            table = tables.read(path)
+            return [replace(table, title=table.title.removesuffix(f", study {study}"))]
+        return [Figure(stem, TITLES[kind], " ".join(captions.get(kind, "").split()), path)]
+
+    of_datasets = [
+        Section(f"Data set {name}", "", [one for kind in OF_DATASET for one in item(f"{kind}_{name}", kind)])
+        for name in datasets
+    ]
+    general = [
+        Section(title, text, [one for kind in kinds for one in item(kind, kind)]) for title, text, kinds in GENERAL
+    ]
+    return [section for section in (*of_datasets, *general) if section.items]
+
+
+def summary(runs: pd.DataFrame, cells: pd.DataFrame, performance: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the key figures of a study: how much of it is there, the best model of each data set, what it cost.
+
+    The best is chosen on the validation patches; its AUC is that on the test patches.
+
+    Parameters
+    ----------
+    runs, cells : as in `runs.csv` and `cells.csv`.
+    performance : see `performance.read`.
+    """
+    asked = int(cells.loc[~cells["left_out"].astype(bool), "seeds"].sum())
+    found = [("Finished runs", f"{len(runs)} of {asked}")]
+    names = ["dataset", "model", "mode", "recipe", "device"]
+    shown = performance.rename(columns={"data_set": "dataset", "model": "name", "key": "model"})
+    learnt = runs[~runs["collapsed"].astype(bool)]
+    valid = learnt.groupby(names, sort=False)["valid_auc"].mean().reset_index()
+    for dataset, some in (
+        valid.merge(shown, on=names).dropna(subset=["valid_auc", "auc"]).groupby("dataset", sort=False)
+    ):
+        best = some.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
+        interval = "" if pd.isna(best["auc_low"]) else f" ({best['auc_low']:.3f}–{best['auc_high']:.3f})"
+        cell = f"{best['name']}, {best['mode'].replace('tl', 'TL')}"
+        found.append((f"Test AUC of {cell}, best on validation of {dataset}", f"{best['auc']:.3f}{interval}"))
+    if len(runs):
+        seconds = float(runs[["train_seconds", "validation_seconds"]].sum().sum())
+        # One extraction serves all heads on it.
+        extracted = runs[runs["features_seconds"] > 0].drop_duplicates(
+            ["dataset", "model", "device", "features_seconds"]
+        )
+        found.append(("Seconds of devices", _duration(seconds + float(extracted["features_seconds"].sum()))))
+    return found
+
+
+def facts(
+    runs: pd.DataFrame,
+    manifests: Mapping[str, Mapping[str, Any]],
+    abouts: Sequence[Mapping[str, Any]],
+    left_out: Sequence[str],
+) -> list[Facts]:
+    """Return what the results come from: data, exclusions, versions, devices, and cells that cannot run.
+
+    Parameters
+    ----------
+    runs : as in `runs.csv`.
+    manifests : of the data sets, by name.
+    abouts : the `run.json` of every run.
+    left_out : sentences, see :meth:`histobench.study.Study.left_out_in_words`.
+    """
+    found = []
+    if manifests:
+        found.append(Facts("Data sets", [(name, _patches(manifest)) for name, manifest in manifests.items()]))
+        found.append(Facts("Exclusions of patches", [(name, _excluded(each)) for name, each in manifests.items()]))
+    if abouts:
+        found.append(Facts("Versions", _versions(abouts)))
+        found.append(Facts("Devices", _devices(runs, abouts)))
+    if left_out:
+        found.append(Facts("Cells that cannot run", [("", sentence) for sentence in left_out]))
+    return found
+
+
+def _patches(manifest: Mapping[str, Any]) -> str:
+    parts = [
+        f"{part}: {count['n']:,} patches, {count['tumour_fraction']:.0%} tumour"
+        + (f", {count['groups']:,} slides or patients" if count["groups"] else ", slides or patients unknown")
+        for part, count in manifest["patches"].items()
+    ]
+    return f"{manifest['patches_are']} patches in the format {manifest['format']}; " + "; ".join(parts)
+
+
+def _excluded(manifest: Mapping[str, Any]) -> str:
+    told = [f"{count:,} {reason}" for reason, count in manifest["excluded"].items()]
+    return "; ".join(told) or "none"
+
+
+def _versions(abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return the versions of each package, with the number of runs where there are several."""
+    names = dict.fromkeys(name for about in abouts for name in about["versions"])
+    rows = []
+    for name in names:
+        counted = Counter(about["versions"].get(name, "unknown") for about in abouts)
+        rows.append(
+            (
+                name,
+                ", ".join(f"{version} ({_runs(n)})" if len(counted) > 1 else version for version, n in counted.items()),
+            )
+        )
+    codes = len({about["code"] for about in abouts})
+    return [*rows, ("code that trained", f"{codes} version{'s' if codes > 1 else ''} by digest, see each run.json")]
+
+
+def _devices(runs: pd.DataFrame, abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return for each device of the configuration what was found there, and what was computed on it."""
+    memory = pd.DataFrame(
+        [
+            {
+                "device": about["specification"]["run"]["device"],
+                "mib": about["peak_memory_mib"],
+                "threads": about["threads"],
+            }
+            for about in abouts
+        ]
+    )
+    rows = []
+    for device, some in runs.groupby("device", sort=False):
+        of_device = memory[memory["device"] == device]
+        threads = ", ".join(map(str, sorted(of_device["threads"].unique())))
+        rows.append(
+            (
+                str(device),
+                f"{', '.join(some['found_device'].unique())}; {_runs(len(some))}; "
+                f"training {_duration(float(some['train_seconds'].sum()))}, "
+                f"validation {_duration(float(some['validation_seconds'].sum()))}; CPU threads of a job: {threads}; "
+                f"peak memory of a job: {int(of_device['mib'].max()):,} MiB",
+            )
+        )
+    return rows
+
+
+def _runs(n: int) -> str:
+    return f"{n} run{'s' * (n != 1)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,245 @@
+"""Grad-CAM (Selvaraju et al. 2017, ICCV): where in a patch lies what spoke for the class that a run predicted.
+
+It imports TensorFlow, as few modules of ``train/`` do: Keras has no way of its own to ask for a gradient.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from histobench import runs
+from histobench.datasets.prepared import Records
+from histobench.errors import HistobenchError
+from histobench.files import atomic
+from histobench.train import models
+from histobench.train.batches import batches
+from histobench.train.calibration import calibrate
+
+log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
+
+BATCH_SIZE = 32
+# The score above which a patch is predicted to hold tumour, as in `results/metrics`.
+THRESHOLD = 0.5
+# The scores of one network differ by less, from machine to machine and from batch to batch. Those of a GPU may come
+# from products of 10 bits (TF32), and the heat maps are made on a CPU.
+TOLERANCE = 1e-4
+TOLERANCE_GPU = 0.02
+# Passed over on the way from the end of a CNN to its last feature map: they coarsen it or leave it as it is.
+PASSED = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.Dropout)
+
+
+def explain_errors(
+    *, errors: Path, abouts: Sequence[Path], data: Path, weights: Mapping[str, Path | None], output: Path
+) -> None:
+    """Write the heat maps of the patches that a run got wrong.
+
+    Parameters
+    ----------
+    errors : CSV file with a row per patch; `run` is the run's folder, the same in every row, and `patch_id` the patch.
+        Without any row, the file written holds no heat map: `patch_id` (0,), `heatmap` (0, 1, 1).
+    abouts : ``run.json`` of every run that may be asked for.
+    data : folder of the prepared data set.
+    weights : the files of pretrained weights by model, None for random ones.
+    output : see :func:`explain`.
+
+    Raises
+    ------
+    HistobenchError
+        if the file names several runs, or one that is not among `abouts`; and see :func:`explain`.
+    """
+    rows = runs.read_rows(errors)
+    if not rows:
+        _write(output, [], np.empty((0, 1, 1), np.float32))
+        return
+    named = sorted({row["run"] for row in rows})
+    folder = Path(named[0])
+    if len(named) > 1 or folder / runs.ABOUT not in abouts:
+        raise HistobenchError(
+            f"{errors}: expected the errors of one run of the study on {data.name}, found {', '.join(named)}; "
+            "delete it and start again"
+        )
+    spec = runs.read_json(folder / runs.ABOUT)["specification"]
+    explain(
+        spec=spec,
+        data=data,
+        patches=[row["patch_id"] for row in rows],
+        run_folder=folder,
+        weights=weights.get(spec["model"]["key"]),
+        output=output,
+    )
+
+
+def explain(
+    *, spec: dict[str, Any], data: Path, patches: list[str], run_folder: Path, weights: Path | None, output: Path
+) -> None:
+    """Write the Grad-CAM heat maps of test patches, each for the class that the run predicted.
+
+    Parameters
+    ----------
+    spec : see :meth:`histobench.study.Study.specification`.
+    data : folder of the prepared data set.
+    patches : ids of test patches, at least one.
+    run_folder : the run's folder, with its trained weights, ``run.json`` and predictions.
+    weights : the backbone's pretrained weights, where the run's head was trained on cached features; None for random
+        ones, calibrated as `extract_features` does. A run that was trained on patches keeps its backbone itself.
+    output : the file to write, in NumPy's format ``.npz``: `patch_id` (n,) text, in the order of `patches`, and
+        `heatmap` (n, height, width) float32 in [0, 1], as large as the last feature map. The largest value of a heat
+        map is 1; one where nothing spoke for the class is 0 all over.
+
+    Raises
+    ------
+    HistobenchError
+        if a patch is none of the test split or has no prediction, or if the network built here gives another score
+        than the run's predictions: the heat maps would be those of another network.
+    """
+    part = Records(data, "test")
+    positions = _positions(part, patches, data)
+    predicted = _predicted(run_folder / runs.PREDICTIONS, patches)
+    about = runs.read_json(run_folder / runs.ABOUT)
+    # A head on cached features says how patches become inputs of its backbone among what it knows of the features.
+    image = spec["input"] or about["features"]["specification"]["input"]
+    visual, behind = split(_trained(spec, image, data, run_folder, weights))
+    found = [
+        scores_and_maps(visual, behind, images)
+        for images, _ in batches(part, positions, batch_size=BATCH_SIZE, image=image)
+    ]
+    scores, maps = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    tolerance = TOLERANCE_GPU if about["device"]["gpu"] else TOLERANCE
+    _check(scores, predicted, tolerance, patches, run_folder / runs.PREDICTIONS)
+    # The logit is that of tumour; against tumour speaks what lowers it.
+    signs = np.where(predicted > THRESHOLD, np.float32(1), np.float32(-1))
+    _write(output, patches, scaled(signs[:, None, None] * maps))
+    log.info("explained %d test patches by heat maps of %d x %d", *maps.shape)
+
+
+def split(model: keras.Model) -> tuple[keras.Model, list[Any]]:
+    """Split a CNN of :func:`histobench.train.models.build` at its last feature map.
+
+    That is the last one of its convolutions, behind batch norm and activation, before any pooling.
+
+    Returns
+    -------
+    visual : from scaled patches to the feature map, (n, height, width, channels); its weights are the CNN's.
+    behind : the layers from there to the score, each the only input of the next.
+    """
+    first, *others = model.layers
+    backbone = isinstance(first, keras.Model)
+    stack = [*first.layers, *others] if backbone else model.layers
+    last = max(
+        place
+        for place, layer in enumerate(stack)
+        if len(layer.output.shape) == 4 and not isinstance(layer, PASSED)  # (n, height, width, channels)
+    )
+    return keras.Model((first if backbone else model).inputs[0], stack[last].output), stack[last + 1 :]
+
+
+def scores_and_maps(visual: keras.Model, behind: Sequence[Any], images: Any) -> tuple[Floats, Floats]:
+    """Return the scores of patches and their Grad-CAM maps, before ReLU and scaling.
+
+    Parameters
+    ----------
+    visual, behind : see :func:`split`; the last layer is dense, with one unit and a sigmoid.
+    images : (n, height, width, 3) float32, scaled patches.
+
+    Returns
+    -------
+    scores : (n,) float32, the probability of tumour.
+    maps : (n, height, width) float32, the sum of the feature map's channels, each weighted by the mean gradient of the
+        logit in it; positive where the patch speaks for tumour, negative where against it.
+    """
+    *layers, end = behind
+    features = visual(images, training=False)
+    # What the tape sees it keeps in memory, so it sees nothing of the layers below the feature map.
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(features)
+        values = features
+        for layer in layers:
+            values = layer(values)
+        # Not the score: where the sigmoid is saturated its slope is 0 in float32, and the patches of which the model
+        # is surest would have no heat map. The slope would only scale it otherwise.
+        logits = tf.matmul(values, end.kernel) + end.bias
+    weights = tf.reduce_mean(tape.gradient(logits, features), axis=(1, 2), keepdims=True)
+    return np.asarray(end.activation(logits))[:, 0], np.asarray(tf.reduce_sum(weights * features, axis=-1))
+
+
+def scaled(maps: Floats) -> Floats:
+    """Return maps, (n, height, width) float32, without what is negative and divided by their maxima, to [0, 1]."""
+    positive = np.maximum(maps, 0)
+    highest = positive.max(axis=(1, 2), keepdims=True)
+    result = np.zeros_like(positive)
+    np.divide(positive, highest, out=result, where=highest > 0)
+    return result
+
+
+def _trained(
+    spec: dict[str, Any], image: Mapping[str, Any], data: Path, run_folder: Path, weights: Path | None
+) -> keras.Model:
+    """Return the whole CNN with its trained weights."""
+    mode, shape, seed = spec["run"]["mode"], models.input_shape(image), spec["run"]["seed"]
+    if spec["input"] is not None:
+        model = models.build(spec["model"], mode, shape, seed=seed)
+        model.load_weights(run_folder / runs.WEIGHTS)
+        return model
+    model = models.build(spec["model"], mode, shape, seed=seed, weights=weights)
+    backbone, *layers = model.layers
+    if weights is None:
+        calibrate(backbone, Records(data, "train"), image)
+    head = models.head(backbone.output_shape[1], seed=seed)
+    head.load_weights(run_folder / runs.WEIGHTS)
+    for layer, trained in zip(layers, head.layers, strict=True):
+        layer.set_weights(trained.get_weights())
+    return model
+
+
+def _positions(part: Records, patches: list[str], data: Path) -> npt.NDArray[np.int64]:
+    """Return where the patches stand in their split, (n,) int64."""
+    places = {patch: place for place, patch in enumerate(part.ids)}
+    if unknown := [patch for patch in patches if patch not in places]:
+        raise HistobenchError(
+            f"{data / 'index.parquet'}: expected the patches to explain in the test split, did not find "
+            f"{_some(unknown)}; make the list of patches anew, this one is of other data"
+        )
+    return np.array([places[patch] for patch in patches], np.int64)
+
+
+def _predicted(path: Path, patches: list[str]) -> Floats:
+    """Return the scores that the run's predictions give to test patches, (n,) float32."""
+    scores = {row["patch_id"]: row["score"] for row in runs.read_rows(path) if row["split"] == "test"}
+    if missing := [patch for patch in patches if patch not in scores]:
+        raise HistobenchError(
+            f"{path}: expected the scores of all test patches, did not find {_some(missing)}; delete it and start "
+            "again: `predict` writes it anew"
+        )
+    return np.array([scores[patch] for patch in patches], np.float32)
+
+
+def _check(scores: Floats, predicted: Floats, tolerance: float, patches: list[str], path: Path) -> None:
+    """Refuse scores that are not those of the run's predictions, both (n,)."""
+    apart = ~(np.abs(scores - predicted) <= tolerance)  # and so a score that is no number
+    if apart.any():
+        first = int(apart.argmax())
+        raise HistobenchError(
+            f"{path}: expected the scores of the network in this folder, but {int(apart.sum())} of {len(patches)} "
+            f"differ by more than {tolerance:g}: patch {patches[first]} has {predicted[first]:.6f} in the file and "
+            f"{scores[first]:.6f} by the network; the weights, the patches or the code have changed since. Delete it "
+            "and start again: `predict` writes it anew"
+        )
+
+
+def _some(patches: Sequence[str]) -> str:
+    """Return the first three of the patches, and how many more there are, in words."""
+    more = f" and {len(patches) - 3} more" if len(patches) > 3 else ""
+    return ", ".join(patches[:3]) + more
+
+
+def _write(path: Path, patches: list[str], heatmaps: Floats) -> None:
+    with atomic(path) as temporary:
+        np.savez(temporary, patch_id=np.array(patches, str), heatmap=heatmaps)

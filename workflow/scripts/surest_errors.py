@@ -1,0 +1,15 @@
+"""Rule `surest_errors`: the test patches that the best run on the validation patches gets wrong, and is surest of."""
+
+from histobench import job
+
+with job.start(snakemake):
+    from pathlib import Path
+
+    from histobench.files import write_text
+    from histobench.results import collect, figure_data
+    from histobench.results.figures import gallery
+
+    runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
+    shown = figure_data.labelled(runs, cells, snakemake.wildcards.dataset)
+    errors = figure_data.surest_errors(shown, gallery.COLUMNS)
+    write_text(Path(snakemake.output.errors), errors.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,21 @@
+"""Rule `table_speed`: Table 2, seconds per epoch on each kind of GPU."""
+
+from histobench import job
+
+with job.start(snakemake):
+    from pathlib import Path
+
+    from histobench.results import collect, paper, speed, tables
+    from histobench.results.announcements import announcements
+
+    runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
+    published = paper.read(Path(snakemake.input[0]).parent).speed
+    table = speed.speed(runs, cells, published)
+    shown = cells[cells["recipe"].isin(table["recipe"])]
+    tables.write(
+        table,
+        Path(snakemake.output.html).with_suffix(""),
+        f"Seconds per epoch, study {snakemake.params.study}",
+        announcements(runs[runs["recipe"].isin(table["recipe"])], shown),
+        speed.NOTES,
+    )
