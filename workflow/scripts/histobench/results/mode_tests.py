@@ -32,7 +32,8 @@ def tests(published: Published, ours: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     published : the paper's tables.
-    ours : `dataset`, `model`, `mode`, `auc`, one row per data set, model and mode; NaN where there is none.
+    ours : `dataset`, `model`, `mode`, `auc`, one row per data set, model and mode; NaN where there is none. A data set
+        without any AUC has no tests.
 
     Returns
     -------
@@ -43,7 +44,7 @@ def tests(published: Published, ours: pd.DataFrame) -> pd.DataFrame:
     """
     printed = published.welch.set_index("dataset")
     rows = []
-    for source, aucs in (("published", published.performance), ("this study", ours)):
+    for source, aucs in (("published", published.performance), ("this study", ours.dropna(subset=["auc"]))):
         for dataset, frame in aucs.groupby("dataset", sort=False):
             by_mode = frame.pivot_table(index="model", columns="mode", values="auc", observed=True)
             by_mode = by_mode.reindex(columns=list(MODES))

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 NOTES = [
-    "Published values: Bonnet 2024, Table 1, which counts depth in different ways; `Published depth is` says which of "
+    'Published values: Bonnet 2024, Table 1, which counts depth in different ways; "Published depth is" says which of '
     "ours it is.",
     "Published parameters are those of the ImageNet model with its top. Parameters as trained: with the study's "
     "head, at 96 px.",

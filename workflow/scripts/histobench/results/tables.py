@@ -314,7 +314,7 @@ def _footnotes(frame: pd.DataFrame) -> list[str]:
             "Metrics are means over the seeds that did not collapse; the intervals show the uncertainty of the test "
             "set alone."
         )
-    if "runs" in frame:
+    if "runs" in frame and (frame["runs"] != "").any():
         found.append("The CSV file names the run folders behind each row.")
     return found
 
