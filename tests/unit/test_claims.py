@@ -42,7 +42,9 @@ def test_the_papers_own_tables(claim):
 
 @pytest.mark.parametrize("claim", VERDICTS)
 def test_without_tables_nothing_can_be_told(claim):
-    nothing = claims.Tables(PAPER.performance[:0], PAPER.speed[:0], PAPER.sizes, PAPER.tuned[:0], names={}, public=[])
+    nothing = claims.Tables(
+        PAPER.performance[:0], PAPER.speed[:0], PAPER.sizes, PAPER.tuned[:0], names={}, public=[], epoch=0
+    )
     assert verdict(claim, nothing)["verdict"] == claims.UNTOLD
 
 
@@ -131,6 +133,7 @@ def test_ours_are_rounded_as_the_rule_says_and_checked_beside_the_papers():
         speed=PAPER.speed.head(0),
         sizes=PAPER.sizes,
         names={"b2": "B2", "vgg19": "VGG19"},
+        epoch=0,
     )
     table = claims.compare(PAPER, ours).set_index("claim")
     assert list(table) == ["published_verdict", "published_numbers", "our_verdict", "our_numbers"]
@@ -146,7 +149,15 @@ def test_ours_are_rounded_as_the_rule_says_and_checked_beside_the_papers():
 def test_what_no_run_found_cannot_be_told():
     empty = PAPER.performance.assign(auc=float("nan"))
     nothing = claims.of_the_study(
-        standing=empty, tuned=empty.head(0), speed=PAPER.speed.head(0), sizes=PAPER.sizes, names=PAPER.names
+        standing=empty, tuned=empty.head(0), speed=PAPER.speed.head(0), sizes=PAPER.sizes, names=PAPER.names, epoch=0
     )
     verdicts = claims.check(nothing).set_index("claim")["verdict"]
     assert set(verdicts.drop("All models are published")) == {claims.UNTOLD}
+
+
+def test_hours_are_not_told_from_a_subset():
+    found = verdict("The deepest model trains in about an hour", replace(PAPER, epoch=1314))
+    assert (found["verdict"], found["numbers"]) == (
+        claims.UNTOLD,
+        "an epoch had 1,314 patches, not the 262,144 of PCam",
+    )

@@ -210,6 +210,11 @@ def test_other_figures_without_anything(tmp_path):
         style.save(figure, tmp_path / str(number), ["A note."])
 
 
+def test_unknown_groups_are_said_to_be_unknown():
+    nothing = pd.DataFrame(columns=["label", "group", "n", "positives", "accuracy"])
+    assert "unknown" in per_group(nothing).axes[0].texts[0].get_text()
+
+
 def test_names_stay_apart_and_within_the_axes():
     figure = auc_against_size(cells(models=9, origins=("ours",)))
     figure.draw_without_rendering()

@@ -78,8 +78,8 @@ def test_an_extraction_that_several_heads_share_counts_once():
         run("vgg19", seed, mode="tl", train_seconds=10.0, validation_seconds=5.0, features_seconds=100.0)
         for seed in (1, 2)
     ]
-    assert summary(*heads)["Seconds of devices"] == "2 min"  # 2 x 15 + 100 s
-    assert summary(run(train_seconds=80.0, validation_seconds=10.0))["Seconds of devices"] == "90 s"
+    assert summary(*heads)["Device time"] == "2 min"  # 2 x 15 + 100 s
+    assert summary(run(train_seconds=80.0, validation_seconds=10.0))["Device time"] == "90 s"
 
 
 def test_without_a_run_there_is_nothing_to_sum_up():

@@ -26,5 +26,9 @@ with job.start(snakemake):
     if snakemake.input.heatmaps:
         with np.load(snakemake.input.heatmaps) as file:
             maps = dict(zip(file["patch_id"].tolist(), file["heatmap"], strict=True))
+    for run in runs[runs["folder"].isin(errors["run"])].itertuples():
+        notes.append(
+            f"{run.name}, {run.mode.replace('tl', 'TL')}, seed {run.seed}: the best run on the validation patches."
+        )
     figure = gallery.gallery(figure_data.errors_with_patches(errors, images, maps))
     style.save(figure, Path(snakemake.output.svg).with_suffix(""), notes)

@@ -104,7 +104,7 @@ def summary(runs: pd.DataFrame, cells: pd.DataFrame, performance: pd.DataFrame) 
         extracted = runs[runs["features_seconds"] > 0].drop_duplicates(
             ["dataset", "model", "device", "features_seconds"]
         )
-        found.append(("Seconds of devices", _duration(seconds + float(extracted["features_seconds"].sum()))))
+        found.append(("Device time", _duration(seconds + float(extracted["features_seconds"].sum()))))
     return found
 
 

@@ -91,8 +91,8 @@ def read(path: Path) -> pd.DataFrame:
     return frame.fillna(dict.fromkeys(texts, ""))
 
 
-def for_claims(table: pd.DataFrame) -> pd.DataFrame:
-    """Return our seconds as `claims.Tables` takes them.
+def for_claims(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return our seconds, and the number of training patches behind them, as `claims.Tables` takes them.
 
     Claims compare cards and models with each other, so all seconds are of one data set, and those of a model and mode
     of one recipe: of several the first that has seconds.
@@ -105,12 +105,14 @@ def for_claims(table: pd.DataFrame) -> pd.DataFrame:
     -------
     seconds : `device`, `model` (its key), `mode`, `seconds_per_epoch`, on data of the format "pcam"; no rows where none
         were measured.
+    epoch : training patches of an epoch, 0 where none were measured.
     """
     measured = table[(table["format"] == "pcam") & table["seconds"].notna()]
     measured = measured[measured["data_set"].isin(measured["data_set"].head(1))]
     first = measured.groupby(["key", "mode"])["recipe"].transform("first")
     chosen = measured.loc[measured["recipe"] == first, ["device", "key", "mode", "seconds"]]
-    return chosen.rename(columns={"key": "model", "seconds": "seconds_per_epoch"}).reset_index(drop=True)
+    seconds = chosen.rename(columns={"key": "model", "seconds": "seconds_per_epoch"}).reset_index(drop=True)
+    return seconds, int(measured["n_train"].iloc[0]) if len(measured) else 0
 
 
 SECONDS = ["training_seconds", "validation_seconds", "seconds"]

@@ -26,6 +26,8 @@ DIFFERS = ["data_differs", "recipe_differs", "weights_differ", "not_comparable"]
 """Columns that say why a row is not comparable with the paper's, "" where it is."""
 
 INTERVAL = " (95\N{NO-BREAK SPACE}% interval)"
+INTERVAL_OF = {"auc_over_seeds": " (95\N{NO-BREAK SPACE}% interval of the mean)"}
+"""What a heading says of the interval in its column, where it is not the value's own."""
 
 HOISTED = ["data_set", "recipe", "device", "seeds", "weights", "remark"]
 """Columns that print says once, below the table, where they are the same in all rows."""
@@ -37,7 +39,7 @@ HEADINGS = {
     "data_set": "Data set",
     "balanced_accuracy": "Balanced accuracy",
     "auc": "AUC",
-    "auc_over_seeds": "AUC, deviation over seeds (95\N{NO-BREAK SPACE}% interval of the mean)",
+    "auc_over_seeds": "AUC, deviation over seeds",
     "n": "Test patches",
     "published_loss": "Published loss",
     "published_auc": "Published AUC",
@@ -230,8 +232,9 @@ def _text(frame: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
         told = texts[~texts.isin(NOTHING)] if column in OF_DATA_SET else texts
         if column in [*HOISTED, *OF_DATA_SET] and len(texts) > 1 and told.nunique() == 1:
             same[column] = told.iloc[0]
+    told_with = [value for value in intervals if frame[f"{value}_low"].notna().any()]
     columns = {
-        _heading(column) + (INTERVAL if column in intervals and column != "auc_over_seeds" else ""): texts
+        _heading(column) + (INTERVAL_OF.get(column, INTERVAL) if column in told_with else ""): texts
         for column, texts in shown.items()
         if column not in same
     }
@@ -276,7 +279,7 @@ def _style(column: pd.Series) -> str:
     if column.name == "Model":
         return "row"  # it heads its row, and stays in sight while a narrow screen scrolls
     told = column[~column.isin([*NOTHING, "collapsed"])]
-    if len(told) and told.str.match(r"(† )?-?[\d,.]+( \(.*\))?$").all():
+    if len(told) and told.str.match(r"(† )?-?[\d,.]+(e-\d+)?( \(.*\))?$").all():
         return "number"
     return "prose" if column.str.len().max() > LONG else ""  # sentences wrap, other cells do not
 

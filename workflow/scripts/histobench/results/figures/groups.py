@@ -21,8 +21,10 @@ def per_group(frame: pd.DataFrame) -> Figure:
 
     Returns
     -------
-    figure : one row per label, in the order given.
+    figure : one row per label, in the order given. Without rows it says that the groups are unknown.
     """
+    if frame.empty:
+        return _unknown()
     table = frame.pivot_table(index="label", columns="group", values="accuracy", sort=False)
     means = table.mean(axis=0)
     groups = sorted(table.columns, key=lambda group: (means[group], str(group)))
@@ -69,4 +71,13 @@ def per_group(frame: pd.DataFrame) -> Figure:
     else:
         heat.set_xticks([])
     heat.set_xlabel(f"Group (slide or patient), {len(groups)} of them, by mean accuracy")
+    return figure
+
+
+def _unknown() -> Figure:
+    """Return a figure that says why it shows nothing."""
+    figure, panels = style.new(style.ONE_AND_A_HALF, 0.5)
+    panels[0, 0].set_axis_off()
+    text = "The slides or patients of these patches are unknown."
+    panels[0, 0].text(0, 0.5, text, ha="left", va="center", transform=panels[0, 0].transAxes)
     return figure
