@@ -37,6 +37,11 @@ def predicted(spec, data, folder, features=None):
     return folder
 
 
+def about(folder, spec, gpu=None):
+    """What `explain` reads in ``run.json`` of a run whose weights are set by hand."""
+    write_json(folder / "run.json", {"specification": spec, "device": {"gpu": gpu}})
+
+
 def trained(spec, data, folder, features=None):
     run.train(spec=spec, data=data, features=features, weights=None, folder=folder, code="c", threads=2, gpu_model="")
     return predicted(spec, data, folder, features)
@@ -98,6 +103,7 @@ def test_heat_maps_of_an_untrained_backbone(mode, data, tmp_path):
     model = models.build(spec["model"], mode, (SIDE, SIDE, 3), seed=1)
     calibrate(model.layers[0], Records(data, "train"), spec["input"])
     model.save_weights(tmp_path / "best.weights.h5")
+    about(tmp_path, spec)
     heatmaps = explained(spec, data, predicted(spec, data, tmp_path), tmp_path / "maps.npz")
     check(heatmaps, 2)
     np.testing.assert_allclose(heatmaps, by_hand(model, data), atol=1e-3)
@@ -125,6 +131,10 @@ def test_heat_maps_of_a_head_on_cached_features(origin, data, tmp_path):
     model.set_weights([*model.layers[0].get_weights(), *head.get_weights()])
     np.testing.assert_allclose(heatmaps, by_hand(model, data), atol=1e-3)
     if weights is not None:
+        listed = errors(tmp_path / "errors.csv", *((folder, patch) for patch in CHOSEN))
+        common = {"errors": listed, "abouts": [folder / "run.json"], "data": data}
+        explain.explain_errors(**common, weights={"mobilenet": weights}, output=tmp_path / "again.npz")
+        assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "maps.npz").read_bytes()
         with pytest.raises(HistobenchError, match=r"predictions\.csv: expected the scores of the network"):
             explained(spec, data, folder, tmp_path / "maps.npz")
 
@@ -164,8 +174,8 @@ def known(tmp_path_factory):
         Patches(split, images, labels, [f"{split}-{i}" for i in range(5)], [""] * 5, places)
         for split in ("train", "valid", "test")
     ]
-    about = {"dataset": "known", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
-    records.write(folder / "data", chunks, Tally(total=15), about)
+    manifest = {"dataset": "known", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
+    records.write(folder / "data", chunks, Tally(total=15), manifest)
 
     spec = specification("b2", "full")
     model = models.build(spec["model"], "full", (40, 40, 3), seed=1)
@@ -179,7 +189,7 @@ def known(tmp_path_factory):
     run_folder = folder / "run"
     run_folder.mkdir()
     model.save_weights(run_folder / "best.weights.h5")
-    write_json(run_folder / "run.json", {"specification": spec, "device": {"gpu": None}})
+    about(run_folder, spec)
     return spec, folder / "data", predicted(spec, folder / "data", run_folder)
 
 
@@ -232,7 +242,7 @@ def change_score(folder, patch, change):
 def test_predictions_of_another_network_are_refused(known, tmp_path, gpu, change):
     spec, data, folder = known
     folder = copied(folder, tmp_path)
-    write_json(folder / "run.json", {"specification": spec, "device": {"gpu": gpu}})
+    about(folder, spec, gpu)
     change_score(folder, "test-3", change)
     explained(spec, data, folder, tmp_path / "maps.npz", ["test-1", "test-0"])
     wanted = r"copy/predictions\.csv: expected .* 1 of 2 differ .*patch test-3 has .* in the file .*`predict` writes it"
@@ -245,7 +255,7 @@ def test_predictions_of_another_network_are_refused(known, tmp_path, gpu, change
 def test_predictions_may_differ_by_rounding(known, tmp_path, gpu, change):
     spec, data, folder = known
     folder = copied(folder, tmp_path)
-    write_json(folder / "run.json", {"specification": spec, "device": {"gpu": gpu}})
+    about(folder, spec, gpu)
     change_score(folder, "test-3", change)
     explained(spec, data, folder, tmp_path / "maps.npz", ["test-1", "test-3"])
 

@@ -26,6 +26,9 @@ with job.start(snakemake):
     if snakemake.input.heatmaps:
         with np.load(snakemake.input.heatmaps) as file:
             maps = dict(zip(file["patch_id"].tolist(), file["heatmap"], strict=True))
+    if any(heatmap.size == 1 for heatmap in maps.values()):
+        maps = {}
+        notes.append("Without Grad-CAM: the last feature map of this network is a single value for a whole patch.")
     for run in runs[runs["folder"].isin(errors["run"])].itertuples():
         notes.append(
             f"{run.name}, {run.mode.replace('tl', 'TL')}, seed {run.seed}: the best run on the validation patches."
