@@ -60,6 +60,7 @@ def cells(*rows: dict[str, Any], missing: tuple[dict[str, Any], ...] = ()) -> pd
             **dict(zip(NAMES, key, strict=True)),
             "format": row.get("format", "pcam"),
             "name": row.get("name", key[1].upper()),
+            "gpu": row.get("device", "cpu") != "cpu",
             "seeds": 0,
             "gap": row.get("gap", ""),
             "left_out": row.get("left_out", False),
@@ -75,7 +76,10 @@ def replicates(*rows: dict[str, Any], spread: float = 0.01) -> dict[str, pd.Data
     """Return made-up bootstrap replicates of runs around their AUCs, by folder."""
     rng = np.random.default_rng(0)
     return {
-        row["folder"]: pd.DataFrame({"replicate": range(200), "auc": row["auc"] + spread * rng.normal(size=200)})
+        row["folder"]: pd.DataFrame(
+            {"replicate": range(200)}
+            | {metric: row[metric] + spread * rng.normal(size=200) for metric in ("auc", "loss", "accuracy")}
+        )
         for row in rows
     }
 

@@ -28,6 +28,18 @@ def test_a_cell_that_cannot_run_is_not_missing():
     assert announcements(pd.DataFrame([run()]), cells(run(), missing=({"model": "vgg19", "left_out": True},))) == []
 
 
+def test_runs_of_other_cells_hide_no_gap():
+    rows = [run("b6", recipe="timing"), run("vgg19", recipe="timing", collapsed=True)]
+    found = announcements(pd.DataFrame(rows), cells(missing=({"model": "b2"}, {"model": "mobilenet"})))
+    assert found == ["Missing runs: 2 of 2. They stand as gaps."]
+
+
+def test_what_becomes_of_collapsed_runs_is_the_tables_to_say():
+    rows = [run(collapsed=True)]
+    (note,) = announcements(pd.DataFrame(rows), cells(*rows), collapsed="they count")
+    assert note == "Collapsed runs: 1 of 1. They predict a constant; they count."
+
+
 def test_they_are_silent_where_there_is_nothing_to_say():
     rows = [run(), run("b6", weights="own file"), run("vgg19", weights="", patches="own")]
     assert announcements(pd.DataFrame(rows), cells(*rows)) == []

@@ -119,37 +119,60 @@ def test_a_tie_is_called_one():
     assert "MobileNet 0.95, a tie" in verdict("VGG19 is the best model", PAPER)["numbers"]
 
 
-def test_ours_are_rounded_as_the_rule_says_and_checked_beside_the_papers():
+def test_ours_are_compared_with_three_decimals_and_beside_the_papers():
     standing = pd.DataFrame(
         [
             {"dataset": "mine", "model": "b2", "mode": "full", "auc": 0.804},
-            {"dataset": "mine", "model": "vgg19", "mode": "tl", "auc": 0.8995},
+            {"dataset": "mine", "model": "vgg19", "mode": "tl", "auc": 0.9001},
             {"dataset": "mine", "model": "vgg19", "mode": "full", "auc": 0.9004},
+            {"dataset": "yours", "model": "vgg19", "mode": "tl", "auc": 0.893},
+            {"dataset": "yours", "model": "vgg19", "mode": "full", "auc": 0.8944},
         ]
     )
+    tuned = pd.DataFrame([{"dataset": "mine", "model": "b2", "mode": "full", "auc": 0.93, "auc_untuned": 0.95}])
     ours = claims.of_the_study(
         standing=standing,
-        tuned=standing.head(0),
+        tuned=tuned,
         speed=PAPER.speed.head(0),
         sizes=PAPER.sizes,
         names={"b2": "B2", "vgg19": "VGG19"},
+        public=["b2"],
         epoch=0,
     )
     table = claims.compare(PAPER, ours).set_index("claim")
     assert list(table) == ["published_verdict", "published_numbers", "our_verdict", "our_numbers"]
-    # 0.8995 and 0.9004 are both printed as 0.90: a tie.
     tl = table.loc["Transfer learning is always worse than full training"]
     assert (tl["published_verdict"], tl["our_verdict"]) == (claims.FAILS, claims.FAILS)
-    assert "VGG19 on mine: TL 0.90, full 0.90" in tl["our_numbers"]
+    # 0.9001 and 0.9004 are both printed as 0.900, a tie; 0.893 and 0.894 are none.
+    assert tl["our_numbers"] == "TL is worse in 1 of 2 pairs; VGG19 on mine: TL 0.900, full 0.900"
     assert table.loc["VGG19 is the best model", "our_verdict"] == claims.HOLDS
-    assert table.loc["Tuning helps", "our_verdict"] == claims.UNTOLD
+    # Against the recipe that it was tuned from, not against the cell that stands for the model.
+    assert table.loc["Tuning helps", "our_verdict"] == claims.FAILS
+    assert table.loc["Tuning helps", "our_numbers"] == "B2 full on mine: 0.950 untuned, 0.930 tuned"
+    assert table.loc["All models are published", "our_numbers"] == "1 of 2; not VGG19"
     assert table.loc["Deeper is not always better", "our_verdict"] == claims.UNTOLD
+
+
+@pytest.mark.parametrize("unknown", [["densenet201"], list(PAPER.names)])
+def test_a_model_of_unknown_depth_is_not_the_deepest(unknown):
+    layers = PAPER.sizes["all_layers"].where(~PAPER.sizes["model"].isin(unknown))
+    found = verdict(
+        "The deepest model trains in about an hour", replace(PAPER, sizes=PAPER.sizes.assign(all_layers=layers))
+    )
+    assert "DenseNet201" not in found["numbers"]
+    assert (found["verdict"] == claims.UNTOLD) == (len(unknown) > 1)
 
 
 def test_what_no_run_found_cannot_be_told():
     empty = PAPER.performance.assign(auc=float("nan"))
     nothing = claims.of_the_study(
-        standing=empty, tuned=empty.head(0), speed=PAPER.speed.head(0), sizes=PAPER.sizes, names=PAPER.names, epoch=0
+        standing=empty,
+        tuned=PAPER.tuned.head(0),
+        speed=PAPER.speed.head(0),
+        sizes=PAPER.sizes,
+        names=PAPER.names,
+        public=[],
+        epoch=0,
     )
     verdicts = claims.check(nothing).set_index("claim")["verdict"]
     assert set(verdicts.drop("All models are published")) == {claims.UNTOLD}

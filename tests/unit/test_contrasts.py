@@ -238,7 +238,7 @@ def test_a_mode_that_is_not_there_or_cannot_run_has_no_contrast():
     assert study.table().empty
 
 
-def test_arms_are_the_first_cells_of_the_matrix():
+def test_arms_are_of_one_recipe_where_one_has_both_modes():
     study = Study()
     study.add("tl", recipe="timing", timing_only=True, aucs=[0.6])
     study.add("tl", recipe="tuned", tuned_from="native", left_out=True)
@@ -246,6 +246,16 @@ def test_arms_are_the_first_cells_of_the_matrix():
     study.add("full", recipe="paper", aucs=[0.8])
     study.add("tl", recipe="native", aucs=[0.7])
     study.add("full", recipe="native", aucs=[0.6])
+    row = study.row()
+    assert row["recipe"] == "native"
+    assert row[["auc_a", "auc_b"]].tolist() == [0.7, 0.6]
+
+
+def test_without_a_common_recipe_arms_are_the_first_cells_of_the_matrix():
+    study = Study()
+    study.add("tl", recipe="end-to-end", aucs=[0.9])
+    study.add("full", recipe="paper", aucs=[0.8])
+    study.add("tl", recipe="native", aucs=[0.7])
     row = study.row()
     assert row["recipe"] == "end-to-end / paper"
     assert row[["auc_a", "auc_b"]].tolist() == [0.9, 0.8]

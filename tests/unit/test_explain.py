@@ -56,7 +56,8 @@ def extracted(model, data, folder, weights=None):
 def explained(spec, data, folder, output, patches=CHOSEN, weights=None):
     explain.explain(spec=spec, data=data, patches=patches, run_folder=folder, weights=weights, output=output)
     with np.load(output) as file:
-        assert set(file) == {"patch_id", "heatmap"}
+        assert set(file) == {"run", "patch_id", "heatmap"}
+        assert str(file["run"]) == str(folder)
         assert file["patch_id"].tolist() == patches
         return file["heatmap"]
 

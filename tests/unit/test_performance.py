@@ -49,8 +49,10 @@ def test_seeds_are_averaged():
     assert row["loss"] == pytest.approx(0.15)
     assert row["accuracy"] == pytest.approx(0.8)
     assert row["balanced_accuracy"] == pytest.approx(0.79)
-    first, second = (bootstrap[each["folder"]]["auc"].to_numpy() for each in rows)
-    assert [row["auc_low"], row["auc_high"]] == pytest.approx(list(np.percentile((first + second) / 2, [2.5, 97.5])))
+    for metric in ("loss", "accuracy", "auc"):
+        first, second = (bootstrap[each["folder"]][metric].to_numpy() for each in rows)
+        expected = list(np.percentile((first + second) / 2, [2.5, 97.5]))
+        assert [row[f"{metric}_low"], row[f"{metric}_high"]] == pytest.approx(expected)
 
 
 def test_replicates_are_paired_by_number_not_by_place():
@@ -140,13 +142,16 @@ def test_published_values_stand_beside_ours_by_format_model_and_mode():
 
 
 def test_a_difference_stands_where_everything_is_the_papers():
-    assert table(run(auc=0.9))["auc_difference"][0] == pytest.approx(0.05)
+    row = table(run(auc=0.9)).iloc[0]
+    assert row["auc_difference"] == pytest.approx(0.90 - 0.85)
+    assert row["loss_difference"] == pytest.approx(0.10 - 0.47)
+    assert row["accuracy_difference"] == pytest.approx(0.85 - 0.78)
 
 
 @pytest.mark.parametrize("why", ["data_differs", "recipe_differs", "weights_differ"])
 def test_no_difference_where_something_is_not_the_papers(why):
     row = table(run(**{why: "another"})).iloc[0]
-    assert pd.isna(row["auc_difference"])
+    assert row[["auc_difference", "loss_difference", "accuracy_difference"]].isna().all()
     assert row[why] == "another"
     assert row["published_auc"] == 0.85
 
@@ -182,4 +187,27 @@ def test_one_cell_stands_for_data_set_model_and_mode_and_tuned_ones_apart():
     assert standing(whole, asked)[["dataset", "model", "mode", "auc"]].to_numpy().tolist() == [
         ["pcam", "b2", "full", pytest.approx(0.8)]
     ]
-    assert tuned(whole, asked)[["model", "recipe", "auc"]].to_numpy().tolist() == [["b2", "found", pytest.approx(0.95)]]
+    (pair,) = tuned(whole, asked).to_dict("records")
+    assert (pair["model"], pair["recipe"], pair["auc"], pair["auc_untuned"]) == ("b2", "found", 0.95, 0.8)
+
+
+def test_tuning_is_held_against_the_recipe_before_it():
+    rows = [run(auc=0.9), run(recipe="native", auc=0.95), run(recipe="found", tuned_from="native", auc=0.93)]
+    asked = cells(*rows)
+    whole = performance("pcam", pd.DataFrame(rows), asked, replicates(*rows), PUBLISHED)
+    assert tuned(whole, asked)[["auc", "auc_untuned"]].to_numpy().tolist() == [[0.93, 0.95]]
+
+
+def test_a_study_without_such_tables_has_no_rows():
+    assert standing(read([]), cells(run())).empty
+    assert tuned(read([]), cells(run(recipe="found", tuned_from="paper")))["auc"].isna().all()
+
+
+def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
+    rows = [run("007", name="NA", recipe="null", device="NaN")]
+    asked = cells(*rows)
+    found = performance("pcam", pd.DataFrame(rows), asked, replicates(*rows), PUBLISHED)
+    to_csv(found, tmp_path / "performance.csv")
+    row = read([tmp_path / "performance.csv"]).iloc[0]
+    assert row[["key", "model", "recipe", "device"]].tolist() == ["007", "NA", "null", "NaN"]
+    assert pd.isna(row["published_auc"])

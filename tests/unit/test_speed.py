@@ -6,7 +6,7 @@ import pytest
 
 from histobench.catalogue import CATALOGUE
 from histobench.results import claims, paper
-from histobench.results.speed import NOTES, SPEED, for_claims, speed
+from histobench.results.speed import SPEED, for_claims, notes, speed, timed
 from support.project import ROOT
 
 PUBLISHED = paper.read(ROOT / "config" / "paper")
@@ -25,6 +25,7 @@ def cell(model="b2", mode="full", device="a100", **changes):
         "mode": mode,
         "recipe": "timing",
         "device": device,
+        "gpu": device != "cpu",
         "seeds": 1,
         "gap": "",
         "left_out": False,
@@ -256,7 +257,7 @@ def test_rows_keep_the_order_of_the_matrix():
 
 def test_claims_of_the_papers_own_seconds():
     ours, epoch = for_claims(table(seconds_of_the_paper(), whole()))
-    assert set(ours) == {"device", "model", "mode", "seconds_per_epoch"}
+    assert set(ours) == {"device", "gpu", "model", "mode", "seconds_per_epoch"}
     assert epoch == claims.PCAM
     keys = ["device", "model", "mode"]
     beside = PUBLISHED.speed.merge(ours, on=keys, suffixes=("", "_ours"), validate="one_to_one")
@@ -284,11 +285,22 @@ def test_claims_take_measured_seconds_on_pcam_alone():
         for number, each in enumerate(cells)
         if not each["gap"]
     ]
-    # The third and the seventh: one data set, and of a model and mode one recipe, whatever the device.
+    # The third alone: one data set and one recipe, that of the first seconds, since ratios compare models.
     assert for_claims(table(runs, cells))[0].to_dict("records") == [
-        {"device": "a100", "model": "b2", "mode": "full", "seconds_per_epoch": 2},
-        {"device": "a100", "model": "b6", "mode": "full", "seconds_per_epoch": 6},
+        {"device": "a100", "gpu": True, "model": "b2", "mode": "full", "seconds_per_epoch": 2},
     ]
+
+
+def test_a_cpu_is_no_card():
+    cells = [cell(), cell(device="v100"), cell(device="cpu")]
+    runs = [
+        run(seconds=(20.0, 6.0)),
+        run(device="v100", seconds=(40.0, 12.0)),
+        run(device="cpu", seconds=(2600.0, 0.0)),
+    ]
+    ours, epoch = for_claims(table(runs, cells))
+    tables = claims.Tables(PUBLISHED.performance, ours, PUBLISHED.sizes, PUBLISHED.tuned, NAMES, [], epoch)
+    assert claims.cards_differ(tables) == (claims.FAILS, "B2 full 2.00")
 
 
 @pytest.mark.parametrize("cells", [whole(gap="not run yet"), [cell(dataset="idc", format="idc")]])
@@ -301,7 +313,17 @@ def test_without_seconds_there_is_nothing_to_claim(cells):
     assert claims.cards_differ(tables)[0] == claims.UNTOLD
 
 
-def test_the_notes_name_source_median_and_the_half_card():
-    told = " ".join(NOTES)
-    for words in ("Bonnet 2024, Table 2", "median of the epochs after the first", "half of one", "GFLOPS"):
-        assert words in told
+def test_the_notes_say_what_the_table_holds():
+    whole_table = " ".join(notes(table([], whole(gap="not run yet"))))
+    for words in ("Bonnet 2024, Table 2", "median of the epochs after the first", "half of one", "GFLOPS", "oldest"):
+        assert words in whole_table
+    own = " ".join(notes(table([run(device="cpu")], [cell(device="cpu", dataset="mine", format="folder")])))
+    assert "median of the epochs after the first" in own
+    for words in ("Bonnet", "K80", "oldest"):
+        assert words not in own
+
+
+def test_cells_there_for_their_seconds_go_before_others():
+    cells = pd.DataFrame([cell(timing_only=False), cell(end_to_end=False), cell("b6"), cell("vgg19", left_out=True)])
+    assert timed(cells)["model"].tolist() == ["b6"]
+    assert timed(cells[:2])["model"].tolist() == ["b2"]

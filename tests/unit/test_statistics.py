@@ -66,9 +66,17 @@ def test_welch_hand_computed():
     assert found["p"] == pytest.approx(2 * student.cdf(-1 / sqrt(2), df))
     margin = student.ppf(0.975, df) * sqrt(2)
     assert (found["low"], found["high"]) == pytest.approx((-1 - margin, -1 + margin))
-    nu = 1 * 2 * (2 + 3) ** 2 / (2 * 2**2 + 1 * 3**2)
+    # nu is 50 / 17: so few degrees of freedom that the correction would swallow the effect.
+    assert found["effect"] is None
+
+
+def test_hedges_g_of_unequal_samples_by_hand():
+    # Means 2 and 1.
+    a, b = [1, 2, 2, 3], [0, 1, 2]
+    var_a, var_b = 2 / 3, 1.0
+    nu = 3 * 2 * (var_a + var_b) ** 2 / (2 * var_a**2 + 3 * var_b**2)
     correction = gamma(nu / 2) / (sqrt(nu / 2) * gamma((nu - 1) / 2))
-    assert found["effect"] == pytest.approx(correction * -1 / sqrt((2 + 3) / 2))
+    assert welch(a, b)["effect"] == pytest.approx(correction / sqrt((var_a + var_b) / 2))
 
 
 def test_hedges_correction_in_closed_form():

@@ -244,3 +244,46 @@ def test_augmented_patches_are_not_cached(config):
 def test_features_that_cannot_be_extracted_say_why(config, model, reason):
     with pytest.raises(HistobenchError, match=rf"features of {model} on idc \(paper\) cannot be extracted: .*{reason}"):
         study(config).features_specification("idc", model, "paper", "cpu")
+
+
+def test_two_models_of_one_name_in_print_are_refused(config):
+    twin = {"application": "MobileNet", "preprocessing": "tf", "smallest_input": 32, "weights": "random"}
+    both = [block(models=["mobilenet", "twin"])]
+    with pytest.raises(HistobenchError, match=r"mobilenet and twin are both called 'MobileNet'.*models\.twin\.name"):
+        study(config, models={"twin": twin}, matrix=both)
+    assert len(study(config, models={"twin": twin | {"name": "Twin"}}, matrix=both).runs) == 2
+    # One that no block names does no harm.
+    assert study(config, models={"twin": twin}, matrix=[block(models=["twin"])]).runs
+
+
+def test_tuned_from_names_a_recipe(config):
+    recipes = config["recipes"] | {"found": config["recipes"]["paper"] | {"tuned_from": "papr"}}
+    with pytest.raises(HistobenchError, match=r"recipes\.found\.tuned_from: 'papr'.*did you mean 'paper'"):
+        study(config, recipes=recipes)
+
+
+def test_what_a_recipe_is_for_retrains_nothing(config):
+    recipe = config["recipes"]["paper"]
+    purpose = recipe | {"tuned_from": "native", "timing_only": True}
+    run = Run("pcam", "vgg19", "tl", "paper", "cpu", 1)
+    before = study(config).specification(run)
+    assert study(config, recipes=config["recipes"] | {"paper": purpose}).specification(run) == before
+
+
+def test_what_was_asked_for_keeps_the_order_of_the_matrix_with_gaps_and_cells_that_cannot_run(config):
+    made = study(config, matrix=[block(models=["b2"], modes=["tl", "full"], seeds=[1, 2]), block(recipes=["timing"])])
+    gaps = {made.runs[0]: "not run yet"}
+    found = made.asked_for(gaps)
+    assert [(cell["mode"], cell["recipe"], cell["seeds"], cell["left_out"]) for cell in found] == [
+        ("tl", "paper", 2, True),
+        ("full", "paper", 2, False),
+        ("full", "timing", 1, False),
+    ]
+    assert [cell["gap"] for cell in found] == [
+        "left out: it has no pretrained backbone to transfer from",
+        "seed 1: not run yet",
+        "",
+    ]
+    assert [cell["timing_only"] for cell in found] == [False, False, True]
+    both = dict.fromkeys(made.runs[:2], "not run yet")
+    assert made.asked_for(both)[1]["gap"] == "not run yet"

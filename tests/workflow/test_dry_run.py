@@ -43,7 +43,9 @@ def test_the_guard_guards(project, guarded):
 def test_a_bare_dry_run_plans_the_papers_study(project, guarded):
     planned = jobs(snakemake(project, "-n", env=guarded).stdout)
     # 22 cells on PCam and 20 on each IDC data set by the paper's protocol, 16 of `timing`.
-    assert planned["train"] == planned["predict"] == planned["evaluate"] == 22 + 20 + 20 + 16
+    assert planned["train"] == 22 + 20 + 20 + 16
+    # Those of `timing` are there for their seconds: nobody asks for their scores.
+    assert planned["predict"] == planned["evaluate"] == 22 + 20 + 20
     assert planned["prepare"] == planned["controls"] == 3
     # Seven backbones on PCam, all but InceptionV3 on both of IDC; EfficientNetV2 is trained end to end.
     assert planned["extract_features"] == 7 + 6 + 6

@@ -40,6 +40,28 @@ def test_missing_runs_are_gaps_with_a_reason_and_the_others_are_there(copy):
     assert "Missing runs: 2 of 3." in page.replace("</strong>", "").replace("</b>", "")
 
 
+def test_a_run_of_another_configuration_is_a_gap(copy):
+    path = copy / "tests/configs/tiny.yaml"
+    path.write_text(path.read_text().replace("learning_rate: 0.001", "learning_rate: 0.002"))
+    snakemake(copy, *GAP, "--", "results/tiny/cells.csv")
+    cells = pd.read_csv(copy / "results/tiny/cells.csv")
+    assert set(cells["gap"]) == {"out of date: trained by another configuration"}
+
+
+def test_a_study_of_seconds_alone_has_its_page(copy):
+    path = copy / "tests/configs/tiny.yaml"
+    path.write_text(
+        path.read_text().replace("best_epoch: val_accuracy", "best_epoch: val_accuracy\n    timing_only: true")
+    )
+    snakemake(copy, *GAP, "--", "report", "tables")
+    speed = pd.read_csv(copy / "results/tiny/tables/speed.csv")
+    # One epoch alone, which holds the start-up.
+    assert set(speed["gap"]) == {"a single epoch, which holds the start-up"}
+    page = (copy / "results/tiny/report.html").read_text(encoding="utf-8")
+    assert "Seconds per epoch" in page
+    assert "ROC" not in page
+
+
 def test_a_finished_study_is_the_same_either_way(copy):
     output = snakemake(copy, "-n", *GAP).stdout
     assert not {name for name in jobs(output) if name.startswith(("table_", "figure_", "evaluate", "collect"))}

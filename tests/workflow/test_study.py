@@ -40,11 +40,17 @@ def test_the_table_traces_every_number_to_a_run_folder(finished):
 
 
 @pytest.mark.parametrize("suffix", ["md", "html"])
-@pytest.mark.parametrize("table", ["performance_idc-simulated", "controls", "speed", "tests", "contrasts", "claims"])
+@pytest.mark.parametrize("table", ["performance_idc-simulated", "controls", "tests", "contrasts", "claims"])
 def test_simulated_patches_and_random_weights_are_announced(finished, table, suffix):
     text = (finished / f"results/tiny/tables/{table}.{suffix}").read_text(encoding="utf-8")
     assert re.search(r"Simulated patches: .*idc-simulated", text)
     assert re.search(r"Random weights: MobileNet", text)
+
+
+def test_the_table_of_seconds_announces_what_it_holds(finished):
+    text = (finished / "results/tiny/tables/speed.md").read_text(encoding="utf-8")
+    assert "Simulated patches: pcam-simulated, idc-simulated" in text
+    assert "MobileNet" not in text  # a head on cached features
 
 
 def test_no_figure_goes_without_its_announcement(finished):

@@ -89,6 +89,11 @@ def specification_of_model(model):
     return {field: getattr(spec, field) for field in ("key", "application", "smallest_input", "weights_origin")}
 
 
+def is_public(model):
+    """Say whether anybody can have a model: its weights start at random or come from a public address."""
+    return model.weights is None or str(model.weights.url).startswith(("https://", "http://"))
+
+
 def weights_file(model):
     """Return the pretrained weights of a model, if there are any."""
     file = STUDY.models[model].weights_file
@@ -130,27 +135,32 @@ def gpu_model(wildcards):
     return STUDY.devices[wildcards.device].get("gpu_model", "")
 
 
-def of_runs(file, dataset=None):
-    """Return the paths of a file of the run folder, for the runs that enter the results, or those on a data set."""
-    return [f"{RESULTS}/runs/{run.path}/{file}" for run in RUNS if dataset in (None, run.dataset)]
+def of_runs(file):
+    """Return the paths of a file of the run folder, for all runs that enter the results."""
+    return [f"{RESULTS}/runs/{run.path}/{file}" for run in RUNS]
+
+
+def of_scored_runs(file, dataset=None):
+    """Return the paths of a file of the run folder, for those that are there for their scores, or those on a data set."""
+    return [f"{RESULTS}/runs/{run.path}/{file}" for run in RUNS if STUDY.scored(run) and dataset in (None, run.dataset)]
 
 
 def of_dataset(file):
-    """Return a function from a data set to the paths of a file of the run folder, for its runs."""
-    return lambda wildcards: of_runs(file, wildcards.dataset)
+    """Return a function from a data set to the paths of a file of the run folder, for its runs with scores."""
+    return lambda wildcards: of_scored_runs(file, wildcards.dataset)
 
 
 def gap(run):
     """Return why a run has no result that could enter, in words; "" where it has."""
-    prepared_data = [Path(DATA.format(dataset=run.dataset)) / name for name in ("manifest.json", "index.parquet")]
-    if reason := runs.gap(Path(f"{RESULTS}/runs/{run.path}")):
-        return reason
-    return "" if all(map(Path.exists, prepared_data)) else "its data set is gone"
+    data = Path(DATA.format(dataset=run.dataset))
+    manifest = file_digest(data / "manifest.json") if (data / "index.parquet").exists() else None
+    folder = Path(f"{RESULTS}/runs/{run.path}")
+    return runs.gap(folder, STUDY.specification(run), manifest, scored=STUDY.scored(run))
 
 
 def explained_models(dataset):
     """Return the models of the runs on a data set, any of which may be the one to explain."""
-    return list(dict.fromkeys(run.model for run in RUNS if run.dataset == dataset))
+    return list(dict.fromkeys(run.model for run in RUNS if run.dataset == dataset and STUDY.scored(run)))
 
 
 def has_records(dataset):
@@ -172,9 +182,8 @@ RUNS = [run for run in STUDY.runs if run not in GAPS]
 RUN_WILDCARDS = ("dataset", "model", "mode", "recipe", "device", "seed")
 # In the order of the matrix: those with runs, and those whose cells have a row among the performances.
 RUN_DATASETS = list(dict.fromkeys(run.dataset for run in RUNS))
-DATASETS = list(
-    dict.fromkeys(cell.dataset for cell in STUDY.cells if not STUDY.recipes[cell.recipe].get("timing_only"))
-)
+DATASETS = list(dict.fromkeys(cell.dataset for cell in STUDY.cells if not STUDY.timing_only(cell.recipe)))
+SCORED_DATASETS = [dataset for dataset in DATASETS if any(run.dataset == dataset and STUDY.scored(run) for run in RUNS)]
 STUDY_MODELS = list(dict.fromkeys(run.model for run in STUDY.runs))
 NAMES = {key: model.name for key, model in STUDY.models.items()}
 

@@ -283,7 +283,7 @@ rule figure_gallery:
 # Those of runs, and those that published values alone can fill.
 FIGURES = [
     *("auc_against_size", "auc_by_mode", "forest"),
-    *(["auc_against_seconds"] if RUNS else []),
+    *(["auc_against_seconds"] if SCORED_DATASETS else []),
     *(
         f"{name}_{dataset}"
         for dataset in DATASETS
@@ -291,7 +291,7 @@ FIGURES = [
             *("roc", "precision_recall", "calibration", "learning_curves", "groups"),
             *(["examples", "gallery"] if has_records(dataset) else []),
         )
-        if dataset in RUN_DATASETS
+        if dataset in SCORED_DATASETS
     ),
 ]
 

@@ -6,7 +6,7 @@ TABLE = f"{RESULTS}/tables"
 
 rule collect_runs:
     input:
-        metrics=of_runs(runs.METRICS),
+        metrics=of_scored_runs(runs.METRICS),
         about=of_runs(runs.ABOUT),
         timing=of_runs(runs.TIMING),
         manifests=expand(f"{DATA}/manifest.json", dataset=RUN_DATASETS),
@@ -22,6 +22,7 @@ rule collect_runs:
     params:
         datasets=RUN_DATASETS,
         names=NAMES,
+        timing_only=[recipe for recipe in STUDY.recipes if STUDY.timing_only(recipe)],
         cells=STUDY.asked_for(GAPS),
         code=code.digest_with_imports("collect_runs"),
     script:
@@ -138,8 +139,8 @@ rule table_contrasts:
     input:
         runs=rules.collect_runs.output.runs,
         cells=rules.collect_runs.output.cells,
-        replicates=of_runs(runs.REPLICATES),
-        predictions=of_runs(runs.PREDICTIONS),
+        replicates=of_scored_runs(runs.REPLICATES),
+        predictions=of_scored_runs(runs.PREDICTIONS),
     output:
         multiext(f"{TABLE}/contrasts", *TABLE_FORMATS),
         html=report(
@@ -186,6 +187,7 @@ rule table_claims:
         published=PAPER_DIGESTS,
         names={model: NAMES[model] for model in STUDY_MODELS},
         all_names=NAMES,
+        public=[model for model in STUDY_MODELS if is_public(STUDY.models[model])],
         code=code.digest_with_imports("table_claims"),
     script:
         "../scripts/table_claims.py"

@@ -9,7 +9,7 @@ with job.start(snakemake):
 
     collect.write(
         Path(snakemake.output.runs),
-        folders=[Path(path).parent for path in snakemake.input.metrics],
+        folders=[Path(path).parent for path in snakemake.input.about],
         data={
             name: Path(path) for name, path in zip(snakemake.params.datasets, snakemake.input.manifests, strict=True)
         },
@@ -17,5 +17,6 @@ with job.start(snakemake):
             name: Path(path) for name, path in zip(snakemake.params.datasets, snakemake.input.controls, strict=True)
         },
         names=snakemake.params.names,
+        timing_only=snakemake.params.timing_only,
     )
     collect.write_cells(Path(snakemake.output.cells), snakemake.params.cells)

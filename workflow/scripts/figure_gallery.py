@@ -25,13 +25,16 @@ with job.start(snakemake):
     maps = {}
     if snakemake.input.heatmaps:
         with np.load(snakemake.input.heatmaps) as file:
-            maps = dict(zip(file["patch_id"].tolist(), file["heatmap"], strict=True))
+            if set(errors["run"]) == {str(file["run"])}:  # not those of an earlier choice
+                maps = dict(zip(file["patch_id"].tolist(), file["heatmap"], strict=True))
     if any(heatmap.size == 1 for heatmap in maps.values()):
         maps = {}
         notes.append("Without Grad-CAM: the last feature map of this network is a single value for a whole patch.")
+    if figure_data.labelled(runs, cells, dataset).empty:
+        notes.append(figure_data.NO_RUN)
     for run in runs[runs["folder"].isin(errors["run"])].itertuples():
         notes.append(
-            f"{run.name}, {run.mode.replace('tl', 'TL')}, seed {run.seed}: the best run on the validation patches."
+            f"{run.name}, {style.MODE_NAMES[run.mode]}, seed {run.seed}: the best run on the validation patches."
         )
     figure = gallery.gallery(figure_data.errors_with_patches(errors, images, maps))
     style.save(figure, Path(snakemake.output.svg).with_suffix(""), notes)

@@ -13,5 +13,8 @@ with job.start(snakemake):
     dataset = snakemake.wildcards.dataset
     notes = announcements(runs[runs["dataset"] == dataset], cells[cells["dataset"] == dataset])
     shown = figure_data.labelled(runs, cells, dataset)
-    figure = groups.per_group(figure_data.groups(shown))
+    without = (
+        figure_data.NO_RUN if shown.empty else "The slides or patients of some or all of these patches are unknown."
+    )
+    figure = groups.per_group(figure_data.groups(shown), without)
     style.save(figure, Path(snakemake.output.svg).with_suffix(""), notes)

@@ -12,7 +12,7 @@ with job.start(snakemake):
     published, names = paper.read(Path(snakemake.input[0]).parent), snakemake.params.names
     table = performance.read(map(Path, snakemake.input.performance))
     counted = sizes.read(Path(snakemake.input.sizes) if snakemake.input.sizes else None, published.sizes, names)
-    seconds, epoch = speed.for_claims(speed.read(Path(snakemake.input.speed)))
+    seconds, epoch = speed.for_claims(collect.read(Path(snakemake.input.speed)))
     ours = claims.of_the_study(
         standing=performance.standing(table, cells),
         tuned=performance.tuned(table, cells),
@@ -20,6 +20,7 @@ with job.start(snakemake):
         epoch=epoch,
         sizes=sizes.in_short(counted, published.sizes),
         names=names,
+        public=snakemake.params.public,
     )
     tables.write(
         claims.compare(claims.of_the_paper(published, snakemake.params.all_names), ours),

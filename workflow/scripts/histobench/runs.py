@@ -21,16 +21,27 @@ REPLICATES = "bootstrap.csv"  # metrics of every bootstrap resample of the test 
 PREDICTION_COLUMNS = ("split", "patch_id", "group", "label", "score")
 
 
-def gap(folder: Path) -> str:
-    """Return in words why a run has no result, "" where it has.
+def gap(folder: Path, specification: Mapping[str, Any], manifest: str | None, *, scored: bool = True) -> str:
+    """Return in words why a run has no result that could be shown, "" where it has.
 
     Parameters
     ----------
     folder : the run's folder.
+    specification : what the study now says of the run, see :meth:`histobench.study.Study.specification`.
+    manifest : sha256 of the manifest of its data set; None where that is gone.
+    scored : whether it must have predictions.
     """
-    if all((folder / name).exists() for name in (HISTORY, TIMING, ABOUT, PREDICTIONS)):
-        return ""
-    return "started, not finished" if folder.exists() else "not run yet"
+    needed = (HISTORY, TIMING, ABOUT, *([PREDICTIONS] if scored else []))
+    if not all((folder / name).exists() for name in needed):
+        return "started, not finished" if folder.exists() else "not run yet"
+    if manifest is None:
+        return "its data set is gone"
+    about = read_json(folder / ABOUT)
+    if about["specification"] != json.loads(json.dumps(specification)):
+        return "out of date: trained by another configuration"
+    if about["inputs_sha256"]["manifest"] != manifest:
+        return "out of date: trained on data prepared otherwise"
+    return ""
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -127,6 +127,7 @@ class Study:
         self.cells: dict[Cell, list[int]] = {}
         for number, block in enumerate(config["matrix"]):
             self._expand(number, block)
+        self._check_names()
         self.left_out = [cell for cell in self.cells if cell.reason]
         self.runs = [
             Run(cell.dataset, cell.model, cell.mode, cell.recipe, cell.device, seed)
@@ -182,7 +183,8 @@ class Study:
 
         Returns
         -------
-        cells : `dataset`, its `format`, `model`, its `name` in print, `mode`, `recipe`, `device`; `seeds`, how many;
+        cells : `dataset`, its `format`, `model`, its `name` in print, `mode`, `recipe`, `device`, and whether that is a
+            `gpu`; `seeds`, how many;
             `gap`, why some or all of them have no result, "" where they have; `left_out`, whether it cannot run;
             `end_to_end`, whether every epoch runs over patches, not over cached features; `timing_only` and
             `tuned_from`, see :mod:`histobench.recipes`.
@@ -200,15 +202,24 @@ class Study:
                 | {
                     "format": self.datasets[cell.dataset].source.format,
                     "name": self.models[cell.model].name,
+                    "gpu": "gpu_model" in self.devices[cell.device],
                     "seeds": len(seeds),
                     "gap": gap,
                     "left_out": bool(cell.reason),
                     "end_to_end": not self.cached(cell.mode, cell.recipe),
-                    "timing_only": recipe.get("timing_only", False),
+                    "timing_only": self.timing_only(cell.recipe),
                     "tuned_from": recipe.get("tuned_from", ""),
                 }
             )
         return found
+
+    def timing_only(self, recipe: str) -> bool:
+        """Say whether a recipe is there for the seconds of its runs alone."""
+        return bool(self.recipes[recipe].get("timing_only", False))
+
+    def scored(self, run: Run) -> bool:
+        """Say whether a run is there for its scores, not for its seconds alone."""
+        return not self.timing_only(run.recipe)
 
     def cached(self, mode: str, recipe: str) -> bool:
         """Say whether runs of this mode and recipe train a head on cached features."""
@@ -282,6 +293,17 @@ class Study:
                     f"rename one, for instance {model.key}-{model.weights_file}"
                 )
         return files
+
+    def _check_names(self) -> None:
+        """Refuse two models of one name in print: tables and figures would take them for one."""
+        keys: dict[str, str] = {}
+        for key in dict.fromkeys(cell.model for cell in self.cells):
+            name = self.models[key].name
+            if keys.setdefault(name, key) != key:
+                raise HistobenchError(
+                    f"configuration: models {keys[name]} and {key} are both called {name!r} in print; give one of them "
+                    f"another name, for instance models.{key}.name: {key}"
+                )
 
     def _too_small(self, model: catalogue.Model, image: Mapping[str, Any]) -> str | None:
         if image["side"] >= model.smallest_input:

@@ -2,14 +2,19 @@
 
 import pandas as pd
 
+from histobench.results.cells import NAMES
 
-def announcements(runs: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
+
+def announcements(runs: pd.DataFrame, cells: pd.DataFrame, *, collapsed: str = "averages leave them out") -> list[str]:
     """Return what a reader must know before the first number; an empty list where there is nothing to announce.
 
     Parameters
     ----------
-    runs, cells : those that the table, figure or page is made of, as in `runs.csv` and `cells.csv`.
+    runs : as in `runs.csv`; those of other cells do not matter.
+    cells : those that the table, figure or page is about, as in `cells.csv`.
+    collapsed : what becomes of collapsed runs, in words.
     """
+    runs = runs.merge(cells[NAMES], on=NAMES)
     leaky = runs[runs["leaky"].astype(bool)]
     found = [
         f"{title}: {', '.join(which.unique())}. {text}"
@@ -37,8 +42,8 @@ def announcements(runs: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
         )
         if len(which)
     ]
-    if collapsed := int(runs["collapsed"].astype(bool).sum()):
-        found.append(f"Collapsed runs: {collapsed} of {len(runs)}. They predict a constant; averages leave them out.")
+    if constant := int(runs["collapsed"].astype(bool).sum()):
+        found.append(f"Collapsed runs: {constant} of {len(runs)}. They predict a constant; {collapsed}.")
     asked = int(cells.loc[~cells["left_out"].astype(bool), "seeds"].sum())
     if asked > len(runs):
         found.append(f"Missing runs: {asked - len(runs)} of {asked}. They stand as gaps.")

@@ -32,7 +32,7 @@ def can_stand(cells: pd.DataFrame) -> pd.DataFrame:
 def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
     """Return the cells that stand for each data set, model and mode where one AUC is wanted.
 
-    Tests, claims, contrasts and Figures 3 and 4 take these, so that they speak of the same runs. Of several recipes and
+    Tests, claims and Figures 3 and 4 take these, so that they speak of the same runs. Of several recipes and
     devices it is the first in the matrix, finished or not: what a study shows must not depend on which run ends first.
 
     Parameters

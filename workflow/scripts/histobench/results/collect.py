@@ -41,8 +41,10 @@ with the paper's, `steps_differ` what keeps its seconds per epoch from being so;
 TEXTS = (
     *("dataset", "format", "model", "name", "mode", "recipe", "device", "split", "patches", "weights", "transfer"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
-    *("gap", "tuned_from"),
+    # Of cells.csv, and of the tables.
+    *("gap", "tuned_from", "data_set", "key", "year", "interval", "not_comparable", "runs"),
 )
+"""Columns that hold texts, in any table."""
 
 
 def split_in_words(manifest: Mapping[str, Any]) -> str:
@@ -56,7 +58,7 @@ def split_in_words(manifest: Mapping[str, Any]) -> str:
 
 
 def row(
-    folder: Path, manifest: Mapping[str, Any], controls: Mapping[str, Any], names: Mapping[str, str]
+    folder: Path, manifest: Mapping[str, Any], controls: Mapping[str, Any], names: Mapping[str, str], *, scored: bool
 ) -> dict[str, Any]:
     """Return one run's row.
 
@@ -66,14 +68,17 @@ def row(
     manifest : of its data set.
     controls : metrics of the colour floor on its data set.
     names : from a model's key to its name in print.
+    scored : whether it has metrics; it has none where it is there for its seconds alone.
     """
-    about, metrics = runs.read_json(folder / runs.ABOUT), runs.read_json(folder / runs.METRICS)
-    spec, test, intervals = about["specification"], metrics["test"], metrics["intervals"]
-    auc = intervals["auc"] or [None, None]
+    about = runs.read_json(folder / runs.ABOUT)
+    spec = about["specification"]
     timing = pd.read_csv(folder / runs.TIMING)
     # The first epoch also traces the model and warms up caches.
     settled = timing.iloc[1:] if len(timing) > 1 else timing
     recipe, application = spec["recipe"], spec["model"]["application"]
+    image = spec["input"] or about["features"]["specification"]["input"]
+    # Where a backbone's own preprocessing is that of the paper, the recipe is the paper's in effect.
+    effective = recipe | ({"input_scaling": "paper"} if image["preprocessing"] == "unit" else {})
     extraction = about["features"]["extraction_seconds"] if about["features"] else {}
     return {
         **spec["run"],
@@ -85,8 +90,8 @@ def row(
         "weights": spec["model"]["weights_origin"],
         "transfer": recipe.get("transfer", ""),
         "data_differs": paper.data_differ(manifest),
-        "recipe_differs": paper.recipe_differs(recipe),
-        "steps_differ": paper.steps_differ(recipe),
+        "recipe_differs": paper.recipe_differs(effective),
+        "steps_differ": paper.steps_differ(effective),
         "weights_differ": "; ".join(
             filter(
                 None,
@@ -100,15 +105,7 @@ def row(
         "epochs": len(timing),
         "best_epoch": about["best_epoch"],
         "parameters": about["parameters"],
-        "collapsed": metrics["collapsed"],
-        "valid_auc": metrics["valid"]["auc"],
-        **{name: test[name] for name in METRICS},
-        **{name: test["at_0.5"][name] for name in AT_HALF},
-        "threshold": test["at_validation_threshold"]["threshold"],
-        **{f"{name}_at_threshold": test["at_validation_threshold"][name] for name in AT_HALF},
-        "auc_low": auc[0],
-        "auc_high": auc[1],
-        "interval_unit": intervals["unit"],
+        **(_scores(runs.read_json(folder / runs.METRICS)) if scored else {"collapsed": False}),
         "floor_auc": controls["test"]["auc"],
         "train_seconds": round(float(timing["training_seconds"].sum()), 2),
         "validation_seconds": round(float(timing["validation_seconds"].sum()), 2),
@@ -121,6 +118,24 @@ def row(
     }
 
 
+def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row says of a run's metrics."""
+    test, intervals = metrics["test"], metrics["intervals"]
+    low, high = intervals["auc"] or (None, None)
+    chosen = test["at_validation_threshold"]
+    return {
+        "collapsed": metrics["collapsed"],
+        "valid_auc": metrics["valid"]["auc"],
+        **{name: test[name] for name in METRICS},
+        **{name: test["at_0.5"][name] for name in AT_HALF},
+        "threshold": chosen["threshold"],
+        **{f"{name}_at_threshold": chosen[name] for name in AT_HALF},
+        "auc_low": low,
+        "auc_high": high,
+        "interval_unit": intervals["unit"],
+    }
+
+
 def write(
     path: Path,
     *,
@@ -128,6 +143,7 @@ def write(
     data: Mapping[str, Path],
     controls: Mapping[str, Path],
     names: Mapping[str, str],
+    timing_only: Sequence[str] = (),
 ) -> None:
     """Write ``runs.csv``, one row per run folder, in the given order.
 
@@ -137,13 +153,15 @@ def write(
     folders : run folders.
     data, controls : from a data set's name to its manifest, and to the metrics of its colour floor.
     names : from a model's key to its name in print.
+    timing_only : recipes that are there for the seconds of their runs alone, which have no metrics.
     """
     manifests = {name: runs.read_json(file) for name, file in data.items()}
     floors = {name: runs.read_json(file) for name, file in controls.items()}
     rows = []
     for folder in folders:
-        dataset = runs.read_json(folder / runs.ABOUT)["specification"]["run"]["dataset"]
-        rows.append(row(folder, manifests[dataset], floors[dataset], names))
+        run = runs.read_json(folder / runs.ABOUT)["specification"]["run"]
+        dataset, scored = run["dataset"], run["recipe"] not in timing_only
+        rows.append(row(folder, manifests[dataset], floors[dataset], names, scored=scored))
     _write(path, pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
@@ -157,9 +175,14 @@ def _write(path: Path, frame: pd.DataFrame) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read ``runs.csv`` or ``cells.csv``; an empty text is "", a missing number NaN."""
-    frame = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str))
-    return frame.fillna({name: "" for name in TEXTS if name in frame})
+    """Read a table of this project; an empty text is "", a missing number NaN, and a model may be called "NA"."""
+    columns = pd.read_csv(path, nrows=0).columns
+    return pd.read_csv(
+        path,
+        dtype=dict.fromkeys(set(TEXTS) & set(columns), str),
+        keep_default_na=False,
+        na_values={name: [""] for name in columns if name not in TEXTS},
+    )
 
 
 def controls(datasets: Sequence[str], metrics: Sequence[Path], shuffled: Sequence[Path]) -> pd.DataFrame:

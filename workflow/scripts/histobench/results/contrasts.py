@@ -9,6 +9,7 @@ import pandas as pd
 from histobench.errors import HistobenchError
 from histobench.results import statistics
 from histobench.results.cells import Cell, can_stand, first_cells, runs_of
+from histobench.results.metrics import RESAMPLES
 from histobench.results.paper import MODES
 
 TRANSFER, TUNED = "TL − full", "tuned − untuned"
@@ -16,11 +17,12 @@ TRANSFER, TUNED = "TL − full", "tuned − untuned"
 NOTES = [
     "Differences of the mean AUC on the test set, a less b. Interval and p are of a paired bootstrap: both arms on the "
     "same resampled groups or patches (see Unit), the seeds of either drawn anew within them. Of an arm with one seed "
-    "the spread over seeds is not seen.",
+    "the spread over seeds is not seen, of one with two half of its variance.",
+    f"The smallest p of {RESAMPLES:,} resamples is {2 / (RESAMPLES + 1):.3f}; Holm's, of m contrasts, m times that.",
     "p Holm is adjusted for all contrasts of one data set.",
     "DeLong's p is secondary. It treats patches as independent, which those of a slide or patient are not, so that it "
     "is too small; and it sees one seed, the lowest that both arms have.",
-    "Of a model with several recipes or devices, TL − full takes the first in the matrix. Collapsed runs are left out.",
+    "Of several recipes and devices TL − full takes the first that have both modes. Collapsed runs are left out.",
 ]
 
 CONTRASTS = [
@@ -38,9 +40,10 @@ def contrasts(
 ) -> pd.DataFrame:
     """Return the contrasts of a study: `TRANSFER` of every model that has both modes, `TUNED` of every tuned recipe.
 
-    The arms of `TRANSFER` are the first cells of either mode (see `cells.first_cells`) on the first device that has
-    both. Those of `TUNED` are the cell of the tuned recipe and that of the recipe that it was tuned from, of the same
-    data set, model, mode and device. A mode, or a tuned cell, that cannot run has no contrast and no row.
+    The arms of `TRANSFER` are the first cells of either mode by one recipe on one device; where no recipe has both
+    modes, on the first device that has both. Those of `TUNED` are the cell of the tuned recipe and that of the recipe
+    that it was tuned from, of the same data set, model, mode and device. A mode, or a tuned cell, that cannot run has
+    no contrast and no row.
 
     Parameters
     ----------
@@ -83,8 +86,10 @@ def _arms(cells: pd.DataFrame) -> Iterator[tuple[str, Cell, Cell]]:
     """Yield each contrast of one data set: its name and the cells of its arms."""
     trained = can_stand(cells[cells["mode"].isin(MODES)])
     for _, of_model in trained.groupby("model", sort=False):
+        # What else differs would be taken for the effect of the mode, so it is the same where it can be.
+        alike = [frame for _, frame in of_model.groupby(["device", "recipe"], sort=False)]
         by_device = [frame for _, frame in of_model.groupby("device", sort=False)]
-        for frame in (*by_device, of_model):
+        for frame in (*alike, *by_device, of_model):
             arms = {cell["mode"]: cell for cell in first_cells(frame).to_dict("records")}
             if len(arms) == len(MODES):
                 yield TRANSFER, arms["tl"], arms["full"]

@@ -10,9 +10,12 @@ import pandas as pd
 
 from histobench import runs as run_folder
 from histobench.results import evaluation
+from histobench.results.cells import NAMES as CELL
+from histobench.results.figures import style
 from histobench.results.figures.curves import Seed
+from histobench.results.performance import DIFFERS, by_cell
 
-CELL = ["dataset", "model", "mode", "recipe", "device"]
+NO_RUN = "Every run on this data set collapsed to a constant."
 
 PUBLISHED_NOTE = "Published values: Bonnet 2024."
 NOT_COMPARABLE = "They are not comparable with ours on {}: the tables say why."
@@ -47,7 +50,7 @@ def notes_on_published(standing: pd.DataFrame) -> list[str]:
     shown = standing[standing["published_auc"].notna()]
     if shown.empty:
         return []
-    differ = (shown[["data_differs", "recipe_differs", "weights_differ"]] != "").any(axis=1) & shown["auc"].notna()
+    differ = (shown[DIFFERS] != "").any(axis=1) & shown["auc"].notna()
     where = ", ".join(shown.loc[differ, "dataset"].unique())
     return [PUBLISHED_NOTE + (" " + NOT_COMPARABLE.format(where) if where else "")]
 
@@ -67,8 +70,7 @@ def against_seconds(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """
     seconds = runs.assign(seconds=runs["train_seconds"] + runs["features_seconds"])
     seconds = seconds[~seconds["collapsed"].astype(bool)].groupby(CELL, sort=False)["seconds"].mean().reset_index()
-    cells = table.rename(columns={"model": "name", "data_set": "dataset", "key": "model"})
-    frame = cells.merge(seconds, on=CELL).drop(columns="model").rename(columns={"name": "model"})
+    frame = by_cell(table).merge(seconds, on=CELL).drop(columns="model").rename(columns={"name": "model"})
     return frame[["dataset", "model", "mode", "device", "auc", "auc_low", "auc_high", "seconds"]]
 
 
@@ -85,7 +87,7 @@ def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFr
     """
     of_seconds = cells.loc[cells["timing_only"].astype(bool), "recipe"]
     shown = runs[(runs["dataset"] == dataset) & ~runs["collapsed"].astype(bool) & ~runs["recipe"].isin(of_seconds)]
-    label = shown["name"] + ", " + shown["mode"].replace("tl", "TL")
+    label = shown["name"] + ", " + shown["mode"].map(style.MODE_NAMES)
     same = shown.drop_duplicates(CELL)
     for name in ("recipe", "device"):
         if same.duplicated([each for each in CELL if each != name], keep=False).any():

@@ -37,10 +37,14 @@ MIN_GROUPS = 20
 
 LEVEL = 0.95
 
+RESAMPLES = 1000
+
 BOOTSTRAPPED = ["auc", "accuracy", "balanced_accuracy", "loss", "f1"]
 
 
-def evaluate(predictions: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> tuple[dict[str, Any], pd.DataFrame]:
+def evaluate(
+    predictions: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Evaluate one run.
 
     Parameters

@@ -12,6 +12,8 @@ from histobench.results.paper import DATASETS, MODES, Published
 NOTES = [
     "Welch's test, as the paper ran it, is descriptive: full training holds B2 and B6, which have no transfer "
     "learning, and the models are not independent. The paired test asks it of the models that both modes have.",
+    "Effect size: Hedges' g for Welch's test, Cohen's d_z for the paired one; none of samples so small that the "
+    "correction of g would swallow it.",
 ]
 
 FEWEST = 2
@@ -87,7 +89,8 @@ def _test(test: str, by_mode: pd.DataFrame, digits: dict[str, str]) -> dict[str,
         return row | {"gap": f"fewer than {FEWEST} {what}"}
     found = TESTS[test](values["tl"].dropna(), values["full"].dropna())
     return row | {
-        **{key: _rounded(found[key], digits[key]) for key in ("t", "df", "p")},
+        **{key: _rounded(found[key], digits[key]) for key in ("t", "df")},
+        "p": "< 0.0001" if found["p"] is not None and found["p"] < 0.00005 else _rounded(found["p"], digits["p"]),
         "difference": found["difference"],
         "difference_low": found["low"],
         "difference_high": found["high"],
@@ -98,4 +101,7 @@ def _test(test: str, by_mode: pd.DataFrame, digits: dict[str, str]) -> dict[str,
 
 def _rounded(value: float | None, like: str) -> str:
     """Return a number as text, with as many decimals as another text has."""
-    return "–" if value is None else f"{value:.{len(like.partition('.')[2])}f}"
+    if value is None:
+        return "–"
+    decimals = len(like.partition(".")[2])
+    return f"{value:.{decimals}f}"

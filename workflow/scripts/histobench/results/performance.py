@@ -8,8 +8,8 @@ import pandas as pd
 from scipy import stats
 
 from histobench.errors import HistobenchError
-from histobench.results.cells import first_cells, runs_of
-from histobench.results.collect import TEXTS
+from histobench.results.cells import NAMES, first_cells, runs_of
+from histobench.results.collect import read as read_table
 from histobench.results.metrics import LEVEL, percentile_interval
 
 # An interval from two seeds would be wider than the AUC's range.
@@ -25,10 +25,11 @@ DIFFERS = ["data_differs", "recipe_differs", "weights_differ"]
 
 COLUMNS = [
     *("data_set", "mode", "transfer", "key", "model", "recipe", "device"),
-    *("loss", "accuracy", "balanced_accuracy", "auc", "auc_low", "auc_high", "interval"),
+    *("loss", "loss_low", "loss_high", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy"),
+    *("auc", "auc_low", "auc_high", "interval"),
     *("auc_over_seeds", "auc_over_seeds_low", "auc_over_seeds_high"),
     *(f"published_{metric}" for metric in PUBLISHED),
-    "auc_difference",
+    *(f"{metric}_difference" for metric in PUBLISHED),
     *("n", "seeds", "collapsed", "floor_auc", "below_floor", "weights", "patches", "split"),
     *DIFFERS,
     *("gap", "runs"),
@@ -63,12 +64,12 @@ def performance(
     -------
     table : one row per cell that was asked for, in the order of the matrix, with the columns `COLUMNS`; cells that are
         there for their seconds alone have none. `n` is the number of test patches, `seeds` the number of seeds
-        averaged, `collapsed` the number left out; where none remains, the metrics are NaN. `auc_low` and `auc_high` are
-        the uncertainty of the test set. `auc_over_seeds` is that of training: the standard deviation over the averaged
-        seeds, from two seeds up, and its interval is Student's of their mean, from three seeds up. `below_floor` is
-        True where the AUC is at or below that of the colour floor. `auc_difference` (ours - published) stands only
-        where nothing in `DIFFERS` does. `gap` says why seeds are missing. `runs` are the folders of the cell's runs,
-        collapsed ones included, separated by spaces.
+        averaged, `collapsed` the number left out; where none remains, the metrics are NaN. `loss_low`, `loss_high` and
+        so on are the uncertainty of the test set. `auc_over_seeds` is that of training: the standard deviation over the
+        averaged seeds, from two seeds up, and its interval is Student's of their mean, from three seeds up.
+        `below_floor` is True where the AUC is at or below that of the colour floor. `loss_difference` and so on (ours -
+        published) stand only where nothing in `DIFFERS` does. `gap` says why seeds are missing. `runs` are the folders
+        of the cell's runs, collapsed ones included, separated by spaces.
 
     Raises
     ------
@@ -95,31 +96,43 @@ def performance(
             **_of_runs(runs_of(cell, runs), replicates),
         }
         comparable = not any(row[why] for why in DIFFERS)
-        row["auc_difference"] = row["auc"] - row["published_auc"] if comparable else np.nan
+        row |= {
+            f"{metric}_difference": row[metric] - row[f"published_{metric}"] if comparable else np.nan
+            for metric in PUBLISHED
+        }
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64"})
 
 
 def read(paths: Iterable[Path]) -> pd.DataFrame:
     """Read tables as :func:`performance` gave them, of one or several data sets."""
-    texts = (*TEXTS, "data_set", "key", "interval", "runs")
-    frames = [pd.read_csv(path, dtype=dict.fromkeys(texts, str)) for path in paths]
-    frame = pd.concat([frame.astype({"n": "Int64"}) for frame in frames], ignore_index=True)
-    return frame.fillna({name: "" for name in texts if name in frame})
+    frames = [read_table(path).astype({"n": "Int64"}) for path in paths]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
 
 
 def standing(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that stand for data set, model and mode where one AUC is wanted, see `cells.first_cells`."""
-    names = ["dataset", "model", "mode", "recipe", "device"]
-    first = first_cells(cells)[names]
-    return first.merge(table.drop(columns="model").rename(columns={"data_set": "dataset", "key": "model"}), on=names)
+    return first_cells(cells)[NAMES].merge(by_cell(table), on=NAMES)
+
+
+def by_cell(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table under the names of `cells.csv`: `dataset`, `model` for its key, `name` in print."""
+    return table.rename(columns={"data_set": "dataset", "model": "name", "key": "model"})
 
 
 def tuned(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of tuned recipes."""
-    names = ["dataset", "model", "mode", "recipe", "device"]
-    some = cells[(cells["tuned_from"] != "") & ~cells["left_out"].astype(bool)][names]
-    return some.merge(table.drop(columns="model").rename(columns={"data_set": "dataset", "key": "model"}), on=names)
+    """Return the AUCs of tuned cells beside those of the cells that they were tuned from, on the same device.
+
+    Returns
+    -------
+    frame : `dataset`, `model` (its key), `mode`, `recipe`, `device`, `auc`, `auc_untuned`; NaN where there is none.
+    """
+    found = by_cell(table)[[*NAMES, "auc"]]
+    some = cells[(cells["tuned_from"] != "") & ~cells["left_out"].astype(bool)][[*NAMES, "tuned_from"]]
+    before = found.rename(columns={"recipe": "tuned_from", "auc": "auc_untuned"})
+    keys = [name for name in NAMES if name != "recipe"]
+    pairs = some.merge(found, on=NAMES, how="left").merge(before, on=[*keys, "tuned_from"], how="left")
+    return pairs[[*NAMES, "auc", "auc_untuned"]]
 
 
 def _of_runs(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> dict[str, object]:
@@ -127,12 +140,11 @@ def _of_runs(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> dict
     texts = ["transfer", "weights", "patches", "split", *DIFFERS]
     first = runs.iloc[0] if len(runs) else pd.Series(dict.fromkeys(texts, "") | {"n_test": pd.NA, "floor_auc": np.nan})
     learnt = runs[~runs["collapsed"].astype(bool)]
-    low, high = _auc_interval(list(learnt["folder"]), replicates)
+    intervals = _intervals(list(learnt["folder"]), replicates)
     means = {metric: float(learnt[metric].mean()) if len(learnt) else np.nan for metric in METRICS}
     return {
         **means,
-        "auc_low": low,
-        "auc_high": high,
+        **intervals,
         "interval": INTERVALS[first["interval_unit"]] if len(runs) else "",
         **_over_seeds(learnt["auc"].astype(float)),
         "n": first["n_test"],
@@ -145,19 +157,23 @@ def _of_runs(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> dict
     }
 
 
-def _auc_interval(folders: Sequence[str], replicates: Mapping[str, pd.DataFrame]) -> tuple[float, float]:
-    """Return the percentile interval of the mean AUC over these runs, or NaN where there is none."""
+def _intervals(folders: Sequence[str], replicates: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Return the percentile intervals of the means over these runs, NaN where there are none."""
     missing = [folder for folder in folders if folder not in replicates]
     if missing:
         raise HistobenchError(
             f"tables: no bootstrap replicates of {', '.join(missing)}. Every run that did not collapse needs its "
             "bootstrap.csv: evaluate these runs again."
         )
-    if not folders:
-        return np.nan, np.nan
-    columns = [replicates[folder].set_index("replicate")["auc"] for folder in folders]
-    low, high = percentile_interval(pd.concat(columns, axis=1, join="inner").mean(axis=1)) or (np.nan, np.nan)
-    return low, high
+    found: dict[str, float] = {}
+    for metric in PUBLISHED:
+        low, high = np.nan, np.nan
+        if folders:
+            columns = [replicates[folder].set_index("replicate")[metric] for folder in folders]
+            means = pd.concat(columns, axis=1, join="inner").mean(axis=1)
+            low, high = percentile_interval(means) or (np.nan, np.nan)
+        found |= {f"{metric}_low": low, f"{metric}_high": high}
+    return found
 
 
 def _over_seeds(aucs: pd.Series) -> dict[str, float]:

@@ -9,6 +9,9 @@ from typing import Any
 import pandas as pd
 
 from histobench.results import tables
+from histobench.results.cells import NAMES
+from histobench.results.figures import style
+from histobench.results.performance import by_cell
 from histobench.results.report import Facts, Figure, Section
 
 # Title and introduction of a section, and the stems of its files; those of data sets end in `_{dataset}`.
@@ -87,16 +90,13 @@ def summary(runs: pd.DataFrame, cells: pd.DataFrame, performance: pd.DataFrame) 
     """
     asked = int(cells.loc[~cells["left_out"].astype(bool), "seeds"].sum())
     found = [("Finished runs", f"{len(runs)} of {asked}")]
-    names = ["dataset", "model", "mode", "recipe", "device"]
-    shown = performance.rename(columns={"data_set": "dataset", "model": "name", "key": "model"})
     learnt = runs[~runs["collapsed"].astype(bool)]
-    valid = learnt.groupby(names, sort=False)["valid_auc"].mean().reset_index()
-    for dataset, some in (
-        valid.merge(shown, on=names).dropna(subset=["valid_auc", "auc"]).groupby("dataset", sort=False)
-    ):
+    valid = learnt.groupby(NAMES, sort=False)["valid_auc"].mean().reset_index()
+    known = valid.merge(by_cell(performance), on=NAMES).dropna(subset=["valid_auc", "auc"])
+    for dataset, some in known.groupby("dataset", sort=False):
         best = some.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
         interval = "" if pd.isna(best["auc_low"]) else f" ({best['auc_low']:.3f}–{best['auc_high']:.3f})"
-        cell = f"{best['name']}, {best['mode'].replace('tl', 'TL')}"
+        cell = f"{best['name']}, {style.MODE_NAMES[best['mode']]}"
         found.append((f"Test AUC of {cell}, best on validation of {dataset}", f"{best['auc']:.3f}{interval}"))
     if len(runs):
         seconds = float(runs[["train_seconds", "validation_seconds"]].sum().sum())

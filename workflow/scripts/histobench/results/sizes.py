@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from histobench.results.collect import read as read_table
+
 NOTES = [
     'Published values: Bonnet 2024, Table 1, which counts depth in different ways; "Published depth is" says which of '
     "ours it is.",
@@ -33,7 +35,9 @@ COUNTED = (
 
 
 def read(path: Path | None, published: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Read ``models.csv``, or return a frame of its columns, without counts of ours, where there is none.
+    """Read ``models.csv``, or return a frame of its columns without counts of ours where there is none.
+
+    Other models than the study's are left out.
 
     Of a model in the paper, `layers` are then those that ``config/paper/table1.csv`` holds beside the published depth.
 
@@ -44,7 +48,8 @@ def read(path: Path | None, published: pd.DataFrame, names: Mapping[str, str]) -
     names : from a model's key to its name in print, for all models of the study.
     """
     if path is not None:
-        return pd.read_csv(path)
+        sizes = read_table(path)
+        return sizes[sizes["model"].isin(list(names))]
     layers = published.set_index("model")["all_layers"].reindex(list(names)).astype("Int64")
     return pd.DataFrame({"model": list(names), "layers": layers.to_numpy()}, columns=["model", *COUNTED])
 

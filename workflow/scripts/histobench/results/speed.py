@@ -1,7 +1,6 @@
 """Table 2: seconds per epoch on each kind of GPU, ours beside those that the paper prints."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,19 +8,23 @@ import pandas as pd
 from histobench.results.cells import Cell, runs_of
 from histobench.results.claims import SIMPLEST
 
-NOTES = [
+PUBLISHED_NOTE = (
     "Published values: Bonnet 2024, Table 2, on PCam. Year, CUDA cores and GFLOPS of a card are as the paper prints "
-    "them.",
+    "them."
+)
+SECONDS_NOTE = (
     "Seconds per epoch: the median of the epochs after the first, which holds the start-up, then the mean over seeds. "
-    "All runs trained on patches, none on cached features.",
+    "All runs trained on patches, none on cached features."
+)
+OLDEST_NOTE = (
     "Against oldest: how many times as fast as the oldest card that has seconds of this data set, model, mode and "
-    "recipe; that need not be the paper's oldest. Against simplest: how many times the seconds of B2 on the same "
-    "device.",
-    "A K80 is two chips and a job gets half of one; its CUDA cores and GFLOPS are those of the whole card.",
-]
+    "recipe; that need not be the paper's oldest."
+)
+SIMPLEST_NOTE = "Against simplest: how many times the seconds of B2 by the same recipe on the same device."
+K80_NOTE = "A K80 is two chips and a job gets half of one; its CUDA cores and GFLOPS are those of the whole card."
 
 SPEED = [
-    *("data_set", "format", "device", "year", "cuda_cores", "gflops", "key", "model", "mode", "recipe"),
+    *("data_set", "format", "device", "gpu", "year", "cuda_cores", "gflops", "key", "model", "mode", "recipe"),
     *("training_seconds", "validation_seconds", "seconds", "against_oldest", "against_simplest"),
     *("published_seconds", "published_against_oldest", "published_against_simplest", "difference"),
     *("n_train", "n_valid", "seeds", "not_comparable", "gap", "runs"),
@@ -46,8 +49,8 @@ def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> p
         name in print.
 
         - `year` (text), `cuda_cores`, `gflops`: of the paper's cards, NA for other devices.
-        - `training_seconds`, `validation_seconds`, `seconds` (their sum): of one epoch, see `NOTES`; NaN where none was
-          measured.
+        - `training_seconds`, `validation_seconds`, `seconds` (their sum): of one epoch, see `SECONDS_NOTE`; NaN where
+          none was measured.
         - `against_oldest`: seconds on the oldest card that has any, by the same data set, model, mode and recipe, over
           these; NaN for a device without a year.
         - `against_simplest`: these seconds over those of `claims.SIMPLEST` in mode "full", by the same data set, device
@@ -60,12 +63,8 @@ def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> p
         - `seeds`: how many have finished. `gap`: why some, or all, have no seconds.
         - `runs`: folders, separated by spaces.
     """
-    wanted = cells[cells["end_to_end"].astype(bool) & ~cells["left_out"].astype(bool)]
-    timing = wanted["timing_only"].astype(bool)
-    if timing.any():
-        wanted = wanted[timing]
     on_patches = runs[runs["transfer"] != "cached"]
-    rows = [_row(cell, runs_of(cell, on_patches)) for cell in wanted.to_dict("records")]
+    rows = [_row(cell, runs_of(cell, on_patches)) for cell in timed(cells).to_dict("records")]
     table = pd.DataFrame(rows, columns=MEASURED).astype(dict.fromkeys(SECONDS, "float64"))
     table = table.merge(published.drop_duplicates("device")[["device", *CARD]], on="device", how="left")
     table = _with_ratios(table, ["data_set", "recipe"])
@@ -84,18 +83,30 @@ def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> p
     return table.assign(year=table["year"].astype("string"))[SPEED]
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Read a table as :func:`speed` gave it."""
-    texts = ("data_set", "format", "device", "year", "key", "model", "mode", "recipe", "not_comparable", "gap", "runs")
-    frame = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
-    return frame.fillna(dict.fromkeys(texts, ""))
+def timed(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of the table: those that train on patches; if any is there for its seconds, such ones alone."""
+    wanted = cells[cells["end_to_end"].astype(bool) & ~cells["left_out"].astype(bool)]
+    timing = wanted["timing_only"].astype(bool)
+    return wanted[timing] if timing.any() else wanted
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """Return what stands below the table, of what it holds."""
+    found = [SECONDS_NOTE]
+    if table["published_seconds"].notna().any():
+        found.insert(0, PUBLISHED_NOTE)
+    if table["against_oldest"].notna().any() or table["published_against_oldest"].notna().any():
+        found.append(OLDEST_NOTE)
+    if table["against_simplest"].notna().any() or table["published_against_simplest"].notna().any():
+        found.append(SIMPLEST_NOTE)
+    return [*found, K80_NOTE] if (table["device"] == "k80").any() else found
 
 
 def for_claims(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Return our seconds, and the number of training patches behind them, as `claims.Tables` takes them.
 
-    Claims compare cards and models with each other, so all seconds are of one data set, and those of a model and mode
-    of one recipe: of several the first that has seconds.
+    Claims compare cards and models with each other, so all seconds are of one data set and one recipe: of several the
+    first that have seconds.
 
     Parameters
     ----------
@@ -103,22 +114,22 @@ def for_claims(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
     Returns
     -------
-    seconds : `device`, `model` (its key), `mode`, `seconds_per_epoch`, on data of the format "pcam"; no rows where none
-        were measured.
+    seconds : `device`, `gpu` (False for a CPU), `model` (its key), `mode`, `seconds_per_epoch`, on data of the format
+        "pcam"; no rows where none were measured.
     epoch : training patches of an epoch, 0 where none were measured.
     """
     measured = table[(table["format"] == "pcam") & table["seconds"].notna()]
-    measured = measured[measured["data_set"].isin(measured["data_set"].head(1))]
-    first = measured.groupby(["key", "mode"])["recipe"].transform("first")
-    chosen = measured.loc[measured["recipe"] == first, ["device", "key", "mode", "seconds"]]
-    seconds = chosen.rename(columns={"key": "model", "seconds": "seconds_per_epoch"}).reset_index(drop=True)
-    return seconds, int(measured["n_train"].iloc[0]) if len(measured) else 0
+    for name in ("data_set", "recipe"):
+        measured = measured[measured[name].isin(measured[name].head(1))]
+    seconds = measured[["device", "gpu", "key", "mode", "seconds"]].reset_index(drop=True)
+    epoch = int(measured["n_train"].iloc[0]) if len(measured) else 0
+    return seconds.rename(columns={"key": "model", "seconds": "seconds_per_epoch"}), epoch
 
 
 SECONDS = ["training_seconds", "validation_seconds", "seconds"]
 
 MEASURED = [
-    *("data_set", "format", "device", "key", "model", "mode", "recipe", *SECONDS),
+    *("data_set", "format", "device", "gpu", "key", "model", "mode", "recipe", *SECONDS),
     *("n_train", "n_valid", "seeds", "not_comparable", "gap", "runs"),
 ]
 """What a cell has before it is compared; `not_comparable` is then how its runs differ from the paper's."""
@@ -133,7 +144,7 @@ def _row(cell: Cell, runs: pd.DataFrame) -> dict[str, Any]:
     differences = [*runs["data_differs"], *runs["steps_differ"]]
     return {
         "data_set": cell["dataset"],
-        **{name: cell[name] for name in ("format", "device", "mode", "recipe")},
+        **{name: cell[name] for name in ("format", "device", "gpu", "mode", "recipe")},
         "key": cell["model"],
         "model": cell["name"],
         "training_seconds": training,

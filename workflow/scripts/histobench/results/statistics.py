@@ -24,6 +24,13 @@ and more.
 """
 
 
+MIN_NU = 3
+"""Degrees of freedom below which Hedges' correction takes away nearly half of the effect and more: J(3) is 0.72, J(2)
+0.56
+and J(1) is not defined.
+"""
+
+
 def welch(a: ArrayLike, b: ArrayLike) -> dict[str, Any]:
     """Test whether two independent samples have one mean: Welch's t test (Welch 1947, Biometrika 34:28).
 
@@ -43,7 +50,7 @@ def welch(a: ArrayLike, b: ArrayLike) -> dict[str, Any]:
     -------
     result : `t`, `df`, `p` (two-sided), `n_a`, `n_b`, `mean_a`, `mean_b`, `difference` (mean_a - mean_b), `low` and
         `high` (its interval of level `LEVEL`), `effect`. Where neither sample has any spread, `t`, `df`, `p`, `low`,
-        `high` and `effect` are None; so is `effect` where nu is 1, of which J is not defined.
+        `high` and `effect` are None; so is `effect` where nu is under `MIN_NU`.
 
     Raises
     ------
@@ -335,7 +342,7 @@ def _hedges(a: Floats, b: Floats) -> float | None:
     var_a, var_b = float(a.var(ddof=1)), float(b.var(ddof=1))
     n_a, n_b = len(a), len(b)
     nu = (n_a - 1) * (n_b - 1) * (var_a + var_b) ** 2 / ((n_b - 1) * var_a**2 + (n_a - 1) * var_b**2)
-    if nu <= 1:
+    if nu < MIN_NU:
         return None
     # By logarithms: the gamma function itself overflows from some 170.
     correction = np.exp(special.gammaln(nu / 2) - special.gammaln((nu - 1) / 2)) / np.sqrt(nu / 2)

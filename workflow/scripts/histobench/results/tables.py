@@ -4,7 +4,7 @@ The CSV keeps full precision, every column, and the run folders behind each row;
 They say once, below the table, what is the same in all of its rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,6 +35,8 @@ HOISTED = ["data_set", "recipe", "device", "seeds", "weights", "remark"]
 OF_DATA_SET = ["n", "n_train", "n_valid", "floor_auc", "patches", "split", "unit"]
 """Columns that it says once where they are the same in all rows that have a value: a run that is missing knows none."""
 
+METRIC_NAMES = {"loss": "Loss", "accuracy": "Accuracy", "auc": "AUC"}
+
 HEADINGS = {
     "data_set": "Data set",
     "balanced_accuracy": "Balanced accuracy",
@@ -43,7 +45,7 @@ HEADINGS = {
     "n": "Test patches",
     "published_loss": "Published loss",
     "published_auc": "Published AUC",
-    "auc_difference": "AUC, ours − published",
+    **{f"{metric}_difference": f"{name}, ours − published" for metric, name in METRIC_NAMES.items()},
     "n_train": "Training patches",
     "n_valid": "Validation patches",
     **{statistic: statistic for statistic in ("t", "df", "p")},
@@ -68,6 +70,9 @@ HEADINGS = {
 }
 """Headings in print; any other column's heading is its name with spaces and a capital."""
 
+P_VALUES = ["p", "p_holm", "delong_p"]
+"""Columns in which a 0.000 would claim the impossible."""
+
 NOTHING = ["–", ""]
 """What a cell without a value prints."""
 
@@ -79,7 +84,7 @@ TWO_DECIMALS = [
     *("against_oldest", "against_simplest", "published_against_oldest", "published_against_simplest"),
 ]
 
-MERGED = ["transfer", "interval", "collapsed", "below_floor", "gap", "left_out", "key", "format", "runs", *DIFFERS]
+MERGED = ["transfer", "interval", "collapsed", "below_floor", "gap", "gpu", "key", "format", "runs", *DIFFERS]
 """Columns that print shows as part of another cell or below the table, or not at all."""
 
 
@@ -204,10 +209,7 @@ def _heading(column: str) -> str:
 
 def _text(frame: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
     """Return the table as text under its headings, what is the same in all rows, and why none is comparable."""
-    text = {
-        str(column): frame[column].map(_two_decimals if str(column) in TWO_DECIMALS else _cell).astype(object)
-        for column in frame.columns
-    }
+    text = {str(column): frame[column].map(_printer(str(column))).astype(object) for column in frame.columns}
     intervals = _with_interval(frame)
     for value in intervals:
         low, high = f"{value}_low", f"{value}_high"
@@ -279,7 +281,7 @@ def _style(column: pd.Series) -> str:
     if column.name == "Model":
         return "row"  # it heads its row, and stays in sight while a narrow screen scrolls
     told = column[~column.isin([*NOTHING, "collapsed"])]
-    if len(told) and told.str.match(r"(† )?-?[\d,.]+(e-\d+)?( \(.*\))?$").all():
+    if len(told) and told.str.match(r"(† |< )?-?[\d,.]+(e-\d+)?( \(.*\))?$").all():
         return "number"
     return "prose" if column.str.len().max() > LONG else ""  # sentences wrap, other cells do not
 
@@ -297,8 +299,13 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _two_decimals(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.2f}"
+def _printer(column: str) -> Callable[[Any], str]:
+    """Return how the values of a column are printed."""
+    if column in TWO_DECIMALS:
+        return lambda value: "–" if pd.isna(value) else f"{value:.2f}"
+    if column in P_VALUES:
+        return lambda value: "< 0.001" if isinstance(value, float) and value < 0.0005 else _cell(value)
+    return _cell
 
 
 def _footnotes(frame: pd.DataFrame) -> list[str]:

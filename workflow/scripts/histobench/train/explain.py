@@ -44,7 +44,7 @@ def explain_errors(
     Parameters
     ----------
     errors : CSV file with a row per patch; `run` is the run's folder, the same in every row, and `patch_id` the patch.
-        Without any row, the file written holds no heat map: `patch_id` (0,), `heatmap` (0, 1, 1).
+        Without any row, the file written holds no heat map: `run` "", `patch_id` (0,), `heatmap` (0, 1, 1).
     abouts : ``run.json`` of every run that may be asked for.
     data : folder of the prepared data set.
     weights : the files of pretrained weights by model, None for random ones.
@@ -57,7 +57,7 @@ def explain_errors(
     """
     rows = runs.read_rows(errors)
     if not rows:
-        _write(output, [], np.empty((0, 1, 1), np.float32))
+        _write(output, "", [], np.empty((0, 1, 1), np.float32))
         return
     named = sorted({row["run"] for row in rows})
     folder = Path(named[0])
@@ -90,9 +90,9 @@ def explain(
     run_folder : the run's folder, with its trained weights, ``run.json`` and predictions.
     weights : the backbone's pretrained weights, where the run's head was trained on cached features; None for random
         ones, calibrated as `extract_features` does. A run that was trained on patches keeps its backbone itself.
-    output : the file to write, in NumPy's format ``.npz``: `patch_id` (n,) text, in the order of `patches`, and
-        `heatmap` (n, height, width) float32 in [0, 1], as large as the last feature map. The largest value of a heat
-        map is 1; one where nothing spoke for the class is 0 all over.
+    output : the file to write, in NumPy's format ``.npz``: `run`, the run's folder, `patch_id` (n,) text, in the order
+        of `patches`, and `heatmap` (n, height, width) float32 in [0, 1], as large as the last feature map. The largest
+        value of a heat map is 1; one where nothing spoke for the class is 0 all over.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def explain(
     _check(scores, predicted, tolerance, patches, run_folder / runs.PREDICTIONS)
     # The logit is that of tumour; against tumour speaks what lowers it.
     signs = np.where(predicted > THRESHOLD, np.float32(1), np.float32(-1))
-    _write(output, patches, scaled(signs[:, None, None] * maps))
+    _write(output, str(run_folder), patches, scaled(signs[:, None, None] * maps))
     log.info("explained %d test patches by heat maps of %d x %d", *maps.shape)
 
 
@@ -240,6 +240,6 @@ def _some(patches: Sequence[str]) -> str:
     return ", ".join(patches[:3]) + more
 
 
-def _write(path: Path, patches: list[str], heatmaps: Floats) -> None:
+def _write(path: Path, run: str, patches: list[str], heatmaps: Floats) -> None:
     with atomic(path) as temporary:
-        np.savez(temporary, patch_id=np.array(patches, str), heatmap=heatmaps)
+        np.savez(temporary, run=run, patch_id=np.array(patches, str), heatmap=heatmaps)

@@ -11,20 +11,21 @@ MAX_NAMED = 40
 
 
 @style.styled
-def per_group(frame: pd.DataFrame) -> Figure:
+def per_group(frame: pd.DataFrame, without: str = "The slides or patients of these patches are unknown.") -> Figure:
     """Draw the accuracy in every group, groups from the hardest to the easiest, below the number of their patches.
 
     Parameters
     ----------
     frame : one row per label in print and group: `label`, `group`, `n` (test patches), `positives`, `accuracy` (NaN:
         left blank). Groups are sorted by their mean accuracy over the labels, equal ones by name.
+    without : what the figure says where there are no rows.
 
     Returns
     -------
-    figure : one row per label, in the order given. Without rows it says that the groups are unknown.
+    figure : one row per label, in the order given. Without rows it says why.
     """
     if frame.empty:
-        return _unknown()
+        return _nothing(without)
     table = frame.pivot_table(index="label", columns="group", values="accuracy", sort=False)
     means = table.mean(axis=0)
     groups = sorted(table.columns, key=lambda group: (means[group], str(group)))
@@ -74,10 +75,9 @@ def per_group(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _unknown() -> Figure:
+def _nothing(text: str) -> Figure:
     """Return a figure that says why it shows nothing."""
     figure, panels = style.new(style.ONE_AND_A_HALF, 0.5)
     panels[0, 0].set_axis_off()
-    text = "The slides or patients of these patches are unknown."
     panels[0, 0].text(0, 0.5, text, ha="left", va="center", transform=panels[0, 0].transAxes)
     return figure
