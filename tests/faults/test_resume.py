@@ -1,24 +1,19 @@
 """A training process killed at any moment goes on where it was, and ends as an uninterrupted one does."""
 
-import json
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 from histobench.runs import read_json
-from support.project import ROOT
+from support.processes import assert_equal_runs, epochs_done, events, finish, job
 from support.small import features_specification, specification
 
-SAME_BYTES = ("history.csv", "predictions.csv")
 EPOCHS = 12
 
 
@@ -27,45 +22,11 @@ def start(data: Path, folder: Path, *, epochs=EPOCHS, seed=1, code="c", mode="fu
     return job("train", data, folder, spec=spec, code=code)
 
 
-def job(name: str, data: Path, folder: Path, **arguments) -> subprocess.Popen:
-    command = [sys.executable, "-m", "support.jobs", name, str(data), str(folder), json.dumps(arguments)]
-    path = os.pathsep.join(str(ROOT / place) for place in ("tests", "workflow/scripts"))
-    folder.mkdir(exist_ok=True)
-    with (folder / "log").open("a") as log:
-        return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=log, stderr=log)
-
-
-def finish(process: subprocess.Popen, folder: Path) -> None:
-    assert process.wait(timeout=300) == 0, (folder / "log").read_text()[-3000:]
-
-
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    found = {}
-    with h5py.File(folder / "best.weights.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
-def assert_equal_runs(one: Path, two: Path) -> None:
-    for name in SAME_BYTES:
-        assert (one / name).read_bytes() == (two / name).read_bytes(), name
-    first, second = weights(one), weights(two)
-    assert len(first) > 4
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name])
-    assert read_json(one / "run.json")["best_epoch"] == read_json(two / "run.json")["best_epoch"]
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(prepared_folder, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
     finish(start(prepared_folder, folder), folder)
     return folder
-
-
-def epochs_done(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / ".state").glob("epoch-*"))
 
 
 def kill_at(process: subprocess.Popen, folder: Path, moment: str, rng: random.Random) -> str:
@@ -127,10 +88,6 @@ def stopped(prepared_folder, tmp_path) -> Path:
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
     return folder
-
-
-def events(folder: Path) -> str:
-    return (folder / ".state" / "events").read_text()
 
 
 def test_sigterm_leaves_the_last_epoch_and_a_line(prepared_folder, stopped, uninterrupted):

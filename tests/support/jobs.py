@@ -9,18 +9,21 @@ os.environ.update(TF_NUM_INTRAOP_THREADS="2", TF_NUM_INTEROP_THREADS="2", OMP_NU
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
 
 
-def train(data: Path, folder: Path, spec: dict, code: str = "c") -> None:
+def train(data: Path, folder: Path, spec: dict, features: str | None = None, code: str = "c") -> None:
     from histobench.train import predict, run
 
-    common = {"spec": spec, "data": data, "features": None}
+    common = {"spec": spec, "data": data, "features": Path(features) if features else None}
     run.train(**common, weights=None, folder=folder, code=code, threads=2, gpu_model="")
     predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv")
 
 
-def extract(data: Path, folder: Path, spec: dict, chunk: int, code: str = "c") -> None:
+def extract(
+    data: Path, folder: Path, spec: dict, chunk: int = 2048, weights: str | None = None, code: str = "c"
+) -> None:
     from histobench.train import extract
 
-    extract.extract(spec=spec, data=data, weights=None, folder=folder, code=code, threads=2, gpu_model="", chunk=chunk)
+    common = {"spec": spec, "data": data, "weights": Path(weights) if weights else None, "folder": folder}
+    extract.extract(**common, code=code, threads=2, gpu_model="", chunk=chunk)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 # Modules that no result depends on: how files are written and errors raised, where a job logs, what it says about its
 # machine, and what reaches a rule through its params anyway.
 EXEMPT = {
-    *("catalogue", "code", "datasets/published", "errors", "files", "job", "recipes", "runs", "study"),
+    *("catalogue", "code", "datasets/published", "errors", "files", "job", "lease", "recipes", "runs", "study"),
     *("train/hardware", "train/provenance"),
 }
 

@@ -9,30 +9,25 @@ steps                   folders named by the job: what it has finished so far
 ``set-aside/``          the last state that did not belong to this job
 ``damaged-*/``          a step that was not what it was when it was written
 ``events``              a line for everything that happened
+``lease-*``             whose it is, see :mod:`histobench.lease`
 ======================  ================================================================================
 
 Every folder is written under another name, flushed to disk and then renamed: a name that is there stands for something
 whole. The digests in its ``sha256.json`` find what a file system damaged all the same.
 """
 
-import datetime
 import hashlib
 import json
-import logging
 import os
-import platform
 import shutil
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from histobench.errors import HistobenchError
 from histobench.files import digest, write_text
-
-log = logging.getLogger(__name__)
+from histobench.lease import Lease, add_event
 
 DIGESTS = "sha256.json"
 
@@ -44,10 +39,12 @@ class State:
     ----------
     folder : the ``.state`` of the folder that the job writes into.
     identity : what the state must have been made from (specification, code, inputs); of anything else it is set aside.
+    lease : on the folder; None where there is no other job.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], lease: Lease | None = None) -> None:
         self.folder = folder
+        self.lease = lease
         self.outputs = folder / "outputs"
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".tmp-*"):  # by a job that was killed while it wrote
@@ -64,11 +61,7 @@ class State:
 
     def event(self, text: str) -> None:
         """Add a line to ``events``, and to the log."""
-        log.info("%s", text)
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        job = os.environ.get("SLURM_JOB_ID", "-")
-        with (self.folder / "events").open("a", encoding="utf-8") as file:
-            file.write(f"{now} {platform.node()} pid {os.getpid()} job {job}: {text}\n")
+        add_event(self.folder, text)
 
     def steps(self, prefix: str) -> list[Path]:
         """Return the finished steps whose names start so, in the order of their names."""
@@ -77,7 +70,9 @@ class State:
     @contextmanager
     def step(self, name: str) -> Iterator[Path]:
         """Yield an empty folder, which takes the name of a step when all in it is on disk."""
-        temporary, final = self.folder / f".tmp-{name}", self.folder / name
+        # A job that lost its lease without knowing yet must not write into what its successor writes.
+        number = self.lease.number if self.lease else 0
+        temporary, final = self.folder / f".tmp-{name}-{number}", self.folder / name
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         yield temporary
@@ -87,6 +82,7 @@ class State:
             descriptor = os.open(path, os.O_RDONLY)
             os.fsync(descriptor)
             os.close(descriptor)
+        self._check()
         if final.exists():
             raise HistobenchError(f"{final}: already there; is another job at work on {self.folder.parent}?")
         temporary.rename(final)
@@ -130,26 +126,18 @@ class State:
 
     def publish(self, target: Path) -> None:
         """Give the outputs their final names in `target`, as hard links."""
+        self._check()
         for path in self.outputs.iterdir():
             if path.name != DIGESTS:
                 temporary = target / f".tmp-{os.getpid()}-{path.name}"
                 temporary.unlink(missing_ok=True)
                 os.link(path, temporary)
                 temporary.replace(target / path.name)
+                temporary.unlink(missing_ok=True)  # of two links to one file a rename leaves both
 
-    @contextmanager
-    def terminated(self) -> Iterator[None]:
-        """End cleanly on SIGTERM, which a scheduler sends at the time limit: the last step is safe by then."""
-
-        def end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-            self.event("SIGTERM: ending; what is finished so far is safe")
-            raise SystemExit(128 + signal.SIGTERM)
-
-        before = signal.signal(signal.SIGTERM, end)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    def _check(self) -> None:
+        if self.lease:
+            self.lease.check()
 
     def _folders(self) -> list[Path]:
         """Return the folders of steps and outputs, damaged ones left out."""

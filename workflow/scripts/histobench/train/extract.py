@@ -14,6 +14,7 @@ from histobench.datasets import SPLITS
 from histobench.datasets.prepared import Records
 from histobench.features import ABOUT, file_name
 from histobench.files import digest
+from histobench.lease import held
 from histobench.state import State
 from histobench.train import batches, hardware, models, provenance
 from histobench.train.calibration import calibrate
@@ -56,8 +57,8 @@ def extract(
     """
     hardware.check(spec["features"]["device"], gpu_model)
     inputs = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
-    state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs})
-    with state.terminated():
+    with held(folder / ".state") as lease:
+        state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs}, lease)
         if not state.finished():
             about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, gpu_model=gpu_model)
             _extract(spec, data, weights, state, about, chunk)

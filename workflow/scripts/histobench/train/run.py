@@ -13,6 +13,7 @@ from histobench.datasets.prepared import Records
 from histobench.features import ABOUT as ABOUT_FEATURES
 from histobench.features import Features
 from histobench.files import digest
+from histobench.lease import held
 from histobench.state import State
 from histobench.study import TRANSFER
 from histobench.train import checkpoints, fit, hardware, models, provenance
@@ -50,8 +51,8 @@ def train(
     of_features = runs.read_json(features / ABOUT_FEATURES) if features else None
     if of_features:
         inputs |= {f"features_{split}": of_features["sha256"][split] for split in ("train", "valid")}
-    state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs})
-    with state.terminated():
+    with held(folder / ".state") as lease:
+        state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs}, lease)
         if not state.finished():
             about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, gpu_model=gpu_model)
             if features and of_features:

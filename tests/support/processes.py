@@ -1,0 +1,58 @@
+"""Jobs of :mod:`support.jobs` as processes, what their run folders hold, and whether two of these are equal."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from histobench.runs import read_json
+from support.project import ROOT
+
+SAME_BYTES = ("history.csv", "predictions.csv")
+
+
+def job(name: str, data: Path, folder: Path, *, python: Path = Path(sys.executable), **arguments) -> subprocess.Popen:
+    """Start a job; what it prints goes to `log` in its folder."""
+    command = [python, "-m", "support.jobs", name, str(data), str(folder), json.dumps(arguments)]
+    path = os.pathsep.join(str(ROOT / place) for place in ("tests", "workflow/scripts"))
+    folder.mkdir(exist_ok=True)
+    with (folder / "log").open("a") as log:
+        return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=log, stderr=log)
+
+
+def log(folder: Path) -> str:
+    return (folder / "log").read_text()
+
+
+def finish(process: subprocess.Popen, folder: Path) -> None:
+    assert process.wait(timeout=300) == 0, log(folder)[-3000:]
+
+
+def epochs_done(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / ".state").glob("epoch-*"))
+
+
+def events(folder: Path) -> str:
+    return (folder / ".state" / "events").read_text()
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    found = {}
+    with h5py.File(folder / "best.weights.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def assert_equal_runs(one: Path, two: Path) -> None:
+    for name in SAME_BYTES:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    first, second = weights(one), weights(two)
+    assert len(first) > 4
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
+    assert read_json(one / "run.json")["best_epoch"] == read_json(two / "run.json")["best_epoch"]
