@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The environment is out of date when the lock file's content, not its date, differs from what was installed.
 INSTALLED := .venv/installed-$(shell git hash-object envs/workflow.lock)
+INSTALLED_K80 := .venv-k80/installed-$(shell git hash-object envs/tensorflow-k80.lock)
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes --requirement
 
 .DEFAULT_GOAL := help
 .PHONY: help demo paper_check lint test test-long format lock
@@ -14,8 +16,19 @@ $(INSTALLED): envs/workflow.lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("histobench needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
 	@echo "Installing the packages of envs/workflow.lock into .venv: a few minutes, once."
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes --requirement envs/workflow.lock
+	$(BIN)/python $(PIP_INSTALL) envs/workflow.lock
 	@touch $@
+
+# Training must run under Keras 2.14, too, in an environment of its own. TensorFlow 2.14 knows no Python after 3.11.
+$(INSTALLED_K80): envs/tensorflow-k80.lock
+	@for python in "$(PYTHON)" python3.11 ""; do \
+		"$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2> /dev/null && break; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "No Python 3.11 found, which TensorFlow 2.14 needs: its tests will be skipped."; exit; \
+	fi; \
+	echo "Installing the packages of envs/tensorflow-k80.lock into .venv-k80: a minute, once."; set -ex; \
+	"$$python" -m venv --clear .venv-k80; .venv-k80/bin/python $(PIP_INSTALL) envs/tensorflow-k80.lock; touch $@
 
 # `env`, not plain `snakemake`: jobs find the same environment's python first on the path.
 SNAKEMAKE = env PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
@@ -44,10 +57,10 @@ lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
 	$(BIN)/mypy
 	$(SNAKEMAKE) --lint
 
-test: lint ## lint and every test but the long ones, under twenty minutes on two cores
+test: lint $(INSTALLED_K80) ## lint and every test but the long ones, under twenty minutes on two cores
 	$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadgroup
 
-test-long: $(INSTALLED) ## the tests that take longer
+test-long: $(INSTALLED) $(INSTALLED_K80) ## the tests that take longer
 	$(BIN)/python -m pytest -m long
 
 format: $(INSTALLED) ## format Python and Snakemake code
@@ -55,6 +68,8 @@ format: $(INSTALLED) ## format Python and Snakemake code
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflow
 
-lock: $(INSTALLED) ## pin envs/workflow.in anew
-	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
-		--no-header --no-annotate --no-emit-index-url envs/workflow.in --output-file envs/workflow.lock
+lock: $(INSTALLED) ## pin envs/workflow.in and envs/tensorflow-k80.in anew
+	for name in workflow tensorflow-k80; do \
+		$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-header \
+			--no-annotate --no-emit-index-url "envs/$$name.in" --output-file "envs/$$name.lock" || exit; \
+	done

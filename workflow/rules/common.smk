@@ -135,6 +135,12 @@ def gpu_model(wildcards):
     return STUDY.devices[wildcards.device].get("gpu_model", "")
 
 
+def environment(wildcards):
+    """Return the environment of a run, from the folder of the rules: newer TensorFlows have no code for a K80."""
+    name = "tensorflow-k80" if "k80" in gpu_model(wildcards).lower() else "tensorflow"
+    return f"../../envs/{name}.yaml"
+
+
 def of_runs(file):
     """Return the paths of a file of the run folder, for all runs that enter the results."""
     return [f"{RESULTS}/runs/{run.path}/{file}" for run in RUNS]

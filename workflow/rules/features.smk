@@ -17,7 +17,7 @@ rule extract_features:
     benchmark:
         f"{LOGS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}.tsv"
     conda:
-        "../../envs/tensorflow.yaml"
+        environment
     threads: 2
     resources:
         gpu=lambda wildcards: int(bool(gpu_model(wildcards))),

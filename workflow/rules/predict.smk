@@ -14,7 +14,7 @@ rule predict:
     benchmark:
         f"{RUN_LOG}/predict.tsv"
     conda:
-        "../../envs/tensorflow.yaml"
+        environment
     threads: 2
     resources:
         gpu=lambda wildcards: int(bool(gpu_model(wildcards))),

@@ -18,7 +18,7 @@ rule train:
     benchmark:
         f"{RUN_LOG}/train.tsv"
     conda:
-        "../../envs/tensorflow.yaml"
+        environment
     threads: 2
     resources:
         gpu=lambda wildcards: int(bool(gpu_model(wildcards))),

@@ -87,6 +87,6 @@ def best_weights(state: State) -> Path:
     return state.steps(PREFIX)[-1] / BEST
 
 
-def _variables(model: keras.Model) -> list[keras.Variable]:
+def _variables(model: keras.Model) -> "list[keras.Variable]":  # quoted: Keras 2 has no such class
     model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # Seconds between two lines of progress within an epoch.
 PROGRESS_EVERY = 20.0
+# Columns of the history. Keras 2 reports them in another order.
+MEASURES = ("accuracy", "auc", "loss")
 # A step of a head on cached features is so short that a good part of it is Python between the steps.
 STEPS_ON_FEATURES = 32
 
@@ -38,8 +40,11 @@ def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
     if spec["run"]["mode"] == "finetune" and epoch >= recipe["finetune"]["head_epochs"]:
         unfreeze(model.layers[0], recipe["finetune"]["upper_layers"])
         rate = recipe["finetune"]["learning_rate"]
+    # By its name alone: with a configuration, Keras 2 takes it for an optimizer of its older kind.
+    optimizer = keras.optimizers.get(recipe["optimizer"]["name"])
+    optimizer.learning_rate = rate
     model.compile(
-        optimizer=keras.optimizers.get({"class_name": recipe["optimizer"]["name"], "config": {"learning_rate": rate}}),
+        optimizer=optimizer,
         loss="binary_crossentropy",
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
         steps_per_execution=STEPS_ON_FEATURES if spec["input"] is None else 1,
@@ -117,8 +122,8 @@ def fit(
         middle = time.perf_counter()
         validated = model.evaluate(validation, verbose=0, return_dict=True)
         end = time.perf_counter()
-        row = {"epoch": epoch + 1, **{name: float(values[-1]) for name, values in fitted.history.items()}}
-        row |= {f"val_{name}": float(value) for name, value in validated.items()}
+        row = {"epoch": epoch + 1} | {name: float(fitted.history[name][-1]) for name in MEASURES}
+        row |= {f"val_{name}": float(validated[name]) for name in MEASURES}
         progress.epoch = epoch + 1
         progress.history.append(row)
         progress.timing.append(

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 
 from histobench.errors import HistobenchError
 from histobench.study import TRANSFER
-from histobench.train.random_state import seed_everything
+from histobench.train.random_state import KERAS_2, seed_everything
 
 layers = keras.layers
 
@@ -109,8 +110,8 @@ def backbone(
     ----------
     spec, shape : see :func:`build`.
     seed : of its random weights.
-    weights : file with its pretrained weights, in the format of Keras 3 (``.weights.h5``) or that of
-        ``keras.applications`` (``.h5``); None for random ones.
+    weights : file with its pretrained weights, in the format of Keras that runs (``.weights.h5``; Keras 3 reads that of
+        Keras 2, too) or that of ``keras.applications`` (``.h5``); None for random ones.
     """
     application = getattr(keras.applications, spec["application"], None)
     if application is None:
@@ -169,6 +170,12 @@ def load_pretrained(model: keras.Model, path: Path) -> None:
             warnings.simplefilter("ignore")  # layer by layer; what is missing is counted below
             model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
+        if KERAS_2 and _written_by_keras_3(path):
+            raise HistobenchError(
+                f"{path}: written by Keras 3 in a format that Keras {keras.__version__} cannot read. Under Keras 3, "
+                "give it to its CNN of keras.applications (`include_top=False, weights=...`), `save` that as a `.h5` "
+                "file, which either can read, and name this file in `models`"
+            ) from error
         raise HistobenchError(
             f"{path}: expected weights of {model.name} without its top ({len(before)} tensors); Keras says: {error}"
         ) from error
@@ -177,3 +184,11 @@ def load_pretrained(model: keras.Model, path: Path) -> None:
         raise HistobenchError(
             f"{path}: expected weights of {model.name}, but {same} of its {len(kernels)} kernels were not in the file"
         )
+
+
+def _written_by_keras_3(path: Path) -> bool:
+    """Say whether a file is in Keras 3's own format of weights; Keras 2's has another name for `layers`."""
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
+        return "layers" in file

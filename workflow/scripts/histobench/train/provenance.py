@@ -1,10 +1,11 @@
 """What ``run.json`` says about a run, so that a number can be traced and a run repeated."""
 
+import contextlib
 import datetime
 import platform
 import resource
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "snakemake")
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # Snakemake has its own environment
+            found[name] = version(name)
+    return found
 
 
 @dataclass
@@ -49,7 +59,7 @@ class About:
                 **facts,
                 "code": self.code,
                 "inputs_sha256": self.inputs,
-                "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+                "versions": _versions(),
                 "threads": self.threads,
                 "device": hardware.describe(self.gpu_model),
                 "started": self.started.isoformat(timespec="seconds"),
