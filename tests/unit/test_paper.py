@@ -120,3 +120,13 @@ def test_only_imagenet_weights_are_the_papers(origin, application, same):
 def test_numbers_are_numbers():
     assert all(pd.api.types.is_numeric_dtype(PUBLISHED.performance[column]) for column in ("loss", "accuracy", "auc"))
     assert PUBLISHED.performance[["accuracy", "auc"]].stack().between(0.5, 1).all()
+
+
+def test_the_configuration_has_the_papers_cards_as_it_prints_them():
+    for card in PUBLISHED.speed.drop_duplicates("device").to_dict("records"):
+        device = CONFIG["devices"][card["device"]]
+        assert (device["year"], device["cuda_cores"], device["gflops"]) == (
+            card["year"],
+            card["cuda_cores"],
+            card["gflops"],
+        )

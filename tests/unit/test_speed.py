@@ -12,6 +12,9 @@ from support.project import ROOT
 PUBLISHED = paper.read(ROOT / "config" / "paper")
 NAMES = {key: model.name for key, model in CATALOGUE.items()}
 CARDS = ["k80", "p100", "v100", "a100"]
+CARD_FACTS = (
+    PUBLISHED.speed.drop_duplicates("device").set_index("device")[["year", "cuda_cores", "gflops"]].to_dict("index")
+)
 TABLE2 = [("b2", "full"), ("b6", "full"), ("inceptionv3", "tl"), ("inceptionv3", "full")]
 
 
@@ -26,6 +29,7 @@ def cell(model="b2", mode="full", device="a100", **changes):
         "recipe": "timing",
         "device": device,
         "gpu": device != "cpu",
+        **CARD_FACTS.get(device, {"year": "", "cuda_cores": "", "gflops": ""}),
         "seeds": 1,
         "gap": "",
         "left_out": False,

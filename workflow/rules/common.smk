@@ -23,6 +23,15 @@ try:
 except HistobenchError as error:
     raise WorkflowError(str(error)) from None
 
+for name, device in STUDY.devices.items():
+    # Snakemake looks for the file only when it makes the environment, and in a dry run not at all.
+    path = Path(workflow.current_basedir).parents[1] / "envs" / f"{device.get('environment', 'tensorflow')}.yaml"
+    if not path.exists():
+        raise WorkflowError(
+            f"configuration: devices.{name}.environment: there is no {path}; expected the name of a file in envs/, "
+            "without its suffix"
+        )
+
 # Once, not again in every job.
 if workflow.is_main_process:
     for line in STUDY.left_out_in_words():
@@ -136,9 +145,8 @@ def gpu_model(wildcards):
 
 
 def environment(wildcards):
-    """Return the environment of a run, from the folder of the rules: newer TensorFlows have no code for a K80."""
-    name = "tensorflow-k80" if "k80" in gpu_model(wildcards).lower() else "tensorflow"
-    return f"../../envs/{name}.yaml"
+    """Return the environment of a run's device, from the folder of the rules."""
+    return f"../../envs/{STUDY.devices[wildcards.device].get('environment', 'tensorflow')}.yaml"
 
 
 def of_runs(file):

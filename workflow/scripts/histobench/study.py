@@ -26,6 +26,10 @@ MODES = ("tl", "full", "scratch", "finetune")
 TRANSFER = ("tl", "finetune")
 
 
+# What a device of the configuration says of its card.
+CARD = ("year", "cuda_cores", "gflops")
+
+
 @dataclass(frozen=True, order=True)
 class Run:
     """A cell of the matrix (all but the seed) and a seed."""
@@ -184,7 +188,7 @@ class Study:
         Returns
         -------
         cells : `dataset`, its `format`, `model`, its `name` in print, `mode`, `recipe`, `device`, and whether that is a
-            `gpu`; `seeds`, how many;
+            `gpu`, with its `CARD`, "" where unknown; `seeds`, how many;
             `gap`, why some or all of them have no result, "" where they have; `left_out`, whether it cannot run;
             `end_to_end`, whether every epoch runs over patches, not over cached features; `timing_only` and
             `tuned_from`, see :mod:`histobench.recipes`.
@@ -203,6 +207,7 @@ class Study:
                     "format": self.datasets[cell.dataset].source.format,
                     "name": self.models[cell.model].name,
                     "gpu": "gpu_model" in self.devices[cell.device],
+                    **{fact: self.devices[cell.device].get(fact, "") for fact in CARD},
                     "seeds": len(seeds),
                     "gap": gap,
                     "left_out": bool(cell.reason),

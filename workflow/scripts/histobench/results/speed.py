@@ -7,10 +7,11 @@ import pandas as pd
 
 from histobench.results.cells import Cell, runs_of
 from histobench.results.claims import SIMPLEST
+from histobench.study import CARD as CARD_FACTS
 
 PUBLISHED_NOTE = (
-    "Published values: Bonnet 2024, Table 2, on PCam. Year, CUDA cores and GFLOPS of a card are as the paper prints "
-    "them."
+    "Published values: Bonnet 2024, Table 2, on PCam. Year, CUDA cores and GFLOPS of the paper's cards are as it "
+    "prints them."
 )
 SECONDS_NOTE = (
     "Seconds per epoch: the median of the epochs after the first, which holds the start-up, then the mean over seeds. "
@@ -30,8 +31,7 @@ SPEED = [
     *("n_train", "n_valid", "seeds", "not_comparable", "gap", "runs"),
 ]
 
-CARD = ["year", "cuda_cores", "gflops"]
-"""What the paper prints of a card."""
+CARD = list(CARD_FACTS)
 
 
 def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> p
     table : one row per cell, in the order of the cells, with the columns `SPEED`; `key` is the model's, `model` its
         name in print.
 
-        - `year` (text), `cuda_cores`, `gflops`: of the paper's cards, NA for other devices.
+        - `year` (text), `cuda_cores`, `gflops`: as the configuration has them, NA where it has not.
         - `training_seconds`, `validation_seconds`, `seconds` (their sum): of one epoch, see `SECONDS_NOTE`; NaN where
           none was measured.
         - `against_oldest`: seconds on the oldest card that has any, by the same data set, model, mode and recipe, over
@@ -66,7 +66,8 @@ def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> p
     on_patches = runs[runs["transfer"] != "cached"]
     rows = [_row(cell, runs_of(cell, on_patches)) for cell in timed(cells).to_dict("records")]
     table = pd.DataFrame(rows, columns=MEASURED).astype(dict.fromkeys(SECONDS, "float64"))
-    table = table.merge(published.drop_duplicates("device")[["device", *CARD]], on="device", how="left")
+    cards = cells.drop_duplicates("device").set_index("device")[CARD].apply(pd.to_numeric, errors="coerce")
+    table = table.merge(cards, on="device", how="left")
     table = _with_ratios(table, ["data_set", "recipe"])
 
     printed = _with_ratios(published.rename(columns={"model": "key", "seconds_per_epoch": "seconds"}), [])

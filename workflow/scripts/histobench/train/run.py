@@ -54,6 +54,7 @@ def train(
     with held(folder / ".state") as lease:
         state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs}, lease)
         if not state.finished():
+            (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # those of other weights
             about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, gpu_model=gpu_model)
             if features and of_features:
                 _train_head(spec, data, features, of_features, state, about)
