@@ -57,7 +57,7 @@ lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
 	$(BIN)/mypy
 	$(SNAKEMAKE) --lint
 
-test: lint $(INSTALLED_K80) ## lint and every test but the long ones, under twenty minutes on two cores
+test: lint $(INSTALLED_K80) ## lint and every test but the long ones, about half an hour on two cores
 	$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadgroup
 
 test-long: $(INSTALLED) $(INSTALLED_K80) ## the tests that take longer
