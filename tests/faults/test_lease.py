@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from histobench.lease import Pace, held, this_process
-from support.project import ROOT
+from support.processes import PYTHONPATH, epochs_done, events, job
 from support.small import features_specification, specification
 
-PYTHONPATH = os.pathsep.join(str(ROOT / place) for place in ("tests", "workflow/scripts"))
 EPOCHS = 3
 QUICK = {"beat": 0.05, "patience": 0.4, "look": 0.02, "ask": 0.1, "remind": 0.3}
 
@@ -29,17 +28,7 @@ def python(log: Path, *arguments: str) -> subprocess.Popen:
 
 
 def train(data: Path, folder: Path) -> subprocess.Popen:
-    arguments = {"spec": specification("b6", epochs=EPOCHS)}
-    return python(folder / "log", "-m", "support.jobs", "train", str(data), str(folder), json.dumps(arguments))
-
-
-def events(folder: Path) -> str:
-    path = folder / ".state" / "events"
-    return path.read_text() if path.exists() else ""
-
-
-def steps(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / ".state").glob("epoch-*"))
+    return job("train", data, folder, spec=specification("b6", epochs=EPOCHS))
 
 
 def write_lease(folder: Path, number: int, **holder: object) -> None:
@@ -122,7 +111,7 @@ def test_a_run_that_was_taken_for_dead_ends_and_writes_nothing_more(prepared_fol
     first.send_signal(signal.SIGCONT)
     assert first.wait(timeout=60) != 0
     assert f"found lease-000002 of pid {os.getpid()} on " in (folder / "log").read_text()
-    assert steps(folder) == ["epoch-0001", "epoch-0002"]
+    assert epochs_done(folder) == ["epoch-0001", "epoch-0002"]
     assert {path.name for path in folder.iterdir()} == {".state", "log"}
 
 
@@ -166,19 +155,19 @@ def hold(folder: Path, *, seconds: float = 0.02, start: int = 0, **pace: float) 
 
 def test_a_stopped_holder_keeps_its_lease_and_one_that_ends_releases_it(tmp_path):
     first = hold(tmp_path)
-    wait_for(lambda: steps(tmp_path), first)
+    wait_for(lambda: epochs_done(tmp_path), first)
     first.send_signal(signal.SIGSTOP)
     second = hold(tmp_path, start=5000)
     wait_for(lambda: waits(tmp_path, second, first), second)
-    before = steps(tmp_path)
+    before = epochs_done(tmp_path)
     time.sleep(4 * QUICK["patience"])
-    assert steps(tmp_path) == before
+    assert epochs_done(tmp_path) == before
     assert second.poll() is None
     assert events(tmp_path).count("in use by") > 2  # it says so again
     first.send_signal(signal.SIGTERM)
     first.send_signal(signal.SIGCONT)
     assert first.wait(timeout=10) == 128 + signal.SIGTERM
-    wait_for(lambda: "epoch-5000" in steps(tmp_path), second, seconds=5)
+    wait_for(lambda: "epoch-5000" in epochs_done(tmp_path), second, seconds=5)
     assert ": released" in events(tmp_path)
     second.kill()
     second.wait()
@@ -189,15 +178,15 @@ def test_a_job_that_lost_its_lease_ends_and_writes_nothing_more(noticed_by, tmp_
     # Either it sleeps until its end but for its heart, or that beats every ten minutes only.
     seconds, beat = {"heartbeat": (300, 0.05), "step": (0.02, 600)}[noticed_by]
     process = hold(tmp_path, seconds=seconds, beat=beat)
-    wait_for(lambda: steps(tmp_path), process)
+    wait_for(lambda: epochs_done(tmp_path), process)
     process.send_signal(signal.SIGSTOP)
     time.sleep(0.02)  # until all its threads have
     write_lease(tmp_path, 2)
-    before = steps(tmp_path), (tmp_path / ".state" / "lease-000001").read_bytes()
+    before = epochs_done(tmp_path), (tmp_path / ".state" / "lease-000001").read_bytes()
     process.send_signal(signal.SIGCONT)
     expected = 128 + signal.SIGTERM if noticed_by == "heartbeat" else 1
     assert process.wait(timeout=10) == expected
-    assert (steps(tmp_path), (tmp_path / ".state" / "lease-000001").read_bytes()) == before
+    assert (epochs_done(tmp_path), (tmp_path / ".state" / "lease-000001").read_bytes()) == before
     if noticed_by == "heartbeat":
         assert "lease-000001 is lost: another job took this one for dead" in events(tmp_path)
     else:
@@ -225,15 +214,17 @@ for turn in range(3):
 
 def test_ten_jobs_contending_for_a_dead_lease_are_inside_one_at_a_time(tmp_path):
     dead = hold(tmp_path)
-    wait_for(lambda: steps(tmp_path), dead)
+    wait_for(lambda: epochs_done(tmp_path), dead)
     dead.kill()
     dead.wait()
     pace = json.dumps(QUICK | {"look": 0.001})
     jobs = [python(tmp_path / f"log-{i}", "-c", CONTEND, str(tmp_path), pace, str(i % 2)) for i in range(10)]
     time.sleep(0.5)
     (tmp_path / "go").touch()
-    for i, job in enumerate(jobs):
-        assert job.wait(timeout=60) == (-signal.SIGKILL if i % 2 else 0), (tmp_path / f"log-{i}").read_text()[-2000:]
+    for i, contender in enumerate(jobs):
+        assert contender.wait(timeout=60) == (-signal.SIGKILL if i % 2 else 0), (tmp_path / f"log-{i}").read_text()[
+            -2000:
+        ]
     turns = (tmp_path / "turns").read_text().split()
     assert {int(pid): turns.count(pid) for pid in turns} == {job.pid: 3 for job in jobs}
 
@@ -288,9 +279,9 @@ def test_a_holder_that_slurm_runs_is_waited_for_however_silent(slurm, tmp_path):
     second = hold(tmp_path)
     wait_for(lambda: "SLURM says RUNNING" in events(tmp_path), second)
     time.sleep(3 * QUICK["patience"])
-    assert not steps(tmp_path)
+    assert not epochs_done(tmp_path)
     slurm(INVALID)
-    wait_for(lambda: steps(tmp_path), second, seconds=5)
+    wait_for(lambda: epochs_done(tmp_path), second, seconds=5)
     assert "SLURM knows no such job" in events(tmp_path)
     second.kill()
     second.wait()

@@ -12,16 +12,16 @@ import numpy as np
 from histobench.runs import read_json
 from support.project import ROOT
 
+PYTHONPATH = os.pathsep.join(str(ROOT / place) for place in ("tests", "workflow/scripts"))
 SAME_BYTES = ("history.csv", "predictions.csv")
 
 
 def job(name: str, data: Path, folder: Path, *, python: Path = Path(sys.executable), **arguments) -> subprocess.Popen:
     """Start a job; what it prints goes to `log` in its folder."""
     command = [python, "-m", "support.jobs", name, str(data), str(folder), json.dumps(arguments)]
-    path = os.pathsep.join(str(ROOT / place) for place in ("tests", "workflow/scripts"))
     folder.mkdir(exist_ok=True)
     with (folder / "log").open("a") as log:
-        return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=log, stderr=log)
+        return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": PYTHONPATH}, stdout=log, stderr=log)
 
 
 def log(folder: Path) -> str:
@@ -37,7 +37,8 @@ def epochs_done(folder: Path) -> list[str]:
 
 
 def events(folder: Path) -> str:
-    return (folder / ".state" / "events").read_text()
+    path = folder / ".state" / "events"
+    return path.read_text() if path.exists() else ""
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:

@@ -237,14 +237,20 @@ def change_score(folder, patch, change):
     write_rows(folder / "predictions.csv", rows)
 
 
-@pytest.mark.parametrize(
-    ("gpu", "change"), [(None, 3e-4), (None, -3e-4), (None, np.nan), ("A100", 0.03), ("A100", -0.03)]
-)
-def test_predictions_of_another_network_are_refused(known, tmp_path, gpu, change):
+def with_another_score(known, tmp_path, gpu, change):
+    """The known run, on a GPU if it is named, with another score of one patch."""
     spec, data, folder = known
     folder = copied(folder, tmp_path)
     about(folder, spec, gpu)
     change_score(folder, "test-3", change)
+    return spec, data, folder
+
+
+@pytest.mark.parametrize(
+    ("gpu", "change"), [(None, 3e-4), (None, -3e-4), (None, np.nan), ("A100", 0.03), ("A100", -0.03)]
+)
+def test_predictions_of_another_network_are_refused(known, tmp_path, gpu, change):
+    spec, data, folder = with_another_score(known, tmp_path, gpu, change)
     explained(spec, data, folder, tmp_path / "maps.npz", ["test-1", "test-0"])
     wanted = r"copy/predictions\.csv: expected .* 1 of 2 differ .*patch test-3 has .* in the file .*`predict` writes it"
     with pytest.raises(HistobenchError, match=wanted):
@@ -254,10 +260,7 @@ def test_predictions_of_another_network_are_refused(known, tmp_path, gpu, change
 
 @pytest.mark.parametrize(("gpu", "change"), [(None, 3e-5), ("A100", 0.01)])
 def test_predictions_may_differ_by_rounding(known, tmp_path, gpu, change):
-    spec, data, folder = known
-    folder = copied(folder, tmp_path)
-    about(folder, spec, gpu)
-    change_score(folder, "test-3", change)
+    spec, data, folder = with_another_score(known, tmp_path, gpu, change)
     explained(spec, data, folder, tmp_path / "maps.npz", ["test-1", "test-3"])
 
 

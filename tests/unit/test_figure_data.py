@@ -10,8 +10,6 @@ from histobench.results import figure_data
 from histobench.results.performance import performance, standing
 from support.frames import PUBLISHED, cells, replicates, run
 
-NAMES = {"b2": "B2", "b6": "B6", "vgg19": "VGG19"}
-
 
 def stand(*rows, missing=()):
     frame, asked = pd.DataFrame(rows, columns=list(run())), cells(*rows, missing=missing)
@@ -21,7 +19,7 @@ def stand(*rows, missing=()):
 
 def test_ours_and_published_are_points_of_their_own():
     missing = ({"model": "vgg19", "mode": "tl", "gap": "not run yet"},)
-    points = figure_data.points(stand(run(auc=0.9), run("b6", auc=0.8), missing=missing), NAMES)
+    points = figure_data.points(stand(run(auc=0.9), run("b6", auc=0.8), missing=missing))
     assert {(row.model, row.mode, row.origin): row.auc for row in points.itertuples()} == {
         ("B2", "full", "ours"): pytest.approx(0.9),
         ("B6", "full", "ours"): pytest.approx(0.8),
@@ -34,7 +32,7 @@ def test_ours_and_published_are_points_of_their_own():
 
 def test_data_sets_keep_the_order_of_the_matrix_whoever_has_them_first():
     points = figure_data.points(
-        stand(run(dataset="idc", format="idc"), missing=({"dataset": "pcam", "gap": "not run yet"},)), NAMES
+        stand(run(dataset="idc", format="idc"), missing=({"dataset": "pcam", "gap": "not run yet"},))
     )
     assert points["dataset"].tolist() == ["idc", "idc", "pcam"]
 

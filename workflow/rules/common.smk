@@ -177,15 +177,9 @@ def explained_models(dataset):
     return list(dict.fromkeys(run.model for run in RUNS if run.dataset == dataset and STUDY.scored(run)))
 
 
-def has_records(dataset):
-    """Say whether the test patches of a data set are there, or will be."""
-    return TRAINS or all(Path(path.format(dataset=dataset)).exists() for path in records("test"))
-
-
-def heatmaps(dataset):
-    """Return the file with the heat maps of a data set's surest errors, if there is one, or will be."""
-    path = HEATMAPS.format(dataset=dataset)
-    return path if TRAINS or Path(path).exists() else []
+def if_there(*paths):
+    """Return these paths where all are there, or will be; nothing where nothing is made and one is missing."""
+    return list(paths) if TRAINS or all(Path(path).exists() for path in paths) else []
 
 
 # With `missing_runs: gap` nothing is trained, nor downloaded: only what is there enters the results.

@@ -57,48 +57,29 @@ rule figure_modes:
         cells=rules.collect_runs.output.cells,
         performance=rules.table_tests.input.performance,
     output:
-        svg=report(
+        auc_by_mode_svg=report(
             f"{FIGURE}/auc_by_mode.svg",
             caption="../report/auc_by_mode.rst",
             category="Figures",
             labels={"figure": "AUC by mode"},
         ),
-        png=f"{FIGURE}/auc_by_mode.png",
+        auc_by_mode_png=f"{FIGURE}/auc_by_mode.png",
+        forest_svg=report(
+            f"{FIGURE}/forest.svg",
+            caption="../report/forest.rst",
+            category="Figures",
+            labels={"figure": "ours and published"},
+        ),
+        forest_png=f"{FIGURE}/forest.png",
     log:
         f"{LOGS}/figure_modes.log",
     localrule: True
     conda:
         "../../envs/report.yaml"
     params:
-        names=NAMES,
         code=code.digest_with_imports("figure_modes"),
     script:
         "../scripts/figure_modes.py"
-
-
-rule figure_forest:
-    input:
-        runs=rules.collect_runs.output.runs,
-        cells=rules.collect_runs.output.cells,
-        performance=rules.table_tests.input.performance,
-    output:
-        svg=report(
-            f"{FIGURE}/forest.svg",
-            caption="../report/forest.rst",
-            category="Figures",
-            labels={"figure": "ours and published"},
-        ),
-        png=f"{FIGURE}/forest.png",
-    log:
-        f"{LOGS}/figure_forest.log",
-    localrule: True
-    conda:
-        "../../envs/report.yaml"
-    params:
-        names=NAMES,
-        code=code.digest_with_imports("figure_forest"),
-    script:
-        "../scripts/figure_forest.py"
 
 
 rule figure_cost:
@@ -258,7 +239,7 @@ rule figure_gallery:
         records("test"),
         manifest=f"{DATA}/manifest.json",
         errors=ERRORS,
-        heatmaps=lambda wildcards: heatmaps(wildcards.dataset),
+        heatmaps=lambda wildcards: if_there(HEATMAPS.format(dataset=wildcards.dataset)),
         runs=rules.collect_runs.output.runs,
         cells=rules.collect_runs.output.cells,
     output:
@@ -289,7 +270,7 @@ FIGURES = [
         for dataset in DATASETS
         for name in (
             *("roc", "precision_recall", "calibration", "learning_curves", "groups"),
-            *(["examples", "gallery"] if has_records(dataset) else []),
+            *(["examples", "gallery"] if if_there(*expand(records("test"), dataset=dataset)) else []),
         )
         if dataset in SCORED_DATASETS
     ),

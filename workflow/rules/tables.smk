@@ -32,7 +32,7 @@ rule collect_runs:
 rule table_models:
     input:
         ancient(PAPER_FILES),
-        sizes=f"{RESULTS}/models.csv" if TRAINS or Path(f"{RESULTS}/models.csv").exists() else [],
+        sizes=if_there(f"{RESULTS}/models.csv"),
     output:
         multiext(f"{TABLE}/models", *TABLE_FORMATS),
         html=report(

@@ -11,6 +11,7 @@ with job.start(snakemake):
     from histobench.datasets.prepared import Records
     from histobench.results import collect, figure_data
     from histobench.results.announcements import announcements
+    from histobench.results.cells import MODE_NAMES
     from histobench.results.figures import gallery, style
 
     runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
@@ -24,7 +25,7 @@ with job.start(snakemake):
     images = test.take(np.array([position[patch] for patch in errors["patch_id"]], np.int64))
     maps = {}
     if snakemake.input.heatmaps:
-        with np.load(snakemake.input.heatmaps) as file:
+        with np.load(snakemake.input.heatmaps[0]) as file:
             if set(errors["run"]) == {str(file["run"])}:  # not those of an earlier choice
                 maps = dict(zip(file["patch_id"].tolist(), file["heatmap"], strict=True))
     if any(heatmap.size == 1 for heatmap in maps.values()):
@@ -33,8 +34,6 @@ with job.start(snakemake):
     if figure_data.labelled(runs, cells, dataset).empty:
         notes.append(figure_data.NO_RUN)
     for run in runs[runs["folder"].isin(errors["run"])].itertuples():
-        notes.append(
-            f"{run.name}, {style.MODE_NAMES[run.mode]}, seed {run.seed}: the best run on the validation patches."
-        )
+        notes.append(f"{run.name}, {MODE_NAMES[run.mode]}, seed {run.seed}: the best run on the validation patches.")
     figure = gallery.gallery(figure_data.errors_with_patches(errors, images, maps))
     style.save(figure, Path(snakemake.output.svg).with_suffix(""), notes)

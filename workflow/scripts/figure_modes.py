@@ -1,4 +1,4 @@
-"""Rule `figure_modes`: Figure 4, AUC by mode."""
+"""Rule `figure_modes`: Figure 4, AUC by mode, and our AUCs beside the published ones, model by model."""
 
 from histobench import job
 
@@ -7,10 +7,14 @@ with job.start(snakemake):
 
     from histobench.results import collect, figure_data, performance
     from histobench.results.announcements import announcements
-    from histobench.results.figures import modes, style
+    from histobench.results.figures import forest, modes, style
 
     runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
     standing = performance.standing(performance.read(map(Path, snakemake.input.performance)), cells)
     notes = [*announcements(runs, cells), *figure_data.notes_on_published(standing)]
-    figure = modes.auc_by_mode(figure_data.points(standing, snakemake.params.names))
-    style.save(figure, Path(snakemake.output.svg).with_suffix(""), notes)
+    points = figure_data.points(standing)
+    for figure, path in (
+        (modes.auc_by_mode(points), snakemake.output.auc_by_mode_svg),
+        (forest.forest(points), snakemake.output.forest_svg),
+    ):
+        style.save(figure, Path(path).with_suffix(""), notes)

@@ -12,9 +12,9 @@ with job.start(snakemake):
     runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
     published, names = paper.read(Path(snakemake.input[0]).parent).sizes, snakemake.params.names
     standing = performance.standing(performance.read(map(Path, snakemake.input.performance)), cells)
-    counted = sizes.read(Path(snakemake.input.sizes) if snakemake.input.sizes else None, published, names)
+    counted = sizes.read(Path(snakemake.input.sizes[0]) if snakemake.input.sizes else None, published, names)
     standing = standing[standing["mode"] == "full"]
-    points = figure_data.points(standing, names).merge(
+    points = figure_data.points(standing).merge(
         sizes.in_short(counted, published).rename(columns={"model": "key", "all_layers": "layers"}), on="key"
     )
     notes = [*announcements(runs, cells), *figure_data.notes_on_published(standing)]

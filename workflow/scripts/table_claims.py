@@ -11,7 +11,7 @@ with job.start(snakemake):
     runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
     published, names = paper.read(Path(snakemake.input[0]).parent), snakemake.params.names
     table = performance.read(map(Path, snakemake.input.performance))
-    counted = sizes.read(Path(snakemake.input.sizes) if snakemake.input.sizes else None, published.sizes, names)
+    counted = sizes.read(Path(snakemake.input.sizes[0]) if snakemake.input.sizes else None, published.sizes, names)
     seconds, epoch = speed.for_claims(collect.read(Path(snakemake.input.speed)))
     ours = claims.of_the_study(
         standing=performance.standing(table, cells),

@@ -9,7 +9,7 @@ with job.start(snakemake):
 
     published = paper.read(Path(snakemake.input[0]).parent).sizes
     names = snakemake.params.names
-    ours = sizes.read(Path(snakemake.input.sizes) if snakemake.input.sizes else None, published, names)
+    ours = sizes.read(Path(snakemake.input.sizes[0]) if snakemake.input.sizes else None, published, names)
     tables.write(
         sizes.compare(ours, published, names),
         Path(snakemake.output.html).with_suffix(""),

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from histobench.results.cells import NAMES
+from histobench.results.cells import NAMES, asked
 
 
 def announcements(runs: pd.DataFrame, cells: pd.DataFrame, *, collapsed: str = "averages leave them out") -> list[str]:
@@ -44,7 +44,6 @@ def announcements(runs: pd.DataFrame, cells: pd.DataFrame, *, collapsed: str = "
     ]
     if constant := int(runs["collapsed"].astype(bool).sum()):
         found.append(f"Collapsed runs: {constant} of {len(runs)}. They predict a constant; {collapsed}.")
-    asked = int(cells.loc[~cells["left_out"].astype(bool), "seeds"].sum())
-    if asked > len(runs):
-        found.append(f"Missing runs: {asked - len(runs)} of {asked}. They stand as gaps.")
+    if (wanted := asked(cells)) > len(runs):
+        found.append(f"Missing runs: {wanted - len(runs)} of {wanted}. They stand as gaps.")
     return found

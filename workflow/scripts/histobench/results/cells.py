@@ -5,6 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+MODE_NAMES = {"tl": "TL", "full": "full", "scratch": "scratch", "finetune": "fine-tuned"}
+"""Modes in print."""
+
 Cell = Mapping[Hashable, Any]
 """A row of `cells.csv`, by its columns."""
 
@@ -45,6 +48,11 @@ def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
         :func:`can_stand` returns.
     """
     return can_stand(cells).drop_duplicates(["dataset", "model", "mode"], ignore_index=True)
+
+
+def asked(cells: pd.DataFrame) -> int:
+    """Return how many runs cells ask for, without those that cannot run."""
+    return int(cells.loc[~cells["left_out"].astype(bool), "seeds"].sum())
 
 
 def runs_of(cell: Cell, runs: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,6 @@ METRICS = (
 )
 AT_HALF = ("accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity")
 
-
 COLUMNS = (
     *("dataset", "model", "mode", "recipe", "device", "seed", "name"),
     *("format", "split", "leaky", "patches", "weights", "transfer"),
@@ -57,21 +56,18 @@ def split_in_words(manifest: Mapping[str, Any]) -> str:
     return f"random by {unit}, {split['train']:g}/{split['valid']:g}/{split['test']:g}, seed {split['seed']}"
 
 
-def row(
-    folder: Path, manifest: Mapping[str, Any], controls: Mapping[str, Any], names: Mapping[str, str], *, scored: bool
+def _row(
+    folder: Path,
+    manifests: Mapping[str, Mapping[str, Any]],
+    floors: Mapping[str, Mapping[str, Any]],
+    names: Mapping[str, str],
+    timing_only: Sequence[str],
 ) -> dict[str, Any]:
-    """Return one run's row.
-
-    Parameters
-    ----------
-    folder : the run's folder.
-    manifest : of its data set.
-    controls : metrics of the colour floor on its data set.
-    names : from a model's key to its name in print.
-    scored : whether it has metrics; it has none where it is there for its seconds alone.
-    """
+    """Return one run's row; parameters as for `write`, files read."""
     about = runs.read_json(folder / runs.ABOUT)
     spec = about["specification"]
+    manifest, floor = manifests[spec["run"]["dataset"]], floors[spec["run"]["dataset"]]
+    scored = spec["run"]["recipe"] not in timing_only
     timing = pd.read_csv(folder / runs.TIMING)
     # The first epoch also traces the model and warms up caches.
     settled = timing.iloc[1:] if len(timing) > 1 else timing
@@ -106,7 +102,7 @@ def row(
         "best_epoch": about["best_epoch"],
         "parameters": about["parameters"],
         **(_scores(runs.read_json(folder / runs.METRICS)) if scored else {"collapsed": False}),
-        "floor_auc": controls["test"]["auc"],
+        "floor_auc": floor["test"]["auc"],
         "train_seconds": round(float(timing["training_seconds"].sum()), 2),
         "validation_seconds": round(float(timing["validation_seconds"].sum()), 2),
         # Of training and validation patches, once for all heads on these features; 0 where a run trained on patches.
@@ -157,11 +153,7 @@ def write(
     """
     manifests = {name: runs.read_json(file) for name, file in data.items()}
     floors = {name: runs.read_json(file) for name, file in controls.items()}
-    rows = []
-    for folder in folders:
-        run = runs.read_json(folder / runs.ABOUT)["specification"]["run"]
-        dataset, scored = run["dataset"], run["recipe"] not in timing_only
-        rows.append(row(folder, manifests[dataset], floors[dataset], names, scored=scored))
+    rows = [_row(folder, manifests, floors, names, timing_only) for folder in folders]
     _write(path, pd.DataFrame(rows, columns=list(COLUMNS)))
 
 

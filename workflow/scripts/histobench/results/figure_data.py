@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,12 @@ import pandas as pd
 
 from histobench import runs as run_folder
 from histobench.results import evaluation
+from histobench.results.cells import MODE_NAMES
 from histobench.results.cells import NAMES as CELL
-from histobench.results.figures import style
-from histobench.results.figures.curves import Seed
 from histobench.results.performance import DIFFERS, by_cell
+
+if TYPE_CHECKING:  # of the figures' modules only a type
+    from histobench.results.figures.curves import Seed
 
 NO_RUN = "Every run on this data set collapsed to a constant."
 
@@ -21,13 +23,12 @@ PUBLISHED_NOTE = "Published values: Bonnet 2024."
 NOT_COMPARABLE = "They are not comparable with ours on {}: the tables say why."
 
 
-def points(standing: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+def points(standing: pd.DataFrame) -> pd.DataFrame:
     """Return our AUCs and the published ones, a row per data set, model, mode and origin.
 
     Parameters
     ----------
     standing : see `performance.standing`.
-    names : from a model's key to its name in print.
 
     Returns
     -------
@@ -35,7 +36,7 @@ def points(standing: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
         `auc_high` (NaN where unknown); only rows with an AUC.
     """
     same = {name: standing[name] for name in ("dataset", "mode")}
-    same |= {"key": standing["model"], "model": standing["model"].map(dict(names))}
+    same |= {"key": standing["model"], "model": standing["name"]}
     ours = pd.DataFrame(same | {name: standing[name] for name in ("auc", "auc_low", "auc_high")})
     papers = pd.DataFrame(same | {"auc": standing["published_auc"]}).assign(auc_low=np.nan, auc_high=np.nan)
     both = pd.concat([ours.assign(origin="ours"), papers.assign(origin="published")])
@@ -87,7 +88,7 @@ def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFr
     """
     of_seconds = cells.loc[cells["timing_only"].astype(bool), "recipe"]
     shown = runs[(runs["dataset"] == dataset) & ~runs["collapsed"].astype(bool) & ~runs["recipe"].isin(of_seconds)]
-    label = shown["name"] + ", " + shown["mode"].map(style.MODE_NAMES)
+    label = shown["name"] + ", " + shown["mode"].map(MODE_NAMES)
     same = shown.drop_duplicates(CELL)
     for name in ("recipe", "device"):
         if same.duplicated([each for each in CELL if each != name], keep=False).any():
@@ -100,7 +101,7 @@ def best_on_validation(shown: pd.DataFrame) -> list[str]:
     return shown.groupby("label", sort=False)["valid_auc"].mean().sort_values(ascending=False).index.tolist()
 
 
-def scores(shown: pd.DataFrame) -> dict[str, list[Seed]]:
+def scores(shown: pd.DataFrame) -> dict[str, list["Seed"]]:
     """Return the scores of the test patches of `labelled` runs, seeds by label, as `curves.roc` takes them."""
     found: dict[str, list[Seed]] = {}
     for row in shown.itertuples():

@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 
 from histobench.results import tables
-from histobench.results.cells import NAMES
-from histobench.results.figures import style
+from histobench.results.cells import MODE_NAMES, NAMES, asked
 from histobench.results.performance import by_cell
 from histobench.results.report import Facts, Figure, Section
 
@@ -26,9 +25,16 @@ GENERAL = [
     ("Seconds", "What training costs, and what it buys.", ["speed", "auc_against_seconds"]),
     ("Controls", "What a CNN has to beat.", ["controls"]),
 ]
-OF_DATASET = [
-    *("performance", "examples", "roc", "precision_recall", "calibration", "learning_curves", "groups", "gallery"),
-]
+OF_DATASET = (
+    "performance",
+    "examples",
+    "roc",
+    "precision_recall",
+    "calibration",
+    "learning_curves",
+    "groups",
+    "gallery",
+)
 TITLES = {
     "auc_by_mode": "AUC by mode",
     "forest": "This study and the published values",
@@ -88,15 +94,14 @@ def summary(runs: pd.DataFrame, cells: pd.DataFrame, performance: pd.DataFrame) 
     runs, cells : as in `runs.csv` and `cells.csv`.
     performance : see `performance.read`.
     """
-    asked = int(cells.loc[~cells["left_out"].astype(bool), "seeds"].sum())
-    found = [("Finished runs", f"{len(runs)} of {asked}")]
+    found = [("Finished runs", f"{len(runs)} of {asked(cells)}")]
     learnt = runs[~runs["collapsed"].astype(bool)]
     valid = learnt.groupby(NAMES, sort=False)["valid_auc"].mean().reset_index()
     known = valid.merge(by_cell(performance), on=NAMES).dropna(subset=["valid_auc", "auc"])
     for dataset, some in known.groupby("dataset", sort=False):
         best = some.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
         interval = "" if pd.isna(best["auc_low"]) else f" ({best['auc_low']:.3f}–{best['auc_high']:.3f})"
-        cell = f"{best['name']}, {style.MODE_NAMES[best['mode']]}"
+        cell = f"{best['name']}, {MODE_NAMES[best['mode']]}"
         found.append((f"Test AUC of {cell}, best on validation of {dataset}", f"{best['auc']:.3f}{interval}"))
     if len(runs):
         seconds = float(runs[["train_seconds", "validation_seconds"]].sum().sum())

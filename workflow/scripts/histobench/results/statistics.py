@@ -25,7 +25,7 @@ and more.
 
 
 MIN_NU = 3
-"""Degrees of freedom below which Hedges' correction takes away nearly half of the effect and more: J(3) is 0.72, J(2)
+"""Degrees of freedom below which Hedges' correction takes away a quarter of the effect and more: J(3) is 0.72, J(2)
 0.56
 and J(1) is not defined.
 """

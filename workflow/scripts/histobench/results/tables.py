@@ -14,15 +14,13 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from histobench.files import write_json, write_text
+from histobench.results.performance import DIFFERS, METRICS
 from histobench.runs import read_json
-
-METRICS = ["loss", "accuracy", "balanced_accuracy", "auc"]
-"""Columns that say so where all seeds collapsed."""
 
 TRANSFERS = {"": "", "cached": ", cached features", "end_to_end": ", end to end"}
 """What print says beside the mode of how a head was trained."""
 
-DIFFERS = ["data_differs", "recipe_differs", "weights_differ", "not_comparable"]
+WHY_NOT = [*DIFFERS, "not_comparable"]
 """Columns that say why a row is not comparable with the paper's, "" where it is."""
 
 INTERVAL = " (95\N{NO-BREAK SPACE}% interval)"
@@ -84,7 +82,7 @@ TWO_DECIMALS = [
     *("against_oldest", "against_simplest", "published_against_oldest", "published_against_simplest"),
 ]
 
-MERGED = ["transfer", "interval", "collapsed", "below_floor", "gap", "gpu", "key", "format", "runs", *DIFFERS]
+MERGED = ["transfer", "interval", "collapsed", "below_floor", "gap", "gpu", "key", "format", "runs", *WHY_NOT]
 """Columns that print shows as part of another cell or below the table, or not at all."""
 
 
@@ -148,7 +146,7 @@ def printed(frame: pd.DataFrame, name: str, title: str, notes: Sequence[str], fo
     """Return a table in print.
 
     `<column>_low` and `<column>_high` become an interval beside their column, `transfer` a part of the mode, `gap` and
-    `DIFFERS` one remark. A column without any value is left out; one of `HOISTED` that is the same in several rows is
+    `WHY_NOT` one remark. A column without any value is left out; one of `HOISTED` that is the same in several rows is
     said below the table. Parameters as for `write`; `name` is the stem of its files.
     """
     table, same, differs = _text(frame)
@@ -251,7 +249,7 @@ def _says_something(texts: "pd.Series[str]") -> bool:
 def _remarks(frame: pd.DataFrame) -> tuple["pd.Series[str]", str]:
     """Return a remark per row, and what would be the same in the remarks of all rows that have one."""
     none = pd.Series("", frame.index, dtype=object)
-    said = [column for column in DIFFERS if column in frame]
+    said = [column for column in WHY_NOT if column in frame]
     published = [column for column in frame.columns if str(column).startswith("published_")]
     # Where the paper has nothing, or there is nothing of ours, there is nothing to compare.
     compared = frame[published].notna().any(axis=1) & (frame["runs"] != "") if published and said else none != ""

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
 
 
@@ -51,9 +52,7 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
             axes.set_xlabel("Training, seconds")
     if modes:
         figure.legend(
-            handles=[
-                style.key(style.MODE_NAMES.get(mode, mode), filled=True, **style.mode_style(mode)) for mode in modes
-            ],
+            handles=[style.key(MODE_NAMES.get(mode, mode), filled=True, **style.mode_style(mode)) for mode in modes],
             loc="outside upper right",
             ncols=len(modes),
         )

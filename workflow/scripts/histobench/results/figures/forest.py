@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
+from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
 
 OFFSETS = {"ours": 0.21, "published": -0.21}
@@ -32,7 +33,7 @@ def forest(frame: pd.DataFrame) -> Figure:
     for axes, dataset in zip(panels[0], datasets, strict=True):
         axes.set(title=dataset, xlabel="Test AUC", ylim=(-0.6, max(len(rows), 1) - 0.4))
         axes.set_yticks(
-            [heights[row] for row in rows], [f"{model}, {style.MODE_NAMES.get(mode, mode)}" for model, mode in rows]
+            [heights[row] for row in rows], [f"{model}, {MODE_NAMES.get(mode, mode)}" for model, mode in rows]
         )
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(8, steps=[1, 2, 5, 10]))
@@ -47,7 +48,7 @@ def forest(frame: pd.DataFrame) -> Figure:
             style.points(axes, some["auc"], at, filled=origin == "ours", label=str(origin), **look)
     modes = list(dict.fromkeys(mode for _, mode in rows))
     keys = style.origin_keys(frame, intervals=True, colour=style.GREY)
-    keys += [style.key(style.MODE_NAMES.get(mode, mode), filled=True, **style.mode_style(mode)) for mode in modes]
+    keys += [style.key(MODE_NAMES.get(mode, mode), filled=True, **style.mode_style(mode)) for mode in modes]
     if keys:
         figure.legend(handles=keys, loc="outside upper right", ncols=2 if len(datasets) == 1 else len(keys))
     return figure

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
 
 MIN_BOX = 5
@@ -28,13 +29,13 @@ def auc_by_mode(frame: pd.DataFrame) -> Figure:
     """
     frame = frame[frame["auc"].notna()]
     datasets = list(frame["dataset"].unique()) or [""]
-    modes = [mode for mode in style.MODE_NAMES if (frame["mode"] == mode).any()]
+    modes = [mode for mode in MODE_NAMES if (frame["mode"] == mode).any()]
     width = min(style.DOUBLE, max(style.SINGLE, 0.6 + len(datasets) * (0.6 + 0.7 * len(modes))))
     figure, panels = style.new(width, 2.8, 1, len(datasets), sharey=True)
     for axes, dataset in zip(panels[0], datasets, strict=True):
         found = frame[frame["dataset"] == dataset]
         axes.set_title(dataset)
-        axes.set_xticks(range(len(modes)), [style.MODE_NAMES[mode] for mode in modes])
+        axes.set_xticks(range(len(modes)), [MODE_NAMES[mode] for mode in modes])
         axes.set_xlim(-0.6, max(len(modes), 1) - 0.4)
         axes.grid(axis="x", visible=False)
         for place, mode in enumerate(modes):

@@ -41,7 +41,6 @@ https://jfly.uni-koeln.de/color/), without their yellow, which is too faint for 
 """
 
 # Colour and marker of a mode are the same in every figure.
-MODE_NAMES = {"tl": "TL", "full": "full", "scratch": "scratch", "finetune": "fine-tuned"}
 MODE_COLOURS = {"tl": ORANGE, "full": BLUE, "scratch": GREEN, "finetune": PURPLE}
 MODE_MARKERS = {"tl": "s", "full": "o", "scratch": "^", "finetune": "D"}
 
