@@ -7,10 +7,10 @@ INSTALLED_K80 := .venv-k80/installed-$(shell git hash-object envs/tensorflow-k80
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes --requirement
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper_check lint test test-long format lock
+.PHONY: help demo paper_check install-profile lint test test-slurm test-long format lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): envs/workflow.lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("histobench needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
@@ -50,6 +50,22 @@ paper_check: $(INSTALLED) ## tables, tests, claims and figures from what the pap
 	@echo
 	@echo "Everything on one page, for a browser: $(CURDIR)/results/paper_check/report.html"
 
+# A link, so that a profile is edited in one place, and still is this project's after a `git pull`.
+PROFILES = $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
+install-profile: ## let `snakemake --profile slurm` (or slurm-gres) find its profile by name
+	@mkdir -p "$(PROFILES)"
+	@for name in slurm slurm-gres; do \
+		from="$(CURDIR)/profiles/$$name" to="$(PROFILES)/$$name"; \
+		if [ "$$(readlink "$$to")" != "$$from" ]; then \
+			if [ -e "$$to" ] || [ -L "$$to" ]; then \
+				echo "$$to is there already, and not from here: move it away, or use --profile profiles/$$name" >&2; exit 1; \
+			fi; \
+			ln -s "$$from" "$$to" || exit; \
+		fi; \
+		echo "snakemake --profile $$name: $$to -> $$from"; \
+	done
+	@echo "Now edit profiles/slurm: your account in config.yaml, your partitions in partitions.yaml."
+
 lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -58,9 +74,13 @@ lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
 	$(SNAKEMAKE) --lint
 
 test: lint $(INSTALLED_K80) ## lint and every test but the long ones, about half an hour on two cores
-	$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not long and not slurm" --numprocesses 2 --dist loadgroup
 
-test-long: $(INSTALLED) $(INSTALLED_K80) ## the tests that take longer
+# Not beside other tests: its jobs are as many as the machine has cores.
+test-slurm: $(INSTALLED) ## the workflow on a SLURM that is started for it: as root, under a quarter of an hour
+	$(BIN)/python -m pytest -m "slurm and not long"
+
+test-long: $(INSTALLED) $(INSTALLED_K80) ## the tests that take longer, those on a SLURM included
 	$(BIN)/python -m pytest -m long
 
 format: $(INSTALLED) ## format Python and Snakemake code

@@ -10,9 +10,17 @@ from support.project import ROOT, jobs, snakemake
 GUARD = """
 import socket, sys
 
+def of_a_plugin(frame):
+    # Snakemake imports every plugin that is installed; that for SLURM imports pandas.
+    while frame and not frame.f_globals.get("__name__", "").startswith("snakemake_executor_plugin_"):
+        frame = frame.f_back
+    return frame is not None
+
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"tensorflow", "keras", "pandas", "matplotlib", "sklearn", "scipy"}:
+        if name.partition(".")[0] not in {"tensorflow", "keras", "pandas", "matplotlib", "sklearn", "scipy"}:
+            return
+        if not of_a_plugin(sys._getframe()):
             raise AssertionError(f"planning imports {name}")
 
 sys.meta_path.insert(0, Refuse())
@@ -34,10 +42,10 @@ def guarded(tmp_path):
 
 def test_the_guard_guards(project, guarded):
     with (project / "workflow" / "Snakefile").open("a") as file:
-        file.write("\nimport pandas\n")
+        file.write("\nimport matplotlib\n")
     done = snakemake(project, "-n", env=guarded, check=False)
     assert done.returncode
-    assert "planning imports pandas" in done.stdout
+    assert "planning imports matplotlib" in done.stdout
 
 
 def test_a_bare_dry_run_plans_the_papers_study(project, guarded):

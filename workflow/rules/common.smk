@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 from histobench import code, features, recipes, runs
 from histobench.datasets import prepared
 from histobench.errors import HistobenchError
-from histobench.files import digest
+from histobench.files import digest, write_json
 from histobench.study import MODES, Study
 
 try:
@@ -137,16 +137,6 @@ def cached_features(*splits):
         return [f"{folder}/{name}" for name in (features.ABOUT, *map(features.file_name, splits))]
 
     return files
-
-
-def gpu_model(wildcards):
-    """Return the card that a run is for, as the scheduler names it; nothing for a CPU."""
-    return STUDY.devices[wildcards.device].get("gpu_model", "")
-
-
-def environment(wildcards):
-    """Return the environment of a run's device, from the folder of the rules."""
-    return f"../../envs/{STUDY.devices[wildcards.device].get('environment', 'tensorflow')}.yaml"
 
 
 def of_runs(file):

@@ -13,6 +13,9 @@ rule evaluate:
         f"{RUN_LOG}/evaluate.tsv"
     conda:
         "../../envs/report.yaml"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(30),
     params:
         code=code.digest_with_imports("evaluate"),
     script:
@@ -34,6 +37,9 @@ rule controls:
         f"{LOGS}/controls/{{dataset}}.tsv"
     conda:
         "../../envs/report.yaml"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(30),
     params:
         code=code.digest_with_imports("controls"),
     script:

@@ -19,9 +19,10 @@ rule explain:
         f"{LOGS}/explain/{{dataset}}.tsv"
     conda:
         "../../envs/tensorflow.yaml"
-    threads: 2
+    threads: CPU_THREADS
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(CNN_MEMORY),
+        runtime=minutes(60),
     params:
         weights=lambda wildcards: {
             model: next(iter(weights_file(model)), None) for model in explained_models(wildcards.dataset)

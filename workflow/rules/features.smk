@@ -18,11 +18,16 @@ rule extract_features:
         f"{LOGS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}.tsv"
     conda:
         environment
-    threads: 2
+    container:
+        container_image
+    envmodules:
+        *ENV_MODULES,
+    threads: cnn_threads
     resources:
-        gpu=lambda wildcards: int(bool(gpu_model(wildcards))),
+        gpu=gpu,
         gpu_model=gpu_model,
-        mem_mb=8000,
+        mem_mb=megabytes(CNN_MEMORY),
+        runtime=minutes(60),
     params:
         spec=features_specification,
         code=code.digest(

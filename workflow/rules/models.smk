@@ -11,7 +11,8 @@ rule describe_models:
     conda:
         "../../envs/tensorflow.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(CNN_MEMORY),
+        runtime=minutes(60),
     params:
         specs=[specification_of_model(model) for model in STUDY_MODELS],
         code=code.digest("describe_models", "train/anatomy", "train/models"),

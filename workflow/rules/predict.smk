@@ -15,11 +15,16 @@ rule predict:
         f"{RUN_LOG}/predict.tsv"
     conda:
         environment
-    threads: 2
+    container:
+        container_image
+    envmodules:
+        *ENV_MODULES,
+    threads: cnn_threads
     resources:
-        gpu=lambda wildcards: int(bool(gpu_model(wildcards))),
+        gpu=gpu,
         gpu_model=gpu_model,
-        mem_mb=8000,
+        mem_mb=megabytes(run_memory),
+        runtime=minutes(60),
     params:
         spec=specification,
         code=code.digest("predict", "train/predict", "train/models", "train/batches", "features", "datasets/prepared"),

@@ -17,7 +17,8 @@ rule prepare:
     conda:
         "../../envs/tensorflow.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
+        runtime=minutes(60),
     params:
         dataset=lambda wildcards: STUDY.datasets[wildcards.dataset],
         code=lambda wildcards: code.digest(

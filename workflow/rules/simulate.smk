@@ -16,6 +16,9 @@ rule simulate_pcam:
         source=one_of(sources("pcam", simulated=True)),
     conda:
         "../../envs/report.yaml"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(30),
     params:
         simulate=lambda wildcards: STUDY.sources[wildcards.source].simulate,
         code=code.digest("simulate", "datasets/simulated"),

@@ -1,0 +1,42 @@
+"""The cluster that the tests of this folder share."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from slurm.cluster import INSTALL, PAPER, Cluster, missing
+from slurm.study import Snakemake
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Keep these tests out of `make test`, whose other process would take the cores that their jobs need."""
+    for item in items:
+        if "slurm" in item.path.parts:
+            item.add_marker(pytest.mark.slurm)
+
+
+@pytest.fixture(scope="session")
+def installed() -> None:
+    """Stop where no SLURM can be started: a test that is skipped would pass for one that was run."""
+    if os.geteuid() != 0:
+        pytest.exit("tests of SLURM start its daemons and replace /etc/slurm: run them as root", returncode=1)
+    if absent := missing():
+        pytest.exit(f"tests of SLURM need {', '.join(absent)}, which are not installed: {INSTALL}", returncode=1)
+
+
+@pytest.fixture(scope="module")
+def cluster(installed) -> Iterator[Cluster]:
+    """Four nodes with the paper's cards, one with a site's own, one without any; no accounting."""
+    with Cluster((*PAPER, "rtx_6000")) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """End what a test that failed has left at work."""
+    yield
+    for study in Snakemake.started:
+        study.process.kill()
+        study.process.wait()
+    Snakemake.started.clear()

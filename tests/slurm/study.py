@@ -1,0 +1,116 @@
+"""Studies on the cluster of the tests, as a user would start them: with profiles/slurm and a partition file."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from slurm import cluster
+from support.processes import epochs_done, events
+
+# Where SLURM has what a profile leaves to a site, and looks so often that nobody waits.
+SITE = (
+    "--slurm-partition-config", "tests/slurm/partitions.yaml", "--slurm-init-seconds-before-status-checks", "3",
+    "--latency-wait", "10", "--jobs", "4", "--configfile", "tests/configs/slurm.yaml",
+)  # fmt: skip
+RUN = "idc-simulated/b6/full/long/{device}/seed-1"
+
+
+class Snakemake:
+    """Snakemake at work on a project, as a process.
+
+    Attributes
+    ----------
+    started : all of this test, to be ended after it.
+    """
+
+    started: ClassVar[list["Snakemake"]] = []
+
+    def __init__(
+        self, project: Path, *arguments: str, profile: str = "slurm", env: dict[str, str] | None = None
+    ) -> None:
+        command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *SITE, *arguments]
+        # The cards of the nodes are made up, see cards/.
+        self.output = project / f"snakemake-{time.monotonic_ns()}.out"
+        environ = cluster.environment() | {"PYTHONPATH": str(project / "tests" / "slurm" / "cards")} | (env or {})
+        # `python` of the jobs is that of the tests.
+        environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
+        with self.output.open("w") as file:
+            self.process = subprocess.Popen(command, cwd=project, env=environ, stdout=file, stderr=file)
+        self.started.append(self)
+
+    def wait(self, seconds: float = 900) -> int:
+        """Wait for its end and return its exit code."""
+        return self.process.wait(seconds)
+
+    def succeed(self) -> str:
+        """Wait for its end, which must be a good one, and return what it printed."""
+        code = self.wait()
+        assert code == 0, f"snakemake ended with {code}:\n{self.text()[-8000:]}"
+        return self.text()
+
+    def text(self) -> str:
+        """Return what it has printed so far."""
+        return self.output.read_text()
+
+
+def long_run(project: Path, study: str, device: str = "a100") -> tuple[Path, list[str]]:
+    """Return the folder of the run that takes long enough to be disturbed, and arguments that ask for its scores."""
+    folder = Path("results", study, "runs", RUN.format(device=device))
+    return project / folder, ["--config", f"study={study}", "--", str(folder / "predictions.csv")]
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 300) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{seconds} s have passed, still not: {what}"
+        time.sleep(0.5)
+
+
+def wait_for_epoch(folder: Path, number: int) -> None:
+    """Wait until a run has finished an epoch, and is in the next."""
+    wait_until(lambda: last_epoch(folder) >= number, f"epoch {number} of {folder}\n{events(folder)}")
+
+
+def last_epoch(folder: Path) -> int:
+    """Return how many epochs of a run are finished."""
+    return max((int(name.removeprefix("epoch-")) for name in epochs_done(folder)), default=0)
+
+
+def resumed_after(folder: Path) -> list[int]:
+    """Return after which epochs a run was gone on with."""
+    return list(map(int, re.findall(r": going on after epoch (\d+)", events(folder))))
+
+
+def records(since: set[str] = frozenset()) -> list[dict[str, str]]:
+    """Return the controller's records of jobs, those before left out, with `rule` and `wildcards`, from the comment."""
+    found = []
+    for job in sorted(set(cluster.jobs()) - since, key=int):
+        entry = cluster.record(job)
+        rule, _, wildcards = entry["Comment"].removeprefix("rule_").partition("_wildcards_")
+        found.append(entry | {"rule": rule, "wildcards": wildcards})
+    return found
+
+
+def trainings(since: set[str], device: str = "a100") -> list[str]:
+    """Return the ids of jobs that train on a device, in the order of submission, those before left out."""
+    return [
+        entry["JobId"] for entry in records(since) if entry["rule"] == "train" and f"_{device}_" in entry["wildcards"]
+    ]
+
+
+def signal_to_training(folder: Path, sent: signal.Signals, of: str = r"\d+") -> None:
+    """Send a signal to the process that trains a run, of several the last, or that of a SLURM job."""
+    (*_, pid) = re.findall(rf" pid (\d+) job {of}: (?:starting|going on)", events(folder))
+    os.kill(int(pid), sent)
+
+
+def running(job: str) -> bool:
+    """Say whether a job runs."""
+    return cluster.record(job)["JobState"] == "RUNNING"

@@ -1,0 +1,202 @@
+"""The workflow on a real SLURM: where jobs land; one cancelled, timed out or orphaned costs an epoch at most."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from histobench.runs import read_json
+from slurm import cluster as slurm
+from slurm.study import (
+    Snakemake,
+    last_epoch,
+    long_run,
+    records,
+    resumed_after,
+    running,
+    signal_to_training,
+    trainings,
+    wait_for_epoch,
+    wait_until,
+)
+from support.processes import assert_equal_runs, events
+from support.project import copy_project, snakemake
+
+ON_CARDS = {"train", "predict", "extract_features"}
+
+
+def minutes(limit: str) -> int:
+    """Return the minutes of a time limit as SLURM prints it, [days-]hours:minutes:seconds."""
+    days, _, clock = limit.rpartition("-")
+    hours, minutes, _ = map(int, clock.split(":"))
+    return int(days or 0) * 24 * 60 + hours * 60 + minutes
+
+
+@pytest.fixture(scope="module")
+def project(cluster, tmp_path_factory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("slurm") / "clone")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project) -> Path:
+    """The run that is disturbed below, left alone; sent by --gres, for a SLURM that takes cards in no other way."""
+    before = set(slurm.jobs())
+    folder, arguments = long_run(project, "undisturbed")
+    Snakemake(project, *arguments, profile="slurm-gres").succeed()
+    found = {entry["rule"]: entry for entry in records(before)}
+    assert {"train", "predict", "prepare"} <= set(found)
+    for rule, entry in found.items():
+        gres = entry.get("TresPerNode"), entry.get("TresPerJob"), entry["Partition"], entry["NodeList"]
+        expected = ("gres:gpu:a100:1", None, "a100", "a100") if rule in ON_CARDS else (None, None, "cpu", "cpu")
+        assert gres == expected, rule
+    return folder
+
+
+def test_a_study_of_two_models_on_two_cards_and_a_third_on_three_more(project):
+    before = set(slurm.jobs())
+    Snakemake(project).succeed()
+    found = records(before)
+    assert {entry["JobState"] for entry in found} == {"COMPLETED"}
+
+    # Every job that needs a card had one of its device's, on its partition; no other took any.
+    devices = (*slurm.PAPER, "rtx_6000")
+    landed = set()
+    for entry in found:
+        where = entry["Partition"], entry["NodeList"], entry.get("TresPerJob")
+        if entry["rule"] in ON_CARDS:
+            (device,) = [name for name in devices if re.search(rf"_{name}(_|$)", entry["wildcards"])]
+            assert where == (device, device, f"gres:gpu:{device}:1"), entry["wildcards"]
+            # No more than a partition allows, so that no job is refused.
+            assert (minutes(entry["TimeLimit"]) == 20) == (device == "rtx_6000")
+            landed.add(device)
+        else:
+            assert where == ("cpu", "cpu", None), entry["rule"]
+    assert landed == set(devices)
+
+    # What a run says of itself is what SLURM says of it.
+    jobs = {entry["JobId"]: entry["wildcards"] for entry in found if entry["rule"] == "train"}
+    runs = sorted((project / "results" / "slurm" / "runs").glob("*/*/*/*/*/seed-*/run.json"))
+    assert len(runs) == len(jobs) == 2 * 2 * 2 + 3
+    for path in runs:
+        about = read_json(path)
+        assert jobs.pop(about["device"]["slurm_job"]) == "_".join(map(str, about["specification"]["run"].values()))
+        assert about["device"]["node"] == about["specification"]["run"]["device"]
+
+    # What takes seconds ran here, not in the queue.
+    assert not {entry["rule"] for entry in found} & {"collect_runs", "table_performance", "figure_curves", "report"}
+    assert (project / "results" / "slurm" / "report.html").exists()
+    assert "rtx_6000" in (project / "results" / "slurm" / "tables" / "speed.md").read_text()
+
+
+def test_a_cancelled_job_and_one_at_its_time_limit_are_tried_again(project, undisturbed):
+    """Each goes on after its last finished epoch, and the second try has more time."""
+    before = set(slurm.jobs())
+    (cancelled, arguments), (late, (*_, target)) = (
+        long_run(project, "disturbed", device) for device in ("a100", "v100")
+    )
+    # A first try has a minute, too little for a job that is stopped in it; each further one has one more.
+    study = Snakemake(project, "--set-resources", "train:runtime=attempt", *arguments, target)
+    wait_for_epoch(late, 2)
+    signal_to_training(late, signal.SIGSTOP)
+    wait_for_epoch(cancelled, 3)
+    done = {folder: last_epoch(folder) for folder in (cancelled, late)}
+    slurm.client("scancel", *trainings(before, "a100"))
+    assert "TIMEOUT" in study.succeed()
+
+    for folder, device, state in ((cancelled, "a100", "CANCELLED"), (late, "v100", "TIMEOUT")):
+        tries = [slurm.record(job) for job in trainings(before, device)]
+        assert [entry["JobState"] for entry in tries] == [state, "COMPLETED"]
+        assert [entry["TimeLimit"] for entry in tries] == ["00:01:00", "00:02:00"]
+        # SIGTERM comes before SIGKILL, and leaves the state whole.
+        assert events(folder).count("SIGTERM: ending; what is finished so far is safe") == 1
+        (epoch,) = resumed_after(folder)
+        assert epoch >= done[folder]
+        assert_equal_runs(folder, undisturbed)
+
+
+def test_after_a_kill_of_snakemake_a_second_job_waits_for_the_first(project, undisturbed):
+    before = set(slurm.jobs())
+    folder, arguments = long_run(project, "orphaned")
+    study = Snakemake(project, *arguments)
+    wait_for_epoch(folder, 2)
+    study.process.send_signal(signal.SIGKILL)
+    study.process.wait()
+    (first,) = trainings(before)
+    assert running(first)
+    signal_to_training(folder, signal.SIGSTOP)  # else it might have finished before the second is there
+
+    snakemake(project, "--profile", "profiles/local", "--unlock")
+    again = Snakemake(project, *arguments)
+    wait_until(lambda: f"SLURM job {first}" in events(folder), "the second job names the first")
+    assert running(first)
+    signal_to_training(folder, signal.SIGCONT, of=first)
+    again.succeed()
+
+    _, second = trainings(before)
+    assert [slurm.record(job)["JobState"] for job in (first, second)] == ["COMPLETED"] * 2
+    told = events(folder)
+    assert re.search(rf"job {second}: in use by pid \d+ on \S+, SLURM job {first}, .*: waiting until that job", told)
+    assert resumed_after(folder) == []  # the first has trained it all
+    assert told.count(f"job {first}: finished") == 1
+    assert f"job {second}: finished before; the outputs are rebuilt from the state" in told
+    assert_equal_runs(folder, undisturbed)
+
+
+def test_a_run_on_another_card_fails_at_once_and_says_what_it_found(project, undisturbed):
+    before = set(slurm.jobs())
+    folder, arguments = long_run(project, "wrong-card")
+    study = Snakemake(project, "--retries", "1", *arguments, env={"HISTOBENCH_TEST_CARD": "v100"})
+    assert study.wait() == 1
+    log = (project / "results/logs/wrong-card" / Path(*folder.parts[-6:]) / "train.log").read_text()
+    assert "device 'a100'" in log
+    assert "found on a100: Tesla V100-SXM2-16GB" in log
+    assert "ERROR" in study.text()
+    assert not (folder / "run.json").exists()
+    assert "starting at epoch" not in events(folder)
+    # A second try asks for twice the time and the memory.
+    first, second = map(slurm.record, trainings(before))
+    assert minutes(second["TimeLimit"]) == 2 * minutes(first["TimeLimit"]) > 20
+    assert int(second["MinMemoryNode"][:-1]) == 2 * int(first["MinMemoryNode"][:-1])
+
+
+def test_a_device_without_a_partition_stops_the_study_before_anything_is_submitted(project, undisturbed):
+    before = set(slurm.jobs())
+    text = (project / "tests" / "slurm" / "partitions.yaml").read_text()
+    (project / "mine.yaml").write_text(re.sub(r"\n *(v100|rtx_6000|cpu):.*", "", text))
+    study = Snakemake(project, "--slurm-partition-config", "mine.yaml", "--config", "study=refused")
+    assert study.wait() == 1
+    for whom in (r"device v100 \(gpu_model v100\)", r"device rtx_6000 \(gpu_model rtx_6000\)", "jobs without a card"):
+        assert re.search(rf"mine.yaml: {whom}: no partition has", study.text()), study.text()
+    assert "device a100" not in study.text()
+    assert "Nothing was submitted" in study.text()
+    assert set(slurm.jobs()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--slurm-status-command", "sacct"], "this cluster keeps no accounts"),
+        (
+            ["--slurm-init-seconds-before-status-checks", "101"],
+            r"forgets ended jobs after 300 s .* Set that to 100 or less",
+        ),
+    ],
+)
+def test_a_way_to_ask_for_jobs_that_would_wait_for_ever_stops_the_study_before_anything_is_submitted(
+    project, undisturbed, options, said
+):
+    before = set(slurm.jobs())
+    study = Snakemake(project, "--config", "study=refused", *options)
+    assert study.wait() == 1
+    assert re.search(said, study.text()), study.text()
+    assert set(slurm.jobs()) == before
+
+
+def test_a_device_whose_environment_nobody_makes_stops_the_study_before_anything_is_submitted(project, undisturbed):
+    before = set(slurm.jobs())
+    (project / "old.yaml").write_text("devices: {k80: {environment: tensorflow-k80}}\n")
+    study = Snakemake(project, "--configfile", "tests/configs/slurm.yaml", "old.yaml", "--config", "study=refused")
+    assert study.wait() == 1
+    assert "device k80 needs the environment envs/tensorflow-k80.yaml" in study.text()
+    assert set(slurm.jobs()) == before

@@ -1,0 +1,233 @@
+"""What happens to nodes, queues and daemons in a week: each test disturbs a run and looks at what it cost."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from histobench.runs import read_json
+from slurm import cluster as slurm
+from slurm.cluster import PAPER, Cluster
+from slurm.study import (
+    Snakemake,
+    last_epoch,
+    long_run,
+    records,
+    resumed_after,
+    running,
+    trainings,
+    wait_for_epoch,
+    wait_until,
+)
+from support.processes import assert_equal_runs, events
+from support.project import copy_project, snakemake
+
+pytestmark = pytest.mark.long
+
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def cluster(installed) -> Iterator[Cluster]:
+    """As that of the other tests, with accounting."""
+    with Cluster((*PAPER, "rtx_6000"), accounting=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def project(cluster, tmp_path_factory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("slurm-long") / "clone")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project) -> Path:
+    folder, arguments = long_run(project, "undisturbed")
+    Snakemake(project, *arguments).succeed()
+    return folder
+
+
+def of_job(job: str) -> list[int]:
+    """Return the processes of a SLURM job on this machine, the daemon's own for it among them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            theirs = f"SLURM_JOB_ID={job}\0".encode() in (path / "environ").read_bytes()
+            theirs |= f"slurmstepd: [{job}.".encode() in (path / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if theirs:
+            found.append(int(path.name))
+    return found
+
+
+def kill_all(job: str) -> None:
+    """End all processes of a job as a machine does that loses power."""
+    for pid in of_job(job):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def test_a_drained_node_finishes_its_job_and_gets_the_next_when_it_is_back(project, undisturbed):
+    before = set(slurm.jobs())
+    folder, arguments = long_run(project, "drained")
+    study = Snakemake(project, *arguments)
+    wait_for_epoch(folder, 2)
+    slurm.client("scontrol", "update", "nodename=a100", "state=drain", "reason=a test")
+    (train,) = trainings(before)
+    wait_until(lambda: slurm.record(train)["JobState"] == "COMPLETED", "the run is trained on the draining node")
+
+    def predictions() -> list[dict[str, str]]:
+        return [entry for entry in records(before) if entry["rule"] == "predict"]
+
+    wait_until(predictions, "the scores are asked for")
+    assert predictions()[0]["JobState"] == "PENDING"
+    slurm.client("scontrol", "update", "nodename=a100", "state=resume")
+    study.succeed()
+    assert [entry["JobState"] for entry in predictions()] == ["COMPLETED"]
+    assert resumed_after(folder) == []
+    assert_equal_runs(folder, undisturbed)
+
+
+def test_a_lost_node_costs_the_epoch_in_flight(cluster, project, undisturbed):
+    before = set(slurm.jobs())
+    folder, arguments = long_run(project, "lost")
+    study = Snakemake(project, *arguments)
+    wait_for_epoch(folder, 3)
+    done = last_epoch(folder)
+    (job,) = trainings(before)
+    cluster.end("a100", by=signal.SIGKILL)
+    kill_all(job)
+    # After SlurmdTimeout, 30 s here, the controller counts the node as lost and puts the job back into the queue.
+    wait_until(lambda: slurm.record(job)["JobState"] != "RUNNING", "the node counts as lost")
+    cluster.start_node("a100")
+    cluster.wait_for_nodes("a100")
+    study.succeed()
+    assert trainings(before) == [job]  # under its own number
+    assert slurm.record(job)["Restarts"] == "1"
+    assert "SIGTERM" not in events(folder)
+    (epoch,) = resumed_after(folder)
+    assert epoch >= done
+    assert_equal_runs(folder, undisturbed)
+
+
+def test_a_preempted_job_goes_back_into_the_queue_and_on_after_its_last_epoch(project, undisturbed):
+    before = set(slurm.jobs())
+    folder, arguments = long_run(project, "preempted")
+    study = Snakemake(project, *arguments)
+    wait_for_epoch(folder, 3)
+    done = last_epoch(folder)
+    (job,) = trainings(before)
+    urgent = slurm.client(
+        "sbatch", "--parsable", "--partition=urgent", "--nodelist=a100", "--gpus=a100:2", "--mem=100", "--time=2",
+        "--output=/dev/null", "--comment=rule_urgent", "--wrap=sleep 15",
+    ).strip()  # fmt: skip
+    wait_until(lambda: running(urgent), "the urgent job has the cards")
+    assert not running(job)
+    study.succeed()
+    assert trainings(before) == [job]
+    assert slurm.record(job)["Restarts"] == "1"
+    assert "SIGTERM: ending; what is finished so far is safe" in events(folder)
+    (epoch,) = resumed_after(folder)
+    assert epoch >= done
+    assert_equal_runs(folder, undisturbed)
+
+
+def test_a_study_killed_at_random_ten_times_ends_with_the_results_of_an_undisturbed_one(cluster, project, undisturbed):
+    """Snakemake, the controller, a node's daemon and the jobs themselves, by SIGKILL; whoever is killed comes back."""
+    rng = random.Random(20241108)
+    before = set(slurm.jobs())
+    runs = [long_run(project, "killed", device) for device in ("a100", "v100")]
+    (first, arguments), (_, (*_, target)) = runs
+    # The jobs that are killed are more than a profile has tries for.
+    arguments = ["--retries", str(KILLS), *arguments, target]
+    study = Snakemake(project, *arguments)
+    wait_for_epoch(first, 1)
+
+    def kill_snakemake() -> None:
+        nonlocal study
+        study.process.send_signal(signal.SIGKILL)
+        study.process.wait()
+        snakemake(project, "--profile", "profiles/local", "--unlock")
+        study = Snakemake(project, *arguments)
+
+    def kill_controller() -> None:
+        cluster.end("slurmctld", by=signal.SIGKILL)
+        time.sleep(rng.uniform(0, 5))
+        cluster.start_controller()
+
+    def kill_daemon() -> None:
+        node = rng.choice(["a100", "v100"])
+        cluster.end(node, by=signal.SIGKILL)
+        time.sleep(rng.uniform(0, 5))
+        cluster.start_node(node)
+
+    def kill_job() -> None:
+        live = [job for device in ("a100", "v100") for job in trainings(before, device) if running(job)]
+        if live:
+            kill_all(rng.choice(live))
+
+    # Each of them at least twice, in an order of its own.
+    disturbances = [kill_snakemake, kill_controller, kill_daemon, kill_job] * 2 + [kill_snakemake, kill_job]
+    assert len(disturbances) == KILLS
+    rng.shuffle(disturbances)
+    for disturb in disturbances:
+        time.sleep(rng.uniform(1, 12))
+        disturb()
+        print(f"{disturb.__name__}: finished epochs {[last_epoch(folder) for folder, _ in runs]}")
+    if study.wait():
+        # As somebody would who comes back to a study that has stopped with an error.
+        study = Snakemake(project, *arguments)
+        study.succeed()
+    for folder, _ in runs:
+        assert_equal_runs(folder, undisturbed)
+        # Nothing was trained twice but epochs that were in flight: no try starts before what was finished.
+        starts = resumed_after(folder)
+        assert starts == sorted(starts)
+        assert events(folder).count("starting at epoch 1") == 1
+        print(folder, starts)
+
+
+def test_by_sacct_every_job_landed_where_its_cell_belongs(project, undisturbed):
+    before = set(slurm.jobs())
+    devices = (*PAPER, "rtx_6000")
+    runs = [f"pcam-simulated/b2/full/tiny-timing/{device}/seed-1" for device in devices]
+    targets = [f"results/slurm/runs/{run}/run.json" for run in runs]
+    Snakemake(project, "--slurm-status-command", "sacct", "--", *targets).succeed()
+    columns = "JobIDRaw,State,Partition,NodeList,AllocTRES,Comment"
+    found = slurm.client("sacct", "--allocations", "--noheader", "--parsable2", f"--format={columns}").splitlines()
+    ended = dict(zip(devices, [None] * len(devices), strict=True))
+    for job, state, partition, node, tres, comment in (line.split("|") for line in found):
+        if job in before or not comment.startswith("rule_train_"):
+            continue
+        device = comment.removesuffix("_1").removeprefix("rule_train_wildcards_pcam-simulated_b2_full_tiny-timing_")
+        assert (state, partition, node) == ("COMPLETED", device, device)
+        assert f"gres/gpu:{device}=1" in tres
+        ended[device] = job
+    assert None not in ended.values()
+    for device, target in zip(devices, targets, strict=True):
+        about = read_json(project / target)["device"]
+        assert (about["slurm_job"], about["node"]) == (ended[device], device)
+
+
+def test_with_sacct_the_plugin_never_sees_that_a_job_was_cancelled(project, undisturbed):
+    """What profiles/slurm/config.yaml and docs/cluster.md warn of: when this fails, the plugin has learned it."""
+    before = set(slurm.jobs())
+    folder, arguments = long_run(project, "cancelled-with-sacct")
+    study = Snakemake(project, "--slurm-status-command", "sacct", *arguments)
+    wait_for_epoch(folder, 1)
+    (job,) = trainings(before)
+    slurm.client("scancel", job)
+    wait_until(lambda: slurm.record(job)["JobState"] == "CANCELLED", "the job is cancelled")
+    time.sleep(90)  # looks after 3, 13, 23 and 33 s
+    try:
+        assert study.process.poll() is None
+        assert trainings(before) == [job]
+    finally:
+        study.process.send_signal(signal.SIGINT)
+        study.wait()

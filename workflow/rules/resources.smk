@@ -1,0 +1,99 @@
+# What jobs ask of a machine: cards, time, memory, threads. Rules speak of hardware; a profile, profiles/slurm, turns
+# that into a site's partitions. Helpers only, no rules.
+from functools import cache
+
+# Threads of a job with a card: two that read patches ahead, one that drives the card, one for TensorFlow's own. Without
+# one the two of a laptop.
+GPU_THREADS, CPU_THREADS = 4, 2
+# MB. A head on cached features holds no CNN; of the others DenseNet201 took 3.8 GB on a CPU, and CUDA comes on top.
+HEAD_MEMORY, CNN_MEMORY = 4000, 8000
+
+
+# What --sdm env-modules loads for jobs on cards. One list for all: a rule's can't differ by its wildcards.
+ENV_MODULES = config.get("env_modules", [])
+
+
+def gpu_model(wildcards):
+    """Return the card that a job is for, as the scheduler names it; nothing for a CPU."""
+    return STUDY.devices[wildcards.device].get("gpu_model", "") if "device" in wildcards.keys() else ""
+
+
+def gpu(wildcards):
+    """Return how many cards a job takes."""
+    return int(bool(gpu_model(wildcards)))
+
+
+def cnn_threads(wildcards):
+    """Return the threads of a job that runs a CNN, or a head."""
+    return GPU_THREADS if gpu_model(wildcards) else CPU_THREADS
+
+
+def environment(wildcards):
+    """Return the environment of a run's device, from the folder of the rules."""
+    return f"../../envs/{STUDY.devices[wildcards.device].get('environment', 'tensorflow')}.yaml"
+
+
+def container_image(wildcards):
+    """Return the image in which --sdm apptainer runs a job on a device, if it has one."""
+    return STUDY.devices[wildcards.device].get("container")
+
+
+@cache
+def read_partitions(path):
+    """Return the partitions of a file, see profiles/slurm/partitions.yaml, as the plugin for SLURM reads them."""
+    from snakemake_executor_plugin_slurm.partitions import read_partition_file
+
+    return read_partition_file(path)
+
+
+def partitions():
+    """Return the partitions that jobs may go to; none where they go to no cluster, or nobody said which it has."""
+    # Known only when jobs are about to run: a dry run, and a job itself, have no such settings.
+    path = getattr(workflow.executor_settings, "partition_config", None)
+    return read_partitions(path) if path else []
+
+
+def has_card(partition, model):
+    """Say whether a partition is for jobs with this card; "" is for jobs without one."""
+    models = partition.limits.available_gpu_models
+    return bool(partition.limits.max_gpu) == bool(model) and (not model or not models or model in models)
+
+
+def cards(partition):
+    """Return in words which cards a partition has."""
+    if not partition.limits.max_gpu:
+        return "no cards"
+    return ", ".join(partition.limits.available_gpu_models or ["any card"])
+
+
+def asked(limit, value):
+    """Return a function to what a job asks for in each of its tries: more than before, up to what partitions allow.
+
+    A run that hits its time limit goes on after its last finished epoch, so the longest partition is enough for any.
+
+    limit: the partition's word for it, max_runtime (minutes) or max_mem_mb.
+    value: of the first try; a number, or a function of the wildcards.
+    """
+
+    def ask(wildcards, attempt):
+        wanted = (value(wildcards) if callable(value) else value) * attempt
+        model = gpu_model(wildcards)
+        limits = [getattr(partition.limits, limit) for partition in partitions() if has_card(partition, model)]
+        return int(min(wanted, max(limits, default=wanted)))
+
+    return ask
+
+
+def minutes(value):
+    """Return the resource `runtime` of jobs that take so many minutes, a number or a function of the wildcards."""
+    return asked("max_runtime", value)
+
+
+def megabytes(value):
+    """Return the resource `mem_mb` of jobs that take so much memory, a number or a function of the wildcards."""
+    return asked("max_mem_mb", value)
+
+
+def run_memory(wildcards):
+    """Return the memory of a job on a run, MB."""
+    return HEAD_MEMORY if STUDY.cached(wildcards.mode, wildcards.recipe) else CNN_MEMORY
