@@ -12,7 +12,7 @@ import socket, sys
 
 def of_a_plugin(frame):
     # Snakemake imports every plugin that is installed; that for SLURM imports pandas.
-    while frame and not frame.f_globals.get("__name__", "").startswith("snakemake_executor_plugin_"):
+    while frame and not str(frame.f_globals.get("__name__")).startswith("snakemake_executor_plugin_"):
         frame = frame.f_back
     return frame is not None
 
