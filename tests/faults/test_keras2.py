@@ -77,6 +77,12 @@ def test_b6_killed(start, b6, tmp_path):
     assert_resumed(start, specification("b6", **B6), tmp_path / "run", b6, epoch=2)
 
 
+def test_b2_killed_under_mixed_precision(start, tmp_path):
+    spec = specification("b2", epochs=4, precision="mixed_float16")
+    finish(start("train", tmp_path / "undisturbed", spec=spec), tmp_path / "undisturbed")
+    assert_resumed(start, spec, tmp_path / "run", tmp_path / "undisturbed", epoch=2)
+
+
 @pytest.mark.parametrize(
     ("mode", "recipe", "epoch"),
     [
@@ -130,7 +136,12 @@ def test_keras_3_reads_the_weights_of_a_run(b6, prepared_folder, tmp_path):
     """As `explain` does, whatever the run was trained with."""
     spec = specification("b6", **B6)
     predict.predict(
-        spec=spec, data=prepared_folder, features=None, weights=b6 / "best.weights.h5", output=tmp_path / "p.csv"
+        spec=spec,
+        data=prepared_folder,
+        features=None,
+        weights=b6 / "best.weights.h5",
+        output=tmp_path / "p.csv",
+        card="",
     )
     ours, theirs = read_rows(tmp_path / "p.csv"), read_rows(b6 / "predictions.csv")
     scores = [[float(row.pop("score")) for row in rows] for rows in (ours, theirs)]

@@ -63,6 +63,19 @@ def test_three_kills(prepared_folder, uninterrupted, tmp_path):
     assert_equal_runs(tmp_path / "run", uninterrupted)
 
 
+def test_a_kill_under_mixed_precision(prepared_folder, tmp_path):
+    """The scale of the loss, which Keras moves as it goes, is part of the state."""
+    recipe = {"model": "b2", "epochs": 4, "precision": "mixed_float16"}  # B6 takes minutes in float16 on a CPU
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
+    finish(start(prepared_folder, undisturbed, **recipe), undisturbed)
+    process = start(prepared_folder, folder, **recipe)
+    kill_at(process, folder, "epoch", random.Random(1))
+    assert process.returncode == -signal.SIGKILL
+    finish(start(prepared_folder, folder, **recipe), folder)
+    assert "going on after epoch" in events(folder)
+    assert_equal_runs(folder, undisturbed)
+
+
 @pytest.mark.long
 def test_ten_kills(prepared_folder, tmp_path):
     reference = tmp_path / "uninterrupted"

@@ -13,8 +13,8 @@ def train(data: Path, folder: Path, spec: dict, features: str | None = None, cod
     from histobench.train import predict, run
 
     common = {"spec": spec, "data": data, "features": Path(features) if features else None}
-    run.train(**common, weights=None, folder=folder, code=code, threads=2, gpu_model="")
-    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv")
+    run.train(**common, weights=None, folder=folder, code=code, threads=2, card="")
+    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv", card="")
 
 
 def extract(
@@ -23,7 +23,7 @@ def extract(
     from histobench.train import extract
 
     common = {"spec": spec, "data": data, "weights": Path(weights) if weights else None, "folder": folder}
-    extract.extract(**common, code=code, threads=2, gpu_model="", chunk=chunk)
+    extract.extract(**common, code=code, threads=2, card="", chunk=chunk)
 
 
 if __name__ == "__main__":

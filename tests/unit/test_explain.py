@@ -33,6 +33,7 @@ def predicted(spec, data, folder, features=None):
         features=features,
         weights=folder / "best.weights.h5",
         output=folder / "predictions.csv",
+        card="",
     )
     return folder
 
@@ -43,13 +44,13 @@ def about(folder, spec, gpu=None):
 
 
 def trained(spec, data, folder, features=None):
-    run.train(spec=spec, data=data, features=features, weights=None, folder=folder, code="c", threads=2, gpu_model="")
+    run.train(spec=spec, data=data, features=features, weights=None, folder=folder, code="c", threads=2, card="")
     return predicted(spec, data, folder, features)
 
 
 def extracted(model, data, folder, weights=None):
     spec = features_specification(model, side=SIDE)
-    extract.extract(spec=spec, data=data, weights=weights, folder=folder, code="c", threads=2, gpu_model="")
+    extract.extract(spec=spec, data=data, weights=weights, folder=folder, code="c", threads=2, card="")
     return folder
 
 

@@ -4,14 +4,15 @@ import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import keras
 import numpy as np
 import pytest
 
 from histobench.datasets.prepared import Records
 from histobench.state import State
 from histobench.train.checkpoints import best_weights
-from histobench.train.fit import better, fit
-from histobench.train.models import build
+from histobench.train.fit import better, compile_model, covered, fit
+from histobench.train.models import build, policy
 from support.small import specification
 
 
@@ -101,3 +102,37 @@ def test_augmentation_is_a_function_of_seed_and_epoch(prepared_folder):
     assert turned[:2] == history(augmentation=["d4"], epochs=2)
     assert turned != history()
     assert history(augmentation=[]) == history()
+
+
+@pytest.mark.parametrize("steps", [(2, 1), (100, 100)])
+def test_an_epoch_of_some_steps_runs_over_the_first_batches_of_its_order(prepared_folder, trained, steps):
+    spec = specification(steps_per_epoch=steps[0], validation_steps=steps[1])
+    parts = Records(prepared_folder, "train"), Records(prepared_folder, "valid")
+    expected = {"train": min(steps[0] * 16, len(parts[0])), "valid": min(steps[1] * 16, len(parts[1]))}
+    assert covered(*parts, spec) == expected
+    history = train(prepared_folder, spec)[1].history
+    assert (history == trained[1].history) == (expected == {"train": len(parts[0]), "valid": len(parts[1])})
+    # The accuracy of an epoch is that over as many patches as it covers.
+    correct = history[0]["val_accuracy"] * expected["valid"]
+    assert correct == pytest.approx(round(correct), abs=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_computes_in_16_bits_and_keeps_weights_in_32(prepared_folder, trained, precision):
+    spec = specification(precision=precision)
+    with policy(precision):
+        model, progress, _ = train(prepared_folder, spec)
+    assert {str(np.asarray(weight).dtype) for weight in model.get_weights()} == {"float32"}
+    assert model.layers[0].compute_dtype == precision.removeprefix("mixed_")
+    assert model.layers[-1].compute_dtype == "float32"
+    assert progress.history != trained[1].history
+    assert progress.history[-1]["loss"] == pytest.approx(trained[1].history[-1]["loss"], abs=0.2)
+    assert keras.mixed_precision.global_policy().name == "float32"  # no other run is touched
+
+
+@pytest.mark.parametrize("wanted", [True, False, None])
+def test_xla_is_on_where_the_recipe_says_so_and_nowhere_else(prepared_folder, wanted):
+    spec = specification(**({} if wanted is None else {"jit_compile": wanted}))
+    model = build(spec["model"], "full", Records(prepared_folder, "train").shape, seed=1)
+    compile_model(model, spec, 0)
+    assert model.jit_compile is bool(wanted)

@@ -127,9 +127,46 @@ def test_processes_of_this_machine():
 
 def test_this_process_in_slurm(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "12")
-    assert (this_process().job, this_process().restarts) == ("12", "0")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
-    assert this_process().restarts == "2"
+    monkeypatch.setattr(module, "_asked", pytest.fail)
+    assert (this_process().job, this_process().restarts) == ("12", "2")
+
+
+@pytest.fixture
+def fake_squeue(tmp_path, monkeypatch):
+    def write(script: str) -> None:
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "squeue").chmod(0o755)
+
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(module, "ANSWER", 0.5)
+    return write
+
+
+@pytest.mark.parametrize(
+    ("script", "restarts"),
+    [
+        ('[ "$*" = "--noheader --jobs=12 --Format=RestartCnt" ] && echo "3                   "', "3"),
+        ("echo 0", "0"),
+        ("true", None),
+        ("echo N/A", None),
+        ("echo 3; exit 1", None),
+        ("exec sleep 30", None),
+    ],
+)
+def test_restarts_are_asked_for_where_the_environment_lacks_them(script, restarts, fake_squeue, monkeypatch):
+    fake_squeue(script)
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert this_process().restarts == restarts
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert this_process().restarts is None
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, "1"), ("0", None), (None, None)])
+def test_unknown_restarts_tell_nothing(before, now):
+    holder, judging = replace(ELSEWHERE, restarts=before), replace(IN_SLURM, job="77", restarts=now)
+    assert judge(holder, judging, squeue=pytest.fail) == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -144,13 +181,10 @@ def test_this_process_in_slurm(monkeypatch):
         ('[ -z "$SQUEUE_STATES$SLURM_CLUSTERS" ] && echo RUNNING', {"RUNNING"}),
     ],
 )
-def test_what_squeue_says(script, states, tmp_path, monkeypatch):
-    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
-    (tmp_path / "squeue").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+def test_what_squeue_says(script, states, fake_squeue, monkeypatch):
+    fake_squeue(script)
     monkeypatch.setenv("SQUEUE_STATES", "COMPLETED")
     monkeypatch.setenv("SLURM_CLUSTERS", "other")
-    monkeypatch.setattr(module, "ANSWER", 0.5)
     assert squeue("77") == states
 
 
@@ -287,6 +321,43 @@ def test_an_exception_releases_the_lease(tmp_path):
     with pytest.raises(ZeroDivisionError), held(tmp_path, QUICK):
         1 / 0  # noqa: B018
     assert parse((tmp_path / "lease-000001").read_bytes()).released
+
+
+def last_event(folder: Path) -> str:
+    return (folder / "events").read_text().splitlines()[-1].partition(": ")[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        (
+            HistobenchError("shard.tfrecord: expected 3 records,\nfound 2"),
+            "shard.tfrecord: expected 3 records, found 2",
+        ),
+        (MemoryError(), "MemoryError: "),
+        (ValueError("a\n\tb"), "ValueError: a b"),
+    ],
+)
+def test_an_error_is_noted_before_the_lease_is_released(error, event, tmp_path, monkeypatch):
+    noted, release = [], Lease.release
+    monkeypatch.setattr(Lease, "release", lambda lease: (noted.append(last_event(tmp_path)), release(lease)))
+    with pytest.raises(type(error)), held(tmp_path, QUICK):
+        raise error
+    assert noted == [f"failed: {event}"]
+
+
+@pytest.mark.parametrize("ending", [SystemExit(143), KeyboardInterrupt()])
+def test_a_job_that_is_told_to_end_has_not_failed(ending, tmp_path):
+    with pytest.raises(type(ending)), held(tmp_path, QUICK):
+        raise ending
+    assert not (tmp_path / "events").exists()
+
+
+def test_a_job_that_lost_its_lease_notes_no_failure(tmp_path):
+    with pytest.raises(HistobenchError), held(tmp_path) as lease:
+        write_lease(tmp_path, 2)
+        lease.check()
+    assert not (tmp_path / "events").exists()
 
 
 def test_a_heartbeat_on_its_way_does_not_undo_the_release(tmp_path, monkeypatch):

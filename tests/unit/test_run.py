@@ -7,7 +7,7 @@ from support.small import specification
 
 def train(folder, data, **recipe):
     spec = specification("b2", epochs=1, **recipe)
-    common = {"weights": None, "code": "c", "threads": 2, "gpu_model": ""}
+    common = {"weights": None, "code": "c", "threads": 2, "card": ""}
     run.train(spec=spec, data=data, features=None, folder=folder, **common)
 
 

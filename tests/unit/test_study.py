@@ -178,7 +178,9 @@ def test_a_model_by_configuration_alone(config):
     assert [run.mode for run in made.runs] == ["tl", "full"]
     assert made.models["xception"].name == "Xception"
     assert made.models["xception"].weights_origin == "random"
-    assert made.why_not("idc", "xception", "full", "paper") == "it needs patches of at least 71 px, not of 50 px"
+    assert (
+        made.why_not("idc", "xception", "full", "paper", "a100") == "it needs patches of at least 71 px, not of 50 px"
+    )
 
 
 def test_scratch_takes_no_pretrained_weights(config):

@@ -28,14 +28,14 @@ def data(tmp_path_factory):
 
 def extracted(model, data, folder, **options):
     spec = features_specification(model, side=SIDE)
-    extract.extract(spec=spec, data=data, weights=None, folder=folder, code="c", threads=2, gpu_model="", **options)
+    extract.extract(spec=spec, data=data, weights=None, folder=folder, code="c", threads=2, card="", **options)
     return folder
 
 
 def trained(spec, data, folder, features=None, weights=None):
     common = {"spec": spec, "data": data, "features": features}
-    run.train(**common, weights=weights, folder=folder, code="c", threads=2, gpu_model="")
-    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv")
+    run.train(**common, weights=weights, folder=folder, code="c", threads=2, card="")
+    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv", card="")
     return folder
 
 
@@ -95,7 +95,7 @@ def test_cached_and_end_to_end_heads_are_equal_on_real_patches_and_weights(real_
     cell = {"dataset": "pcam", "model": "mobilenetv2", "scaling": "native", "device": "cpu"}
     extract.extract(
         spec={"features": cell, "model": model, "input": image},
-        data=data, weights=weights, folder=tmp_path / "features", code="c", threads=2, gpu_model="",
+        data=data, weights=weights, folder=tmp_path / "features", code="c", threads=2, card="",
     )  # fmt: skip
     assert Features(data, tmp_path / "features", "train").take(np.arange(90)).std() > 1e-3
     spec = specification("mobilenet", "tl", epochs=3) | {"model": model}

@@ -35,14 +35,14 @@ def forget():
 
 def trained(spec, data, folder, features=None, weights=None):
     common = {"spec": spec, "data": data, "features": features}
-    run.train(**common, weights=weights, folder=folder, code="c", threads=2, gpu_model="")
+    run.train(**common, weights=weights, folder=folder, code="c", threads=2, card="")
     assert len(read_rows(folder / "history.csv")) == 1
     return folder
 
 
 def predicted(spec, data, folder, features=None):
     common = {"spec": spec, "data": data, "features": features}
-    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv")
+    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv", card="")
     scores = [float(row["score"]) for row in read_rows(folder / "predictions.csv")]
     assert len(scores) == COUNTS["valid"] + COUNTS["test"]
     assert all(0 <= score <= 1 for score in scores)
@@ -98,7 +98,7 @@ def test_tl_moves_the_head_alone(key, data, tmp_path):
     features = tmp_path / "features"
     extract.extract(
         spec=features_specification(key, side=SIDE),
-        data=data, weights=weights, folder=features, code="c", threads=2, gpu_model="",
+        data=data, weights=weights, folder=features, code="c", threads=2, card="",
     )  # fmt: skip
     spec = specification(key, "tl", **RECIPE)
     trained(spec, data, tmp_path / "cached", features)

@@ -11,7 +11,7 @@ from snakemake.logging import logger
 # Scripts find the library beside them; the Snakefile alone needs to be told.
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
-from histobench import code, features, recipes, runs
+from histobench import code, costs, features, recipes, runs
 from histobench.datasets import prepared
 from histobench.errors import HistobenchError
 from histobench.files import digest, write_json

@@ -27,7 +27,7 @@ rule extract_features:
         gpu=gpu,
         gpu_model=gpu_model,
         mem_mb=megabytes(CNN_MEMORY),
-        runtime=minutes(60),
+        runtime=minutes(extract_minutes),
     params:
         spec=features_specification,
         code=code.digest(

@@ -24,7 +24,7 @@ rule predict:
         gpu=gpu,
         gpu_model=gpu_model,
         mem_mb=megabytes(run_memory),
-        runtime=minutes(60),
+        runtime=minutes(predict_minutes),
     params:
         spec=specification,
         code=code.digest("predict", "train/predict", "train/models", "train/batches", "features", "datasets/prepared"),

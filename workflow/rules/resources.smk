@@ -2,6 +2,8 @@
 # that into a site's partitions. Helpers only, no rules.
 from functools import cache
 
+COSTS = costs.Costs(STUDY)
+CELL = ("dataset", "model", "mode", "recipe", "device")
 # Threads of a job with a card: two that read patches ahead, one that drives the card, one for TensorFlow's own. Without
 # one the two of a laptop.
 GPU_THREADS, CPU_THREADS = 4, 2
@@ -92,6 +94,21 @@ def minutes(value):
 def megabytes(value):
     """Return the resource `mem_mb` of jobs that take so much memory, a number or a function of the wildcards."""
     return asked("max_mem_mb", value)
+
+
+def train_minutes(wildcards):
+    """Return the time for a run, which is expected to take a good part of it less."""
+    return COSTS.train_minutes(*(wildcards[name] for name in CELL))
+
+
+def predict_minutes(wildcards):
+    """Return the time for the scores of a run."""
+    return COSTS.predict_minutes(*(wildcards[name] for name in CELL))
+
+
+def extract_minutes(wildcards):
+    """Return the time for the features of a backbone."""
+    return COSTS.extract_minutes(wildcards.dataset, wildcards.model, wildcards.scaling, wildcards.device)
 
 
 def run_memory(wildcards):

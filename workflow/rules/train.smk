@@ -28,7 +28,7 @@ rule train:
         gpu=gpu,
         gpu_model=gpu_model,
         mem_mb=megabytes(run_memory),
-        runtime=minutes(60),
+        runtime=minutes(train_minutes),
     params:
         spec=specification,
         code=code.digest(

@@ -13,4 +13,5 @@ with job.start(snakemake):
         features=Path(snakemake.input.features[0]).parent if snakemake.input.features else None,
         weights=Path(snakemake.input.weights),
         output=Path(snakemake.output.predictions),
+        card=job.card(snakemake),
     )

@@ -15,5 +15,5 @@ with job.start(snakemake):
         folder=Path(snakemake.output.about).parent,
         code=snakemake.params.code,
         threads=snakemake.threads,
-        gpu_model=snakemake.resources.gpu_model,
+        card=job.card(snakemake),
     )

@@ -13,6 +13,15 @@ from histobench.errors import HistobenchError
 log = logging.getLogger("histobench")
 
 
+def card(snakemake: Any) -> str:
+    """Return the card that a job is for, see :func:`histobench.train.hardware.check`; "" for none.
+
+    By the configuration: a profile may ask for cards in a way of its own, and leave the rules' resources empty.
+    """
+    device = snakemake.config["devices"].get(snakemake.wildcards.get("device"), {})
+    return str(device.get("card", device.get("gpu_model", "")))
+
+
 @contextmanager
 def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
     """Run the body of a script: its output goes to the rule's log, its threads are the rule's.
@@ -34,7 +43,10 @@ def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
         TF_CPP_MIN_LOG_LEVEL="1",
         KERAS_BACKEND="tensorflow",
     )
-    if not snakemake.resources.get("gpu"):
+    if card(snakemake):
+        # The order in which NVML counts, so that both mean the same card by a number.
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    else:
         # A job that asked for no GPU takes none, even where there is one; TensorFlow calls that an error.
         os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
     path = Path(snakemake.log[0])

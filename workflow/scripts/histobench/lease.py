@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 NAME = re.compile(r"lease-(\d{6,})")
 # A file on its way to such a name.
 ASIDE = re.compile(r"\.lease-(\d{6,})-\w+")
+# What the event of an error starts with.
+FAILED = "failed: "
 # Seconds after which `squeue` counts as not answering.
 ANSWER = 20.0
 # States of a SLURM job whose processes may still write, and those in which they are gone: it is over or back in the
@@ -103,7 +105,8 @@ class Holder:
     boot, namespace : of the kernel and of its numbers of processes, so that machines of one name, containers and a
         reboot are told apart; None where there is no /proc.
     pid, start : its number, and when it started, in ticks since the boot: numbers are given again.
-    job, restarts, cluster : of its SLURM job, which keeps its id when it is requeued; None outside of SLURM.
+    job, restarts, cluster : of its SLURM job, which keeps its id when it is requeued; None outside of SLURM, and where
+        SLURM does not say.
     user : whom it belongs to.
     since : date and time.
     """
@@ -148,7 +151,8 @@ def this_process() -> Holder:
         pid=os.getpid(),
         start=found.start if found else None,
         job=job,
-        restarts=os.environ.get("SLURM_RESTART_COUNT", "0") if job else None,
+        # Snakemake's step in a SLURM job drops the variable.
+        restarts=(os.environ.get("SLURM_RESTART_COUNT") or restart_count(job)) if job else None,
         cluster=os.environ.get("SLURM_CLUSTER_NAME") if job else None,
         user=user,
         since=_now(),
@@ -188,16 +192,30 @@ def process(pid: int) -> Process | None:
 
 def squeue(job: str) -> set[str] | None:
     """Return the states of a SLURM job, none if SLURM does not know it (any more), None if it does not answer."""
-    # Variables of its own would filter what it lists, or ask other clusters.
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SLURM_CLUSTERS"))}
-    command = ["squeue", "--noheader", "--all", "--states=all", "--format=%T", f"--jobs={job}"]
-    try:
-        found = subprocess.run(command, env=ours, capture_output=True, text=True, timeout=ANSWER, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+    found = _asked("--all", "--states=all", "--format=%T", f"--jobs={job}")
+    if found is None:
         return None
     if found.returncode == 0:
         return set(found.stdout.split())
     return set() if "Invalid job id" in found.stderr else None
+
+
+def restart_count(job: str) -> str | None:
+    """Return how often SLURM has started a job again, None if it does not say."""
+    found = _asked(f"--jobs={job}", "--Format=RestartCnt")
+    count = found.stdout.strip() if found and found.returncode == 0 else ""
+    return count if count.isdecimal() else None
+
+
+def _asked(*arguments: str) -> subprocess.CompletedProcess[str] | None:
+    """Return what `squeue` says, None if it does not answer."""
+    # Variables of its own would filter what it lists, or ask other clusters.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SLURM_CLUSTERS"))}
+    command = ["squeue", "--noheader", *arguments]
+    try:
+        return subprocess.run(command, env=ours, capture_output=True, text=True, timeout=ANSWER, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 
 class Verdict(NamedTuple):
@@ -235,7 +253,7 @@ def judge(
     if holder.job is None or holder.cluster != judging.cluster:
         return UNKNOWN  # another cluster counts its jobs by itself
     if holder.job == judging.job:
-        if holder.restarts != judging.restarts:
+        if None not in (holder.restarts, judging.restarts) and holder.restarts != judging.restarts:
             return Verdict(False, "SLURM has started its job again")
         return UNKNOWN  # two processes of one allocation
     states = squeue(holder.job)
@@ -385,6 +403,14 @@ class Lease:
                 "It ends here; there is nothing to do: the other one goes on from what is finished"
             )
 
+    def failed(self, error: Exception) -> None:
+        """Note among the events what ended the job; of one that lost its lease nothing, since another goes on."""
+        with suppress(OSError):  # which would hide this error
+            if self._last()[0] <= self.number:
+                kind = "" if isinstance(error, HistobenchError) else f"{type(error).__name__}: "
+                # TensorFlow's can be pages long; the log has it all.
+                add_event(self.folder, FAILED + (kind + " ".join(str(error).split()))[:500])
+
     def release(self) -> None:
         """Give the lease back, if it is held."""
         self.ending = True
@@ -482,7 +508,8 @@ def held(folder: Path, pace: Pace = PACE) -> Iterator[Lease]:
     """Hold the lease on a ``.state``: wait while another live job does, and release it in the end.
 
     Meanwhile SIGTERM, which a scheduler sends at the time limit, ends the job cleanly, waiting or holding. So it ends
-    when the lease is lost, too: the heartbeat then sends SIGTERM.
+    when the lease is lost, too: the heartbeat then sends SIGTERM. An error inside becomes an event, `FAILED` and its
+    message in one line.
 
     Parameters
     ----------
@@ -500,7 +527,11 @@ def held(folder: Path, pace: Pace = PACE) -> Iterator[Lease]:
                     f"{folder}: expected a folder to write a lease into, without which two jobs could work there at "
                     f"once, found: {error}. Make room or mend the permissions, then start again"
                 ) from error
-            yield lease
+            try:
+                yield lease
+            except Exception as error:
+                lease.failed(error)
+                raise
         finally:
             lease.release()
 

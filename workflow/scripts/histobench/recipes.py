@@ -18,9 +18,15 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
     Raises
     ------
     HistobenchError
-        if it wants features cached that augmentation changes in every epoch, or a head trained for as many epochs as
-        there are.
+        if it wants features cached that augmentation changes in every epoch, a head trained for as many epochs as
+        there are, or results from parts of epochs.
     """
+    short = {"steps_per_epoch", "validation_steps"} & set(recipe)
+    if short and not recipe.get("timing_only"):
+        raise HistobenchError(
+            f"configuration: recipes.{name}: {', '.join(sorted(short))} cuts epochs short, which is for their seconds "
+            "alone; say `timing_only: true` as well, or leave it out"
+        )
     if recipe.get("augmentation") and recipe.get("transfer") == "cached":
         raise HistobenchError(
             f"configuration: recipes.{name}: `transfer: cached` computes the features of a patch once, `augmentation` "
@@ -32,6 +38,16 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
             f"configuration: recipes.{name}.finetune.head_epochs: {head_epochs} of {recipe['epochs']} epochs leave "
             "none for the upper layers"
         )
+
+
+def precision(recipe: Mapping[str, Any]) -> str:
+    """Return the dtype policy, as Keras calls it, that a recipe trains in."""
+    return str(recipe.get("precision", "float32"))
+
+
+def jit_compile(recipe: Mapping[str, Any]) -> bool:
+    """Say whether XLA compiles the steps of a recipe."""
+    return bool(recipe.get("jit_compile", False))
 
 
 def transfer(recipe: Mapping[str, Any]) -> str:

@@ -145,8 +145,8 @@ class Study:
                 + "; ".join(f"{c.dataset}/{c.model}/{c.mode}/{c.recipe}/{c.device}: {c.reason}" for c in self.left_out)
             )
 
-    def why_not(self, dataset: str, model: str, mode: str, recipe: str) -> str | None:
-        """Return why a cell cannot run, on whatever device, or None if it can."""
+    def why_not(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> str | None:
+        """Return why a cell cannot run, or None if it can."""
         spec = self.models[model]
         if reason := self._too_small(spec, self.input(dataset, model, recipes.scaling(self.recipes[recipe]))):
             return reason
@@ -156,12 +156,15 @@ class Study:
             return "it has no pretrained weights, so `full` is from scratch already"
         if mode == "finetune" and "finetune" not in self.recipes[recipe]:
             return "the recipe does not say `finetune`"
+        peaks, precision = self.devices[device].get("peak_tflops"), recipes.precision(self.recipes[recipe])
+        if peaks is not None and precision not in peaks:
+            return f"{device} has no {precision} (devices.{device}.peak_tflops)"
         return None
 
     def run(self, **names: str) -> Run:
         """Return the run of these wildcards, which need not stand in the matrix; refuse one that cannot run."""
         run = Run(**(names | {"seed": int(names["seed"])}))  # type: ignore[arg-type]
-        reason = self.why_not(run.dataset, run.model, run.mode, run.recipe)
+        reason = self.why_not(run.dataset, run.model, run.mode, run.recipe, run.device)
         if reason:
             raise HistobenchError(f"{run.path} cannot run: {reason}")
         return run
@@ -346,7 +349,7 @@ class Study:
                 _named(f"{where}, {key}", name, known)
         cells = itertools.product(*(block[key] for key in ("datasets", "models", "modes", "recipes", "devices")))
         for dataset, model, mode, recipe, device in cells:
-            reason = self.why_not(dataset, model, mode, recipe) or ""
+            reason = self.why_not(dataset, model, mode, recipe, device) or ""
             seeds = self.cells.setdefault(Cell(dataset, model, mode, recipe, device, reason), [])
             seeds += [seed for seed in block["seeds"] if seed not in seeds]
 

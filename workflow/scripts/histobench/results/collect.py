@@ -29,19 +29,35 @@ COLUMNS = (
     "threshold",
     *(f"{name}_at_threshold" for name in AT_HALF),
     *("auc_low", "auc_high", "interval_unit", "floor_auc"),
-    *("train_seconds", "validation_seconds", "features_seconds"),
-    *("training_seconds_per_epoch", "validation_seconds_per_epoch"),
-    *("found_device", "folder"),
+    *("train_seconds", "validation_seconds", "features_seconds", "first_epoch_seconds"),
+    *("training_seconds_per_epoch", "training_seconds_per_epoch_low", "training_seconds_per_epoch_high"),
+    *("validation_seconds_per_epoch", "validation_seconds_per_epoch_low", "validation_seconds_per_epoch_high"),
+    *("energy_joules_per_epoch", "train_patches_per_epoch", "valid_patches_per_epoch"),
+    *("multiply_adds_forward", "multiply_adds_trained", "batch_size", "precision", "tf32", "jit_compile"),
+    *("peak_device_memory_mib", "found_device", "folder"),
 )
-"""Columns of `runs.csv`. Those that end in `differ` or `differs` say in words what keeps a run from being comparable
-with the paper's, `steps_differ` what keeps its seconds per epoch from being so; "" where nothing does.
+"""Columns of `runs.csv`.
+
+- Those that end in `differ` or `differs` say in words what keeps a run from being comparable with the paper's,
+  `steps_differ` what keeps its seconds per epoch from being so; "" where nothing does.
+- `train_seconds`, `validation_seconds`: of all epochs. `first_epoch_seconds`: of the first, training and validation.
+- What ends in `per_epoch` is the median of the epochs after the first, `low` and `high` their minimum and maximum;
+  empty where there is one epoch alone. All as measured, over the `train_patches_per_epoch` and
+  `valid_patches_per_epoch` that an epoch covers: fewer than `n_train` and `n_valid` where the recipe cuts it short.
+  `energy_joules_per_epoch` is of training and validation, empty where the card has no counter.
+- `multiply_adds_forward`: of a forward pass over one patch, or over its cached features; `multiply_adds_trained`: those
+  of the layers that are trained.
+- `precision` is Keras's dtype policy, `tf32` whether float32 was multiplied in TF32, empty where the device has none.
+- `peak_device_memory_mib`: the most that TensorFlow held on the card, empty on a CPU.
 """
 
 TEXTS = (
     *("dataset", "format", "model", "name", "mode", "recipe", "device", "split", "patches", "weights", "transfer"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
+    "precision",
     # Of cells.csv, and of the tables.
     *("gap", "tuned_from", "data_set", "key", "year", "interval", "not_comparable", "runs"),
+    *("extrapolated", "peak_precision"),
 )
 """Columns that hold texts, in any table."""
 
@@ -69,8 +85,6 @@ def _row(
     manifest, floor = manifests[spec["run"]["dataset"]], floors[spec["run"]["dataset"]]
     scored = spec["run"]["recipe"] not in timing_only
     timing = pd.read_csv(folder / runs.TIMING)
-    # The first epoch also traces the model and warms up caches.
-    settled = timing.iloc[1:] if len(timing) > 1 else timing
     recipe, application = spec["recipe"], spec["model"]["application"]
     image = spec["input"] or about["features"]["specification"]["input"]
     # Where a backbone's own preprocessing is that of the paper, the recipe is the paper's in effect.
@@ -107,11 +121,31 @@ def _row(
         "validation_seconds": round(float(timing["validation_seconds"].sum()), 2),
         # Of training and validation patches, once for all heads on these features; 0 where a run trained on patches.
         "features_seconds": round(extraction.get("train", 0.0) + extraction.get("valid", 0.0), 2),
-        "training_seconds_per_epoch": float(settled["training_seconds"].median()),
-        "validation_seconds_per_epoch": float(settled["validation_seconds"].median()),
+        **_of_epochs(timing),
+        **{f"{part}_patches_per_epoch": about["epoch_patches"][part] for part in ("train", "valid")},
+        **{f"multiply_adds_{which}": about["multiply_adds"][which] for which in ("forward", "trained")},
+        "batch_size": recipe["batch_size"],
+        **{name: about[name] for name in ("precision", "jit_compile", "peak_device_memory_mib")},
+        "tf32": about["device"]["tf32"],
         "found_device": about["device"]["gpu"] or about["device"]["processor"],
         "folder": str(folder),
     }
+
+
+def _of_epochs(timing: pd.DataFrame) -> dict[str, float]:
+    """Return what a row says of a run's epochs one by one: seconds, and energy.
+
+    Parameters
+    ----------
+    timing : as in `timing.csv`, a row per epoch.
+    """
+    # The first also traces the model, compiles it where XLA does, and warms up.
+    first, later = timing.iloc[0], timing.iloc[1:]
+    found = {"first_epoch_seconds": float(first["training_seconds"] + first["validation_seconds"])}
+    for part in ("training", "validation"):
+        name, seconds = f"{part}_seconds_per_epoch", later[f"{part}_seconds"]
+        found |= {name: seconds.median(), f"{name}_low": seconds.min(), f"{name}_high": seconds.max()}
+    return found | {"energy_joules_per_epoch": later["energy_joules"].median()}
 
 
 def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:

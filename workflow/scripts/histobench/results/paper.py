@@ -13,13 +13,16 @@ import pandas as pd
 from histobench import recipes
 from histobench.errors import HistobenchError
 
-# Bonnet 2024 (arXiv:2108.13661) and the author's code: what a recipe must say to be the paper's.
+# Bonnet 2024 (arXiv:2108.13661) and the author's code: what a recipe must say to be the paper's. TF32 is no part of it:
+# in TensorFlow 2.4, the paper's, it is on where the card knows it, as it is today.
 PROTOCOL: dict[str, Any] = {
     "epochs": 15,
     "batch_size": 32,
     "optimizer": {"name": "adam", "learning_rate": 0.001},
     "input_scaling": "paper",
     "best_epoch": "val_accuracy",
+    "precision": "float32",
+    "jit_compile": False,
 }
 # Parts of a recipe that belong to one mode, not to the protocol.
 NO_PROTOCOL = set(recipes.OF_MODE)
@@ -108,7 +111,8 @@ def recipe_differs(recipe: Mapping[str, Any]) -> str:
     ----------
     recipe : as a run's specification holds it.
     """
-    told = {key: value for key, value in recipe.items() if key not in NO_PROTOCOL and value not in (None, [])}
+    whole = dict(recipe) | {"precision": recipes.precision(recipe), "jit_compile": recipes.jit_compile(recipe)}
+    told = {key: value for key, value in whole.items() if key not in NO_PROTOCOL and value not in (None, [])}
     found = []
     for key in (*PROTOCOL, *(key for key in told if key not in PROTOCOL)):
         ours, papers = told.get(key), PROTOCOL.get(key)
@@ -118,8 +122,12 @@ def recipe_differs(recipe: Mapping[str, Any]) -> str:
 
 
 def steps_differ(recipe: Mapping[str, Any]) -> str:
-    """Return in words where the steps of an epoch leave the paper's protocol, see :func:`recipe_differs`."""
-    return recipe_differs(dict(recipe) | {key: PROTOCOL[key] for key in ("epochs", "best_epoch")})
+    """Return in words where the steps of an epoch leave the paper's protocol, see :func:`recipe_differs`.
+
+    How many steps an epoch has is no matter of what a step is: `runs.csv` has the patches that they cover.
+    """
+    steps = {key: value for key, value in recipe.items() if key not in ("steps_per_epoch", "validation_steps")}
+    return recipe_differs(steps | {key: PROTOCOL[key] for key in ("epochs", "best_epoch")})
 
 
 def transfer_differs(application: str | None, mode: str, recipe: Mapping[str, Any]) -> str:
@@ -145,4 +153,6 @@ def _words(value: Any) -> str:
         return " ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value.values())
     if isinstance(value, list):
         return " and ".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()  # as a recipe says it
     return "none" if value is None else str(value)

@@ -4,7 +4,8 @@ The CSV keeps full precision, every column, and the run folders behind each row;
 They say once, below the table, what is the same in all of its rows.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +25,10 @@ WHY_NOT = [*DIFFERS, "not_comparable"]
 """Columns that say why a row is not comparable with the paper's, "" where it is."""
 
 INTERVAL = " (95\N{NO-BREAK SPACE}% interval)"
-INTERVAL_OF = {"auc_over_seeds": " (95\N{NO-BREAK SPACE}% interval of the mean)"}
+INTERVAL_OF = {
+    "auc_over_seeds": " (95\N{NO-BREAK SPACE}% interval of the mean)",
+    **dict.fromkeys(("training_seconds", "validation_seconds"), " (min–max)"),
+}
 """What a heading says of the interval in its column, where it is not the value's own."""
 
 HOISTED = ["data_set", "recipe", "device", "seeds", "weights", "remark"]
@@ -33,7 +37,7 @@ HOISTED = ["data_set", "recipe", "device", "seeds", "weights", "remark"]
 OF_DATA_SET = ["n", "n_train", "n_valid", "floor_auc", "patches", "split", "unit"]
 """Columns that it says once where they are the same in all rows that have a value: a run that is missing knows none."""
 
-METRIC_NAMES = {"loss": "Loss", "accuracy": "Accuracy", "auc": "AUC"}
+METRIC_NAMES = {"loss": "Loss", "accuracy": "Accuracy", "auc": "AUC", "seconds": "Seconds"}
 
 HEADINGS = {
     "data_set": "Data set",
@@ -54,8 +58,13 @@ HEADINGS = {
     "p_holm": "p, Holm",
     "delong_p": "p, DeLong",
     "effect": "Effect size",
-    "gflops": "GFLOPS",
-    "cuda_cores": "CUDA cores",
+    "first_epoch_seconds": "First epoch, s",
+    "training_seconds": "Training, s",
+    "validation_seconds": "Validation, s",
+    "patches_per_second": "Patches/s, training",
+    "percent_of_peak": "% of peak",
+    "device_memory_mib": "Device memory, MiB",
+    "energy_kilojoules": "Energy, kJ",
     "floor_auc": "Colour floor, AUC",
     "floor_balanced_accuracy": "Colour floor, balanced accuracy",
     "shuffled_auc": "Shuffled labels, AUC",
@@ -82,38 +91,67 @@ TWO_DECIMALS = [
     *("against_oldest", "against_simplest", "published_against_oldest", "published_against_simplest"),
 ]
 
-MERGED = ["transfer", "interval", "collapsed", "below_floor", "gap", "gpu", "key", "format", "runs", *WHY_NOT]
+THREE_DIGITS = [
+    *("seconds", "first_epoch_seconds", "training_seconds", "validation_seconds", "seconds_difference"),
+    *("patches_per_second", "percent_of_peak", "energy_kilojoules"),
+]
+"""Columns of measurements, which a fourth digit would not repeat; whole numbers keep all of theirs."""
+
+MERGED = [
+    *("transfer", "interval", "collapsed", "below_floor", "extrapolated", "gap", "gpu", "key", "format", "runs"),
+    *WHY_NOT,
+]
 """Columns that print shows as part of another cell or below the table, or not at all."""
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Rows and columns in print: all cells are texts.
+
+    Attributes
+    ----------
+    title : what it shows, "" where its table's title says it.
+    headings, styles : of the columns; a style is "row" for the name that heads a row, "number", "prose" for sentences,
+        or "".
+    rows : a text per row and column.
+    """
+
+    title: str
+    headings: list[str]
+    styles: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
 class Printed:
-    """A table in print: all cells are texts.
+    """A table in print.
 
     Attributes
     ----------
     name : stem of its files.
     title : of the table.
-    headings, styles : of the columns; a style is "row" for the name that heads a row, "number", "prose" for sentences,
-        or "".
-    rows : a text per row and column.
-    notes, footnotes : what stands above it, as a warning, and below it.
+    grids : a table that is too wide for a page is cut into several, which stand one above the other.
+    notes, footnotes : what stands above them, as a warning, and below them.
     runs : run folders behind it.
     """
 
     kind: ClassVar[str] = "table"
     name: str
     title: str
-    headings: list[str]
-    styles: list[str]
-    rows: list[list[str]]
+    grids: list[Grid]
     notes: list[str]
     footnotes: list[str]
     runs: list[str]
 
 
 def write(
-    frame: pd.DataFrame, stem: Path, title: str, notes: Sequence[str] = (), footnotes: Sequence[str] = ()
+    frame: pd.DataFrame,
+    stem: Path,
+    title: str,
+    notes: Sequence[str] = (),
+    footnotes: Sequence[str] = (),
+    *,
+    grids: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Write a table as `stem`.csv, `stem`.md and `stem`.html, and as `stem`.json for the report.
 
@@ -124,8 +162,10 @@ def write(
     stem : folder and file name without suffix.
     title : of the table.
     notes, footnotes : what stands above the table, as a warning, and below it.
+    grids : what print shows of a table too wide for a page, one frame below the other, by their titles; a title may be
+        "". By default all of `frame`.
     """
-    table = printed(frame, stem.name, title, notes, footnotes)
+    table = printed(frame, stem.name, title, notes, footnotes, grids=grids or {"": frame})
     to_csv(frame, stem.with_name(f"{stem.name}.csv"))
     write_text(stem.with_name(f"{stem.name}.md"), markdown(table))
     write_text(stem.with_name(f"{stem.name}.html"), html(table))
@@ -134,7 +174,8 @@ def write(
 
 def read(path: Path) -> Printed:
     """Read a table in print, `stem`.json, as `write` left it."""
-    return Printed(**read_json(path))
+    told = read_json(path)
+    return Printed(**told | {"grids": [Grid(**grid) for grid in told["grids"]]})
 
 
 def to_csv(frame: pd.DataFrame, path: Path) -> None:
@@ -142,22 +183,35 @@ def to_csv(frame: pd.DataFrame, path: Path) -> None:
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
-def printed(frame: pd.DataFrame, name: str, title: str, notes: Sequence[str], footnotes: Sequence[str]) -> Printed:
+def printed(
+    frame: pd.DataFrame,
+    name: str,
+    title: str,
+    notes: Sequence[str],
+    footnotes: Sequence[str],
+    *,
+    grids: Mapping[str, pd.DataFrame],
+) -> Printed:
     """Return a table in print.
 
-    `<column>_low` and `<column>_high` become an interval beside their column, `transfer` a part of the mode, `gap` and
-    `WHY_NOT` one remark. A column without any value is left out; one of `HOISTED` that is the same in several rows is
-    said below the table. Parameters as for `write`; `name` is the stem of its files.
+    `<column>_low` and `<column>_high` become an interval beside their column, `transfer` a part of the mode,
+    `extrapolated`, `gap` and `WHY_NOT` one remark. A column without any value is left out; one of `HOISTED` that is the
+    same in several rows is said below the table. Parameters as for `write`; `name` is the stem of its files.
     """
-    table, same, differs = _text(frame)
-    below = [f"In every row: {same}."] if same else []
+    shown, same, differs = [], {}, ""
+    for heading, part in grids.items():
+        table, same_here, differs_here = _text(part)
+        styles = [_style(table[column]) for column in table]
+        shown.append(Grid(heading, [str(column) for column in table], styles, table.to_numpy().tolist()))
+        same |= same_here
+        differs = differs or differs_here
+    words = ", ".join(f"{_heading(column)[0].lower()}{_heading(column)[1:]} {value}" for column, value in same.items())
+    below = [f"In every row: {words}."] if words else []
     below += [f"Not comparable with the published values: {differs}."] if differs else []
     return Printed(
         name=name,
         title=title,
-        headings=[str(heading) for heading in table],
-        styles=[_style(table[heading]) for heading in table],
-        rows=table.to_numpy().tolist(),
+        grids=shown,
         notes=list(notes),
         footnotes=[*below, *_footnotes(frame), *footnotes],
         runs=list(dict.fromkeys(folder for row in frame["runs"] for folder in row.split())) if "runs" in frame else [],
@@ -166,22 +220,28 @@ def printed(frame: pd.DataFrame, name: str, title: str, notes: Sequence[str], fo
 
 def markdown(table: Printed) -> str:
     """Return a table as a Markdown document."""
-    body = pd.DataFrame(table.rows, columns=table.headings).map(_markdown)
-    grid = body.to_markdown(
-        index=False,
-        disable_numparse=True,
-        headers=[_markdown(heading) for heading in table.headings],
-        colalign=["right" if style == "number" else "left" for style in table.styles],
-    )
     announcements = [f"> **{_markdown(note)}**" for note in table.notes]
     # An empty quoted line keeps two announcements apart, an empty line two paragraphs.
     parts = [
         f"# {_markdown(table.title)}",
         "\n>\n".join(announcements),
-        grid if table.rows else "Nothing yet.",
+        *(text for grid in table.grids for text in (f"## {_markdown(grid.title)}" if grid.title else "", _rows(grid))),
         "\n\n".join(map(_markdown, table.footnotes)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rows(grid: Grid) -> str:
+    """Return a grid as Markdown has it."""
+    if not grid.rows:
+        return "Nothing yet."
+    body = pd.DataFrame(grid.rows, columns=grid.headings).map(_markdown)
+    return body.to_markdown(
+        index=False,
+        disable_numparse=True,
+        headers=[_markdown(heading) for heading in grid.headings],
+        colalign=["right" if style == "number" else "left" for style in grid.styles],
+    )
 
 
 def html(table: Printed) -> str:
@@ -205,7 +265,7 @@ def _heading(column: str) -> str:
     return HEADINGS.get(column, column.replace("_", " ").capitalize())
 
 
-def _text(frame: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
+def _text(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str], str]:
     """Return the table as text under its headings, what is the same in all rows, and why none is comparable."""
     text = {str(column): frame[column].map(_printer(str(column))).astype(object) for column in frame.columns}
     intervals = _with_interval(frame)
@@ -238,8 +298,7 @@ def _text(frame: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
         for column, texts in shown.items()
         if column not in same
     }
-    words = ", ".join(f"{_heading(column)[0].lower()}{_heading(column)[1:]} {value}" for column, value in same.items())
-    return pd.DataFrame(columns), words, differs
+    return pd.DataFrame(columns), same, differs
 
 
 def _says_something(texts: "pd.Series[str]") -> bool:
@@ -261,10 +320,10 @@ def _remarks(frame: pd.DataFrame) -> tuple["pd.Series[str]", str]:
             why = none
         parts.append(why)
     remarks = ["; ".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(frame)
-    gaps = frame.get("gap", none)
+    first = (frame.get(column, none) for column in ("extrapolated", "gap"))
     told = [
-        "; ".join(filter(None, (gap, f"not comparable: {remark}" if remark else "")))
-        for gap, remark in zip(gaps, remarks, strict=True)
+        "; ".join(filter(None, (*row, f"not comparable: {remark}" if remark else "")))
+        for *row, remark in zip(*first, remarks, strict=True)
     ]
     return pd.Series(told, frame.index, dtype=object), "; ".join(filter(None, same))
 
@@ -297,8 +356,17 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def _three_digits(value: Any) -> str:
+    """Return a number with three digits, or all that stand before the point."""
+    if pd.isna(value):
+        return "–"
+    return f"{value:,.{max(2 - math.floor(math.log10(abs(value))), 0) if value else 0}f}"
+
+
 def _printer(column: str) -> Callable[[Any], str]:
     """Return how the values of a column are printed."""
+    if column.removesuffix("_low").removesuffix("_high") in THREE_DIGITS:
+        return _three_digits
     if column in TWO_DECIMALS:
         return lambda value: "–" if pd.isna(value) else f"{value:.2f}"
     if column in P_VALUES:

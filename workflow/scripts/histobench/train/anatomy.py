@@ -70,7 +70,7 @@ def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
     }
 
 
-def multiply_adds(model: "keras.Model") -> int:
+def multiply_adds(model: "keras.Model", *, trained: bool = False) -> int:
     """Return the multiply-adds of one forward pass over one image, of convolutions and dense layers.
 
     Biases, batch norm, activations, pools, sums and scalings are not counted: they do one operation or a few per
@@ -79,6 +79,7 @@ def multiply_adds(model: "keras.Model") -> int:
     Parameters
     ----------
     model : a built model with a fixed input size, channels last; models nested in it are walked.
+    trained : count those layers alone that are trained.
 
     Notes
     -----
@@ -88,7 +89,7 @@ def multiply_adds(model: "keras.Model") -> int:
     """
     total = 0
     for layer in _flat(model):
-        if isinstance(layer, MULTIPLYING):
+        if isinstance(layer, MULTIPLYING) and (layer.trainable or not trained):
             places = math.prod(int(length) for length in layer.output.shape[1:-1])
             # A bias is what has one dimension. Kernels go by other names in Keras 2 than in Keras 3.
             kernels = (weight.shape for weight in layer.weights if len(weight.shape) > 1)

@@ -37,7 +37,7 @@ class Progress:
 
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-    timing: list[dict[str, float]] = field(default_factory=list)
+    timing: list[dict[str, float | None]] = field(default_factory=list)
     best_epoch: int = 0
     best: float | None = None
 
@@ -88,5 +88,9 @@ def best_weights(state: State) -> Path:
 
 
 def _variables(model: keras.Model) -> "list[keras.Variable]":  # quoted: Keras 2 has no such class
-    model.optimizer.build(model.trainable_variables)
-    return [*model.variables, *model.optimizer.variables]
+    optimizer = model.optimizer
+    if not getattr(optimizer, "built", False):  # else Keras 3 would start the scale of the loss anew
+        optimizer.build(model.trainable_variables)
+    # Of float16, where Keras 2 keeps it apart.
+    scale = getattr(getattr(optimizer, "_loss_scale", None), "_weights", {})
+    return [*model.variables, *optimizer.variables, *scale.values()]

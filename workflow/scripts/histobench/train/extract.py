@@ -36,7 +36,7 @@ def extract(
     folder: Path,
     code: str,
     threads: int,
-    gpu_model: str,
+    card: str,
     chunk: int = CHUNK,
 ) -> None:
     """Write the features of all patches of a data set, going on where a killed job left off.
@@ -52,15 +52,15 @@ def extract(
     folder : where the features go, see :mod:`histobench.features`.
     code : digest of the code that the result depends on.
     threads : CPU threads of the job; the result depends on them in the last bits.
-    gpu_model : the card that the job is meant for, "" for a CPU.
+    card : the card that the job is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
     chunk : patches after which the state is saved.
     """
-    hardware.check(spec["features"]["device"], gpu_model)
     inputs = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
     with held(folder / ".state") as lease:
+        hardware.check(spec["features"]["device"], card)
         state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs}, lease)
         if not state.finished():
-            about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, gpu_model=gpu_model)
+            about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
             _extract(spec, data, weights, state, about, chunk)
         state.publish(folder)
 

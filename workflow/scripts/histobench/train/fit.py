@@ -11,8 +11,9 @@ import numpy as np
 
 from histobench.datasets.prepared import Records
 from histobench.features import Features
+from histobench.recipes import jit_compile
 from histobench.state import State
-from histobench.train import checkpoints
+from histobench.train import checkpoints, nvml
 from histobench.train.augmentation import augment
 from histobench.train.batches import batches, order
 from histobench.train.models import unfreeze
@@ -48,7 +49,17 @@ def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
         loss="binary_crossentropy",
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
         steps_per_execution=STEPS_ON_FEATURES if spec["input"] is None else 1,
+        # Always said: left to itself, Keras 3 turns XLA on where it finds a GPU, and Keras 2, the paper's, does not.
+        jit_compile=jit_compile(recipe),
     )
+
+
+def covered(train: Records | Features, valid: Records | Features, spec: dict[str, Any]) -> dict[str, int]:
+    """Return how many patches of "train" and "valid" an epoch runs over: all, unless the recipe says how many steps."""
+    recipe = spec["recipe"]
+    steps = {"train": recipe.get("steps_per_epoch", math.inf), "valid": recipe.get("validation_steps", math.inf)}
+    parts = {"train": train, "valid": valid}
+    return {name: int(min(len(part), steps[name] * recipe["batch_size"])) for name, part in parts.items()}
 
 
 def _starts_stage(spec: dict[str, Any], epoch: int) -> bool:
@@ -103,11 +114,13 @@ def fit(
     Returns
     -------
     progress : its `history` has a row per epoch: epoch (from 1), loss, accuracy, auc, and the same with `val_`; its
-        `timing` has epoch, seconds of training and of validation, apart.
+        `timing` has epoch, seconds of training and of validation, apart, and the energy that the card took in both, J,
+        None where it has no counter.
     """
     recipe, seed = spec["recipe"], spec["run"]["seed"]
     options = {"batch_size": recipe["batch_size"], "image": spec["input"]}
-    validation = batches(valid, np.arange(len(valid)), **options)
+    covers = covered(train, valid, spec)
+    validation = batches(valid, np.arange(covers["valid"]), **options)
     progress = checkpoints.load(state, model, partial(compile_model, model, spec))
     for epoch in range(progress.epoch, recipe["epochs"]):
         if epoch == 0 or _starts_stage(spec, epoch):
@@ -115,19 +128,26 @@ def fit(
         reseed(model, seed, epoch)
         kinds = recipe.get("augmentation")
         changed = partial(augment, kinds=kinds, seed=seed, epoch=epoch) if kinds else None
-        data = batches(train, order(len(train), seed, epoch), augment=changed, **options)
+        data = batches(train, order(len(train), seed, epoch)[: covers["train"]], augment=changed, **options)
         lines = _ProgressLines(epoch, recipe["epochs"], int(data.cardinality()))
+        joules = nvml.energy()
         start = time.perf_counter()
         fitted = model.fit(data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[lines], shuffle=False)
         middle = time.perf_counter()
         validated = model.evaluate(validation, verbose=0, return_dict=True)
         end = time.perf_counter()
+        joules_after = nvml.energy()
         row = {"epoch": epoch + 1} | {name: float(fitted.history[name][-1]) for name in MEASURES}
         row |= {f"val_{name}": float(validated[name]) for name in MEASURES}
         progress.epoch = epoch + 1
         progress.history.append(row)
         progress.timing.append(
-            {"epoch": epoch + 1, "training_seconds": middle - start, "validation_seconds": end - middle}
+            {
+                "epoch": epoch + 1,
+                "training_seconds": middle - start,
+                "validation_seconds": end - middle,
+                "energy_joules": None if joules is None or joules_after is None else joules_after - joules,
+            }
         )
         value = row.get(recipe["best_epoch"], 0.0)
         if better(value, progress.best, recipe["best_epoch"]):

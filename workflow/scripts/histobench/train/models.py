@@ -1,7 +1,8 @@
 """Specifications of the catalogue to Keras models."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def b2(shape: tuple[int, int, int]) -> keras.Model:
             layers.Flatten(),
             layers.Dense(256),
             layers.Activation("relu"),
-            layers.Dense(1, activation="sigmoid"),
+            layers.Dense(1, activation="sigmoid", dtype="float32"),
         ],
         name="b2",
     )
@@ -57,9 +58,23 @@ def b6(shape: tuple[int, int, int]) -> keras.Model:
         layers.BatchNormalization(),
         layers.Activation("relu"),
         layers.Dropout(0.5),
-        layers.Dense(1, activation="sigmoid"),
+        layers.Dense(1, activation="sigmoid", dtype="float32"),
     ]
     return keras.Sequential(stack, name="b6")
+
+
+@contextmanager
+def policy(precision: str) -> Iterator[None]:
+    """Build and train models in a precision: one of Keras's dtype policies. Their weights are float32 in any.
+
+    The last layer computes in float32 throughout, as Keras's guide to mixed precision advises: so do loss and metrics.
+    """
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
 
 
 HAND_MADE: dict[str, Callable[[tuple[int, int, int]], keras.Model]] = {"b2": b2, "b6": b6}
@@ -142,7 +157,7 @@ def head(features: int, *, seed: int) -> keras.Model:
 def _head(seed: int) -> list[Any]:
     """Return the layers behind the pooled features: Dense(256, relu), Dense(1, sigmoid)."""
     seed_everything(seed)
-    return [layers.Dense(256, activation="relu"), layers.Dense(1, activation="sigmoid")]
+    return [layers.Dense(256, activation="relu"), layers.Dense(1, activation="sigmoid", dtype="float32")]
 
 
 def unfreeze(base: keras.Model, upper_layers: float) -> None:

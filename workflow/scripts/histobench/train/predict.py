@@ -12,7 +12,7 @@ from histobench import runs
 from histobench.datasets.prepared import Records
 from histobench.errors import HistobenchError
 from histobench.features import Features
-from histobench.train import models
+from histobench.train import hardware, models
 from histobench.train.batches import batches
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def scores(model: keras.Model, part: Records | Features, spec: dict[str, Any]) -
     return np.concatenate([np.asarray(model.predict_on_batch(inputs))[:, 0] for inputs, _ in data])
 
 
-def predict(*, spec: dict[str, Any], data: Path, features: Path | None, weights: Path, output: Path) -> None:
+def predict(*, spec: dict[str, Any], data: Path, features: Path | None, weights: Path, output: Path, card: str) -> None:
     """Write the scores of a run's validation and test patches.
 
     Parameters
@@ -38,7 +38,13 @@ def predict(*, spec: dict[str, Any], data: Path, features: Path | None, weights:
     features : folder of the features that the run's head was trained on, or None where it was trained on patches.
     weights : the trained weights of the run.
     output : the CSV file to write, with the columns of ``runs.PREDICTION_COLUMNS``.
+    card : the card that the job is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
+
+    Notes
+    -----
+    Scores are computed in float32, whatever the precision of training: its weights are float32, too.
     """
+    hardware.check(spec["run"]["device"], card)
     seed = spec["run"]["seed"]
     parts: list[Any]
     if features is not None:

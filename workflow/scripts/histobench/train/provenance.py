@@ -38,7 +38,7 @@ class About:
     code : digest of the code that the result depends on.
     inputs : sha256 of the input files, by role.
     threads : CPU threads of the job; the result depends on them in the last bits.
-    gpu_model : the card that the run is meant for, "" for a CPU.
+    card : the card that the run is meant for, "" for a CPU.
     started : when the job started that finished the run; earlier ones stand in ``.state/events``.
     """
 
@@ -46,7 +46,7 @@ class About:
     code: str
     inputs: dict[str, str | None]
     threads: int
-    gpu_model: str
+    card: str
     started: datetime.datetime = field(default_factory=_now)
 
     def write(self, path: Path, facts: dict[str, Any]) -> None:
@@ -61,7 +61,8 @@ class About:
                 "inputs_sha256": self.inputs,
                 "versions": _versions(),
                 "threads": self.threads,
-                "device": hardware.describe(self.gpu_model),
+                "device": hardware.describe(self.card),
+                "peak_device_memory_mib": hardware.peak_memory_mib(self.card),
                 "started": self.started.isoformat(timespec="seconds"),
                 "ended": ended.isoformat(timespec="seconds"),
                 "seconds": round((ended - self.started).total_seconds(), 1),

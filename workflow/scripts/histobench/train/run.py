@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from histobench import runs
+from histobench import recipes, runs
 from histobench.datasets.prepared import Records
 from histobench.features import ABOUT as ABOUT_FEATURES
 from histobench.features import Features
@@ -17,6 +17,7 @@ from histobench.lease import held
 from histobench.state import State
 from histobench.study import TRANSFER
 from histobench.train import checkpoints, fit, hardware, models, provenance
+from histobench.train.anatomy import multiply_adds
 from histobench.train.calibration import calibrate
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def train(
     folder: Path,
     code: str,
     threads: int,
-    gpu_model: str,
+    card: str,
 ) -> None:
     """Train one run, going on where a killed job left it, and write what training writes, see :mod:`histobench.runs`.
 
@@ -44,22 +45,23 @@ def train(
     folder : the run's folder.
     code : digest of the code that the result depends on.
     threads : CPU threads of the job; the result depends on them in the last bits.
-    gpu_model : the card that the run is meant for, "" for a CPU.
+    card : the card that the run is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
     """
-    hardware.check(spec["run"]["device"], gpu_model)
     inputs = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
     of_features = runs.read_json(features / ABOUT_FEATURES) if features else None
     if of_features:
         inputs |= {f"features_{split}": of_features["sha256"][split] for split in ("train", "valid")}
     with held(folder / ".state") as lease:
+        hardware.check(spec["run"]["device"], card)
         state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs}, lease)
         if not state.finished():
             (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # those of other weights
-            about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, gpu_model=gpu_model)
-            if features and of_features:
-                _train_head(spec, data, features, of_features, state, about)
-            else:
-                _train_cnn(spec, data, weights, state, about)
+            about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
+            with models.policy(recipes.precision(spec["recipe"])):
+                if features and of_features:
+                    _train_head(spec, data, features, of_features, state, about)
+                else:
+                    _train_cnn(spec, data, weights, state, about)
         state.publish(folder)
 
 
@@ -82,7 +84,7 @@ def _train_cnn(spec: dict[str, Any], data: Path, weights: Path | None, state: St
     calibrated = random_backbone and calibrate(model.layers[0], train_part, spec["input"])
     progress = fit.fit(model, train_part, valid_part, spec, state)
     facts = {"parameters": model.count_params(), "random_backbone_calibrated": calibrated, "features": None}
-    _finish(state, model, progress, about, facts)
+    _finish(state, model, progress, about, facts | {"epoch_patches": fit.covered(train_part, valid_part, spec)})
 
 
 def _train_head(
@@ -109,7 +111,7 @@ def _train_head(
         "random_backbone_calibrated": of_features["random_backbone_calibrated"],
         "features": of_features,
     }
-    _finish(state, model, progress, about, facts)
+    _finish(state, model, progress, about, facts | {"epoch_patches": fit.covered(train_part, valid_part, spec)})
 
 
 def _finish(
@@ -123,6 +125,10 @@ def _finish(
         "best_epoch": progress.best_epoch,
         **facts,
         "trainable_parameters": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
+        "precision": recipes.precision(about.spec["recipe"]),
+        "jit_compile": recipes.jit_compile(about.spec["recipe"]),
+        # Of one patch, or of the features of one, as an epoch runs over them.
+        "multiply_adds": {"forward": multiply_adds(model), "trained": multiply_adds(model, trained=True)},
     }
     with state.finish() as outputs:
         os.link(checkpoints.best_weights(state), outputs / runs.WEIGHTS)

@@ -1,0 +1,186 @@
+"""A run stops where it finds another card than it was meant for, and says what the driver knows of the one it found."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from histobench import job
+from histobench.errors import HistobenchError
+from histobench.train import hardware, nvml
+
+
+@pytest.mark.parametrize(
+    ("card", "found", "same"),
+    [
+        ("a100", "NVIDIA A100-SXM4-40GB", True),
+        ("a100", "NVIDIA A100 80GB PCIe", True),
+        ("nvidia_a100_80gb_pcie", "NVIDIA A100 80GB PCIe", True),
+        ("k80", "Tesla K80", True),
+        ("p100", "Tesla P100-PCIE-16GB", True),
+        ("v100", "Tesla V100-SXM2-32GB", True),
+        ("rtx_6000", "Quadro RTX 6000", True),
+        ("a100", "NVIDIA RTX A1000", False),
+        ("a10", "NVIDIA A100-SXM4-40GB", False),
+        ("rtx_6000", "NVIDIA RTX A6000", False),
+        ("v100", "NVIDIA A100-SXM4-40GB", False),
+        ("h100", "NVIDIA H200", False),
+    ],
+)
+def test_cards_by_the_names_of_schedulers_and_drivers(card, found, same):
+    assert hardware.is_card(card, found) is same
+
+
+@given(st.from_regex(r"[A-Za-z]{1,4}[0-9]{1,4}", fullmatch=True), st.sampled_from("0123456789"))
+def test_a_card_is_itself_and_none_whose_number_goes_on(card, digit):
+    assert hardware.is_card(card, f"NVIDIA {card.upper()}-SXM")
+    assert not hardware.is_card(card, f"NVIDIA {card}{digit}")
+
+
+@pytest.mark.parametrize(("found", "said"), [([], "no GPU"), (["Tesla V100", "Tesla K80"], "Tesla V100, Tesla K80")])
+def test_another_card_is_named_with_the_node(monkeypatch, found, said):
+    monkeypatch.setattr(hardware, "devices", lambda: found)
+    monkeypatch.setenv("SLURMD_NODENAME", "node17")
+    with pytest.raises(HistobenchError, match=rf"device 'a100' \(card a100\), found on node17: {said}\."):
+        hardware.check("a100", "a100")
+
+
+def test_the_right_card_or_no_need_of_one(monkeypatch):
+    monkeypatch.setattr(hardware, "devices", lambda: ["NVIDIA A100-SXM4-40GB"])
+    hardware.check("a100", "a100")
+    hardware.check("cpu", "")
+
+
+CARDS = {"devices": {"cpu": {}, "a100": {"gpu_model": "a100"}, "slice": {"gpu_model": "a100_1g.5gb", "card": "MIG"}}}
+
+
+@pytest.mark.parametrize(
+    ("wildcards", "card"),
+    [({"device": "cpu"}, ""), ({"device": "a100"}, "a100"), ({"device": "slice"}, "MIG"), ({}, "")],
+)
+def test_the_card_of_a_job_is_that_of_the_configuration(wildcards, card):
+    """Not that of its resources, which profiles/slurm-gres leaves empty."""
+    assert job.card(SimpleNamespace(config=CARDS, wildcards=wildcards, resources={"gpu": 0, "gpu_model": ""})) == card
+
+
+class Driver:
+    """NVML as nvidia-ml-py offers it, with two cards; `lacks` names what the driver does not support."""
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM = 1, 2
+    CARDS = ("GPU-0000", "GPU-1111")
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, lacks: tuple[str, ...] = ()) -> None:
+        self.lacks, self.open, self.joules = lacks, 0, 5.0
+
+    def __getattribute__(self, name: str):
+        if name.startswith("nvml") and name in self.lacks:
+
+            def refuse(*arguments):
+                raise Driver.NVMLError("Not Supported")
+
+            return refuse
+        return super().__getattribute__(name)
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.open -= 1
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
+        return self.CARDS[index]
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        return uuid
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, card: str) -> int:  # noqa: N802
+        return {"GPU-0000": 1_500, "GPU-1111": 2_250_000}[card]
+
+    def nvmlSystemGetDriverVersion(self) -> bytes:  # noqa: N802
+        return b"535.161.08"
+
+    def nvmlSystemGetCudaDriverVersion_v2(self) -> int:  # noqa: N802
+        return 12020
+
+    def nvmlDeviceGetCudaComputeCapability(self, card: str) -> list[int]:  # noqa: N802
+        return [8, 0]
+
+    def nvmlDeviceGetMemoryInfo(self, card: str) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(total=40 * 2**30)
+
+    def nvmlDeviceGetClockInfo(self, card: str, clock: int) -> int:  # noqa: N802
+        return {1: 1095, 2: 1215}[clock]
+
+    def nvmlDeviceGetMaxClockInfo(self, card: str, clock: int) -> int:  # noqa: N802
+        return {1: 1410, 2: 1215}[clock]
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, card: str) -> int:  # noqa: N802
+        return 400_000
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    def install(*lacks: str) -> Driver:
+        made = Driver(lacks)
+        monkeypatch.setitem(sys.modules, "pynvml", made)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        return made
+
+    return install
+
+
+FACTS = {
+    "driver": "535.161.08", "cuda": "12.2", "compute_capability": "8.0", "memory_mib": 40960,
+    "sm_mhz": 1095, "sm_max_mhz": 1410, "memory_mhz": 1215, "memory_max_mhz": 1215, "power_limit_watts": 400,
+}  # fmt: skip
+
+
+def test_what_the_driver_says(driver):
+    made = driver()
+    assert nvml.describe() == FACTS
+    assert made.open == 0  # as often closed as opened
+
+
+def test_what_an_old_card_does_not_know_is_left_open(driver):
+    driver("nvmlDeviceGetEnforcedPowerLimit", "nvmlDeviceGetTotalEnergyConsumption")
+    assert nvml.describe() == FACTS | {"power_limit_watts": None}
+    assert nvml.energy() is None
+
+
+@pytest.mark.parametrize(
+    ("chosen", "joules"), [("0", 1.5), ("1,0", 2250), ("GPU-1111", 2250), ("-1", None), ("", None), (None, 1.5)]
+)
+def test_the_card_that_is_asked_is_the_one_that_was_chosen(driver, monkeypatch, chosen, joules):
+    driver()
+    if chosen is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert nvml.energy() == joules
+
+
+def test_without_a_driver_nothing_is_known(driver):
+    driver("nvmlInit")
+    assert set(nvml.describe().values()) == {None}
+    assert nvml.energy() is None
+
+
+@pytest.mark.parametrize(("capability", "tf32"), [([8, 0], True), ([9, 0], True), ([7, 0], None)])
+def test_tf32_is_told_of_cards_that_know_it(driver, monkeypatch, capability, tf32):
+    driver().nvmlDeviceGetCudaComputeCapability = lambda card: capability
+    monkeypatch.setattr(hardware, "devices", lambda: ["NVIDIA A100-SXM4-40GB"])
+    assert hardware.describe("a100")["tf32"] is tf32
+
+
+def test_on_a_cpu_nothing_is_said_of_a_card(driver):
+    driver()
+    about = hardware.describe("")
+    assert (about["gpu"], about["tf32"]) == (None, None)
+    assert "driver" not in about
+    assert about["processor"]
+    assert hardware.peak_memory_mib("") is None
