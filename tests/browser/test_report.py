@@ -60,12 +60,12 @@ STYLES = {"Model": "row", "Patches": "number", "AUC": "number", "Difference": "n
 
 
 def table(name="performance", columns=COLUMNS, **changes):
+    styles = [STYLES.get(heading, "") for heading in columns]
+    rows = [list(row) for row in zip(*(before for before, *_ in columns.values()), strict=True)]
     values = {
         "name": name,
         "title": "Performance on the test patches",
-        "headings": list(columns),
-        "styles": [STYLES.get(heading, "") for heading in columns],
-        "rows": [list(row) for row in zip(*(before for before, *_ in columns.values()), strict=True)],
+        "grids": [tables.Grid("", list(columns), styles, rows)],
         "notes": ANNOUNCEMENTS[:1],
         "footnotes": ["† At or below the colour floor."],
         "runs": ["results/demo/runs/pcam-simulated/b2/full/demo/cpu/seed-1"],
@@ -76,8 +76,9 @@ def table(name="performance", columns=COLUMNS, **changes):
 def prose():
     """A table with sentences, wide enough for no phone."""
     told = "the deepest of all, DenseNet201, was not timed; " * 3
-    return tables.Printed("claims", "The paper's claims", ["Claim", "Verdict", "Numbers"], ["", "", "prose"],
-                        [["The deepest model trains in about an hour", "holds", told]], [], [], [])  # fmt: skip
+    rows = [["The deepest model trains in about an hour", "holds", told]]
+    grid = tables.Grid("", ["Claim", "Verdict", "Numbers"], ["", "", "prose"], rows)
+    return tables.Printed("claims", "The paper's claims", [grid], [], [], [])
 
 
 def points():

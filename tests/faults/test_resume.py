@@ -65,7 +65,7 @@ def test_three_kills(prepared_folder, uninterrupted, tmp_path):
 
 def test_a_kill_under_mixed_precision(prepared_folder, tmp_path):
     """The scale of the loss, which Keras moves as it goes, is part of the state."""
-    recipe = {"model": "b2", "epochs": 4, "precision": "mixed_float16"}  # B6 takes minutes in float16 on a CPU
+    recipe = {"model": "b2", "epochs": 2, "precision": "mixed_float16"}  # B6 takes minutes in float16 on a CPU
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
     finish(start(prepared_folder, undisturbed, **recipe), undisturbed)
     process = start(prepared_folder, folder, **recipe)

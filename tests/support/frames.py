@@ -64,6 +64,7 @@ def cells(*rows: dict[str, Any], missing: tuple[dict[str, Any], ...] = ()) -> pd
             "year": "",
             "cuda_cores": "",
             "gflops": "",
+            **{f"peak_tflops_{rate}": "" for rate in ("float32", "tf32", "mixed_float16", "mixed_bfloat16")},
             "seeds": 0,
             "gap": row.get("gap", ""),
             "left_out": row.get("left_out", False),

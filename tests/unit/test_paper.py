@@ -72,6 +72,10 @@ def test_the_recipe_called_paper_is_the_papers():
         ({"augmentation": ["d4", "stain"]}, "augmentation d4 and stain"),
         ({"resize": 75}, "resize 75"),
         ({"augmentation": []}, ""),
+        ({"precision": "mixed_float16"}, "precision mixed_float16 instead of float32"),
+        ({"jit_compile": True}, "jit_compile true instead of false"),
+        ({"precision": "float32", "jit_compile": False}, ""),
+        ({"steps_per_epoch": 64, "validation_steps": 16}, "steps_per_epoch 64, validation_steps 16"),
         ({"transfer": "end_to_end"}, ""),
         ({"finetune": {"head_epochs": 5}}, ""),
         ({"epochs": 4, "batch_size": 64}, "epochs 4 instead of 15, batch_size 64 instead of 32"),
@@ -79,6 +83,22 @@ def test_the_recipe_called_paper_is_the_papers():
 )
 def test_a_recipe_says_where_it_leaves_the_papers(changes, words):
     assert paper.recipe_differs(RECIPE | changes) == words
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epochs": 4, "best_epoch": "last"}, ""),
+        ({"steps_per_epoch": 64, "validation_steps": 16}, ""),  # fewer steps, the same ones
+        ({"batch_size": 256}, "batch_size 256 instead of 32"),
+        (
+            {"precision": "mixed_bfloat16", "jit_compile": True},
+            "precision mixed_bfloat16 instead of float32, jit_compile true instead of false",
+        ),
+    ],
+)
+def test_steps_are_the_papers_whatever_the_number_of_them(changes, words):
+    assert paper.steps_differ(RECIPE | changes) == words
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,8 @@ def svg(tmp_path):
 
 def write(path, svg, name="B2"):
     """Write a page in which `name` stands wherever a text can, and return its text."""
-    table = tables.Printed(
-        "performance", name, ["Model", name], ["row", ""], [[name, name]], [name], [name], [f"results/{name}"]
-    )
+    grids = [tables.Grid(name, ["Model", name], ["row", ""], [[name, name]])]
+    table = tables.Printed("performance", name, grids, [name], [name], [f"results/{name}"])
     figure = report.Figure("forest", name, name, svg)
     report.write(
         path,
@@ -116,11 +115,22 @@ def test_a_study_without_anything_has_a_page(tmp_path):
     assert "announcements" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
 
 
+def test_the_lower_part_of_a_table_has_its_heading(tmp_path):
+    path = tmp_path / "report.html"
+    grids = [tables.Grid(title, ["Model"], ["row"], [[model]]) for title, model in (("", "B2"), ("Below", "B6"))]
+    section = report.Section("Seconds", "", [tables.Printed("speed", "Seconds per epoch", grids, [], [], [])])
+    report.write(path, title="Two", announcements=[], summary=[], sections=[section], facts=[], configuration="")
+    page = path.read_text(encoding="utf-8")
+    places = [page.index(text) for text in (">B2<", "<h4>Below</h4>", ">B6<")]
+    assert places == sorted(places)
+    assert page.count("<table>") == 2
+    assert page.count("<h4>") == 1
+
+
 def test_a_table_without_rows_says_so(tmp_path):
     path = tmp_path / "report.html"
-    section = report.Section(
-        "Seconds", "", [tables.Printed("speed", "Seconds per epoch", ["Model"], ["row"], [], [], [], [])]
-    )
+    grids = [tables.Grid("", ["Model"], ["row"], [])]
+    section = report.Section("Seconds", "", [tables.Printed("speed", "Seconds per epoch", grids, [], [], [])])
     report.write(path, title="Empty", announcements=[], summary=[], sections=[section], facts=[], configuration="")
     page = path.read_text(encoding="utf-8")
     assert "Nothing yet." in page

@@ -1,12 +1,14 @@
-"""Table 2: seconds per epoch beside the published ones, and what is compared with what."""
+"""Table 2: what an epoch costs, beside the published seconds, and what is compared with what."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from histobench.catalogue import CATALOGUE
-from histobench.results import claims, paper
-from histobench.results.speed import SPEED, for_claims, notes, speed, timed
+from histobench.results import claims, collect, paper, tables
+from histobench.results.speed import SPEED, for_claims, in_print, notes, speed, timed
 from support.project import ROOT
 
 PUBLISHED = paper.read(ROOT / "config" / "paper")
@@ -15,6 +17,7 @@ CARDS = ["k80", "p100", "v100", "a100"]
 CARD_FACTS = (
     PUBLISHED.speed.drop_duplicates("device").set_index("device")[["year", "cuda_cores", "gflops"]].to_dict("index")
 )
+RATES = ("float32", "tf32", "mixed_float16", "mixed_bfloat16")
 TABLE2 = [("b2", "full"), ("b6", "full"), ("inceptionv3", "tl"), ("inceptionv3", "full")]
 
 
@@ -30,6 +33,7 @@ def cell(model="b2", mode="full", device="a100", **changes):
         "device": device,
         "gpu": device != "cpu",
         **CARD_FACTS.get(device, {"year": "", "cuda_cores": "", "gflops": ""}),
+        **{f"peak_tflops_{rate}": "" for rate in RATES},
         "seeds": 1,
         "gap": "",
         "left_out": False,
@@ -40,7 +44,7 @@ def cell(model="b2", mode="full", device="a100", **changes):
 
 
 def run(model="b2", mode="full", device="a100", seconds=(20.0, 5.0), **changes):
-    """Return one row of runs.csv; seconds are those of training and of validation."""
+    """Return one row of runs.csv; seconds are those of training and of validation, of all epochs after the first."""
     row = {
         "dataset": "pcam",
         "model": model,
@@ -57,8 +61,19 @@ def run(model="b2", mode="full", device="a100", seconds=(20.0, 5.0), **changes):
         "n_valid": 32768,
         "epochs": 4,
         "collapsed": False,
-        "training_seconds_per_epoch": seconds[0],
-        "validation_seconds_per_epoch": seconds[1],
+        "first_epoch_seconds": 60.0,
+        **{f"training_seconds_per_epoch{end}": seconds[0] for end in ("", "_low", "_high")},
+        **{f"validation_seconds_per_epoch{end}": seconds[1] for end in ("", "_low", "_high")},
+        "energy_joules_per_epoch": np.nan,
+        "train_patches_per_epoch": 262144,
+        "valid_patches_per_epoch": 32768,
+        "multiply_adds_forward": 150_000_000,
+        "multiply_adds_trained": 150_000_000,
+        "batch_size": 32,
+        "precision": "float32",
+        "tf32": np.nan,
+        "jit_compile": False,
+        "peak_device_memory_mib": np.nan,
     } | changes
     names = [str(row[name]) for name in ("dataset", "model", "mode", "recipe", "device")]
     return row | {"folder": f"{'/'.join(names)}/seed-{row['seed']}"}
@@ -99,8 +114,10 @@ def test_the_published_table_alone():
     assert len(found) == 16
     assert (found["gap"] == "not run yet").all()
     measured = ["training_seconds", "validation_seconds", "seconds", "against_oldest", "against_simplest", "difference"]
-    assert found[[*measured, "n_train", "n_valid"]].isna().all(axis=None)
-    assert (found[["seeds", "not_comparable", "runs"]] == [0, "", ""]).all(axis=None)
+    of_card = ["first_epoch_seconds", "patches_per_second", "percent_of_peak", "device_memory_mib", "energy_kilojoules"]
+    assert found[[*measured, *of_card, "batch_size", "jit_compile", "n_train", "n_valid"]].isna().all(axis=None)
+    texts = ["not_comparable", "runs", "precision", "extrapolated", "peak_precision"]
+    assert (found[["seeds", *texts]] == [0, "", "", "", "", ""]).all(axis=None)
     assert found.loc[("b2", "full", "k80"), "published_seconds"] == 325
     oldest, simplest = found["published_against_oldest"], found["published_against_simplest"]
     # Ratios of the printed seconds.
@@ -200,20 +217,52 @@ def test_a_cell_that_cannot_run_has_no_row():
     assert table([], [left_out]).empty
 
 
-def test_seeds_are_averaged_and_missing_ones_told():
-    runs = [run(seed=1, seconds=(20.0, 4.0)), run(seed=2, seconds=(30.0, 5.0), collapsed=True)]
-    found = only(table(runs, [cell(seeds=3, gap="seed 3: not run yet")]))
-    assert found[["training_seconds", "validation_seconds", "seconds"]].tolist() == [25, 4.5, 29.5]
-    assert found[["seeds", "gap"]].tolist() == [2, "seed 3: not run yet"]
+def test_seeds_are_summed_up_and_missing_ones_told():
+    runs = [
+        run(seed=1, seconds=(20.0, 4.0)),
+        run(seed=2, seconds=(30.0, 5.0), collapsed=True),
+        run(seed=3, seconds=(90.0, 4.5)),
+    ]
+    found = only(table(runs, [cell(seeds=4, gap="seed 4: not run yet")]))
+    assert found[["training_seconds", "validation_seconds", "seconds"]].tolist() == [30, 4.5, 34.5]
+    assert found[["seeds", "gap"]].tolist() == [3, "seed 4: not run yet"]
     assert found["runs"] == " ".join(each["folder"] for each in runs)
-    assert found["difference"] == pytest.approx(29.5 - 26)
+    assert found["difference"] == pytest.approx(34.5 - 26)
+
+
+def ends(training, validation):
+    names = [f"{part}_seconds_per_epoch_{end}" for part in ("training", "validation") for end in ("low", "high")]
+    return dict(zip(names, (*training, *validation), strict=True))
+
+
+def test_the_spread_is_that_of_all_epochs_of_all_seeds():
+    runs = [
+        run(seed=1, seconds=(20.0, 5.0), **ends((19.5, 21.0), (4.9, 5.2))),
+        run(seed=2, seconds=(22.0, 5.5), **ends((19.75, 25.0), (4.5, 5.75))),
+    ]
+    found = only(table(runs, [cell(seeds=2)]))
+    assert found[["training_seconds", "training_seconds_low", "training_seconds_high"]].tolist() == [21, 19.5, 25]
+    assert found[["validation_seconds_low", "validation_seconds_high"]].tolist() == [4.5, 5.75]
+
+
+def test_the_first_epoch_stands_apart():
+    runs = [run(seed=seed, first_epoch_seconds=first) for seed, first in enumerate([70.0, 50.0, 52.0])]
+    assert only(table(runs, [cell(seeds=3)]))[["first_epoch_seconds", "seconds"]].tolist() == [52, 25]
 
 
 def test_a_single_epoch_has_no_seconds_worth_telling():
-    found = only(table([run(epochs=1)], [cell()]))
-    assert pd.isna(found["seconds"])
+    single = run(epochs=1, seconds=(np.nan, np.nan), data_differs="a subset")
+    found = only(table([single], [cell()]))
+    of_later = ["seconds", "training_seconds_low", "patches_per_second", "energy_kilojoules"]
+    assert found[of_later].isna().all()
+    assert found["first_epoch_seconds"] == 60
     assert "start-up" in found["gap"]
     assert (found["seeds"], found["not_comparable"]) == (1, "")
+    # Beside another seed it counts for its start-up alone.
+    other = run(seed=2, first_epoch_seconds=40.0)
+    found = only(table([single, other], [cell(seeds=2)]))
+    assert found[["seconds", "first_epoch_seconds", "training_seconds_low"]].tolist() == [25, 50, 20]
+    assert "start-up" in found["gap"]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +295,120 @@ def test_where_nothing_is_published_nothing_is_compared(names):
     assert found[empty].isna().all()
     assert found["not_comparable"] == ""
     assert found["seconds"] == 25
+
+
+PART = {"recipe": "timing-cpu", "train_patches_per_epoch": 2048, "valid_patches_per_epoch": 512}
+
+
+def test_seconds_of_a_part_are_scaled_to_the_whole_and_say_so():
+    spread = ends((1.5, 2.5), (0.5, 1.0))
+    found = only(table([run(seconds=(2.0, 0.75), **PART, **spread)], [cell(recipe="timing-cpu")]))
+    # 262,144 / 2,048 = 128, 32,768 / 512 = 64.
+    names = ["training_seconds", "training_seconds_low", "training_seconds_high"]
+    assert found[names].tolist() == [256, 192, 320]
+    names = ["validation_seconds", "validation_seconds_low", "validation_seconds_high", "seconds"]
+    assert found[names].tolist() == [48, 32, 64, 304]
+    assert found["extrapolated"] == "extrapolated from 2,048 of 262,144 training patches"
+    assert found["patches_per_second"] == 1024
+    assert found[["n_train", "n_valid"]].tolist() == [262144, 32768]
+
+
+def test_a_part_has_no_first_epoch_no_energy_and_no_difference():
+    found = only(table([run(**PART, energy_joules_per_epoch=50.0)], [cell(recipe="timing-cpu")]))
+    assert found["published_seconds"] == 26
+    assert found[["first_epoch_seconds", "energy_kilojoules", "difference"]].isna().all()
+    assert found["not_comparable"] == "extrapolated seconds"
+
+
+def test_a_part_of_the_validation_alone_is_a_part():
+    found = only(table([run(seconds=(20.0, 0.5), valid_patches_per_epoch=512)], [cell()]))
+    assert found[["training_seconds", "validation_seconds"]].tolist() == [20, 32]
+    assert found["extrapolated"] == "extrapolated from 512 of 32,768 validation patches"
+
+
+def test_extrapolated_and_measured_seconds_make_no_ratio():
+    part = PART | {"recipe": "timing"}
+    runs = [
+        run(device="k80", seconds=(500.0, 0.0)),
+        run(device="p100", seconds=(2.0, 0.0), **part),  # 256 s
+        run(device="a100", seconds=(1.0, 0.0), **part),  # 128 s
+        run("b6", device="a100", seconds=(40.0, 0.0)),
+    ]
+    cells = [cell(each["model"], device=each["device"]) for each in runs]
+    found = table(runs, cells)
+    assert found["against_oldest"].tolist() == [1, 1, 2, 1]
+    assert found["against_simplest"].tolist()[:3] == [1, 1, 1]
+    assert np.isnan(found["against_simplest"][3])
+
+
+@pytest.mark.parametrize(
+    ("words", "peaks", "expected"),
+    [
+        # 100,000 patches in 10 s, each 2 x (100 + 2 x 50) million operations: 4 TFLOPS.
+        ({}, {"float32": 20}, ("float32", 20.0)),
+        ({"tf32": False}, {"float32": 20, "tf32": 160}, ("float32", 20.0)),
+        ({"tf32": True}, {"float32": 20, "tf32": 160}, ("tf32", 2.5)),
+        ({"tf32": True}, {"float32": 20}, ("float32", 20.0)),
+        ({"tf32": True, "precision": "mixed_float16"}, {"float32": 20, "tf32": 160, "mixed_float16": 320},
+         ("mixed_float16", 1.25)),
+        ({"precision": "mixed_bfloat16"}, {"float32": 20, "mixed_bfloat16": 400}, ("mixed_bfloat16", 1.0)),
+        ({"precision": "mixed_float16"}, {"float32": 20}, ("", None)),
+        ({"tf32": True}, {}, ("", None)),
+        # A frozen backbone: a forward pass, 2 TFLOPS.
+        ({"multiply_adds_trained": 0}, {"float32": 20}, ("float32", 10.0)),
+        # Half of the epochs trained the head alone.
+        ({"mode": "finetune"}, {"float32": 20}, ("float32", None)),
+    ],
+)  # fmt: skip
+def test_the_share_of_the_peak_is_that_of_the_precision(words, peaks, expected):
+    part = {"n_train": 100_000, "train_patches_per_epoch": 100_000}
+    counts = {"multiply_adds_forward": 100_000_000, "multiply_adds_trained": 50_000_000}
+    made = run(seconds=(10.0, 3.0), **{**part, **counts, **words})
+    of_card = {f"peak_tflops_{rate}": value for rate, value in peaks.items()}
+    other = cell("b6", device="v100", peak_tflops_float32=1, peak_tflops_tf32=1, peak_tflops_mixed_float16=1)
+    found = table([made], [other, cell(mode=made["mode"], **of_card)]).iloc[1]
+    precision, percent = expected
+    assert found["patches_per_second"] == 10_000
+    assert found["peak_precision"] == precision
+    assert found["peak_tflops"] == peaks[precision] if precision else pd.isna(found["peak_tflops"])
+    assert found["percent_of_peak"] == pytest.approx(percent) if percent else pd.isna(found["percent_of_peak"])
+
+
+def test_memory_is_the_most_of_any_seed_and_energy_is_summed_up_as_seconds_are():
+    runs = [
+        run(seed=seed, peak_device_memory_mib=mib, energy_joules_per_epoch=joules)
+        for seed, (mib, joules) in enumerate([(3000, 8000.0), (3500, 9000.0), (2000, 20000.0)])
+    ]
+    assert only(table(runs, [cell(seeds=3)]))[["device_memory_mib", "energy_kilojoules"]].tolist() == [3500, 9]
+    # A card without a counter, beside one that has it.
+    found = by_device(table([runs[0], run(device="k80")], [cell(), cell(device="k80")]))
+    assert found.loc["a100", "energy_kilojoules"] == 8
+    assert found.loc["k80", ["device_memory_mib", "energy_kilojoules"]].isna().all()
+
+
+def test_what_the_runs_of_a_cell_do_not_share_is_not_told():
+    runs = [run(seed=seed, tf32=tf32, batch_size=32) for seed, tf32 in ((1, True), (2, False))]
+    found = only(table(runs, [cell(seeds=2)]))
+    assert pd.isna(found["tf32"])
+    assert (found["batch_size"], found["precision"], found["jit_compile"]) == (32, "float32", False)
+
+
+@given(
+    st.lists(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=14), min_size=1, max_size=4),
+    st.integers(1, 1000),
+)
+def test_the_median_lies_within_the_spread_and_a_part_gives_the_rate_of_the_whole(seeds, covered):
+    runs = []
+    for seed, seconds in enumerate(seeds):
+        spread = ends((min(seconds), max(seconds)), (1.0, 1.0))
+        runs.append(run(seed=seed, seconds=(float(np.median(seconds)), 1.0), **spread))
+    whole = only(table(runs, [cell(seeds=len(seeds))]))
+    assert whole["training_seconds_low"] <= whole["training_seconds"] <= whole["training_seconds_high"]
+    part = {"n_train": 1000, "train_patches_per_epoch": covered}
+    short = only(table([each | part for each in runs], [cell(seeds=len(seeds))]))
+    assert short["training_seconds"] == pytest.approx(whole["training_seconds"] * 1000 / covered)
+    assert short["patches_per_second"] == pytest.approx(covered / whole["training_seconds"])
+    assert (short["extrapolated"] == "") == (covered == 1000)
 
 
 def test_rows_keep_the_order_of_the_matrix():
@@ -295,6 +458,29 @@ def test_claims_take_measured_seconds_on_pcam_alone():
     ]
 
 
+def test_claims_take_no_extrapolated_seconds(tmp_path):
+    cells = [cell(recipe="timing-cpu", device="cpu"), cell()]
+    part = run(device="cpu", **PART)
+    assert for_claims(table([part], cells))[1] == 0
+    found = table([part, run()], cells)
+    assert for_claims(found)[0]["device"].tolist() == ["a100"]
+    # They read the file.
+    tables.to_csv(found, tmp_path / "speed.csv")
+    assert for_claims(collect.read(tmp_path / "speed.csv"))[0]["device"].tolist() == ["a100"]
+
+
+def test_the_files_give_the_same_table(tmp_path):
+    cells = [cell(peak_tflops_tf32=160, peak_tflops_float32=20), cell("b6"), cell(device="cpu", recipe="timing-cpu")]
+    runs = [run(tf32=True, energy_joules_per_epoch=9000.0), run("b6"), run(device="cpu", jit_compile=True, **PART)]
+    for name, rows in (("runs", runs), ("cells", cells)):
+        tables.to_csv(pd.DataFrame(rows), tmp_path / f"{name}.csv")
+    found = speed(*(collect.read(tmp_path / f"{name}.csv") for name in ("runs", "cells")), PUBLISHED.speed)
+    expected = table(runs, cells)
+    assert expected["peak_precision"].tolist() == ["tf32", "", ""]
+    assert expected["tf32"].tolist() == [True, pd.NA, pd.NA]
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+
+
 def test_a_cpu_is_no_card():
     cells = [cell(), cell(device="v100"), cell(device="cpu")]
     runs = [
@@ -319,12 +505,66 @@ def test_without_seconds_there_is_nothing_to_claim(cells):
 
 def test_the_notes_say_what_the_table_holds():
     whole_table = " ".join(notes(table([], whole(gap="not run yet"))))
-    for words in ("Bonnet 2024, Table 2", "median of the epochs after the first", "half of one", "GFLOPS", "oldest"):
+    for words in ("Bonnet 2024, Table 2", "median of the epochs after the first", "half of one"):
         assert words in whole_table
+    assert "oldest" not in whole_table
+    assert "k80 (2014, 4,992 CUDA cores, 2,400 GFLOPS), p100 (2016, " in whole_table
     own = " ".join(notes(table([run(device="cpu")], [cell(device="cpu", dataset="mine", format="folder")])))
     assert "median of the epochs after the first" in own
-    for words in ("Bonnet", "K80", "oldest"):
+    for words in ("Bonnet", "K80", "oldest", "xtrapolated", "peak", "memory", "Energy", "TF32", "Cards"):
         assert words not in own
+
+
+def test_the_notes_explain_what_was_measured():
+    peaks = {"peak_tflops_float32": 20, "peak_tflops_tf32": 160, "peak_tflops_mixed_float16": 320}
+    cells = [
+        cell(**peaks),
+        cell(recipe="fast", **peaks),
+        cell(device="cpu", recipe="timing-cpu"),
+        cell("b6", recipe="unfinished"),
+    ]
+    fast = {"recipe": "fast", "batch_size": 256, "precision": "mixed_float16", "jit_compile": True}
+    of_card = {"tf32": True, "peak_device_memory_mib": 900, "energy_joules_per_epoch": 8000.0}
+    runs = [run(**of_card), run(**fast, **of_card, steps_differ="batch_size 256"), run(device="cpu", **PART)]
+    found = notes(table(runs, cells))
+    assert (
+        "Recipes: timing, batch size 32, float32, no XLA; fast, batch size 256, mixed_float16, XLA; "
+        "timing-cpu, batch size 32, float32, no XLA."
+    ) in found
+    assert "On a100 float32 was multiplied in TF32." in found
+    assert "Peak rates, TFLOPS: a100 160 (tf32), 320 (mixed_float16)." in found
+    assert "Not comparable with the published values: fast on pcam (batch_size 256)." in found
+    for words in ("≈ Extrapolated seconds", "% of peak", "GPU, MiB", "Energy", "Against simplest", "Against oldest"):
+        assert sum(note.startswith(words) for note in found) == 1
+
+
+def test_print_shows_the_seconds_above_and_what_is_behind_them_below(tmp_path):
+    cells = [cell(), cell(device="k80", gap="not run yet"), cell(device="cpu", recipe="timing-cpu")]
+    spread = ends((19.94, 21.5), (4.9, 5.25))
+    measured = run(seconds=(20.125, 5.0), **spread, energy_joules_per_epoch=8125.0, peak_device_memory_mib=1234)
+    whole_table = table([measured, run(device="cpu", seconds=(66.6, 9.9), **PART)], cells)
+    tables.write(whole_table, tmp_path / "speed", "Seconds", grids=in_print(whole_table))
+    above, below = (
+        [dict(zip(grid.headings, row, strict=True)) for row in grid.rows]
+        for grid in tables.read(tmp_path / "speed.json").grids
+    )
+    assert [(row["Seconds"], row["Published seconds"], row["Remark"]) for row in above] == [
+        ("25.1", "26", ""),
+        ("–", "325", "not run yet"),
+        ("≈9,158", "–", "extrapolated from 2,048 of 262,144 training patches"),  # 66.6 x 128 + 9.9 x 64
+    ]
+    assert above[0]["Seconds, ours − published"] == "-0.875"
+    assert [row["Training, s (range)"] for row in below] == ["20.1 (19.9–21.5)", "–", "≈8,525 (8,525–8,525)"]
+    assert [row["Model"] for row in above] == [row["Model"] for row in below] == ["B2, full"] * 3
+    assert [row["GPU, MiB"] for row in below] == ["1,234", "–", "–"]
+    assert [row["Energy, kJ"] for row in below] == ["8.12", "–", "–"]
+    assert "Remark" not in below[0]
+    (said,) = [note for note in tables.read(tmp_path / "speed.json").footnotes if note.startswith("In every row")]
+    assert "seeds 1" in said
+    assert {grid.headings.index("Model") for grid in tables.read(tmp_path / "speed.json").grids} == {0}
+    assert pd.read_csv(tmp_path / "speed.csv").columns.tolist() == SPEED
+    # Nothing finished, nothing behind it.
+    assert len(in_print(table([], cells))) == 1
 
 
 def test_cells_there_for_their_seconds_go_before_others():

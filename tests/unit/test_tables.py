@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from histobench.results import performance, tables
 from support.frames import PUBLISHED, cells, replicates, run
@@ -40,7 +41,7 @@ def test_what_the_report_reads_is_what_was_printed(tmp_path):
     page = texts(tmp_path, pd.DataFrame({"model": ["B2"], "auc": [0.5], "runs": ["a b"]}), ["note"], "Title", ["foot"])
     table = tables.read(tmp_path / "table.json")
     assert (table.name, table.title, table.notes, table.runs) == ("table", "Title", ["note"], ["a", "b"])
-    assert table.rows == [["B2", "0.500"]]
+    assert [grid.rows for grid in table.grids] == [[["B2", "0.500"]]]
     assert table.footnotes[-1] == "foot"
     assert tables.html(table) == page[".html"]
 
@@ -150,6 +151,49 @@ def test_any_table_can_be_written(tmp_path):
     text = texts(tmp_path, table)[".md"]
     assert grid(text) == [["Model", "Seconds per epoch", "Faster"], ["B2", "1.235", "yes"], ["B6", "–", "no"]]
     assert text.splitlines()[3].split("|")[2].endswith(":")  # numbers stand at the right
+
+
+def test_a_table_too_wide_for_a_page_is_stacked(tmp_path):
+    frame = pd.DataFrame({"model": ["B2"], "auc": [0.9], "loss": [0.25], "device": ["cpu"]})
+    grids = {"": frame[["model", "auc"]], "Below & <i>": frame[["model", "loss"]]}
+    tables.write(frame, tmp_path / "table", "A table", grids=grids)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    above, below = text.split("## Below &amp; &lt;i&gt;")
+    assert grid(above) == [["Model", "AUC"], ["B2", "0.900"]]
+    assert grid(below) == [["Model", "Loss"], ["B2", "0.250"]]
+    page = (tmp_path / "table.html").read_text(encoding="utf-8")
+    captions = re.findall("<caption><span>(.*?)</span>", page)
+    assert captions == ["A table", "Below &amp; &lt;i&gt;"]
+    assert list(pd.read_csv(tmp_path / "table.csv")) == list(frame)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (9158.4, "9,158"),
+        (100.4, "100"),
+        (25.125, "25.1"),
+        (-7.164, "-7.16"),
+        (0.01234, "0.0123"),
+        (0.0, "0"),
+        (np.nan, "–"),
+    ],
+)
+def test_seconds_have_three_digits(tmp_path, seconds, text):
+    frame = pd.DataFrame({"model": ["B2", "B6"], "seconds": [seconds, 1.0]})
+    assert grid(texts(tmp_path, frame)[".md"])[1:] == [["B2", text], ["B6", "1.00"]]
+
+
+def test_extrapolated_values_are_marked_in_front_and_stay_numbers(tmp_path):
+    said = "extrapolated from 1 of 2 training patches"
+    frame = pd.DataFrame(
+        {"model": ["B2", "B6"], "seconds": [1428.0, 20.0], "extrapolated": [said, ""], "gap": ["", ""]}
+    )
+    text = texts(tmp_path, frame)
+    assert grid(text[".md"])[1:] == [["B2", "≈1,428", said], ["B6", "20.0", ""]]
+    assert '<td class="number">≈1,428</td>' in text[".html"]
+    without_gaps = texts(tmp_path, frame.drop(columns="gap"))[".md"]
+    assert grid(without_gaps) == [["Model", "Seconds"], ["B2", "≈1,428"], ["B6", "20.0"]]
 
 
 def test_an_empty_table_says_so(tmp_path):

@@ -50,9 +50,10 @@ def test_the_guard_guards(project, guarded):
 
 def test_a_bare_dry_run_plans_the_papers_study(project, guarded):
     planned = jobs(snakemake(project, "-n", env=guarded).stdout)
-    # 22 cells on PCam and 20 on each IDC data set by the paper's protocol, 16 of `timing`.
-    assert planned["train"] == 22 + 20 + 20 + 16
-    # Those of `timing` are there for their seconds: nobody asks for their scores.
+    # 22 cells on PCam and 20 on each IDC data set by the paper's protocol; 4 of `timing` on each of four cards, of `fast`
+    # on each of two, and of `timing-cpu`.
+    assert planned["train"] == 22 + 20 + 20 + 4 * (4 + 2 + 1)
+    # Those of the latter are there for their seconds: nobody asks for their scores.
     assert planned["predict"] == planned["evaluate"] == 22 + 20 + 20
     assert planned["prepare"] == planned["controls"] == 3
     # Seven backbones on PCam, all but InceptionV3 on both of IDC; EfficientNetV2 is trained end to end.

@@ -1,0 +1,118 @@
+"""`runs.csv`: what a run folder's files become in it."""
+
+import json
+
+import pytest
+
+from histobench import runs
+from histobench.results import collect
+
+MANIFEST = {
+    "format": "pcam",
+    "split": "published",
+    "leaky": False,
+    "patches_are": "published",
+    "patches": {"train": {"n": 262144}, "valid": {"n": 32768}, "test": {"n": 32768}},
+}
+RECIPE = {
+    "epochs": 4,
+    "batch_size": 32,
+    "optimizer": {"name": "adam", "learning_rate": 0.001},
+    "input_scaling": "paper",
+    "best_epoch": "val_accuracy",
+}
+CARD = {"gpu": "NVIDIA A100-SXM4-40GB", "tf32": True, "processor": "a processor"}
+CPU = {"gpu": None, "tf32": None, "processor": "a processor"}
+# An epoch each: seconds of training and of validation, and joules.
+EPOCHS = [(60.0, 9.0, 9000.0), (20.5, 5.25, 8000.0), (22.0, 5.0, 8200.0), (20.0, 7.0, 8100.0)]
+
+
+def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), **about):
+    """Return the row of a run that is there for its seconds, as a reader of the file gets it."""
+    files = {
+        "manifest": MANIFEST,
+        "floor": {"test": {"auc": 0.75}},
+        "run": {
+            "specification": {
+                "run": {name: name for name in ("dataset", "model", "mode", "recipe", "device")} | {"seed": 1},
+                "model": {"key": "model", "application": None, "weights_origin": ""},
+                "recipe": RECIPE | dict(recipe),
+                "input": {"preprocessing": "unit", "side": 96},
+            },
+            "features": None,
+            "best_epoch": 2,
+            "parameters": 1000,
+            "precision": "float32",
+            "jit_compile": False,
+            "multiply_adds": {"forward": 150_000_000, "trained": 140_000_000},
+            "epoch_patches": {"train": 262144, "valid": 32768},
+            "peak_device_memory_mib": 3512 if device["gpu"] else None,
+            "device": device,
+        }
+        | about,
+    }
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    names = ("training_seconds", "validation_seconds", "energy_joules")
+    rows = [{"epoch": n + 1} | dict(zip(names, each, strict=True)) for n, each in enumerate(epochs)]
+    runs.write_rows(folder / runs.TIMING, rows)
+    collect.write(
+        folder / "runs.csv",
+        folders=[folder],
+        data={"dataset": folder / "manifest.json"},
+        controls={"dataset": folder / "floor.json"},
+        names={"model": "B2"},
+        timing_only=["recipe"],
+    )
+    table = collect.read(folder / "runs.csv")
+    assert tuple(table) == collect.COLUMNS
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_the_first_epoch_stands_apart_from_those_that_are_summed_up(tmp_path):
+    row = collected(tmp_path)
+    assert row["first_epoch_seconds"] == 69
+    names = [f"training_seconds_per_epoch{end}" for end in ("", "_low", "_high")]
+    assert row[names].tolist() == [20.5, 20, 22]
+    names = [f"validation_seconds_per_epoch{end}" for end in ("", "_low", "_high")]
+    assert row[names].tolist() == [5.25, 5, 7]
+    assert row["energy_joules_per_epoch"] == 8100
+    # What the whole run took.
+    assert row[["epochs", "train_seconds", "validation_seconds"]].tolist() == [4, 122.5, 26.25]
+
+
+def test_a_single_epoch_tells_of_the_start_up_alone(tmp_path):
+    row = collected(tmp_path, EPOCHS[:1])
+    assert row["first_epoch_seconds"] == 69
+    of_later = [name for name in collect.COLUMNS if "seconds_per_epoch" in name] + ["energy_joules_per_epoch"]
+    assert len(of_later) == 7
+    assert row[of_later].isna().all()
+
+
+def test_what_a_device_does_not_tell_is_empty(tmp_path):
+    row = collected(tmp_path, [(*each[:2], None) for each in EPOCHS], CPU)
+    assert row[["energy_joules_per_epoch", "tf32", "peak_device_memory_mib"]].isna().all()
+    assert (row["training_seconds_per_epoch"], row["found_device"]) == (20.5, "a processor")
+
+
+def test_how_the_steps_were_computed_is_told(tmp_path):
+    changes = {"batch_size": 256, "precision": "mixed_float16", "jit_compile": True}
+    row = collected(tmp_path, recipe=changes, precision="mixed_float16", jit_compile=True)
+    assert row[["batch_size", "precision", "jit_compile", "tf32"]].tolist() == [256, "mixed_float16", True, True]
+    assert row[["multiply_adds_forward", "multiply_adds_trained"]].tolist() == [150_000_000, 140_000_000]
+    assert (row["peak_device_memory_mib"], row["found_device"]) == (3512, CARD["gpu"])
+    assert row["steps_differ"] == (
+        "batch_size 256 instead of 32, precision mixed_float16 instead of float32, jit_compile true instead of false"
+    )
+
+
+@pytest.mark.parametrize("covered", [{"train": 2048, "valid": 512}, {"train": 262144, "valid": 32768}])
+def test_seconds_are_as_measured_over_the_patches_that_an_epoch_covers(tmp_path, covered):
+    steps = {"steps_per_epoch": 64, "validation_steps": 16} if covered["train"] == 2048 else {}
+    row = collected(tmp_path, recipe=steps, epoch_patches=covered)
+    assert row[["train_patches_per_epoch", "valid_patches_per_epoch"]].tolist() == list(covered.values())
+    assert row[["n_train", "n_valid"]].tolist() == [262144, 32768]
+    assert row["training_seconds_per_epoch"] == 20.5
+    assert row["steps_differ"] == ""
+    assert ("steps_per_epoch" in row["recipe_differs"]) == bool(steps)
