@@ -7,7 +7,7 @@ INSTALLED_K80 := .venv-k80/installed-$(shell git hash-object envs/tensorflow-k80
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes --requirement
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper_check install-profile lint test test-slurm test-long format lock
+.PHONY: help demo paper_check plan status install-profile lint test test-slurm test-long format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,15 @@ paper_check: $(INSTALLED) ## tables, tests, claims and figures from what the pap
 	@cat results/paper_check/tables/claims.md
 	@echo
 	@echo "Everything on one page, for a browser: $(CURDIR)/results/paper_check/report.html"
+
+# Plain Python, not a target of Snakemake: a second Snakemake would take the lock of a study at work with it when it ends.
+# ARGS are Snakemake's own, those of the call that is to follow: make plan ARGS="--configfile mine.yaml"
+PROFILE ?= profiles/local
+plan: $(INSTALLED) ## what a study will cost: jobs by device and stage, hours; with ARGS as for snakemake
+	@env PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=workflow/scripts $(BIN)/python -m histobench.plan --profile $(PROFILE) $(ARGS)
+
+status: $(INSTALLED) ## how far the studies of this folder are, also while they run; ARGS="--all" for long lists
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m histobench.status $(ARGS)
 
 # A link, so that a profile is edited in one place, and still is this project's after a `git pull`.
 PROFILES = $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake

@@ -50,8 +50,8 @@ def test_the_guard_guards(project, guarded):
 
 def test_a_bare_dry_run_plans_the_papers_study(project, guarded):
     planned = jobs(snakemake(project, "-n", env=guarded).stdout)
-    # 22 cells on PCam and 20 on each IDC data set by the paper's protocol; 4 of `timing` on each of four cards, of `fast`
-    # on each of two, and of `timing-cpu`.
+    # 22 cells on PCam and 20 on each IDC data set by the paper's protocol; 4 of `timing` on each of four cards, of
+    # `fast` on each of two, and of `timing-cpu`.
     assert planned["train"] == 22 + 20 + 20 + 4 * (4 + 2 + 1)
     # Those of the latter are there for their seconds: nobody asks for their scores.
     assert planned["predict"] == planned["evaluate"] == 22 + 20 + 20

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from tabulate import tabulate
 
 from histobench.costs import Costs, Estimate, measured
 from histobench.errors import HistobenchError
@@ -245,15 +246,10 @@ def _table(study: Study, devices: Mapping[str, Row]) -> list[str]:
         for name in cards:
             both.add(devices[name])
         rows.insert(len(cards), cells("all GPUs", both))
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    return [
-        *(
-            "  ".join(f"{text:{'<' if not at else '>'}{widths[at]}}" for at, text in enumerate(row))
-            for row in [header, *rows]
-        ),
-        "",
-        NOTE,
-    ]
+    # As texts: empty cells stay empty.
+    align = ["left", *["right"] * (len(header) - 1)]
+    table = str(tabulate(rows, header, tablefmt="plain", colalign=align, disable_numparse=True))
+    return [*table.splitlines(), "", NOTE]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""What jobs are expected to take: the paper's Table 2 where it says so, else in proportion to it."""
+
+import json
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from histobench import costs
+from histobench.costs import Costs, measured, settled
+from histobench.study import Study
+from support.project import ROOT
+
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+
+
+def study(**changes) -> Study:
+    return Study(CONFIG | changes, SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def paper() -> Costs:
+    return Costs(study())
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "device", "seconds"),
+    [("b2", "full", "k80", 325), ("b6", "full", "a100", 57), ("inceptionv3", "tl", "v100", 98)],
+)
+def test_what_the_paper_timed_is_what_it_printed(paper, model, mode, device, seconds):
+    assert paper.epoch("pcam", model, mode, "timing", device) == (pytest.approx(seconds), "published")
+
+
+def test_of_another_model_in_proportion_to_its_multiply_adds(paper):
+    """ResNet50 does 2.088 times the multiply-adds of InceptionV3 at 96 px, which took 270 s."""
+    seconds, origin = paper.epoch("pcam", "resnet50", "full", "timing", "a100")
+    assert origin == "estimated"
+    assert seconds == pytest.approx(270 * 2.088, rel=1e-3)
+
+
+def test_of_another_card_in_proportion_to_its_peak_rate(paper):
+    assert paper.epoch("pcam", "b2", "full", "timing", "h100") == (pytest.approx(26 * 19.5 / 67), "estimated")
+
+
+def test_of_fewer_and_smaller_patches_less(paper):
+    """IDC by patients: 84 and 29 of 279, of 277,524 patches of 50 px."""
+    share = (3 * 84 + 29) / 279 * 277_524 / (3 * 262_144 + 32_768)
+    seconds = paper.epoch("idc", "b2", "full", "timing", "a100").seconds
+    assert seconds == pytest.approx(26 * share * (50 / 96) ** 2, rel=1e-3)
+
+
+def test_another_batch_or_precision_is_an_estimate(paper):
+    assert paper.epoch("pcam", "b2", "full", "fast", "a100").origin == "estimated"
+
+
+def test_a_recipe_of_a_few_steps_costs_those(paper):
+    whole, part = (paper.epoch("pcam", "b2", "full", recipe, "cpu").seconds for recipe in ("timing", "timing-cpu"))
+    assert part / whole == pytest.approx((3 * 32 * 32 + 8 * 32) / (3 * 262_144 + 32_768))
+
+
+def test_a_head_on_cached_features_takes_its_steps_whatever_the_backbone(paper):
+    heads = [paper.epoch("pcam", model, "tl", "paper", "a100").seconds for model in ("mobilenet", "densenet201")]
+    assert heads[0] == heads[1] < paper.epoch("pcam", "mobilenet", "tl", "timing", "a100").seconds
+
+
+def test_a_model_of_ones_own_counts_as_inceptionv3():
+    own = {"xception": {"application": "Xception", "preprocessing": "tf", "smallest_input": 71, "weights": "random"}}
+    found = Costs(study(models=own)).epoch("pcam", "xception", "full", "timing", "a100")
+    assert found == (pytest.approx(270), "estimated")
+
+
+def test_what_was_measured_comes_before_all_else(tmp_path):
+    made = study()
+    run = next(run for run in made.runs if run.recipe == "timing" and run.model == "b2" and run.device == "a100")
+    folder = tmp_path / "paper" / "runs" / run.path
+    step = folder / ".state" / "epoch-0003"
+    step.mkdir(parents=True)
+    rows = [{"training_seconds": 10 * epoch, "validation_seconds": epoch} for epoch in (9, 1, 2)]
+    (step / "progress.json").write_text(json.dumps({"timing": rows}))
+    found = measured(made, tmp_path)
+    assert found == {("pcam", "b2", "full", "timing", "a100"): pytest.approx(16.5)}  # 11 and 22: not the first
+    costs = Costs(made, found)
+    assert costs.epoch("pcam", "b2", "full", "timing", "a100") == (pytest.approx(16.5), "measured")
+    assert costs.epoch("pcam", "b2", "full", "timing", "v100").origin == "published"
+    # Once finished, by its table.
+    (folder / "timing.csv").write_text("epoch,training_seconds,validation_seconds\n1,7,1\n")
+    assert measured(made, tmp_path) == {("pcam", "b2", "full", "timing", "a100"): 8.0}
+
+
+@given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=8))
+def test_an_epoch_takes_what_those_after_the_first_do(seconds):
+    assert min(seconds) <= settled(seconds) <= max(seconds)
+    if len(seconds) > 1:
+        assert settled([1e9, *seconds[1:]]) == settled(seconds)
+
+
+def test_time_limits_leave_room_and_are_round(paper):
+    for model in ("b2", "inceptionv3", "vgg19"):
+        cell = ("pcam", model, "full", "paper", "k80")
+        minutes = paper.train_minutes(*cell)
+        assert minutes % 10 == 0
+        assert minutes >= max(30, 2 * paper.train(*cell).seconds / 60)
+    assert paper.predict_minutes("pcam", "b2", "full", "paper", "a100") == 30
+    assert paper.extract_minutes("pcam", "vgg19", "paper", "k80") > 30
+
+
+def test_a_time_limit_does_not_change_with_what_was_measured():
+    made, cell = study(), ("pcam", "b2", "full", "timing", "k80")
+    assert Costs(made).train_minutes(*cell) == costs.Costs(made).train_minutes(*cell) > 30

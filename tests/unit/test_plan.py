@@ -1,0 +1,76 @@
+"""What a study will cost, from what Snakemake says is to be done."""
+
+import pytest
+import yaml
+
+from histobench import plan
+from histobench.costs import Costs
+from histobench.errors import HistobenchError
+from histobench.plan import Job, configuration, pending
+from histobench.study import Study
+from support.project import ROOT
+
+HEADER = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
+
+
+@pytest.fixture
+def root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def study(root) -> Study:
+    return Study(configuration([]), plan.SCHEMA)
+
+
+def test_the_configuration_is_that_of_snakemake(root, tmp_path):
+    assert configuration([]) == yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    demo = configuration(["--profile", "profiles/demo"])
+    assert demo["study"] == "demo"
+    assert set(demo["recipes"]) == {*configuration([])["recipes"], "demo"}  # key by key
+    assert {device for block in demo["matrix"] for device in block["devices"]} == {"cpu"}  # as a whole
+    (tmp_path / "mine.yaml").write_text("study: mine\nrecipes: {paper: {epochs: 3}}")
+    mine = configuration(["--configfile", str(tmp_path / "mine.yaml"), "--config", "missing_runs=gap", "--", "all"])
+    assert (mine["study"], mine["missing_runs"]) == ("mine", "gap")
+    assert mine["recipes"]["paper"]["epochs"] == 3
+    assert mine["recipes"]["paper"]["batch_size"] == 32
+
+
+@pytest.mark.parametrize("arguments", [["--profile", "nowhere"], ["--configfile", "nowhere.yaml"]])
+def test_what_is_not_there_is_named(root, arguments):
+    with pytest.raises(HistobenchError, match="nowhere"):
+        configuration(arguments)
+
+
+def line(path: str, rule: str, state: str = "update pending") -> str:
+    return f"{path}\t-\t{rule}\tlog\tmissing\t{state}\n"
+
+
+def test_several_files_of_one_job_are_one_job(study):
+    run = "results/paper/runs/pcam/b2/full/timing/k80/seed-1"
+    text = HEADER + line(f"{run}/history.csv", "train") + line(f"{run}/run.json", "train")
+    text += line("results/downloads/pcam/a.gz", "download_pcam") + line("results/downloads/pcam/b.gz", "download_pcam")
+    text += line("results/paper/tables/performance_idc-random.csv", "table_performance")
+    text += line("results/paper/tables/performance_idc-random.md", "table_performance")
+    text += line("results/paper/tables/performance_idc.md", "table_performance")
+    text += line(f"{run}/predictions.csv", "predict", "no update")
+    found = pending(text, study)
+    assert sorted(job.rule for job in found) == [
+        *("download_pcam", "download_pcam", "table_performance", "table_performance", "train"),
+    ]
+
+
+def test_hours_are_those_of_table_2(study):
+    runs = [f"results/paper/runs/pcam/{cell}/timing/{device}/seed-1"
+            for device in ("k80", "a100") for cell in ("b2/full", "inceptionv3/tl")]  # fmt: skip
+    lines = plan.plan(study, [Job("train", run) for run in runs], Costs(study))
+    rows = {words[0]: words[1:] for words in (text.split() for text in lines) if words}
+    # Four epochs of 325 and 468 s, or of 26 and 100 s, and a minute before each.
+    assert rows["k80"] == ["2", "0.9", "0.9"]
+    assert rows["a100"] == ["2", "0.2", "0.2"]
+    assert "GPUs 4 1.1 1.1" in " ".join(rows["all"])
+    assert rows["device"] == ["extract", "train", "predict", "measured", "published", "estimated", "hours"]
+
+
+def test_a_finished_study_has_nothing_to_do(study):
+    assert plan.plan(study, [], Costs(study)) == ["Study paper: nothing to be done"]

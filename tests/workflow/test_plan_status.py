@@ -1,0 +1,171 @@
+"""What a study will cost and how far it is, asked beside it: nobody's lock or file is touched."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support.processes import epochs_done
+from support.project import TINY, jobs, snakemake
+
+RUN = Path("results/tiny/runs/pcam-simulated/b2/full/tiny/cpu/seed-1")
+# As many epochs as nobody waits for.
+ENDLESS = "study: endless\nrecipes: {tiny: {epochs: 1000}}\n"
+
+
+def ask(project: Path, tool: str, *arguments: str) -> str:
+    """Return what `make plan` or `make status` prints in a project."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"histobench.{tool}", *arguments], cwd=project, text=True, capture_output=True,
+        timeout=300, env=os.environ | {"PYTHONPATH": "workflow/scripts", "COLUMNS": "100"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def content(project: Path) -> dict[str, tuple[int, int]]:
+    """Return every file with its date and size; compiled Python left out."""
+    return {
+        str(path.relative_to(project)): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in project.rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+
+def row(text: str, name: str) -> list[str]:
+    """Return the words of a line of a table, by its first."""
+    return next(words[1:] for line in text.splitlines() if (words := line.split())[:1] == [name])
+
+
+def test_a_plan_counts_the_jobs_of_a_dry_run_and_changes_nothing(project):
+    before = content(project)
+    text = ask(project, "plan", *TINY)
+    assert content(project) == before
+    planned = jobs(snakemake(project, "-n", *TINY).stdout)
+    # The target itself makes nothing.
+    assert f"Study tiny: {planned['total'] - planned['default']} jobs" in text
+    found = dict(zip(row(text, "device"), row(text, "cpu"), strict=False))
+    assert found["extract"] == str(planned["extract_features"])
+    assert found["train"] == str(planned["train"])
+    assert found["predict"] == str(planned["predict"])
+    assert f"{planned['prepare']} prepare, {planned['evaluate'] + planned['controls']} evaluate" in text
+
+
+def test_the_plan_of_a_finished_study_is_empty(finished):
+    assert "nothing to be done" in ask(finished, "plan", *TINY)
+
+
+def test_an_argument_that_snakemake_refuses_is_shown(project):
+    with pytest.raises(AssertionError, match="unrecognized arguments: --nonsense"):
+        ask(project, "plan", *TINY, "--nonsense")
+
+
+def test_the_status_of_a_finished_study_and_of_runs_that_are_gone(finished, tmp_path):
+    assert "Study tiny: 3 of 3 runs done" in ask(finished, "status")
+    copy = shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    shutil.rmtree(copy / RUN)
+    text = ask(copy, "status")
+    assert "Study tiny: 2 of 3 runs done" in text
+    assert dict(zip(row(text, "device"), row(text, "cpu"), strict=True)) == {
+        "done": "2", "running": "0", "waiting": "1", "stopped": "0", "failed": "0",
+    }  # fmt: skip
+    assert re.search(r"Training left, one run after another: cpu \S+ ", text)
+
+
+def test_a_run_whose_configuration_has_changed_waits(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    path = copy / "results/tiny/study.json"
+    path.write_text(path.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.002'))
+    assert "3 waiting: out of date: trained by another configuration" in ask(copy, "status")
+
+
+def test_without_a_study_the_status_says_so(project):
+    assert "No study has started here" in ask(project, "status")
+
+
+@pytest.fixture
+def endless(project):
+    """Yield a project, and Snakemake at work on one run in it that has finished epochs; both are stopped afterwards."""
+    (project / "endless.yaml").write_text(ENDLESS)
+    arguments = (*TINY, "endless.yaml", "--", str(endless_run(Path()) / "run.json"))
+    with (project / "out").open("w") as file:
+        study = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=project,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: len(epochs_done(endless_run(project))) >= 2, project / "out")
+        yield project, study
+    finally:
+        with_children(study, signal.SIGKILL)
+        study.wait()
+
+
+def endless_run(project: Path) -> Path:
+    return project / "results/endless" / RUN.relative_to("results/tiny")
+
+
+def with_children(study: subprocess.Popen, sent: signal.Signals) -> None:
+    """Send a signal to Snakemake and its jobs, which are a session of their own."""
+    if study.poll() is None:
+        os.killpg(study.pid, sent)
+
+
+def wait_until(condition, log: Path) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.2)
+
+
+def test_the_status_of_a_study_at_work_leaves_its_lock_and_its_files_alone(endless):
+    project, study = endless
+    with_children(study, signal.SIGSTOP)  # so that whatever changes now was changed by us
+    before = content(project)
+    locks = [name for name in before if name.startswith(".snakemake/locks/")]
+    assert locks
+    text = ask(project, "status")
+    assert content(project) == before
+    with_children(study, signal.SIGCONT)
+    assert "A Snakemake is at work in this folder" in text
+    assert "Study endless: 0 of 3 runs done" in text
+    assert dict(zip(row(text, "device"), row(text, "cpu"), strict=True))["running"] == "1"
+    told = re.search(r"b2/full/tiny/cpu/seed-1: epoch (\d+) of 1000, \S+ \S+ each, \S+ \S+ left; pid \d+ on ", text)
+    assert told
+    done = max(int(Path(name).parent.name.removeprefix("epoch-")) for name in before if "/.state/epoch-" in name)
+    assert int(told[1]) == done + 1
+    # It is still locked: another start is refused.
+    refused = snakemake(project, *TINY, "endless.yaml", check=False)
+    assert "Directory cannot be locked" in refused.stdout
+    assert study.poll() is None
+
+
+def test_a_run_that_was_killed_has_stopped_and_one_that_met_an_error_has_failed(endless):
+    project, study = endless
+    with_children(study, signal.SIGKILL)
+    study.wait()
+    text = ask(project, "status")
+    assert dict(zip(row(text, "device"), row(text, "cpu"), strict=True))["stopped"] == "1"
+    assert re.search(r"b2/full/tiny/cpu/seed-1: \d+ of 1000 epochs done", text)
+
+    # The shards are not what their index says.
+    for shard in (project / "results/data/pcam-simulated").glob("train-*.tfrecord"):
+        shard.write_bytes(b"")
+    snakemake(project, "--unlock", *TINY)
+    target = str(endless_run(Path()) / "run.json")
+    done = snakemake(project, *TINY, "endless.yaml", "--rerun-triggers", "params", "--", target, check=False)
+    assert done.returncode
+    text = ask(project, "status")
+    assert dict(zip(row(text, "device"), row(text, "cpu"), strict=True))["failed"] == "1"
+    log = "results/logs/endless/pcam-simulated/b2/full/tiny/cpu/seed-1/train.log"
+    assert log in text
+    assert "train-00000" in text.partition("Failed")[2]
