@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +13,28 @@ from typing import ClassVar
 
 from slurm import cluster
 from support.processes import epochs_done, events
+from support.project import copy_project
 
-# Where SLURM has what a profile leaves to a site, and looks so often that nobody waits.
-SITE = (
-    "--slurm-partition-config", "tests/slurm/partitions.yaml", "--slurm-init-seconds-before-status-checks", "3",
-    "--latency-wait", "10", "--jobs", "4", "--configfile", "tests/configs/slurm.yaml",
+# Looks so often that nobody waits, and no more jobs than the machine can take.
+OPTIONS = (
+    "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10", "--jobs", "4",
+    "--configfile", "tests/configs/slurm.yaml",
 )  # fmt: skip
-RUN = "idc-simulated/b6/full/long/{device}/seed-1"
+RUN = "idc-simulated/b6/full/{recipe}/{device}/seed-1"
+
+
+# Where the profiles are installed, in a project.
+HOME = "home"
+
+
+def installed_on_site(folder: Path) -> Path:
+    """Return a clone as somebody has set it up for the cluster: profiles installed, partitions named."""
+    project = copy_project(folder)
+    subprocess.run(
+        ["make", "install-profile"], cwd=project, check=True, env=os.environ | {"XDG_CONFIG_HOME": str(project / HOME)}
+    )
+    shutil.copy(project / "tests" / "slurm" / "partitions.yaml", project / "profiles" / "slurm" / "partitions.yaml")
+    return project
 
 
 class Snakemake:
@@ -34,10 +50,11 @@ class Snakemake:
     def __init__(
         self, project: Path, *arguments: str, profile: str = "slurm", env: dict[str, str] | None = None
     ) -> None:
-        command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *SITE, *arguments]
+        command = [sys.executable, "-m", "snakemake", "--profile", profile, *OPTIONS, *arguments]
         # The cards of the nodes are made up, see cards/.
         self.output = project / f"snakemake-{time.monotonic_ns()}.out"
         environ = cluster.environment() | {"PYTHONPATH": str(project / "tests" / "slurm" / "cards")} | (env or {})
+        environ["XDG_CONFIG_HOME"] = str(project / HOME)
         # `python` of the jobs is that of the tests.
         environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
         with self.output.open("w") as file:
@@ -59,9 +76,9 @@ class Snakemake:
         return self.output.read_text()
 
 
-def long_run(project: Path, study: str, device: str = "a100") -> tuple[Path, list[str]]:
+def long_run(project: Path, study: str, device: str = "a100", recipe: str = "long") -> tuple[Path, list[str]]:
     """Return the folder of the run that takes long enough to be disturbed, and arguments that ask for its scores."""
-    folder = Path("results", study, "runs", RUN.format(device=device))
+    folder = Path("results", study, "runs", RUN.format(recipe=recipe, device=device))
     return project / folder, ["--config", f"study={study}", "--", str(folder / "predictions.csv")]
 
 

@@ -10,6 +10,7 @@ from histobench.runs import read_json
 from slurm import cluster as slurm
 from slurm.study import (
     Snakemake,
+    installed_on_site,
     last_epoch,
     long_run,
     records,
@@ -21,7 +22,7 @@ from slurm.study import (
     wait_until,
 )
 from support.processes import assert_equal_runs, events
-from support.project import copy_project, snakemake
+from support.project import snakemake
 
 ON_CARDS = {"train", "predict", "extract_features"}
 
@@ -35,7 +36,7 @@ def minutes(limit: str) -> int:
 
 @pytest.fixture(scope="module")
 def project(cluster, tmp_path_factory) -> Path:
-    return copy_project(tmp_path_factory.mktemp("slurm") / "clone")
+    return installed_on_site(tmp_path_factory.mktemp("slurm") / "clone")
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_a_run_on_another_card_fails_at_once_and_says_what_it_found(project, und
 
 def test_a_device_without_a_partition_stops_the_study_before_anything_is_submitted(project, undisturbed):
     before = set(slurm.jobs())
-    text = (project / "tests" / "slurm" / "partitions.yaml").read_text()
+    text = (project / "profiles" / "slurm" / "partitions.yaml").read_text()
     (project / "mine.yaml").write_text(re.sub(r"\n *(v100|rtx_6000|cpu):.*", "", text))
     study = Snakemake(project, "--slurm-partition-config", "mine.yaml", "--config", "study=refused")
     assert study.wait() == 1

@@ -14,6 +14,7 @@ from slurm import cluster as slurm
 from slurm.cluster import PAPER, Cluster
 from slurm.study import (
     Snakemake,
+    installed_on_site,
     last_epoch,
     long_run,
     records,
@@ -24,7 +25,7 @@ from slurm.study import (
     wait_until,
 )
 from support.processes import assert_equal_runs, events
-from support.project import copy_project, snakemake
+from support.project import snakemake
 
 pytestmark = pytest.mark.long
 
@@ -40,7 +41,7 @@ def cluster(installed) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def project(cluster, tmp_path_factory) -> Path:
-    return copy_project(tmp_path_factory.mktemp("slurm-long") / "clone")
+    return installed_on_site(tmp_path_factory.mktemp("slurm-long") / "clone")
 
 
 @pytest.fixture(scope="module")
@@ -138,11 +139,13 @@ def test_a_preempted_job_goes_back_into_the_queue_and_on_after_its_last_epoch(pr
     assert_equal_runs(folder, undisturbed)
 
 
-def test_a_study_killed_at_random_ten_times_ends_with_the_results_of_an_undisturbed_one(cluster, project, undisturbed):
+def test_a_study_killed_at_random_ten_times_ends_with_the_results_of_an_undisturbed_one(cluster, project):
     """Snakemake, the controller, a node's daemon and the jobs themselves, by SIGKILL; whoever is killed comes back."""
     rng = random.Random(20241108)
     before = set(slurm.jobs())
-    runs = [long_run(project, "killed", device) for device in ("a100", "v100")]
+    undisturbed, (*_, target) = long_run(project, "undisturbed", recipe="longer")
+    Snakemake(project, "--config", "study=undisturbed", "--", target).succeed()
+    runs = [long_run(project, "killed", device, recipe="longer") for device in ("a100", "v100")]
     (first, arguments), (_, (*_, target)) = runs
     # The jobs that are killed are more than a profile has tries for.
     arguments = ["--retries", str(KILLS), *arguments, target]
@@ -178,6 +181,7 @@ def test_a_study_killed_at_random_ten_times_ends_with_the_results_of_an_undistur
     rng.shuffle(disturbances)
     for disturb in disturbances:
         time.sleep(rng.uniform(1, 12))
+        assert not all((folder / "run.json").exists() for folder, _ in runs), "all was done before the last kill"
         disturb()
         print(f"{disturb.__name__}: finished epochs {[last_epoch(folder) for folder, _ in runs]}")
     if study.wait():
