@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from support.project import ROOT
 from support.small import COUNTS, prepare
@@ -11,6 +12,9 @@ from support.small import COUNTS, prepare
 # As the rules' scripts set it; tests that import TensorFlow in this process want no banner either.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+# How long an example takes says how busy the machine is.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items) -> None:

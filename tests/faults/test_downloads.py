@@ -381,7 +381,7 @@ def test_an_empty_file_is_a_file(upstream, target):
     assert beside(target) == [NAME]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 1000),
     size=st.integers(0, 3000),

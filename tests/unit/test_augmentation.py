@@ -51,7 +51,7 @@ def eight(image):
 
 
 @EVERY
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(chosen=st.permutations(range(12)), size=st.sampled_from([1, 5, 12]))
 def test_batches_and_their_order_change_no_bit(kinds, chosen, size):
     whole = compiled(kinds)(NOISE, POSITIONS).numpy()

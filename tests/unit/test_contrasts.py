@@ -169,7 +169,7 @@ def test_without_a_common_seed_there_is_no_delong():
     assert (row["gap"], row["difference"]) == ("", pytest.approx(0.1))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(16)))
 def test_delong_does_not_depend_on_the_order_of_patches(order):
     study = Study().add("full", aucs=[0.8], scores={1: POOR}).add("tl", aucs=[0.9], scores={1: GOOD})

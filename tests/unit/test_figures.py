@@ -169,7 +169,7 @@ def test_forest_compares_data_sets_on_one_axis():
 
 
 @given(st.permutations(range(6)))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_modes_draw_every_auc_above_its_mode(order):
     frame = cells(models=6, modes=("tl", "full"))
     frame = frame.iloc[[number * 4 + place for number in order for place in range(4)]]
@@ -276,7 +276,7 @@ def test_a_seed_with_one_class_is_left_out():
 
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(0, 10))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_bins_have_equal_mass(n, count, seed):
     rng = np.random.default_rng(seed)
     labels, scores = rng.integers(0, 2, n), rng.random(n)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from histobench import lease as module
@@ -272,7 +272,6 @@ ACTIONS = st.tuples(st.integers(0, 3), st.sampled_from(["look", "create", "clear
 TWO_HOLDERS_LATER = [(0, "look"), *((job, move) for job in (1, 2) for move in ("look", "create", "clear", "die"))][:-1]
 
 
-@settings(deadline=None)
 @given(st.lists(ACTIONS, max_size=60))
 @example([*TWO_HOLDERS_LATER, (0, "create")])  # the number is there no more, and yet it is not free
 def test_there_is_one_holder_however_slow_the_others_are(actions):

@@ -21,7 +21,7 @@ from histobench.errors import HistobenchError
 from histobench.results.metrics import evaluate, resampled_weights, youden_threshold
 
 # Each example evaluates a run or two, and a busy machine is not an error.
-several = settings(max_examples=40, deadline=None)
+several = settings(max_examples=40)
 
 VALID = ([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4])
 

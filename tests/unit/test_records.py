@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from histobench.datasets import Patches, Tally, prepared
@@ -30,7 +30,6 @@ def test_what_is_written_is_what_is_read(prepared_folder, seed, split):
 
 
 @given(data=st.data())
-@settings(deadline=None)
 def test_any_patches_in_any_order(prepared_folder, data):
     n = COUNTS["train"]
     chosen = data.draw(st.lists(st.integers(0, n - 1), max_size=40))

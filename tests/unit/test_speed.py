@@ -470,8 +470,16 @@ def test_claims_take_no_extrapolated_seconds(tmp_path):
 
 
 def test_the_files_give_the_same_table(tmp_path):
-    cells = [cell(peak_tflops_tf32=160, peak_tflops_float32=20), cell("b6"), cell(device="cpu", recipe="timing-cpu")]
-    runs = [run(tf32=True, energy_joules_per_epoch=9000.0), run("b6"), run(device="cpu", jit_compile=True, **PART)]
+    cells = [
+        cell(peak_tflops_tf32=160, peak_tflops_float32=20),
+        cell("b6", device="v100"),
+        cell(device="cpu", recipe="timing-cpu"),
+    ]
+    runs = [
+        run(tf32=True, energy_joules_per_epoch=9000.0),
+        run("b6", device="v100"),
+        run(device="cpu", jit_compile=True, **PART),
+    ]
     for name, rows in (("runs", runs), ("cells", cells)):
         tables.to_csv(pd.DataFrame(rows), tmp_path / f"{name}.csv")
     found = speed(*(collect.read(tmp_path / f"{name}.csv") for name in ("runs", "cells")), PUBLISHED.speed)

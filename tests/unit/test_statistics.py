@@ -19,7 +19,7 @@ from histobench.results.statistics import delong, holm, paired, paired_bootstrap
 from support.project import ROOT
 
 # A busy machine is not an error.
-several = settings(max_examples=60, deadline=None)
+several = settings(max_examples=60)
 
 PUBLISHED = paper.read(ROOT / "config" / "paper").performance
 

@@ -5,7 +5,7 @@ import gzip
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from histobench.datasets import Patches, Tally
@@ -122,7 +122,6 @@ def test_efficientnetv2_sees_other_features_end_to_end(data, tmp_path):
     assert losses[0] != losses[1]
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 400), size=st.integers(1, 50))
 def test_spans_hold_everything_once_and_nothing_alone(n, size):
     spans = batches.spans(n, size)

@@ -17,4 +17,5 @@ with job.start(snakemake):
         f"Seconds per epoch, study {snakemake.params.study}",
         announcements(runs, speed.timed(cells), collapsed="their seconds count all the same"),
         speed.notes(table),
+        grids=speed.in_print(table),
     )

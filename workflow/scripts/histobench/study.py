@@ -28,6 +28,8 @@ TRANSFER = ("tl", "finetune")
 
 # What a device of the configuration says of its card.
 CARD = ("year", "cuda_cores", "gflops")
+# What it may have a peak rate in: Keras's dtype policies, and TF32, a way to compute in float32.
+PEAKS = ("float32", "tf32", "mixed_float16", "mixed_bfloat16")
 
 
 @dataclass(frozen=True, order=True)
@@ -191,7 +193,7 @@ class Study:
         Returns
         -------
         cells : `dataset`, its `format`, `model`, its `name` in print, `mode`, `recipe`, `device`, and whether that is a
-            `gpu`, with its `CARD`, "" where unknown; `seeds`, how many;
+            `gpu`, with its `CARD` and, for each of `PEAKS`, `peak_tflops_<name>`, "" where unknown; `seeds`, how many;
             `gap`, why some or all of them have no result, "" where they have; `left_out`, whether it cannot run;
             `end_to_end`, whether every epoch runs over patches, not over cached features; `timing_only` and
             `tuned_from`, see :mod:`histobench.recipes`.
@@ -211,6 +213,10 @@ class Study:
                     "name": self.models[cell.model].name,
                     "gpu": "gpu_model" in self.devices[cell.device],
                     **{fact: self.devices[cell.device].get(fact, "") for fact in CARD},
+                    **{
+                        f"peak_tflops_{name}": self.devices[cell.device].get("peak_tflops", {}).get(name, "")
+                        for name in PEAKS
+                    },
                     "seeds": len(seeds),
                     "gap": gap,
                     "left_out": bool(cell.reason),

@@ -27,14 +27,14 @@ WHY_NOT = [*DIFFERS, "not_comparable"]
 INTERVAL = " (95\N{NO-BREAK SPACE}% interval)"
 INTERVAL_OF = {
     "auc_over_seeds": " (95\N{NO-BREAK SPACE}% interval of the mean)",
-    **dict.fromkeys(("training_seconds", "validation_seconds"), " (min–max)"),
+    **dict.fromkeys(("training_seconds", "validation_seconds"), " (range)"),
 }
 """What a heading says of the interval in its column, where it is not the value's own."""
 
-HOISTED = ["data_set", "recipe", "device", "seeds", "weights", "remark"]
+HOISTED = ["data_set", "recipe", "device", "weights", "remark"]
 """Columns that print says once, below the table, where they are the same in all rows."""
 
-OF_DATA_SET = ["n", "n_train", "n_valid", "floor_auc", "patches", "split", "unit"]
+KNOWN_TO_RUNS = ["n", "n_train", "n_valid", "floor_auc", "patches", "split", "unit", "seeds"]
 """Columns that it says once where they are the same in all rows that have a value: a run that is missing knows none."""
 
 METRIC_NAMES = {"loss": "Loss", "accuracy": "Accuracy", "auc": "AUC", "seconds": "Seconds"}
@@ -61,9 +61,9 @@ HEADINGS = {
     "first_epoch_seconds": "First epoch, s",
     "training_seconds": "Training, s",
     "validation_seconds": "Validation, s",
-    "patches_per_second": "Patches/s, training",
+    "patches_per_second": "Training patches/s",
     "percent_of_peak": "% of peak",
-    "device_memory_mib": "Device memory, MiB",
+    "device_memory_mib": "GPU, MiB",
     "energy_kilojoules": "Energy, kJ",
     "floor_auc": "Colour floor, AUC",
     "floor_balanced_accuracy": "Colour floor, balanced accuracy",
@@ -88,8 +88,11 @@ LONG = 60
 
 TWO_DECIMALS = [
     *("published_loss", "published_accuracy", "published_auc"),  # as they were printed: a third would claim more
-    *("against_oldest", "against_simplest", "published_against_oldest", "published_against_simplest"),
+    *("against_oldest", "against_simplest"),
 ]
+
+EXTRAPOLATED = ["seconds", "training_seconds", "validation_seconds"]
+"""Columns that a row's `extrapolated` is about."""
 
 THREE_DIGITS = [
     *("seconds", "first_epoch_seconds", "training_seconds", "validation_seconds", "seconds_difference"),
@@ -198,7 +201,8 @@ def printed(
     `extrapolated`, `gap` and `WHY_NOT` one remark. A column without any value is left out; one of `HOISTED` that is the
     same in several rows is said below the table. Parameters as for `write`; `name` is the stem of its files.
     """
-    shown, same, differs = [], {}, ""
+    shown, differs = [], ""
+    same: dict[str, str] = {}
     for heading, part in grids.items():
         table, same_here, differs_here = _text(part)
         styles = [_style(table[column]) for column in table]
@@ -279,6 +283,9 @@ def _text(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str], str]:
     if "below_floor" in frame:
         # The mark stands in front, so that the figures stay aligned at the right.
         text["auc"] = pd.Series(np.where(frame["below_floor"].astype(bool), "† ", ""), text["auc"].index) + text["auc"]
+    if "extrapolated" in frame:
+        for column in [name for name in EXTRAPOLATED if name in frame]:
+            text[column] = text[column].where(frame["extrapolated"] == "", "≈" + text[column])
     if "collapsed" in frame:
         lost = frame["collapsed"] > 0
         text["seeds"] = text["seeds"].where(~lost, text["seeds"] + " (" + text["collapsed"] + " collapsed)")
@@ -289,8 +296,8 @@ def _text(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str], str]:
     shown = {column: texts for column, texts in text.items() if column not in hidden and _says_something(texts)}
     same = {}
     for column, texts in shown.items():
-        told = texts[~texts.isin(NOTHING)] if column in OF_DATA_SET else texts
-        if column in [*HOISTED, *OF_DATA_SET] and len(texts) > 1 and told.nunique() == 1:
+        told = texts[~texts.isin(NOTHING)] if column in KNOWN_TO_RUNS else texts
+        if column in [*HOISTED, *KNOWN_TO_RUNS] and len(texts) > 1 and told.nunique() == 1:
             same[column] = told.iloc[0]
     told_with = [value for value in intervals if frame[f"{value}_low"].notna().any()]
     columns = {
@@ -320,7 +327,8 @@ def _remarks(frame: pd.DataFrame) -> tuple["pd.Series[str]", str]:
             why = none
         parts.append(why)
     remarks = ["; ".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(frame)
-    first = (frame.get(column, none) for column in ("extrapolated", "gap"))
+    # Without gaps it is the lower part of a table, whose rows have their remarks above.
+    first = (frame[column] for column in ("extrapolated", "gap") if column in frame and "gap" in frame)
     told = [
         "; ".join(filter(None, (*row, f"not comparable: {remark}" if remark else "")))
         for *row, remark in zip(*first, remarks, strict=True)
@@ -338,7 +346,7 @@ def _style(column: pd.Series) -> str:
     if column.name == "Model":
         return "row"  # it heads its row, and stays in sight while a narrow screen scrolls
     told = column[~column.isin([*NOTHING, "collapsed"])]
-    if len(told) and told.str.match(r"(† |< )?-?[\d,.]+(e-\d+)?( \(.*\))?$").all():
+    if len(told) and told.str.match(r"([†<] |≈)?-?[\d,.]+(e-\d+)?( \(.*\))?$").all():
         return "number"
     return "prose" if column.str.len().max() > LONG else ""  # sentences wrap, other cells do not
 
