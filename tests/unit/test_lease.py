@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -350,6 +351,22 @@ def test_a_job_that_is_told_to_end_has_not_failed(ending, tmp_path):
     with pytest.raises(type(ending)), held(tmp_path, QUICK):
         raise ending
     assert not (tmp_path / "events").exists()
+
+
+@pytest.mark.parametrize("noticed_by", ["the end", "the next check"])
+def test_sigterm_ends_a_job_whatever_a_library_makes_of_it(noticed_by, tmp_path):
+    with pytest.raises(SystemExit) as ended, held(tmp_path, QUICK) as lease:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        except SystemExit as error:
+            if noticed_by == "the end":
+                raise RuntimeError("an operation failed") from error
+        lease.check()
+        pytest.fail("it would go on to the end")
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert last_event(tmp_path) == "SIGTERM: ending; what is finished so far is safe"
+    assert parse((tmp_path / "lease-000001").read_bytes()).released
 
 
 def test_a_job_that_lost_its_lease_notes_no_failure(tmp_path):

@@ -357,12 +357,20 @@ class Remembered:
 
 
 class Lease:
-    """The lease on a ``.state``, see :func:`held`."""
+    """The lease on a ``.state``, see :func:`held`.
+
+    Attributes
+    ----------
+    number : of our lease, 0 while it is not held.
+    ending : the job is over, or ends.
+    told_to_end : by SIGTERM.
+    """
 
     def __init__(self, folder: Path, pace: Pace = PACE) -> None:
         self.folder = folder
         self.number = 0  # none yet
         self.ending = False
+        self.told_to_end = False
         self._me, self._pace, self._beats = this_process(), pace, 0
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -393,7 +401,12 @@ class Lease:
         self._heart.start()
 
     def check(self) -> None:
-        """Raise an error if another job has taken this one for dead and holds the lease now."""
+        """Raise an error if another job has taken this one for dead and holds the lease now.
+
+        SystemExit after a SIGTERM, whose own was lost on its way: Python drops what is raised in a `__del__`.
+        """
+        if self.told_to_end:
+            raise _terminated()
         number, path = self._last()
         if path and number > self.number:
             content = parse(read(path))
@@ -530,6 +543,8 @@ def held(folder: Path, pace: Pace = PACE) -> Iterator[Lease]:
             try:
                 yield lease
             except Exception as error:
+                if lease.told_to_end:  # a library whose code was interrupted may have made its own error of it
+                    raise _terminated() from error
                 lease.failed(error)
                 raise
         finally:
@@ -540,12 +555,17 @@ def held(folder: Path, pace: Pace = PACE) -> Iterator[Lease]:
 def _ending_on_sigterm(lease: Lease) -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if not lease.ending:  # by now
-            lease.ending = True
+            lease.ending = lease.told_to_end = True
             add_event(lease.folder, "SIGTERM: ending; what is finished so far is safe")
-            raise SystemExit(128 + signal.SIGTERM)
+            raise _terminated()
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _terminated() -> SystemExit:
+    """Return what ends a process as a shell reports one that SIGTERM ended."""
+    return SystemExit(128 + signal.SIGTERM)
