@@ -205,7 +205,8 @@ class Cluster:
             "AccountingStorageHost=127.0.0.1",
             f"AccountingStoragePort={self._ports['slurmdbd']}",
             f"AccountingStoragePass={self._munge}",
-            "AccountingStorageTRES=gres/gpu",
+            # By type as well, or accounts say "gpu" of any.
+            f"AccountingStorageTRES={','.join(['gres/gpu', *(f'gres/gpu:{card}' for card in self.cards)])}",
             "AccountingStoreFlags=job_comment",
         ]
         nodes = [
