@@ -1,4 +1,4 @@
-"""Jobs as processes of their own, to be killed: ``python -m support.jobs train|extract DATA FOLDER JSON``."""
+"""Jobs as processes of their own, to be killed: ``python -m support.jobs train|extract|tune DATA FOLDER JSON``."""
 
 import json
 import os
@@ -26,6 +26,22 @@ def extract(
     extract.extract(**common, code=code, threads=2, card="", chunk=chunk)
 
 
+def tune(
+    data: Path,
+    folder: Path,
+    spec: dict,
+    features: str | None = None,
+    code: str = "c",
+    worker: int = 1,
+    workers: int = 1,
+) -> None:
+    from histobench.train import search
+
+    parts = {"data": data, "features": Path(features) if features else None, "weights": None}
+    numbers = {"threads": 2, "worker": worker, "workers": workers}
+    search.search(spec=spec, **parts, folder=folder, code=code, card="", **numbers)
+
+
 if __name__ == "__main__":
     job, data, folder, arguments = sys.argv[1:]
-    {"train": train, "extract": extract}[job](Path(data), Path(folder), **json.loads(arguments))
+    {"train": train, "extract": extract, "tune": tune}[job](Path(data), Path(folder), **json.loads(arguments))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from histobench import recipes
+from histobench import recipes, searches
 from histobench.catalogue import CATALOGUE
 from histobench.datasets import Patches, Tally
 
@@ -57,6 +57,27 @@ def specification(
         "recipe": recipes.relevant(whole, mode),
         "input": None if cached else image_specification(model, side, whole["input_scaling"]),
     }
+
+
+SEARCH = {
+    "method": "hyperband",
+    "objective": "val_auc",
+    "max_epochs": 10,
+    "factor": 3,
+    "iterations": 1,
+    "seed": 1,
+    "space": {
+        "learning_rate": {"min": 1e-5, "max": 1e-2, "sampling": "log"},
+        "batch_size": {"min": 8, "max": 32, "step": 8},
+    },
+}
+
+
+def search_specification(model: str = "mobilenet", mode: str = "tl", *, recipe: dict[str, Any] | None = None, **search):
+    """What a search depends on, as the study says it: the author's space, with batches that suit few patches."""
+    words = SEARCH | search
+    found = specification(model, mode, seed=words["seed"], search=words, **(recipe or {}))
+    return found | {"recipe": searches.base(found["recipe"])}
 
 
 def features_specification(model: str, *, side: int = SHAPE[0], input_scaling: str = "paper") -> dict[str, Any]:

@@ -39,6 +39,7 @@ def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), **about):
                 "recipe": RECIPE | dict(recipe),
                 "input": {"preprocessing": "unit", "side": 96},
             },
+            "recipe": RECIPE | dict(recipe),
             "features": None,
             "best_epoch": 2,
             "parameters": 1000,

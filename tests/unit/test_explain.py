@@ -40,7 +40,7 @@ def predicted(spec, data, folder, features=None):
 
 def about(folder, spec, gpu=None):
     """What `explain` reads in ``run.json`` of a run whose weights are set by hand."""
-    write_json(folder / "run.json", {"specification": spec, "device": {"gpu": gpu}})
+    write_json(folder / "run.json", {"specification": spec, "recipe": spec["recipe"], "device": {"gpu": gpu}})
 
 
 def trained(spec, data, folder, features=None):

@@ -69,7 +69,21 @@ def test_hours_are_those_of_table_2(study):
     assert rows["k80"] == ["2", "0.9", "0.9"]
     assert rows["a100"] == ["2", "0.2", "0.2"]
     assert "GPUs 4 1.1 1.1" in " ".join(rows["all"])
-    assert rows["device"] == ["extract", "train", "predict", "measured", "published", "estimated", "hours"]
+    assert rows["device"] == ["extract", "tune", "train", "predict", "measured", "published", "estimated", "hours"]
+
+
+def test_a_search_is_planned_once_however_many_jobs_share_it(study):
+    search = "results/paper/searches/pcam/inceptionv3/full/tuned/a100"
+    text = HEADER + line(f"{search}/trials.csv", "tune") + line(f"{search}/recipe.yaml", "tune")
+    one = plan.plan(study, pending(text, study), Costs(study))
+    three = text + line(f"{search}/worker-2.json", "tune_worker") + line(f"{search}/worker-3.json", "tune_worker")
+    shared = plan.plan(study, pending(three, study), Costs(study))
+    (row,), (row_shared,) = (
+        [words for words in map(str.split, lines) if words[:1] == ["a100"]] for lines in (one, shared)
+    )
+    # 120 epochs of the published 270 s, and a minute before each of the 30 trials.
+    assert row == ["a100", "1", "9.5", "9.5"]
+    assert row_shared == ["a100", "3", "9.5", "9.5"]
 
 
 def test_a_finished_study_has_nothing_to_do(study):

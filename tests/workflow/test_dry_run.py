@@ -51,10 +51,11 @@ def test_the_guard_guards(project, guarded):
 def test_a_bare_dry_run_plans_the_papers_study(project, guarded):
     planned = jobs(snakemake(project, "-n", env=guarded).stdout)
     # 22 cells on PCam and 20 on each IDC data set by the paper's protocol; 4 of `timing` on each of four cards, of
-    # `fast` on each of two, and of `timing-cpu`.
-    assert planned["train"] == 22 + 20 + 20 + 4 * (4 + 2 + 1)
-    # Those of the latter are there for their seconds: nobody asks for their scores.
-    assert planned["predict"] == planned["evaluate"] == 22 + 20 + 20
+    # `fast` on each of two, and of `timing-cpu`; two models tuned in two ways.
+    assert planned["train"] == 22 + 20 + 20 + 4 * (4 + 2 + 1) + 2 * 2
+    assert planned["tune"] == 2 * 2
+    # Those of `timing` and so on are there for their seconds: nobody asks for their scores.
+    assert planned["predict"] == planned["evaluate"] == 22 + 20 + 20 + 2 * 2
     assert planned["prepare"] == planned["controls"] == 3
     # Seven backbones on PCam, all but InceptionV3 on both of IDC; EfficientNetV2 is trained end to end.
     assert planned["extract_features"] == 7 + 6 + 6
@@ -110,6 +111,13 @@ def test_a_misspelt_key_is_named(project):
     assert "Traceback" not in done.stdout
 
 
+@pytest.fixture
+def three_workers(project) -> tuple[str, str]:
+    """Arguments by which three jobs share every search."""
+    (project / "three.yaml").write_text("recipes: {tuned: {search: {workers: 3}}}")
+    return "--configfile", "three.yaml"
+
+
 @pytest.mark.parametrize(
     ("cell", "reads"),
     [
@@ -117,12 +125,23 @@ def test_a_misspelt_key_is_named(project):
         ("vgg19/tl", "results/paper/features/pcam/vgg19/paper/a100/train.npy"),
     ],
 )
-def test_training_never_gets_the_test_patches(project, cell, reads):
-    target = f"results/paper/runs/pcam/{cell}/paper/a100/seed-1/best.weights.h5"
-    output = snakemake(project, "-n", "--", target).stdout
-    inputs = output.partition("rule train:")[2].partition("input: ")[2].partition("\n")[0]
-    assert reads in inputs
-    assert "/test" not in inputs
+def test_training_and_searching_never_get_the_test_patches(project, three_workers, cell, reads):
+    target = f"results/paper/runs/pcam/{cell}/tuned/a100/seed-1/best.weights.h5"
+    output = snakemake(project, "-n", *three_workers, "--", target).stdout
+    for rule in ("tune", "tune_worker", "train"):
+        inputs = output.partition(f"rule {rule}:")[2].partition("input: ")[2].partition("\n")[0]
+        assert reads in inputs
+        assert "/test" not in inputs
+
+
+def test_a_search_is_shared_by_as_many_jobs_as_the_recipe_says(project, three_workers):
+    target = "results/paper/runs/pcam/vgg19/full/tuned/a100/seed-1/run.json"
+    assert jobs(snakemake(project, "-n", *three_workers, "--", target).stdout)["tune_worker"] == 2
+
+
+def test_a_search_of_a_recipe_without_one_is_refused(project):
+    done = snakemake(project, "-n", "--", "results/paper/searches/pcam/vgg19/full/paper/a100/recipe.yaml", check=False)
+    assert "recipes.paper has no `search`" in done.stdout
 
 
 def test_heads_of_all_seeds_and_recipes_of_one_scaling_share_their_features(project):

@@ -37,7 +37,7 @@ def test_missing_runs_are_gaps_with_a_reason_and_the_others_are_there(copy):
     assert table["auc"].isna().all()
     assert pd.read_csv(copy / "results/tiny/tables/performance_pcam-simulated.csv")["auc"].notna().all()
     page = (copy / "results/tiny/report.html").read_text(encoding="utf-8")
-    assert "Missing runs: 2 of 3." in page.replace("</strong>", "").replace("</b>", "")
+    assert "Missing runs: 3 of 4." in page.replace("</strong>", "").replace("</b>", "")
 
 
 def test_a_run_of_another_configuration_is_a_gap(copy):

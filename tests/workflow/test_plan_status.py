@@ -52,6 +52,7 @@ def test_a_plan_counts_the_jobs_of_a_dry_run_and_changes_nothing(project):
     assert f"Study tiny: {planned['total'] - planned['default']} jobs" in text
     found = dict(zip(row(text, "device"), row(text, "cpu"), strict=False))
     assert found["extract"] == str(planned["extract_features"])
+    assert found["tune"] == str(planned["tune"] + planned["tune_worker"])
     assert found["train"] == str(planned["train"])
     assert found["predict"] == str(planned["predict"])
     assert f"{planned['prepare']} prepare, {planned['evaluate'] + planned['controls']} evaluate" in text
@@ -67,13 +68,13 @@ def test_an_argument_that_snakemake_refuses_is_shown(project):
 
 
 def test_the_status_of_a_finished_study_and_of_runs_that_are_gone(finished, tmp_path):
-    assert "Study tiny: 3 of 3 runs done" in ask(finished, "status")
+    assert "Study tiny: 4 of 4 runs done" in ask(finished, "status")
     copy = shutil.copytree(finished, tmp_path / "copy", symlinks=True)
     shutil.rmtree(copy / RUN)
     text = ask(copy, "status")
-    assert "Study tiny: 2 of 3 runs done" in text
+    assert "Study tiny: 3 of 4 runs done" in text
     assert dict(zip(row(text, "device"), row(text, "cpu"), strict=True)) == {
-        "done": "2", "running": "0", "waiting": "1", "stopped": "0", "failed": "0",
+        "done": "3", "running": "0", "waiting": "1", "stopped": "0", "failed": "0",
     }  # fmt: skip
     assert re.search(r"Training left, one run after another: cpu \S+ ", text)
 
@@ -82,7 +83,7 @@ def test_a_run_whose_configuration_has_changed_waits(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy", symlinks=True)
     path = copy / "results/tiny/study.json"
     path.write_text(path.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.002'))
-    assert "3 waiting: out of date: trained by another configuration" in ask(copy, "status")
+    assert "4 waiting: out of date: trained by another configuration" in ask(copy, "status")
 
 
 def test_without_a_study_the_status_says_so(project):

@@ -83,17 +83,21 @@ def test_deleted_predictions_of_one_run_run_what_depends_on_them(copy):
     assert "describe_models" not in planned
 
 
+SEARCH = {"tune": 1, "tune_worker": 1}
+
+
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
-        ("train/fit", {"train": 3, "predict": 3, "evaluate": 3}),
-        ("train/predict", {"predict": 3, "evaluate": 3}),
-        ("results/metrics", {"evaluate": 3, "controls": 2}),
+        ("train/fit", {**SEARCH, "train": 4, "predict": 4, "evaluate": 4}),
+        ("train/predict", {"predict": 4, "evaluate": 4}),
+        ("results/metrics", {"evaluate": 4, "controls": 2}),
         ("results/controls", {"controls": 2}),
-        ("train/extract", {"extract_features": 1, "train": 1, "predict": 1, "evaluate": 1}),
+        ("train/oracle", {**SEARCH, "train": 1, "predict": 1, "evaluate": 1}),
+        ("train/extract", {"extract_features": 1, **SEARCH, "train": 2, "predict": 2, "evaluate": 2}),
         (
             "datasets/idc",
-            {"prepare": 1, "controls": 1, "extract_features": 1, "train": 2, "predict": 2, "evaluate": 2},
+            {"prepare": 1, "controls": 1, "extract_features": 1, **SEARCH, "train": 3, "predict": 3, "evaluate": 3},
         ),
     ],
 )
@@ -103,7 +107,10 @@ def test_an_edited_module_runs_the_rules_that_declared_it(copy, module, rules):
     assert {name: count for name, count in planned.items() if name in STAGES} == rules
 
 
-STAGES = {"simulate_pcam", "simulate_idc", "prepare", "extract_features", "train", "predict", "evaluate", "controls"}
+STAGES = {
+    *("simulate_pcam", "simulate_idc", "prepare", "extract_features", "tune", "tune_worker", "train", "predict"),
+    *("evaluate", "controls"),
+}
 
 
 def test_deleted_features_are_not_missed_until_a_new_head_needs_them(copy):
@@ -123,4 +130,5 @@ def test_another_recipe_trains_anew_only_what_uses_it(copy):
     path = copy / "tests" / "configs" / "tiny.yaml"
     path.write_text(path.read_text().replace("learning_rate: 0.001", "learning_rate: 0.002"))
     planned = plan(copy)
-    assert (planned["train"], planned["predict"], "prepare" in planned) == (3, 3, False)
+    assert (planned["train"], planned["predict"], "prepare" in planned) == (4, 4, False)
+    assert "tune" not in planned  # which looks for another rate by itself

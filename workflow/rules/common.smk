@@ -11,7 +11,7 @@ from snakemake.logging import logger
 # Scripts find the library beside them; the Snakefile alone needs to be told.
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
-from histobench import code, costs, features, recipes, runs
+from histobench import code, costs, features, recipes, runs, searches
 from histobench.datasets import prepared
 from histobench.errors import HistobenchError
 from histobench.files import digest, write_json
@@ -43,6 +43,8 @@ RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}/seed
 LOGS = f"results/logs/{STUDY.name}"
 RUN_LOG = f"{LOGS}/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}/seed-{{seed}}"
 FEATURES = f"{RESULTS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}"
+SEARCH = f"{RESULTS}/searches/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}"
+SEARCH_LOG = f"{LOGS}/searches/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}"
 HEATMAPS = f"{RESULTS}/explain/{{dataset}}.npz"
 WEIGHTS = "results/downloads/weights"
 
@@ -71,6 +73,31 @@ def specification(wildcards):
         return STUDY.specification(STUDY.run(**{name: wildcards[name] for name in RUN_WILDCARDS}))
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
+
+
+def search_specification(wildcards):
+    """Return what a search depends on; refuse one of a cell that cannot run, or of a recipe without."""
+    if not STUDY.searched(wildcards.recipe):
+        raise WorkflowError(f"recipes.{wildcards.recipe} has no `search`")
+    specification({**wildcards, "seed": 1})
+    return STUDY.search_specification(*(wildcards[name] for name in RUN_WILDCARDS if name != "seed"))
+
+
+def search_workers(wildcards):
+    """Return how many jobs share a search."""
+    return searches.workers(STUDY.recipes[wildcards.recipe]["search"])
+
+
+def found(wildcards):
+    """Return what the search of a run's recipe has found, if it has one."""
+    return [f"{SEARCH}/{searches.FOUND}"] if STUDY.searched(wildcards.recipe) else []
+
+
+def other_workers(wildcards):
+    """Return what the further jobs of a search leave; nothing but that they have been asked for."""
+    if not STUDY.searched(wildcards.recipe):
+        return []
+    return [f"{SEARCH}/worker-{number}.json" for number in range(2, 1 + search_workers(wildcards))]
 
 
 def features_specification(wildcards):
@@ -149,6 +176,11 @@ def of_scored_runs(file, dataset=None):
     return [f"{RESULTS}/runs/{run.path}/{file}" for run in RUNS if STUDY.scored(run) and dataset in (None, run.dataset)]
 
 
+def of_searches(file):
+    """Return the paths of a file that searches leave, for all that enter the results."""
+    return [f"{folder}/{file}" for folder in SEARCHES]
+
+
 def of_dataset(file):
     """Return a function from a data set to the paths of a file of the run folder, for its runs with scores."""
     return lambda wildcards: of_scored_runs(file, wildcards.dataset)
@@ -177,6 +209,13 @@ TRAINS = STUDY.missing_runs == "train"
 GAPS = {} if TRAINS else {run: reason for run in STUDY.runs if (reason := gap(run))}
 RUNS = [run for run in STUDY.runs if run not in GAPS]
 
+# The folders of searches, in the order of the matrix.
+SEARCHES = [
+    folder
+    for folder in dict.fromkeys(SEARCH.format(**vars(run)) for run in STUDY.runs if STUDY.searched(run.recipe))
+    if TRAINS or all(Path(f"{folder}/{file}").exists() for file in (searches.ABOUT, searches.TRIALS))
+]
+
 RUN_WILDCARDS = ("dataset", "model", "mode", "recipe", "device", "seed")
 # In the order of the matrix: those with runs, and those whose cells have a row among the performances.
 RUN_DATASETS = list(dict.fromkeys(run.dataset for run in RUNS))
@@ -201,3 +240,4 @@ wildcard_constraints:
     scaling=one_of({recipes.scaling(recipe): None for recipe in STUDY.recipes.values()}),
     device=one_of(STUDY.devices),
     seed=r"\d+",
+    worker=r"\d+",

@@ -262,9 +262,42 @@ rule figure_gallery:
 
 
 # Those of runs, and those that published values alone can fill.
+rule figure_searches:
+    input:
+        runs=rules.collect_runs.output.runs,
+        cells=rules.collect_runs.output.cells,
+        searches=f"{TABLE}/searches.csv",
+        trials=f"{TABLE}/trials.csv",
+    output:
+        trials_svg=report(
+            f"{FIGURE}/search.svg",
+            caption="../report/search.rst",
+            category="Figures",
+            labels={"figure": "trials of the searches"},
+        ),
+        trials_png=f"{FIGURE}/search.png",
+        tuned_svg=report(
+            f"{FIGURE}/tuned.svg",
+            caption="../report/tuned.rst",
+            category="Figures",
+            labels={"figure": "tuned against untuned"},
+        ),
+        tuned_png=f"{FIGURE}/tuned.png",
+    log:
+        f"{LOGS}/figure_searches.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=code.digest_with_imports("figure_searches"),
+    script:
+        "../scripts/figure_searches.py"
+
+
 FIGURES = [
     *("auc_against_size", "auc_by_mode", "forest"),
     *(["auc_against_seconds"] if SCORED_DATASETS else []),
+    *(["search", "tuned"] if SEARCHES else []),
     *(
         f"{name}_{dataset}"
         for dataset in DATASETS

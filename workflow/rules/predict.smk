@@ -7,6 +7,7 @@ rule predict:
         manifest=f"{DATA}/manifest.json",
         features=cached_features("valid", "test"),
         weights=rules.train.output.weights,
+        found=found,
     output:
         predictions=f"{RUN}/{runs.PREDICTIONS}",
     log:
@@ -27,6 +28,14 @@ rule predict:
         runtime=minutes(predict_minutes),
     params:
         spec=specification,
-        code=code.digest("predict", "train/predict", "train/models", "train/batches", "features", "datasets/prepared"),
+        code=code.digest(
+            "predict",
+            "train/predict",
+            "train/models",
+            "train/batches",
+            "searches",
+            "features",
+            "datasets/prepared",
+        ),
     script:
         "../scripts/predict.py"

@@ -101,6 +101,11 @@ def train_minutes(wildcards):
     return COSTS.train_minutes(*(wildcards[name] for name in CELL))
 
 
+def tune_minutes(wildcards):
+    """Return the time for a job of a search."""
+    return COSTS.tune_minutes(*(wildcards[name] for name in CELL))
+
+
 def predict_minutes(wildcards):
     """Return the time for the scores of a run."""
     return COSTS.predict_minutes(*(wildcards[name] for name in CELL))

@@ -220,11 +220,47 @@ rule table_controls:
         "../scripts/table_controls.py"
 
 
+rule table_searches:
+    input:
+        about=of_searches(searches.ABOUT),
+        trials=of_searches(searches.TRIALS),
+        runs=rules.collect_runs.output.runs,
+        cells=rules.collect_runs.output.cells,
+        performance=rules.table_tests.input.performance,
+    output:
+        multiext(f"{TABLE}/searches", *TABLE_FORMATS),
+        multiext(f"{TABLE}/trials", *TABLE_FORMATS),
+        searches=report(
+            f"{TABLE}/searches.html",
+            caption="../report/searches.rst",
+            category="Tables",
+            labels={"table": "searches"},
+        ),
+        trials=report(
+            f"{TABLE}/trials.html",
+            caption="../report/trials.rst",
+            category="Tables",
+            labels={"table": "trials"},
+        ),
+    log:
+        f"{LOGS}/table_searches.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        study=STUDY.name,
+        searched=[recipe for recipe in STUDY.recipes if STUDY.searched(recipe)],
+        code=code.digest_with_imports("table_searches"),
+    script:
+        "../scripts/table_searches.py"
+
+
 TABLES = [
     "models",
     *(f"performance_{dataset}" for dataset in DATASETS),
     *("speed", "tests", "contrasts", "claims"),
     *(["controls"] if RUN_DATASETS else []),
+    *(["searches", "trials"] if SEARCHES else []),
 ]
 
 

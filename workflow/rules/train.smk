@@ -8,6 +8,8 @@ rule train:
         manifest=f"{DATA}/manifest.json",
         features=cached_features("train", "valid"),  # nor their features
         weights=starts_from_weights,
+        found=found,
+        workers=other_workers,
     output:
         history=f"{RUN}/{runs.HISTORY}",
         timing=f"{RUN}/{runs.TIMING}",
@@ -34,6 +36,7 @@ rule train:
         code=code.digest(
             "train",
             "train/run",
+            "train/fresh",
             "train/fit",
             "train/checkpoints",
             "train/models",
@@ -41,6 +44,7 @@ rule train:
             "train/batches",
             "train/augmentation",
             "train/random_state",
+            "searches",
             "state",
             "features",
             "datasets/prepared",

@@ -14,4 +14,5 @@ with job.start(snakemake):
         weights=Path(snakemake.input.weights),
         output=Path(snakemake.output.predictions),
         card=job.card(snakemake),
+        found=Path(snakemake.input.found[0]) if snakemake.input.found else None,
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from histobench import recipes, runs
+from histobench import recipes, runs, searches
 from histobench.datasets import SPLITS, published
 from histobench.datasets.prepared import manifest
 from histobench.study import Dataset, Run, Study
@@ -49,6 +49,8 @@ HEAD_STEP_SECONDS = 2e-3
 # Seconds before the first step of a job: 5 for the import of TensorFlow, 1 (B2) to 124 (DenseNet201) for building a CNN
 # and tracing its first step, measured on two cores; this lies between.
 START_UP = 60.0
+# Of a trial's head on cached features. An estimate.
+HEAD_START_UP = 2.0
 # Time limits: so many times what is expected, since a job that is cut off waits in the queue again, and a limit that is
 # not used up costs nothing but a place further back in it.
 MARGIN = 3
@@ -111,6 +113,13 @@ class Costs:
         seconds, origin = self.epoch(dataset, model, mode, recipe, device)
         return Estimate(START_UP + self._study.recipes[recipe]["epochs"] * seconds, origin)
 
+    def tune(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> Estimate:
+        """Return what the search of a recipe takes, all its jobs together."""
+        seconds, origin = self.epoch(dataset, model, mode, recipe, device)
+        trials, epochs = searches.budget(self._study.recipes[recipe]["search"])
+        build = HEAD_START_UP if self._study.cached(mode, recipe) else START_UP
+        return Estimate(trials * build + epochs * seconds, origin)
+
     def predict(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> Estimate:
         """Return what the scores of a run take: a pass over validation and test patches, or a head over features."""
         seconds, origin = self.epoch(dataset, model, mode, recipe, device)
@@ -128,6 +137,12 @@ class Costs:
     def train_minutes(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> int:
         """Return the minutes to ask for, for a run."""
         return _minutes(self.train(dataset, model, mode, recipe, device))
+
+    def tune_minutes(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> int:
+        """Return the minutes to ask for, for each job of a search."""
+        seconds, origin = self.tune(dataset, model, mode, recipe, device)
+        workers = searches.workers(self._study.recipes[recipe]["search"])
+        return _minutes(Estimate(START_UP + seconds / workers, origin))
 
     def predict_minutes(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> int:
         """Return the minutes to ask for, for the scores of a run."""

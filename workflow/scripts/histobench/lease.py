@@ -356,6 +356,49 @@ class Remembered:
         return answer
 
 
+class Onlooker:
+    """Tells who is at work somewhere, without waiting for it.
+
+    Parameters
+    ----------
+    thorough : ask SLURM, too, about holders whose heartbeat is young, so that a killed one is dead at once.
+    """
+
+    def __init__(self, *, thorough: bool = False) -> None:
+        self._thorough = thorough
+        self._me = this_process()
+        self._squeue = Remembered(squeue, PACE.ask, time.monotonic)
+
+    def holder(self, folder: Path) -> Holder | None:
+        """Return who holds the lease on a folder, None if nobody seems to.
+
+        By its machine if that is this one, else by its heartbeat, else by SLURM. Unlike a waiting job this compares the
+        clocks of two machines: it may be wrong for a moment.
+        """
+        try:
+            data = read(leases(folder)[-1][1])
+        except (OSError, IndexError):
+            return None
+        content = parse(data)
+        if content is None or content.released:
+            return None
+        holder = content.holder
+        fresh = _age(data) < PACE.patience
+        if fresh and holder.machine != self._me.machine and not self._thorough:
+            return holder
+        alive = judge(holder, self._me, squeue=self._squeue).alive
+        return holder if alive or (alive is None and fresh) else None
+
+
+def _age(data: bytes) -> float:
+    """Return the seconds since the heartbeat of a lease."""
+    try:
+        beat = datetime.datetime.fromisoformat(json.loads(data)["beat"]["time"])
+        return (datetime.datetime.now(datetime.UTC) - beat).total_seconds()
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
 class Lease:
     """The lease on a ``.state``, see :func:`held`.
 

@@ -25,7 +25,9 @@ from histobench.study import Study
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 CONFIG = Path("config/config.yaml")
 # Of rules that run on the device of their run, as columns of the plan.
-ON_DEVICES = {"extract_features": "extract", "train": "train", "predict": "predict"}
+ON_DEVICES = {"extract_features": "extract", "tune": "tune", "train": "train", "predict": "predict"}
+# A further job of a search, whose cost is that of `tune`.
+WORKER = "tune_worker"
 # Of the others, by the first word of the rule's name; what is not here makes tables, figures and the report.
 STAGES = {
     "download": "download",
@@ -40,7 +42,10 @@ ORIGINS = ("measured", "published", "estimated")
 
 
 class Job(NamedTuple):
-    """A job that is to be done: its rule, and what tells it from others of that rule, the folder of a run, say."""
+    """A job that is to be done: its rule, and what tells it from others of that rule, the folder of a run, say.
+
+    All jobs of a search are of `tune`: the first has the search's folder for its key, others a file in it.
+    """
 
     rule: str
     key: str
@@ -151,7 +156,8 @@ def pending(text: str, study: Study) -> list[Job]:
     for line in lines[start + 1 :]:
         path, _, rule, *_, state = line.split("\t")
         if state == "update pending":
-            found[Job(rule, _key(rule, path, study))] = None
+            job = Job("tune", path) if rule == WORKER else Job(rule, _key(rule, path, study))
+            found[job] = None
     return list(found)
 
 
@@ -219,6 +225,11 @@ def _cost(job: Job, costs: Costs) -> tuple[str, Estimate]:
     if job.rule == "extract_features":
         dataset, model, scaling, device = names[-4:]
         return device, costs.extract(dataset, model, scaling, device)
+    if job.rule == "tune":
+        if names[-1].startswith("worker-"):
+            return names[-2], Estimate(0.0, "estimated")
+        dataset, model, mode, recipe, device = names[-5:]
+        return device, costs.tune(dataset, model, mode, recipe, device)
     dataset, model, mode, recipe, device, _ = names[-6:]
     cost = costs.train if job.rule == "train" else costs.predict
     return device, cost(dataset, model, mode, recipe, device)

@@ -1,8 +1,9 @@
 """What a recipe says, read for one mode of training."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from histobench import searches
 from histobench.errors import HistobenchError
 
 # What a recipe says for one mode alone.
@@ -12,6 +13,19 @@ OF_MODE = {"transfer": "tl", "finetune": "finetune"}
 PURPOSE = ("timing_only", "tuned_from")
 
 
+class Dense(NamedTuple):
+    """The layers between a CNN's features and its output: units, and the rate of dropout after them.
+
+    `dropout` None is what the model has by itself: 0.5 in B6, none in all others.
+    """
+
+    units: int = 256
+    dropout: float | None = None
+
+
+PAPER = Dense()
+
+
 def check(name: str, recipe: Mapping[str, Any]) -> None:
     """Refuse a recipe that contradicts itself.
 
@@ -19,8 +33,10 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
     ------
     HistobenchError
         if it wants features cached that augmentation changes in every epoch, a head trained for as many epochs as
-        there are, or results from parts of epochs.
+        there are, results from parts of epochs, or a search that cannot be.
     """
+    if "search" in recipe:
+        searches.check(name, recipe)
     short = {"steps_per_epoch", "validation_steps"} & set(recipe)
     if short and not recipe.get("timing_only"):
         raise HistobenchError(
@@ -50,9 +66,15 @@ def jit_compile(recipe: Mapping[str, Any]) -> bool:
     return bool(recipe.get("jit_compile", False))
 
 
+def dense(recipe: Mapping[str, Any]) -> Dense:
+    """Return the dense layers that a recipe asks for."""
+    return Dense(recipe.get("dense_units", PAPER.units), recipe.get("dropout", PAPER.dropout))
+
+
 def transfer(recipe: Mapping[str, Any]) -> str:
     """Return how heads are trained in mode "tl": on "cached" features of the backbone, or "end_to_end"."""
-    return str(recipe.get("transfer", "end_to_end" if recipe.get("augmentation") else "cached"))
+    augmented = recipe.get("augmentation") or "augmentation" in recipe.get("search", {}).get("space", {})
+    return str(recipe.get("transfer", "end_to_end" if augmented else "cached"))
 
 
 def scaling(recipe: Mapping[str, Any]) -> str:
@@ -64,4 +86,6 @@ def scaling(recipe: Mapping[str, Any]) -> str:
 def relevant(recipe: Mapping[str, Any], mode: str) -> dict[str, Any]:
     """Return what a recipe says for runs of a mode; of `transfer` also what it leaves unsaid."""
     told = {"transfer": transfer(recipe)} | dict(recipe)
+    if "search" in recipe:
+        told["search"] = searches.relevant(recipe["search"])
     return {key: value for key, value in told.items() if OF_MODE.get(key, mode) == mode and key not in PURPOSE}

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from histobench.files import atomic
+from histobench import features as cached
+from histobench.files import atomic, digest
 
 # Written by training.
 HISTORY = "history.csv"  # metrics per epoch
@@ -42,6 +43,25 @@ def gap(folder: Path, specification: Mapping[str, Any], manifest: str | None, *,
     if about["inputs_sha256"]["manifest"] != manifest:
         return "out of date: trained on data prepared otherwise"
     return ""
+
+
+def inputs(data: Path, features: Path | None, weights: Path | None, found: Path | None = None) -> dict[str, str | None]:
+    """Return sha256 of what a run is trained from, by role.
+
+    Parameters
+    ----------
+    data : folder of the prepared data set.
+    features : folder of the cached features that a head is trained on, if it is.
+    weights : the backbone's pretrained weights, if there are any to start from.
+    found : what a search has found for the run's recipe, if it has one.
+    """
+    digests = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
+    if features:
+        of_features = read_json(features / cached.ABOUT)["sha256"]
+        digests |= {f"features_{split}": of_features[split] for split in ("train", "valid")}
+    if found:
+        digests["recipe"] = digest(found)
+    return digests
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

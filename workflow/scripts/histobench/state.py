@@ -30,6 +30,7 @@ from histobench.files import digest, write_text
 from histobench.lease import Lease, add_event
 
 DIGESTS = "sha256.json"
+OUTPUTS = "outputs"
 
 
 class State:
@@ -45,7 +46,7 @@ class State:
     def __init__(self, folder: Path, identity: Mapping[str, Any], lease: Lease | None = None) -> None:
         self.folder = folder
         self.lease = lease
-        self.outputs = folder / "outputs"
+        self.outputs = folder / OUTPUTS
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".tmp-*"):  # by a job that was killed while it wrote
             if left.is_dir():

@@ -5,14 +5,10 @@ that has not started.
 """
 
 import argparse
-import datetime
-import json
-import math
 import re
 import shutil
 import sys
 import textwrap
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +16,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from histobench import features, lease, recipes, runs
+from histobench import features, lease, recipes, runs, searches
 from histobench.costs import Costs, epoch_seconds, measured, run_folder, settled
 from histobench.datasets import SPLITS
 from histobench.errors import HistobenchError
@@ -54,44 +50,7 @@ class Job:
     holder: lease.Holder | None = None
 
 
-class Watch:
-    """Who is at work on a folder, by the lease on its ``.state``."""
-
-    def __init__(self) -> None:
-        self._me = lease.this_process()
-        self._squeue = lease.Remembered(lease.squeue, math.inf, time.monotonic)
-
-    def holder(self, folder: Path) -> lease.Holder | None:
-        """Return who is at work on a folder, None if nobody seems to be.
-
-        By its machine if that is this one, else by its heartbeat, else by SLURM. Unlike a waiting job this compares the
-        clocks of two machines: a status may be wrong for a moment.
-        """
-        try:
-            data = lease.read(lease.leases(folder / ".state")[-1][1])
-        except (OSError, IndexError):
-            return None
-        content = lease.parse(data)
-        if content is None or content.released:
-            return None
-        holder = content.holder
-        fresh = _age(data) < lease.PACE.patience
-        if fresh and holder.machine != self._me.machine:
-            return holder
-        alive = lease.judge(holder, self._me, squeue=self._squeue).alive
-        return holder if alive or (alive is None and fresh) else None
-
-
-def _age(data: bytes) -> float:
-    """Return the seconds since the heartbeat of a lease."""
-    try:
-        beat = datetime.datetime.fromisoformat(json.loads(data)["beat"]["time"])
-        return (datetime.datetime.now(datetime.UTC) - beat).total_seconds()
-    except (ValueError, KeyError, TypeError):
-        return math.inf
-
-
-def look(folder: Path, gap: str, watch: Watch) -> Job:
+def look(folder: Path, gap: str, watch: lease.Onlooker) -> Job:
     """Return how far the job of a folder is.
 
     Parameters
@@ -102,7 +61,7 @@ def look(folder: Path, gap: str, watch: Watch) -> Job:
     """
     if not gap:
         return Job("done")
-    if holder := watch.holder(folder):
+    if holder := watch.holder(folder / ".state"):
         return Job("running", holder=holder)
     state = folder / ".state"
     if not state.is_dir():
@@ -136,7 +95,7 @@ def main() -> None:
     print("\n".join(_locks()))
     if not paths:
         print(f"No study has started here: there is no {RESULTS}/*/study.json")
-    watch, failed = Watch(), False
+    watch, failed = lease.Onlooker(), False
     for path in paths:
         try:
             study = Study(_configuration(path), SCHEMA)
@@ -164,7 +123,7 @@ def _locks() -> list[str]:
     return ["No Snakemake is at work in this folder."]
 
 
-def jobs_of(study: Study, watch: Watch) -> dict[Run, Job]:
+def jobs_of(study: Study, watch: lease.Onlooker) -> dict[Run, Job]:
     """Return how far every run of a study is."""
     manifests: dict[str, str | None] = {}
     for name in {run.dataset for run in study.runs}:
@@ -179,7 +138,7 @@ def jobs_of(study: Study, watch: Watch) -> dict[Run, Job]:
     return found
 
 
-def report(study: Study, watch: Watch, shown: int, width: int) -> list[str]:
+def report(study: Study, watch: lease.Onlooker, shown: int, width: int) -> list[str]:
     """Return the lines on a study.
 
     Parameters
@@ -197,6 +156,7 @@ def report(study: Study, watch: Watch, shown: int, width: int) -> list[str]:
         "",
         *_totals(jobs),
         *_extractions(study, watch),
+        *_searches(study, watch),
         *_section("Running", [_running(study, run, job, left[run]) for run, job in _in(jobs, "running")], shown),
         *_section("Failed", [_failure(study, run, job, width) for run, job in _in(jobs, "failed")], shown),
         *_section("Stopped, to be gone on with", [_stopped(study, run) for run, _ in _in(jobs, "stopped")], shown),
@@ -230,7 +190,7 @@ def _totals(jobs: Mapping[Run, Job]) -> list[str]:
     return str(tabulate(rows, ["device", *STATES], tablefmt="plain")).splitlines()
 
 
-def _extractions(study: Study, watch: Watch) -> list[str]:
+def _extractions(study: Study, watch: lease.Onlooker) -> list[str]:
     """Return a line on the features of frozen backbones, and one for each that is at work."""
     wanted = {
         (run.dataset, run.model, recipes.scaling(study.recipes[run.recipe]), run.device): None
@@ -242,10 +202,30 @@ def _extractions(study: Study, watch: Watch) -> list[str]:
         folder = RESULTS.joinpath(study.name, "features", *names)
         if (folder / features.ABOUT).exists():
             done += 1
-        elif holder := watch.holder(folder):
+        elif holder := watch.holder(folder / ".state"):
             parts = sum(1 for split in SPLITS for _ in (folder / ".state").glob(f"{split}-*"))
             lines.append(f"  {'/'.join(names)}: {parts} parts; {_where(holder)}")
     return ["", f"Features: {done} of {len(wanted)} extracted", *lines] if wanted else []
+
+
+def _searches(study: Study, watch: lease.Onlooker) -> list[str]:
+    """Return a line on the searches for hyperparameters, and one for each that is at work."""
+    cells = {(run.dataset, run.model, run.mode, run.recipe, run.device): None for run in study.runs}
+    wanted = [names for names in cells if study.searched(names[3])]
+    lines, done = [], 0
+    for names in wanted:
+        folder = RESULTS.joinpath(study.name, "searches", *names)
+        if (folder / searches.FOUND).exists():
+            done += 1
+            continue
+        search = study.recipes[names[3]]["search"]
+        workers = map(searches.worker_name, range(1, 1 + searches.workers(search)))
+        holders = [holder for name in workers if (holder := watch.holder(folder / searches.worker_folder(name)))]
+        if holders:
+            ended = len(list((folder / ".state" / searches.PROJECT).glob(f"trial_*/{searches.TRIAL}")))
+            where = ", ".join(map(_where, holders))
+            lines.append(f"  {'/'.join(names)}: {ended} of {searches.budget(search)[0]} trials; {where}")
+    return ["", f"Searches: {done} of {len(wanted)} ended", *lines] if wanted else []
 
 
 def _running(study: Study, run: Run, job: Job, left: float) -> str:

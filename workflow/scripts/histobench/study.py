@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from histobench import catalogue, recipes
+from histobench import catalogue, recipes, searches
 from histobench.datasets import published
 from histobench.errors import HistobenchError
 from histobench.files import Remote
@@ -261,6 +261,20 @@ class Study:
             if self.cached(run.mode, run.recipe)
             else self.input(run.dataset, run.model, recipes.scaling(recipe)),
         }
+
+    def search_specification(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> dict[str, Any]:
+        """Return what the search of a recipe depends on, apart from code, data and weights.
+
+        Its trials are runs with another number of epochs, of the search's own seed: so is this like a run's, see
+        :meth:`specification`, without what concerns the training that follows alone.
+        """
+        run = Run(dataset, model, mode, recipe, device, self.recipes[recipe]["search"]["seed"])
+        found = self.specification(run)
+        return found | {"recipe": searches.base(found["recipe"])}
+
+    def searched(self, recipe: str) -> bool:
+        """Say whether a recipe starts with a search."""
+        return "search" in self.recipes[recipe]
 
     def features_specification(self, dataset: str, model: str, scaling: str, device: str) -> dict[str, Any]:
         """Return what the cached features of a backbone depend on, apart from code, data and weights.

@@ -58,6 +58,7 @@ TEXTS = (
     # Of cells.csv, and of the tables.
     *("gap", "tuned_from", "data_set", "key", "year", "interval", "not_comparable", "runs"),
     *("extrapolated", "peak_precision"),
+    *("method", "space", "objective", "trial", "configuration", "status", "worker", "augmentation"),
 )
 """Columns that hold texts, in any table."""
 
@@ -85,7 +86,8 @@ def _row(
     manifest, floor = manifests[spec["run"]["dataset"]], floors[spec["run"]["dataset"]]
     scored = spec["run"]["recipe"] not in timing_only
     timing = pd.read_csv(folder / runs.TIMING)
-    recipe, application = spec["recipe"], spec["model"]["application"]
+    # With what a search has found for it.
+    recipe, application = about["recipe"], spec["model"]["application"]
     image = spec["input"] or about["features"]["specification"]["input"]
     # Where a backbone's own preprocessing is that of the paper, the recipe is the paper's in effect.
     effective = recipe | ({"input_scaling": "paper"} if image["preprocessing"] == "unit" else {})

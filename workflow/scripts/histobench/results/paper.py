@@ -25,7 +25,7 @@ PROTOCOL: dict[str, Any] = {
     "jit_compile": False,
 }
 # Parts of a recipe that belong to one mode, not to the protocol.
-NO_PROTOCOL = set(recipes.OF_MODE)
+NO_PROTOCOL = {*recipes.OF_MODE, "search"}
 MODES = ("full", "tl")
 DATASETS = {"pcam": "PCam", "idc": "IDC"}
 # The tables that hold the performance on each data set.

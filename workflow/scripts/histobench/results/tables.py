@@ -72,6 +72,9 @@ HEADINGS = {
     "parameters_with_top_millions": "Parameters with top, millions",
     "parameters_as_trained_millions": "Parameters as trained, millions",
     "checkpoint_mb": "Checkpoint, MB",
+    "search_seconds": "Device seconds",
+    "trial_seconds": "Seconds",
+    "untuned_auc": "AUC, untuned",
     "multiply_adds_96_px_millions": "Multiply-adds at 96 px, millions",
     "multiply_adds_50_px_millions": "Multiply-adds at 50 px, millions",
 }
@@ -97,11 +100,13 @@ EXTRAPOLATED = ["seconds", "training_seconds", "validation_seconds"]
 THREE_DIGITS = [
     *("seconds", "first_epoch_seconds", "training_seconds", "validation_seconds", "seconds_difference"),
     *("patches_per_second", "percent_of_peak", "energy_kilojoules"),
+    *("search_seconds", "trial_seconds"),
 ]
 """Columns of measurements, which a fourth digit would not repeat; whole numbers keep all of theirs."""
 
 MERGED = [
     *("transfer", "interval", "collapsed", "below_floor", "extrapolated", "gap", "gpu", "key", "format", "runs"),
+    *("folder", "configuration"),
     *WHY_NOT,
 ]
 """Columns that print shows as part of another cell or below the table, or not at all."""
@@ -377,6 +382,8 @@ def _printer(column: str) -> Callable[[Any], str]:
         return _three_digits
     if column in TWO_DECIMALS:
         return lambda value: "–" if pd.isna(value) else f"{value:.2f}"
+    if column == "learning_rate":
+        return lambda value: "–" if pd.isna(value) else f"{value:.3g}"
     if column in P_VALUES:
         return lambda value: "< 0.001" if isinstance(value, float) and value < 0.0005 else _cell(value)
     return _cell

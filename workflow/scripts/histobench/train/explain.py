@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from histobench import runs
+from histobench import recipes, runs
 from histobench.datasets.prepared import Records
 from histobench.errors import HistobenchError
 from histobench.files import atomic
@@ -66,7 +66,9 @@ def explain_errors(
             f"{errors}: expected the errors of one run of the study on {data.name}, found {', '.join(named)}; "
             "delete it and start again"
         )
-    spec = runs.read_json(folder / runs.ABOUT)["specification"]
+    about = runs.read_json(folder / runs.ABOUT)
+    # With what a search has found for its recipe.
+    spec = about["specification"] | {"recipe": about["recipe"]}
     explain(
         spec=spec,
         data=data,
@@ -184,15 +186,16 @@ def _trained(
 ) -> keras.Model:
     """Return the whole CNN with its trained weights."""
     mode, shape, seed = spec["run"]["mode"], models.input_shape(image), spec["run"]["seed"]
+    dense = recipes.dense(spec["recipe"])
     if spec["input"] is not None:
-        model = models.build(spec["model"], mode, shape, seed=seed)
+        model = models.build(spec["model"], mode, shape, seed=seed, dense=dense)
         model.load_weights(run_folder / runs.WEIGHTS)
         return model
-    model = models.build(spec["model"], mode, shape, seed=seed, weights=weights)
+    model = models.build(spec["model"], mode, shape, seed=seed, weights=weights, dense=dense)
     backbone, *layers = model.layers
     if weights is None:
         calibrate(backbone, Records(data, "train"), image)
-    head = models.head(backbone.output_shape[1], seed=seed)
+    head = models.head(backbone.output_shape[1], seed=seed, dense=dense)
     head.load_weights(run_folder / runs.WEIGHTS)
     for layer, trained in zip(layers, head.layers, strict=True):
         layer.set_weights(trained.get_weights())

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -99,6 +100,59 @@ def better(value: float, best: float | None, rule: str) -> bool:
     return value < best if rule == "val_loss" else value > best
 
 
+def epochs(
+    model: keras.Model, train: Records | Features, valid: Records | Features, spec: dict[str, Any], first: int
+) -> Iterator[tuple[dict[str, float], dict[str, float | None]]]:
+    """Train a model epoch after epoch, to the recipe's last, and yield what each has given and what it has cost.
+
+    Parameters
+    ----------
+    model, train, valid, spec : see :func:`fit`; the model is compiled, unless `first` is 0.
+    first : the epoch to start with, counted from 0.
+
+    Yields
+    ------
+    row, timing : of an epoch, as in `history` and `timing` of :func:`fit`.
+    """
+    recipe, seed = spec["recipe"], spec["run"]["seed"]
+    options = {"batch_size": recipe["batch_size"], "image": spec["input"]}
+    covers = covered(train, valid, spec)
+    validation = batches(valid, np.arange(covers["valid"]), **options)
+    for epoch in range(first, recipe["epochs"]):
+        if epoch == 0 or _starts_stage(spec, epoch):
+            compile_model(model, spec, epoch)
+        reseed(model, seed, epoch)
+        kinds = recipe.get("augmentation")
+        changed = partial(augment, kinds=kinds, seed=seed, epoch=epoch) if kinds else None
+        data = batches(train, order(len(train), seed, epoch)[: covers["train"]], augment=changed, **options)
+        lines = _ProgressLines(epoch, recipe["epochs"], int(data.cardinality()))
+        joules = nvml.energy()
+        start = time.perf_counter()
+        fitted = model.fit(data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[lines], shuffle=False)
+        middle = time.perf_counter()
+        validated = model.evaluate(validation, verbose=0, return_dict=True)
+        end = time.perf_counter()
+        joules_after = nvml.energy()
+        row = {"epoch": epoch + 1} | {name: float(fitted.history[name][-1]) for name in MEASURES}
+        row |= {f"val_{name}": float(validated[name]) for name in MEASURES}
+        timing = {
+            "epoch": epoch + 1,
+            "training_seconds": middle - start,
+            "validation_seconds": end - middle,
+            "energy_joules": None if joules is None or joules_after is None else joules_after - joules,
+        }
+        log.info(
+            "epoch %d/%d: loss %.4f, accuracy %.4f, val_loss %.4f, val_accuracy %.4f, val_auc %.4f; "
+            "%.1f s training, %.1f s validation",
+            epoch + 1,
+            recipe["epochs"],
+            *(row[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc")),
+            middle - start,
+            end - middle,
+        )
+        yield row, timing
+
+
 def fit(
     model: keras.Model, train: Records | Features, valid: Records | Features, spec: dict[str, Any], state: State
 ) -> checkpoints.Progress:
@@ -117,50 +171,15 @@ def fit(
         `timing` has epoch, seconds of training and of validation, apart, and the energy that the card took in both, J,
         None where it has no counter.
     """
-    recipe, seed = spec["recipe"], spec["run"]["seed"]
-    options = {"batch_size": recipe["batch_size"], "image": spec["input"]}
-    covers = covered(train, valid, spec)
-    validation = batches(valid, np.arange(covers["valid"]), **options)
+    recipe = spec["recipe"]
     progress = checkpoints.load(state, model, partial(compile_model, model, spec))
-    for epoch in range(progress.epoch, recipe["epochs"]):
-        if epoch == 0 or _starts_stage(spec, epoch):
-            compile_model(model, spec, epoch)
-        reseed(model, seed, epoch)
-        kinds = recipe.get("augmentation")
-        changed = partial(augment, kinds=kinds, seed=seed, epoch=epoch) if kinds else None
-        data = batches(train, order(len(train), seed, epoch)[: covers["train"]], augment=changed, **options)
-        lines = _ProgressLines(epoch, recipe["epochs"], int(data.cardinality()))
-        joules = nvml.energy()
-        start = time.perf_counter()
-        fitted = model.fit(data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[lines], shuffle=False)
-        middle = time.perf_counter()
-        validated = model.evaluate(validation, verbose=0, return_dict=True)
-        end = time.perf_counter()
-        joules_after = nvml.energy()
-        row = {"epoch": epoch + 1} | {name: float(fitted.history[name][-1]) for name in MEASURES}
-        row |= {f"val_{name}": float(validated[name]) for name in MEASURES}
-        progress.epoch = epoch + 1
+    for row, timing in epochs(model, train, valid, spec, progress.epoch):
+        progress.epoch += 1
         progress.history.append(row)
-        progress.timing.append(
-            {
-                "epoch": epoch + 1,
-                "training_seconds": middle - start,
-                "validation_seconds": end - middle,
-                "energy_joules": None if joules is None or joules_after is None else joules_after - joules,
-            }
-        )
+        progress.timing.append(timing)
         value = row.get(recipe["best_epoch"], 0.0)
         if better(value, progress.best, recipe["best_epoch"]):
-            progress.best_epoch, progress.best = epoch + 1, value
+            progress.best_epoch, progress.best = progress.epoch, value
+            log.info("epoch %d is the best so far", progress.epoch)
         checkpoints.save(state, model, progress)
-        log.info(
-            "epoch %d/%d: loss %.4f, accuracy %.4f, val_loss %.4f, val_accuracy %.4f, val_auc %.4f; "
-            "%.1f s training, %.1f s validation%s",
-            epoch + 1,
-            recipe["epochs"],
-            *(row[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc")),
-            middle - start,
-            end - middle,
-            "; the best so far" if progress.best_epoch == epoch + 1 else "",
-        )
     return progress

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from histobench.errors import HistobenchError
+from histobench.recipes import PAPER, Dense
 from histobench.study import TRANSFER
 from histobench.train.random_state import KERAS_2, seed_everything
 
@@ -21,7 +22,7 @@ layers = keras.layers
 BACKBONE_SEED = 20240101
 
 
-def b2(shape: tuple[int, int, int]) -> keras.Model:
+def b2(shape: tuple[int, int, int], dense: Dense = PAPER) -> keras.Model:
     """Return B2 of Bonnet 2024: two convolutions, 10 layers, 9.49 million parameters at 96 px."""
     return keras.Sequential(
         [
@@ -33,15 +34,16 @@ def b2(shape: tuple[int, int, int]) -> keras.Model:
             layers.Activation("relu"),
             layers.MaxPooling2D(2),
             layers.Flatten(),
-            layers.Dense(256),
+            layers.Dense(dense.units),
             layers.Activation("relu"),
+            *_dropout(dense),
             layers.Dense(1, activation="sigmoid", dtype="float32"),
         ],
         name="b2",
     )
 
 
-def b6(shape: tuple[int, int, int]) -> keras.Model:
+def b6(shape: tuple[int, int, int], dense: Dense = PAPER) -> keras.Model:
     """Return B6 of Bonnet 2024: six valid convolutions, 28 layers, 2.39 million parameters at 96 px."""
     stack: list[Any] = [keras.Input(shape), layers.Conv2D(32, 3, activation="relu")]
     for place, filters in enumerate((32, 64, 64, 128, 128)):
@@ -54,10 +56,10 @@ def b6(shape: tuple[int, int, int]) -> keras.Model:
             stack += [layers.MaxPooling2D(2), layers.Dropout(0.3)]
     stack += [
         layers.Flatten(),
-        layers.Dense(256, use_bias=False),
+        layers.Dense(dense.units, use_bias=False),
         layers.BatchNormalization(),
         layers.Activation("relu"),
-        layers.Dropout(0.5),
+        layers.Dropout(0.5 if dense.dropout is None else dense.dropout),
         layers.Dense(1, activation="sigmoid", dtype="float32"),
     ]
     return keras.Sequential(stack, name="b6")
@@ -77,7 +79,7 @@ def policy(precision: str) -> Iterator[None]:
         keras.mixed_precision.set_global_policy(before)
 
 
-HAND_MADE: dict[str, Callable[[tuple[int, int, int]], keras.Model]] = {"b2": b2, "b6": b6}
+HAND_MADE: dict[str, Callable[[tuple[int, int, int], Dense], keras.Model]] = {"b2": b2, "b6": b6}
 
 
 def input_shape(image: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -92,6 +94,7 @@ def build(
     *,
     seed: int,
     weights: Path | None = None,
+    dense: Dense = PAPER,
 ) -> keras.Model:
     """Return an uncompiled model that maps scaled patches to the probability of tumour.
 
@@ -103,6 +106,7 @@ def build(
     shape : (height, width, 3) of a patch in pixels.
     seed : the run's seed, from which all fresh weights come but those of a frozen random backbone.
     weights : see :func:`backbone`.
+    dense : the layers before the last, see :func:`histobench.recipes.dense`.
 
     Notes
     -----
@@ -110,10 +114,10 @@ def build(
     """
     if spec["application"] is None:
         seed_everything(seed)
-        return HAND_MADE[spec["key"]](shape)
+        return HAND_MADE[spec["key"]](shape, dense)
     base = backbone(spec, shape, seed=BACKBONE_SEED if mode in TRANSFER else seed, weights=weights)
     base.trainable = mode not in TRANSFER
-    return keras.Sequential([keras.Input(shape), base, *_head(seed)], name=spec["key"].replace(".", "_"))
+    return keras.Sequential([keras.Input(shape), base, *_head(seed, dense)], name=spec["key"].replace(".", "_"))
 
 
 def backbone(
@@ -141,7 +145,7 @@ def backbone(
     return model
 
 
-def head(features: int, *, seed: int) -> keras.Model:
+def head(features: int, *, seed: int, dense: Dense = PAPER) -> keras.Model:
     """Return an uncompiled model from features to the probability of tumour: the author's head, by itself.
 
     Its weights are those of the head that :func:`build` makes of the same seed.
@@ -150,14 +154,23 @@ def head(features: int, *, seed: int) -> keras.Model:
     ----------
     features : length of a patch's features.
     seed : the run's seed.
+    dense : see :func:`build`.
     """
-    return keras.Sequential([keras.Input((features,)), *_head(seed)], name="head")
+    return keras.Sequential([keras.Input((features,)), *_head(seed, dense)], name="head")
 
 
-def _head(seed: int) -> list[Any]:
-    """Return the layers behind the pooled features: Dense(256, relu), Dense(1, sigmoid)."""
+def _head(seed: int, dense: Dense) -> list[Any]:
+    """Return the layers behind the pooled features: Dense(256, relu), Dense(1, sigmoid) in the paper."""
     seed_everything(seed)
-    return [layers.Dense(256, activation="relu"), layers.Dense(1, activation="sigmoid", dtype="float32")]
+    return [
+        layers.Dense(dense.units, activation="relu"),
+        *_dropout(dense),
+        layers.Dense(1, activation="sigmoid", dtype="float32"),
+    ]
+
+
+def _dropout(dense: Dense) -> list[Any]:
+    return [layers.Dropout(dense.dropout)] if dense.dropout else []
 
 
 def unfreeze(base: keras.Model, upper_layers: float) -> None:

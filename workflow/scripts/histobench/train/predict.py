@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from histobench import runs
+from histobench import recipes, runs, searches
 from histobench.datasets.prepared import Records
 from histobench.errors import HistobenchError
 from histobench.features import Features
@@ -28,7 +28,16 @@ def scores(model: keras.Model, part: Records | Features, spec: dict[str, Any]) -
     return np.concatenate([np.asarray(model.predict_on_batch(inputs))[:, 0] for inputs, _ in data])
 
 
-def predict(*, spec: dict[str, Any], data: Path, features: Path | None, weights: Path, output: Path, card: str) -> None:
+def predict(
+    *,
+    spec: dict[str, Any],
+    data: Path,
+    features: Path | None,
+    weights: Path,
+    output: Path,
+    card: str,
+    found: Path | None = None,
+) -> None:
     """Write the scores of a run's validation and test patches.
 
     Parameters
@@ -39,20 +48,22 @@ def predict(*, spec: dict[str, Any], data: Path, features: Path | None, weights:
     weights : the trained weights of the run.
     output : the CSV file to write, with the columns of ``runs.PREDICTION_COLUMNS``.
     card : the card that the job is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
+    found : what a search has found for the recipe, see :func:`histobench.searches.read_found`.
 
     Notes
     -----
     Scores are computed in float32, whatever the precision of training: its weights are float32, too.
     """
     hardware.check(spec["run"]["device"], card)
-    seed = spec["run"]["seed"]
+    seed, dense = spec["run"]["seed"], recipes.dense(searches.with_found(spec, found)["recipe"])
     parts: list[Any]
     if features is not None:
         parts = [Features(data, features, split) for split in SPLITS]
-        model = models.head(parts[0].shape[0], seed=seed)
+        model = models.head(parts[0].shape[0], seed=seed, dense=dense)
     else:
         parts = [Records(data, split) for split in SPLITS]
-        model = models.build(spec["model"], spec["run"]["mode"], models.input_shape(spec["input"]), seed=seed)
+        shape = models.input_shape(spec["input"])
+        model = models.build(spec["model"], spec["run"]["mode"], shape, seed=seed, dense=dense)
     model.load_weights(weights)
     rows = []
     for part in parts:

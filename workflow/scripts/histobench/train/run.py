@@ -8,19 +8,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from histobench import recipes, runs
+from histobench import recipes, runs, searches
 from histobench.datasets.prepared import Records
 from histobench.features import ABOUT as ABOUT_FEATURES
 from histobench.features import Features
-from histobench.files import digest
 from histobench.lease import held
 from histobench.state import State
-from histobench.study import TRANSFER
-from histobench.train import checkpoints, fit, hardware, models, provenance
+from histobench.train import checkpoints, fit, fresh, hardware, models, provenance
 from histobench.train.anatomy import multiply_adds
-from histobench.train.calibration import calibrate
 
 log = logging.getLogger(__name__)
+
+# There is no test part to see.
+SPLITS = ("train", "valid")
 
 
 def train(
@@ -33,6 +33,7 @@ def train(
     code: str,
     threads: int,
     card: str,
+    found: Path | None = None,
 ) -> None:
     """Train one run, going on where a killed job left it, and write what training writes, see :mod:`histobench.runs`.
 
@@ -46,11 +47,9 @@ def train(
     code : digest of the code that the result depends on.
     threads : CPU threads of the job; the result depends on them in the last bits.
     card : the card that the run is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
+    found : what a search has found for the recipe, see :func:`histobench.searches.read_found`.
     """
-    inputs = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
-    of_features = runs.read_json(features / ABOUT_FEATURES) if features else None
-    if of_features:
-        inputs |= {f"features_{split}": of_features["sha256"][split] for split in ("train", "valid")}
+    inputs = runs.inputs(data, features, weights, found)
     with held(folder / ".state") as lease:
         hardware.check(spec["run"]["device"], card)
         state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs}, lease)
@@ -58,60 +57,40 @@ def train(
             (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # those of other weights
             about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
             with models.policy(recipes.precision(spec["recipe"])):
-                if features and of_features:
-                    _train_head(spec, data, features, of_features, state, about)
-                else:
-                    _train_cnn(spec, data, weights, state, about)
+                _train(searches.with_found(spec, found), data, features, weights, state, about)
         state.publish(folder)
 
 
-def _train_cnn(spec: dict[str, Any], data: Path, weights: Path | None, state: State, about: provenance.About) -> None:
-    """Train on patches."""
-    train_part, valid_part = Records(data, "train"), Records(data, "valid")
-    mode = spec["run"]["mode"]
-    model = models.build(
-        spec["model"], mode, models.input_shape(spec["input"]), seed=spec["run"]["seed"], weights=weights
-    )
+def _train(
+    spec: dict[str, Any],
+    data: Path,
+    features: Path | None,
+    weights: Path | None,
+    state: State,
+    about: provenance.About,
+) -> None:
+    parts: list[Any] = [Features(data, features, split) if features else Records(data, split) for split in SPLITS]
+    train_part, valid_part = parts
+    model, calibrated = fresh.model(spec, train_part, weights)
     log.info(
-        "%s, %s, %d patches for training, %d for validation, weights: %s",
+        "%s of %s, %s, %d patches for training, %d for validation, weights: %s",
+        "head on cached features" if features else "CNN",
         spec["model"]["key"],
-        mode,
+        spec["run"]["mode"],
         len(train_part),
         len(valid_part),
         spec["model"]["weights_origin"] or "fresh",
     )
-    random_backbone = mode in TRANSFER and weights is None
-    calibrated = random_backbone and calibrate(model.layers[0], train_part, spec["input"])
     progress = fit.fit(model, train_part, valid_part, spec, state)
-    facts = {"parameters": model.count_params(), "random_backbone_calibrated": calibrated, "features": None}
-    _finish(state, model, progress, about, facts | {"epoch_patches": fit.covered(train_part, valid_part, spec)})
-
-
-def _train_head(
-    spec: dict[str, Any],
-    data: Path,
-    features: Path,
-    of_features: dict[str, Any],
-    state: State,
-    about: provenance.About,
-) -> None:
-    """Train a head on cached features."""
-    train_part, valid_part = (Features(data, features, split) for split in ("train", "valid"))
-    model = models.head(train_part.shape[0], seed=spec["run"]["seed"])
-    log.info(
-        "head of %s on cached features, %d patches for training, %d for validation, weights of the backbone: %s",
-        spec["model"]["key"],
-        len(train_part),
-        len(valid_part),
-        spec["model"]["weights_origin"],
-    )
-    progress = fit.fit(model, train_part, valid_part, spec, state)
+    of_features = runs.read_json(features / ABOUT_FEATURES) if features else None
     facts = {
-        "parameters": model.count_params() + of_features["backbone_parameters"],
-        "random_backbone_calibrated": of_features["random_backbone_calibrated"],
+        "parameters": model.count_params() + (of_features["backbone_parameters"] if of_features else 0),
+        "random_backbone_calibrated": of_features["random_backbone_calibrated"] if of_features else calibrated,
         "features": of_features,
+        "recipe": spec["recipe"],
+        "epoch_patches": fit.covered(train_part, valid_part, spec),
     }
-    _finish(state, model, progress, about, facts | {"epoch_patches": fit.covered(train_part, valid_part, spec)})
+    _finish(state, model, progress, about, facts)
 
 
 def _finish(

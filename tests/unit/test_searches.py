@@ -1,0 +1,117 @@
+"""What a search may spend, what it may try, and what its findings make of a recipe."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from histobench import recipes, searches
+from histobench.errors import HistobenchError
+from support.small import SEARCH
+
+RECIPE = {
+    "epochs": 15,
+    "batch_size": 32,
+    "optimizer": {"name": "adam", "learning_rate": 0.001},
+    "input_scaling": "paper",
+    "best_epoch": "val_accuracy",
+    "search": SEARCH,
+}
+
+
+def test_one_iteration_of_the_authors_search_is_30_trials_and_120_epochs():
+    assert searches.budget(SEARCH) == (30, 120)
+    assert searches.budget(SEARCH | {"iterations": 4}) == (120, 480)
+    # As many random configurations as those epochs pay for.
+    assert searches.budget(SEARCH | {"method": "random"}) == (12, 120)
+    assert searches.budget(SEARCH | {"method": "random", "iterations": 4}) == (48, 480)
+
+
+@given(max_epochs=st.integers(2, 100), factor=st.integers(2, 5))
+def test_every_bracket_goes_on_where_its_round_before_ended_and_to_the_last_epoch(max_epochs, factor):
+    for bracket in searches.hyperband(max_epochs, factor):
+        assert [rung.first for rung in bracket] == [0, *(rung.last for rung in bracket[:-1])]
+        assert bracket[-1].last == max_epochs
+        trials = [rung.trials for rung in bracket]
+        assert trials == sorted(trials, reverse=True)
+
+
+def with_space(**space) -> dict:
+    return RECIPE | {"search": SEARCH | {"space": space}}
+
+
+@pytest.mark.parametrize(
+    ("space", "found"),
+    [
+        ({"batch_size": {"min": 64, "max": 32}}, "search.space.batch_size: expected min < max, found 64 and 32"),
+        ({"learning_rate": {"min": 0, "max": 1, "sampling": "log"}}, "needs a min above 0, found 0"),
+        ({"learning_rate": {"min": -1, "max": 1}}, "learning_rate: expected a number above 0, found -1"),
+        ({"batch_size": {"min": 1.5, "max": 8}}, "batch_size: expected a whole number, 1 or more, found 1.5"),
+        ({"dense_units": {"values": [64, True]}}, "dense_units: expected a whole number, 1 or more, found True"),
+        ({"dropout": {"values": [0, 1]}}, "dropout: expected a number from 0 to below 1, found 1"),
+        ({"augmentation": {"min": 0, "max": 1}}, "augmentation: expected `values`, found a range"),
+        ({"augmentation": {"values": ["flips"]}}, r"kinds of augmentation joined by '\+' \(d4, author, stain\)"),
+    ],
+)
+def test_a_space_that_cannot_be_is_refused(space, found):
+    with pytest.raises(HistobenchError, match=found):
+        recipes.check("tuned", with_space(**space))
+
+
+def test_augmentation_is_not_searched_for_on_cached_features():
+    recipe = with_space(augmentation={"values": ["none", "d4", "d4+stain"]})
+    recipes.check("tuned", recipe)
+    assert recipes.transfer(recipe) == "end_to_end"
+    with pytest.raises(HistobenchError, match=r"recipes.tuned.search.space.augmentation: `transfer: cached`"):
+        recipes.check("tuned", recipe | {"transfer": "cached"})
+
+
+def test_the_kinds_of_augmentation_are_those_of_training():
+    from histobench.train.augmentation import KINDS
+
+    assert set(searches.AUGMENTATIONS) == set(KINDS)
+
+
+def test_values_are_laid_over_a_recipe():
+    values = {"learning_rate": 0.0003, "batch_size": 96, "dense_units": 64, "dropout": 0.25, "augmentation": "d4+stain"}
+    found = searches.lay_over(RECIPE, values | {"tuner/epochs": 4, "tuner/trial_id": "0003"})
+    assert found == RECIPE | {
+        "optimizer": {"name": "adam", "learning_rate": 0.0003},
+        "batch_size": 96,
+        "dense_units": 64,
+        "dropout": 0.25,
+        "augmentation": ["d4", "stain"],
+    }
+    assert recipes.dense(found) == (64, 0.25)
+    assert searches.lay_over(RECIPE, {"augmentation": "none"})["augmentation"] == []
+    assert RECIPE["optimizer"]["learning_rate"] == 0.001
+
+
+def test_what_float32_makes_of_a_value_is_not_seen():
+    import numpy as np
+
+    assert searches.rounded({"learning_rate": float(np.float32(0.000314159)), "batch_size": 96}) == {
+        "learning_rate": 0.000314159,
+        "batch_size": 96,
+    }
+
+
+def test_what_was_found_can_be_read_and_copied_into_a_recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    searches.write_found(path, RECIPE, {"learning_rate": 0.0003, "batch_size": 32}, "hyperband, trial 0007")
+    text = path.read_text()
+    assert text.startswith("# hyperband, trial 0007\n")
+    # The batch size is told although the recipe has the same: it was searched for.
+    assert yaml.safe_load(text) == {"optimizer": {"name": "adam", "learning_rate": 0.0003}, "batch_size": 32}
+    spec = {"run": {}, "recipe": RECIPE}
+    assert searches.with_found(spec, path)["recipe"]["optimizer"]["learning_rate"] == 0.0003
+    assert searches.with_found(spec, None) == spec
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("")
+    with pytest.raises(HistobenchError, match=r"recipe.yaml: expected words of a recipe, found NoneType"):
+        searches.read_found(path)

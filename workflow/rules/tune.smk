@@ -1,0 +1,65 @@
+# Needs: what the training of a recipe with a `search` needs. Gives: what the search has found, as words of that recipe,
+# and all its trials, results/{study}/searches/{dataset}/{model}/{mode}/{recipe}/{device}.
+
+TUNE_CODE = code.digest(
+    "tune",
+    "train/search",
+    "train/trials",
+    "train/oracle",
+    "train/outcome",
+    "train/fresh",
+    "train/fit",
+    "train/models",
+    "train/calibration",
+    "train/batches",
+    "train/augmentation",
+    "train/random_state",
+    "searches",
+    "state",
+    "features",
+    "datasets/prepared",
+)
+
+
+rule tune:
+    input:
+        patches("train", "valid"),  # never the test patches
+        manifest=f"{DATA}/manifest.json",
+        features=cached_features("train", "valid"),  # nor their features
+        weights=starts_from_weights,
+    output:
+        trials=f"{SEARCH}/{searches.TRIALS}",
+        about=f"{SEARCH}/{searches.ABOUT}",
+        found=f"{SEARCH}/{searches.FOUND}",
+    log:
+        f"{SEARCH_LOG}/worker-1.log",
+    benchmark:
+        f"{SEARCH_LOG}/worker-1.tsv"
+    conda:
+        environment
+    container:
+        container_image
+    envmodules:
+        *ENV_MODULES,
+    threads: cnn_threads
+    resources:
+        gpu=gpu,
+        gpu_model=gpu_model,
+        mem_mb=megabytes(run_memory),
+        runtime=minutes(tune_minutes),
+    params:
+        spec=search_specification,
+        workers=search_workers,
+        code=TUNE_CODE,
+    script:
+        "../scripts/tune.py"
+
+
+# Further jobs of the same search, which may run beside `tune`, before it or not at all.
+use rule tune as tune_worker with:
+    output:
+        f"{SEARCH}/worker-{{worker}}.json",
+    log:
+        f"{SEARCH_LOG}/worker-{{worker}}.log",
+    benchmark:
+        f"{SEARCH_LOG}/worker-{{worker}}.tsv"
