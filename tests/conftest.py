@@ -17,11 +17,13 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups when it is called
 def pytest_collection_modifyitems(items) -> None:
-    """Keep the tests of a file in one process, where their fixtures are, but for those that say otherwise."""
+    """Keep tests in one process with the others of their fixtures: those on the finished study, those of a file."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+            shared = "finished" if "finished" in item.fixturenames else item.path.name
+            item.add_marker(pytest.mark.xdist_group(shared))
 
 
 @pytest.fixture(scope="session")

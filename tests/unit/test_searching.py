@@ -13,6 +13,7 @@ from histobench.results.performance import COLUMNS
 from support.frames import cells, run
 from support.small import SEARCH
 
+PUBLISHED = pd.DataFrame({"dataset": ["pcam"], "model": ["b2"], "mode": ["full"], "auc": [0.95]})
 HYPERBAND, RANDOM = "tuned", "tuned-random"
 
 
@@ -89,7 +90,7 @@ def performance() -> pd.DataFrame:
 
 
 def test_a_search_stands_beside_what_it_is_worth(found, matrix):
-    table = searching.searches(matrix, [HYPERBAND, RANDOM], found, performance())
+    table = searching.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED)
     assert list(table.columns) == searching.SEARCHES
     hyperband, at_random, waiting = table.to_dict("records")
     assert (hyperband["method"], hyperband["trials"], hyperband["failed"], hyperband["repeated"]) == (
@@ -101,6 +102,9 @@ def test_a_search_stands_beside_what_it_is_worth(found, matrix):
     assert (hyperband["epochs"], hyperband["search_seconds"], hyperband["best_score"]) == (6, 20.0, 0.95)
     assert (hyperband["learning_rate"], hyperband["batch_size"]) == (0.001, 64)
     assert (hyperband["auc"], hyperband["untuned_auc"], at_random["auc"]) == (0.93, 0.88, 0.91)
+    # The paper's was found by Hyperband.
+    assert hyperband["published_auc"] == 0.95
+    assert np.isnan(at_random["published_auc"])
     assert hyperband["space"] == "learning rate, batch size"
     # One that has not ended has a row all the same.
     assert (waiting["key"], waiting["gap"], waiting["method"]) == ("vgg19", "not run yet", "")
@@ -126,7 +130,7 @@ def test_in_print_a_rate_is_no_zero(found, matrix, tmp_path):
 
 def test_without_a_search_the_tables_are_empty(matrix):
     assert searching.trials(matrix, {}).empty
-    table = searching.searches(matrix, [HYPERBAND], {}, performance())
+    table = searching.searches(matrix, [HYPERBAND], {}, performance(), PUBLISHED)
     assert table["gap"].tolist() == ["", "not run yet"]
 
 
@@ -160,11 +164,11 @@ def test_a_search_for_one_number_has_the_score_for_its_other_axis(found, matrix)
 
 def test_the_figure_of_no_trials_and_that_of_no_searches_can_be_drawn(matrix):
     figures.trials(searching.trials(matrix, {}))
-    figures.tuned(searching.searches(matrix, [HYPERBAND], {}, pd.DataFrame(columns=COLUMNS)))
+    figures.tuned(searching.searches(matrix, [HYPERBAND], {}, pd.DataFrame(columns=COLUMNS), PUBLISHED))
 
 
 def test_tuned_stands_beside_untuned_with_intervals(found, matrix):
-    figure = figures.tuned(searching.searches(matrix, [HYPERBAND, RANDOM], found, performance()))
+    figure = figures.tuned(searching.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED))
     axes = figure.axes[0]
     points = {
         each.get_label(): each.get_offsets()[:, 0].tolist() for each in axes.collections if each.get_label()[0] != "_"

@@ -20,7 +20,7 @@ def test_it_gives_the_printed_tests_the_claims_the_figures_and_the_page(project)
     for figure in ("auc_against_size", "auc_by_mode", "forest"):
         assert {path.suffix for path in folder.glob(f"figures/{figure}.*")} == {".svg", ".png"}
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "Missing runs: 90 of 90." in page.replace("</strong>", "")
+    assert "Missing runs: 94 of 94." in page.replace("</strong>", "")
     assert not (project / "results/downloads").exists()
     assert not (project / "results/data").exists()
 

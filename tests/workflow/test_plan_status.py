@@ -138,7 +138,7 @@ def test_the_status_of_a_study_at_work_leaves_its_lock_and_its_files_alone(endle
     assert content(project) == before
     with_children(study, signal.SIGCONT)
     assert "A Snakemake is at work in this folder" in text
-    assert "Study endless: 0 of 3 runs done" in text
+    assert "Study endless: 0 of 4 runs done" in text
     assert dict(zip(row(text, "device"), row(text, "cpu"), strict=True))["running"] == "1"
     told = re.search(r"b2/full/tiny/cpu/seed-1: epoch (\d+) of 1000, \S+ \S+ each, \S+ \S+ left; pid \d+ on ", text)
     assert told

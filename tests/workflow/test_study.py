@@ -67,7 +67,7 @@ def test_the_page_holds_every_table_and_figure(finished):
     page = (finished / "results/tiny/report.html").read_text(encoding="utf-8")
     for path in (*(finished / "results/tiny/tables").glob("*.csv"), *(finished / "results/tiny/figures").glob("*.svg")):
         assert f"/{path.name}" in page
-    assert page.count("data:image/svg+xml") == 18
+    assert page.count("data:image/svg+xml") == 20
     assert "mobilenet: weights: random" in " ".join(page.split())  # the configuration
     assert "Exclusions of patches" in page
     assert page.index("Simulated patches") < page.index("<table")
@@ -141,7 +141,7 @@ def test_the_page_of_a_study_in_a_browser(finished, width, height, scheme):
         page = opened.page
         assert page.get_by_text("Nothing here holds for tissue.").first.bounding_box()["y"] < height
         pictures = page.locator("main img")
-        assert pictures.count() == 18
+        assert pictures.count() == 20
         for picture in pictures.all():
             picture.scroll_into_view_if_needed()
             picture.evaluate("image => image.decode()")

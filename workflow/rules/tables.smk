@@ -222,6 +222,7 @@ rule table_controls:
 
 rule table_searches:
     input:
+        ancient(PAPER_FILES),
         about=of_searches(searches.ABOUT),
         trials=of_searches(searches.TRIALS),
         runs=rules.collect_runs.output.runs,
@@ -249,6 +250,7 @@ rule table_searches:
         "../../envs/report.yaml"
     params:
         study=STUDY.name,
+        published=PAPER_DIGESTS,
         searched=[recipe for recipe in STUDY.recipes if STUDY.searched(recipe)],
         code=code.digest_with_imports("table_searches"),
     script:

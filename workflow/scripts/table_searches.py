@@ -5,17 +5,18 @@ from histobench import job
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.results import collect, performance, searching, tables
+    from histobench.results import collect, paper, performance, searching, tables
     from histobench.results.announcements import announcements
 
     runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
     found = searching.read(Path(path).parent for path in snakemake.input.about)
     scores = performance.read(map(Path, snakemake.input.performance))
+    published = paper.read(Path(snakemake.input[0]).parent)
     notes = announcements(runs, cells)
     for html, table, title, footnotes in (
         (
             snakemake.output.searches,
-            searching.searches(cells, snakemake.params.searched, found, scores),
+            searching.searches(cells, snakemake.params.searched, found, scores, published.tuned),
             "Searches for hyperparameters",
             searching.NOTES,
         ),

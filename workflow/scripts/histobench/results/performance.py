@@ -58,7 +58,7 @@ def performance(
     replicates : from a run's folder to its bootstrap replicates, as in `bootstrap.csv`. Resample r holds the same test
         patches in every run on a data set (see `metrics.resampled_weights`), so the replicates of the average over
         seeds are the averages of the seeds' replicates. They show the uncertainty of the test set, not of the seed.
-    published : `dataset` (a format), `model`, `mode` and `PUBLISHED` of the paper.
+    published : `dataset` (a format), `model`, `mode` and `PUBLISHED` of the paper, none of which was tuned.
 
     Returns
     -------
@@ -90,7 +90,9 @@ def performance(
             "device": cell["device"],
             "gap": cell["gap"],
             **{
-                f"published_{metric}": printed.loc[key, metric] if key in printed.index else np.nan
+                f"published_{metric}": printed.loc[key, metric]
+                if key in printed.index and not cell["tuned_from"]
+                else np.nan
                 for metric in PUBLISHED
             },
             **_of_runs(runs_of(cell, runs), replicates),
