@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 
+from histobench import searches
 from histobench.datasets.prepared import Records
 from histobench.features import Features
 from histobench.runs import read_json, read_rows
@@ -21,7 +22,7 @@ from histobench.train import models, predict
 from histobench.train.calibration import calibrate
 from support.processes import assert_equal_runs, epochs_done, events, finish, job, log
 from support.project import ROOT
-from support.small import COUNTS, SHAPE, features_specification, specification
+from support.small import COUNTS, SHAPE, features_specification, search_specification, specification
 
 # Dropout, and all augmentations.
 B6 = {"epochs": 5, "augmentation": ["d4", "author", "stain"]}
@@ -75,6 +76,20 @@ def assert_resumed(start, spec, folder, reference, *, epoch):
 
 def test_b6_killed(start, b6, tmp_path):
     assert_resumed(start, specification("b6", **B6), tmp_path / "run", b6, epoch=2)
+
+
+def test_a_search(start, tmp_path):
+    features, folder = tmp_path / "features", tmp_path / "search"
+    finish(start("extract", features, spec=features_specification("mobilenet")), features)
+    spec = search_specification(max_epochs=2, factor=2)
+    finish(start("tune", folder, spec=spec, features=str(features)), folder)
+    trials = read_rows(folder / searches.TRIALS)
+    assert [row["status"] for row in trials] == ["COMPLETED"] * 5
+    # One of them went on from the weights of another.
+    assert sorted((row["first_epoch"], row["last_epoch"]) for row in trials) == [
+        *[("1", "1")] * 2, *[("1", "2")] * 2, ("2", "2"),
+    ]  # fmt: skip
+    assert searches.read_found(folder / searches.FOUND)["optimizer"]["name"] == "adam"
 
 
 def test_b2_killed_under_mixed_precision(start, tmp_path):

@@ -258,7 +258,7 @@ class Cluster:
             GresTypes=gpu
             SchedulerType=sched/backfill
             SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=0,batch_sched_delay=0,defer
-            MinJobAge=300
+            MinJobAge=1500
             KillWait=5
             OverTimeLimit=0
             InactiveLimit=0

@@ -1,11 +1,15 @@
 """The workflow on a real SLURM: where jobs land; one cancelled, timed out or orphaned costs an epoch at most."""
 
+import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from histobench import searches
 from histobench.runs import read_json
 from slurm import cluster as slurm
 from slurm.study import (
@@ -25,6 +29,8 @@ from support.processes import assert_equal_runs, events
 from support.project import snakemake
 
 ON_CARDS = {"train", "predict", "extract_features"}
+# What the wildcards of jobs begin with, see `long_run`.
+OF_LONG_RUNS = "idc-simulated"
 
 
 def minutes(limit: str) -> int:
@@ -40,12 +46,21 @@ def project(cluster, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(project) -> Path:
-    """The run that is disturbed below, left alone; sent by --gres, for a SLURM that takes cards in no other way."""
-    before = set(slurm.jobs())
+def left_alone(project) -> Iterator[tuple[Path, Snakemake]]:
+    """The run that is disturbed below, at work beside the study; by --gres, for a SLURM that knows no other way."""
     folder, arguments = long_run(project, "undisturbed")
-    Snakemake(project, *arguments, profile="slurm-gres").succeed()
-    found = {entry["rule"]: entry for entry in records(before)}
+    study = Snakemake(project, "--nolock", *arguments, profile="slurm-gres")
+    Snakemake.started.remove(study)  # it outlives the test
+    yield folder, study
+    study.process.kill()
+    study.process.wait()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(left_alone) -> Path:
+    folder, study = left_alone
+    study.succeed()
+    found = {entry["rule"]: entry for entry in records() if entry["wildcards"].startswith(OF_LONG_RUNS)}
     assert {"train", "predict", "prepare"} <= set(found)
     for rule, entry in found.items():
         gres = entry.get("TresPerNode"), entry.get("TresPerJob"), entry["Partition"], entry["NodeList"]
@@ -54,10 +69,9 @@ def undisturbed(project) -> Path:
     return folder
 
 
-def test_a_study_of_two_models_on_two_cards_and_a_third_on_three_more(project):
-    before = set(slurm.jobs())
-    Snakemake(project).succeed()
-    found = records(before)
+def test_a_study_of_two_models_on_two_cards_and_a_third_on_three_more(project, left_alone):
+    Snakemake(project, "--nolock").succeed()
+    found = [entry for entry in records() if not entry["wildcards"].startswith(OF_LONG_RUNS)]
     assert {entry["JobState"] for entry in found} == {"COMPLETED"}
 
     # Every job that needs a card had one of its device's, on its partition; no other took any.
@@ -144,6 +158,31 @@ def test_after_a_kill_of_snakemake_a_second_job_waits_for_the_first(project, und
     assert_equal_runs(folder, undisturbed)
 
 
+def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(project, undisturbed):
+    """On a100 by two jobs; on v100 by one that nobody disturbs."""
+    shared, alone = (
+        project / f"results/slurm/searches/pcam-simulated/mobilenet/tl/tuned/{device}" for device in ("a100", "v100")
+    )
+    targets = [shared / searches.FOUND, shared / "worker-2.json", alone / searches.FOUND]
+    study = Snakemake(project, "--", *(str(path.relative_to(project)) for path in targets))
+    wait_until(lambda: re.search(r"pid (\d+) job \d+: worker-2 begins", events(shared)), "the second worker is at work")
+    wait_until(lambda: events(shared).count("worker-2 begins") >= 2, "it has ended a trial")
+    os.kill(int(re.findall(r"pid (\d+) job \d+: worker-2 begins", events(shared))[-1]), signal.SIGKILL)
+    study.succeed()
+    found = {folder: pd.read_csv(folder / searches.TRIALS) for folder in (shared, alone)}
+    for trials in found.values():
+        assert trials["status"].tolist() == ["COMPLETED"] * 15
+    assert found[shared]["tries"].sum() <= 15 + 1
+    assert set(found[shared]["worker"]) == {"worker-1", "worker-2"}
+    tried = [
+        sorted(trials[["learning_rate", "batch_size", "first_epoch", "last_epoch", "score"]].itertuples(index=False))
+        for trials in found.values()
+    ]
+    assert tried[0] == tried[1]
+    jobs = {entry["wildcards"]: entry["NodeList"] for entry in records() if entry["rule"] in ("tune", "tune_worker")}
+    assert {node for wildcards, node in jobs.items() if "_a100" in wildcards} == {"a100"}
+
+
 def test_a_run_on_another_card_fails_at_once_and_says_what_it_found(project, undisturbed):
     before = set(slurm.jobs())
     folder, arguments = long_run(project, "wrong-card")
@@ -179,8 +218,8 @@ def test_a_device_without_a_partition_stops_the_study_before_anything_is_submitt
     [
         (["--slurm-status-command", "sacct"], "this cluster keeps no accounts"),
         (
-            ["--slurm-init-seconds-before-status-checks", "101"],
-            r"forgets ended jobs after 300 s .* Set that to 100 or less",
+            ["--slurm-init-seconds-before-status-checks", "501"],
+            r"forgets ended jobs after 1500 s .* Set that to 500 or less",
         ),
     ],
 )

@@ -121,11 +121,23 @@ def test_all_trials_the_best_first(found, matrix):
 
 
 def test_in_print_a_rate_is_no_zero(found, matrix, tmp_path):
-    tables.write(searching.trials(matrix, found), tmp_path / "trials", "Trials")
+    table = searching.trials(matrix, found)
+    tables.write(table, tmp_path / "trials", "Trials", grids=searching.trials_in_print(table))
     text = (tmp_path / "trials.md").read_text()
     assert "0.000316" in text
     assert "3.16e-05" in text
     assert "Dense units" not in text  # was not searched for
+
+
+def test_print_says_what_was_found_and_what_it_cost_apart(found, matrix, tmp_path):
+    table = searching.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED)
+    tables.write(table, tmp_path / "searches", "Searches", grids=searching.in_print(table))
+    worth, values, cost = (tmp_path / "searches.md").read_text().split("\n## ")
+    assert "0.930 (0.910–0.950)" in worth
+    assert "not run yet" in worth
+    assert values.startswith("What was found")
+    assert "| hyperband | val_auc" in " ".join(values.split())
+    assert cost.startswith("What it cost")
 
 
 def test_without_a_search_the_tables_are_empty(matrix):

@@ -68,7 +68,9 @@ def test_an_argument_that_snakemake_refuses_is_shown(project):
 
 
 def test_the_status_of_a_finished_study_and_of_runs_that_are_gone(finished, tmp_path):
-    assert "Study tiny: 4 of 4 runs done" in ask(finished, "status")
+    text = ask(finished, "status")
+    assert "Study tiny: 4 of 4 runs done" in text
+    assert "Searches: 1 of 1 ended" in text
     copy = shutil.copytree(finished, tmp_path / "copy", symlinks=True)
     shutil.rmtree(copy / RUN)
     text = ask(copy, "status")

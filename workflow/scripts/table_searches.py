@@ -13,14 +13,22 @@ with job.start(snakemake):
     scores = performance.read(map(Path, snakemake.input.performance))
     published = paper.read(Path(snakemake.input[0]).parent)
     notes = announcements(runs, cells)
-    for html, table, title, footnotes in (
-        (
-            snakemake.output.searches,
-            searching.searches(cells, snakemake.params.searched, found, scores, published.tuned),
-            "Searches for hyperparameters",
-            searching.NOTES,
-        ),
-        (snakemake.output.trials, searching.trials(cells, found), "Trials of the searches", searching.TRIALS_NOTES),
-    ):
-        stem = Path(html).with_suffix("")
-        tables.write(table, stem, f"{title}, study {snakemake.params.study}", notes, footnotes)
+    table = searching.searches(cells, snakemake.params.searched, found, scores, published.tuned)
+    below = [searching.PUBLISHED_NOTE] * bool(table["published_auc"].notna().any()) + searching.NOTES
+    tables.write(
+        table,
+        Path(snakemake.output.searches).with_suffix(""),
+        f"Searches for hyperparameters, study {snakemake.params.study}",
+        notes,
+        below,
+        grids=searching.in_print(table),
+    )
+    trials = searching.trials(cells, found)
+    tables.write(
+        trials,
+        Path(snakemake.output.trials).with_suffix(""),
+        f"Trials of the searches, study {snakemake.params.study}",
+        notes,
+        searching.TRIALS_NOTES,
+        grids=searching.trials_in_print(trials),
+    )

@@ -12,8 +12,8 @@ from histobench import searches as files
 from histobench.results.cells import NAMES
 from histobench.results.performance import by_cell
 
+PUBLISHED_NOTE = "Published values: Bonnet 2024; the author's search for InceptionV3 had three iterations of Hyperband."
 NOTES = [
-    "Published values: Bonnet 2024; the author's search for InceptionV3 had three iterations of Hyperband.",
     "A search trains on training patches and scores on validation patches; it never sees the test patches. The best "
     "trial became the recipe, by which runs were trained anew, on seeds of their own; their AUC is that on the test "
     "patches.",
@@ -23,7 +23,6 @@ NOTES = [
     "it tries the same values in the same order.",
 ]
 TRIALS_NOTES = [
-    "Published values: Bonnet 2024; the author's search for InceptionV3 had three iterations of Hyperband.",
     "The best first. A trial of a later round goes on from the best epoch of an earlier one with the same values, its "
     "configuration; its epochs are counted on.",
 ]
@@ -176,3 +175,22 @@ def trials(
     table = table.reindex(columns=TRIALS)
     whole = ["bracket", "round", "first_epoch", "last_epoch", "tries", "batch_size", "dense_units"]
     return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+CELL = ["data_set", "model", "mode", "recipe", "device"]
+
+
+def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return what print shows of :func:`searches`, by titles."""
+    worth = [f"{arm}auc{end}" for arm in ("", "untuned_") for end in ("", "_low", "_high")]
+    return {
+        "": table[[*CELL, *worth, "published_auc", "seeds", "gap"]],
+        "What was found": table[[*CELL, "method", "objective", "best_score", *VALUES]],
+        "What it cost": table[[*CELL, "method", "trials", "failed", "repeated", "epochs", "search_seconds", "workers"]],
+    }
+
+
+def trials_in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return what print shows of :func:`trials`."""
+    epochs = ["first_epoch", "last_epoch", "objective", "score", "trial_seconds"]
+    return {"": table[["data_set", "model", "mode", "recipe", "device", "trial", *VALUES, *epochs]]}

@@ -31,7 +31,7 @@ INTERVAL_OF = {
 }
 """What a heading says of the interval in its column, where it is not the value's own."""
 
-HOISTED = ["data_set", "recipe", "device", "weights", "remark"]
+HOISTED = ["data_set", "recipe", "device", "weights", "objective", "remark"]
 """Columns that print says once, below the table, where they are the same in all rows."""
 
 KNOWN_TO_RUNS = ["n", "n_train", "n_valid", "floor_auc", "patches", "split", "unit", "seeds"]

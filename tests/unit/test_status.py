@@ -1,0 +1,40 @@
+"""What `make status` says of searches; what it says of a study at work is tested on one, in tests/workflow."""
+
+import json
+
+import pytest
+import yaml
+
+from histobench import searches, status
+from histobench.lease import Onlooker, held
+from histobench.plan import SCHEMA
+from histobench.study import Study
+from support.project import ROOT
+
+SEARCH = "results/paper/searches/pcam/vgg19/full/tuned/a100"
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Study:
+    monkeypatch.chdir(tmp_path)
+    return Study(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()), SCHEMA)
+
+
+def lines(study) -> list[str]:
+    return status._searches(study, Onlooker())[1:]
+
+
+def test_a_search_at_work_tells_how_far_it_is_and_who_is_at_it(study, tmp_path):
+    assert lines(study) == ["Searches: 0 of 4 ended"]
+    folder = tmp_path / SEARCH
+    for number in range(3):
+        trial = folder / ".state" / searches.PROJECT / f"trial_{number:04d}"
+        trial.mkdir(parents=True)
+        if number < 2:  # the last one has not ended
+            (trial / searches.TRIAL).write_text(json.dumps({}))
+    assert lines(study) == ["Searches: 0 of 4 ended"]
+    with held(folder / searches.worker_folder("worker-1")):
+        (_, told) = lines(study)
+    assert told.startswith("  pcam/vgg19/full/tuned/a100: 2 of 30 trials; pid ")
+    (folder / searches.FOUND).write_text("batch_size: 64")
+    assert lines(study) == ["Searches: 1 of 4 ended"]
