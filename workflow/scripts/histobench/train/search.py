@@ -30,14 +30,14 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
 
-from histobench import recipes, runs, searches
+from histobench import runs, searches
 from histobench.datasets.prepared import Records
 from histobench.errors import HistobenchError
 from histobench.features import Features
 from histobench.files import atomic
 from histobench.lease import Lease, Onlooker, add_event, held
 from histobench.state import OUTPUTS, State
-from histobench.train import hardware, models, oracle, outcome, provenance, trials
+from histobench.train import hardware, oracle, outcome, provenance, trials
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +91,7 @@ def search(
             chief.check()
 
         try:
-            with models.policy(recipes.precision(spec["recipe"])):
-                _work(spec, data, features, weights, chief, name, check)
+            _work(spec, data, features, weights, chief, name, check)
             while not (folder / STATE / OUTPUTS).exists():
                 check()
                 chief.finish(about)

@@ -10,11 +10,11 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from histobench import searches
+from histobench import recipes, searches
 from histobench.datasets.prepared import Records
 from histobench.features import Features
 from histobench.files import write_json
-from histobench.train import fit, fresh
+from histobench.train import fit, fresh, models
 from histobench.train.oracle import COMPLETED
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,9 @@ class Model(kt.HyperModel):
 
     def build(self, hp: kt.HyperParameters) -> keras.Model:
         """Return the model, not compiled."""
-        return fresh.model(self._with(hp), self._train, self._weights)[0]
+        # Each time: KerasTuner clears Keras's session before, and with it the policy.
+        with models.policy(recipes.precision(self._spec["recipe"])):
+            return fresh.model(self._with(hp), self._train, self._weights)[0]
 
     def fit(
         self,
@@ -63,12 +65,13 @@ class Model(kt.HyperModel):
         """
         spec = self._with(hp)
         spec["recipe"]["epochs"] = epochs
-        fit.compile_model(model, spec, initial_epoch)
         told = keras.callbacks.CallbackList(callbacks, model=model)
         self.epochs = []
-        for row, timing in fit.epochs(model, self._train, self._valid, spec, initial_epoch):
-            told.on_epoch_end(int(row["epoch"]) - 1, row)
-            self.epochs.append(row | timing)
+        with models.policy(recipes.precision(spec["recipe"])):
+            fit.compile_model(model, spec, initial_epoch)
+            for row, timing in fit.epochs(model, self._train, self._valid, spec, initial_epoch):
+                told.on_epoch_end(int(row["epoch"]) - 1, row)
+                self.epochs.append(row | timing)
         objective = self._spec["recipe"]["search"]["objective"]
         numbers = [row[objective] for row in self.epochs if not math.isnan(row[objective])]
         return {objective: max(numbers, default=math.nan)}  # of which KerasTuner makes a failed trial

@@ -1,0 +1,83 @@
+"""A trial: what is built and trained with its values."""
+
+import math
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+from histobench.datasets.prepared import Records
+from histobench.train import trials
+from support.small import search_specification
+
+SPACE = {
+    "learning_rate": {"min": 0.001, "max": 0.1},
+    "batch_size": {"values": [8, 32]},
+    "dense_units": {"values": [16]},
+    "dropout": {"values": [0.25]},
+    "augmentation": {"values": ["none", "d4"]},
+}
+
+
+def hyperparameters(**values) -> kt.HyperParameters:
+    found = kt.HyperParameters()
+    found.values = {"learning_rate": 0.01, "batch_size": 8, "dense_units": 16, "dropout": 0.25} | values
+    return found
+
+
+@pytest.fixture
+def model(prepared_folder):
+    def made(**recipe):
+        spec = search_specification("b2", "full", recipe=recipe, space=SPACE)
+        return trials.Model(spec, *(Records(prepared_folder, split) for split in ("train", "valid")), None)
+
+    return made
+
+
+class Weights(keras.callbacks.Callback):
+    """Keeps what it is told, as the callback of KerasTuner that saves the best epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.told.append((epoch, logs["val_auc"], [np.array(value) for value in self.model.get_weights()]))
+
+
+def test_the_values_of_a_trial_are_those_of_its_model_and_its_training(model):
+    hypermodel = model()
+    hp = hyperparameters(augmentation="d4")
+    built = hypermodel.build(hp)
+    dense, dropout = built.get_layer(index=-4), built.get_layer(index=-2)
+    assert (dense.units, dropout.rate) == (16, 0.25)
+    seen = Weights()
+    steps = []
+    original = built.fit
+    built.fit = lambda data, **arguments: (steps.append(int(data.cardinality())), original(data, **arguments))[1]
+    result = hypermodel.fit(hp, built, callbacks=[seen], epochs=3, initial_epoch=1)
+    assert float(built.optimizer.learning_rate) == pytest.approx(0.01)
+    assert steps == [math.ceil(70 / 8)] * 2
+    # From the second epoch to the third, each told to KerasTuner when it has ended; the best one counts.
+    assert [epoch for epoch, _, _ in seen.told] == [1, 2]
+    assert [row["epoch"] for row in hypermodel.epochs] == [2, 3]
+    assert result == {"val_auc": max(value for _, value, _ in seen.told)}
+    assert not all(np.array_equal(*pair) for pair in zip(seen.told[0][2], seen.told[1][2], strict=True))
+
+
+def test_the_precision_of_the_recipe_outlives_the_clearing_of_the_session(model):
+    hypermodel = model(precision="mixed_bfloat16")
+    keras.backend.clear_session()
+    built = hypermodel.build(hyperparameters())
+    assert built.layers[0].compute_dtype == "bfloat16"
+    assert keras.mixed_precision.global_policy().name == "float32"
+
+
+def test_a_score_that_is_no_number_is_beaten_by_any_that_is(model, monkeypatch):
+    rows = [{"epoch": 1, "val_auc": math.nan}, {"epoch": 2, "val_auc": 0.6}]
+    monkeypatch.setattr(trials.fit, "epochs", lambda *_: ((row, {}) for row in rows))
+    hypermodel, hp = model(), hyperparameters()
+    assert hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=2) == {"val_auc": 0.6}
+    monkeypatch.setattr(trials.fit, "epochs", lambda *_: ((row, {}) for row in rows[:1]))
+    assert math.isnan(hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=1)["val_auc"])
