@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import random
 import shutil
 import signal
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from histobench import searches
+from histobench.errors import HistobenchError
 from histobench.runs import read_json
+from histobench.train.search import TOKEN, Chief, own_address
 from support.processes import events, finish, job, log
 from support.small import COUNTS, features_specification, prepare, search_specification
 
@@ -178,12 +181,34 @@ def test_random_search_on_the_same_budget(parts, undisturbed, tmp_path):
     assert values[:4] == [(row["learning_rate"], row["batch_size"]) for row in first]
 
 
+@pytest.mark.parametrize(("answer", "address"), [("NodeAddr=127.0.0.1", "127.0.0.1"), ("", "node7")])
+def test_on_a_node_of_slurm_a_chief_is_reached_as_slurm_reaches_it(answer, address, tmp_path, monkeypatch):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(
+        f"#!/bin/sh\n[ \"$*\" = 'show node node7' ] && echo 'NodeName=node7 {answer} NodeHostName=node7'"
+    )
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("SLURMD_NODENAME", raising=False)
+    assert own_address() == "127.0.0.1"
+    monkeypatch.setenv("SLURMD_NODENAME", "node7")
+    assert own_address() == address
+
+
+def test_an_address_that_is_not_ours_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("histobench.train.search.own_address", lambda: "192.0.2.7")  # TEST-NET-1, RFC 5737
+    chief = Chief(tmp_path, {"specification": {"recipe": search_specification()["recipe"]}}, alone=False)
+    chief.start()
+    with pytest.raises(HistobenchError, match=r"expected to be reached by other jobs of this search at 192\.0\.2\.7"):
+        while True:
+            chief.check()
+            time.sleep(0.05)
+
+
 def test_a_chief_does_not_talk_to_strangers(tmp_path):
     """Another search's worker, which found our port where its own chief was before."""
     import grpc
     from keras_tuner.src import protos
-
-    from histobench.train.search import TOKEN, Chief
 
     chief = Chief(tmp_path, {"specification": {"recipe": search_specification()["recipe"]}}, alone=True)
     chief.start()

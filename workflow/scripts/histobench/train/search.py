@@ -211,14 +211,20 @@ class Chief:
         decides.over = state.finished()
         if not decides.over:
             decides.reload()
-        address = Address(f"{LOOPBACK if self._alone else own_address()}:{{port}}", uuid.uuid4().hex)
-        self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), interceptors=[_Doorkeeper(address.token)])
+        host, token = LOOPBACK if self._alone else own_address(), uuid.uuid4().hex
+        self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), interceptors=[_Doorkeeper(token)])
         protos.get_service_grpc().add_OracleServicer_to_server(OracleServicer(decides), self._server)
-        port = self._server.add_insecure_port(address.place.format(port=0))
+        try:
+            port = self._server.add_insecure_port(f"{host}:0")
+        except RuntimeError as error:
+            raise HistobenchError(
+                f"{self.folder}: expected to be reached by other jobs of this search at {host}, which this machine has "
+                f"by SLURM's NodeAddr; gRPC says: {error}. With `workers: 1` in the recipe's search nobody has to be"
+            ) from error
         self._server.start()
         for path in self.folder.glob("chief-*"):
             path.unlink()
-        told = {"place": address.place.format(port=port), "token": address.token, "search": self._searched_for}
+        told = {"place": f"{host}:{port}", "token": token, "search": self._searched_for}
         with atomic(self.folder / f"chief-{self._lease.number:06d}") as temporary:
             temporary.touch(0o600)
             temporary.write_text(json.dumps(told), encoding="utf-8")
