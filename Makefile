@@ -82,7 +82,7 @@ lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
 	$(BIN)/mypy
 	$(SNAKEMAKE) --lint
 
-test: lint $(INSTALLED_K80) ## lint and every test but the long ones, about half an hour on two cores
+test: lint $(INSTALLED_K80) ## lint and every test but the long ones, 35 minutes on two cores
 	$(BIN)/python -m pytest -m "not long and not slurm" --numprocesses 2 --dist loadgroup
 
 # Not beside other tests: its jobs are as many as the machine has cores.
