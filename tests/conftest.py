@@ -19,7 +19,10 @@ settings.load_profile("any machine")
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups when it is called
 def pytest_collection_modifyitems(items) -> None:
-    """Keep tests in one process with the others of their fixtures: those on the finished study, those of a file."""
+    """Keep tests in one process with the others of their fixtures: those on the finished study, those of a file.
+
+    Without effect for now: pytest-xdist 3.8 appends the group to `_nodeid`, which pytest 9.2 no longer reads.
+    """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             shared = "finished" if "finished" in item.fixturenames else item.path.name

@@ -83,11 +83,6 @@ def search_specification(wildcards):
     return STUDY.search_specification(*(wildcards[name] for name in RUN_WILDCARDS if name != "seed"))
 
 
-def search_workers(wildcards):
-    """Return how many jobs share a search."""
-    return searches.workers(STUDY.recipes[wildcards.recipe]["search"])
-
-
 def found(wildcards):
     """Return what the search of a run's recipe has found, if it has one."""
     return [f"{SEARCH}/{searches.FOUND}"] if STUDY.searched(wildcards.recipe) else []
@@ -97,7 +92,8 @@ def other_workers(wildcards):
     """Return what the further jobs of a search leave; nothing but that they have been asked for."""
     if not STUDY.searched(wildcards.recipe):
         return []
-    return [f"{SEARCH}/worker-{number}.json" for number in range(2, 1 + search_workers(wildcards))]
+    workers = searches.workers(STUDY.recipes[wildcards.recipe]["search"])
+    return [f"{SEARCH}/worker-{number}.json" for number in range(2, 1 + workers)]
 
 
 def features_specification(wildcards):

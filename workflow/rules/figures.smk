@@ -261,7 +261,6 @@ rule figure_gallery:
         "../scripts/figure_gallery.py"
 
 
-# Those of runs, and those that published values alone can fill.
 rule figure_searches:
     input:
         runs=rules.collect_runs.output.runs,
@@ -294,6 +293,7 @@ rule figure_searches:
         "../scripts/figure_searches.py"
 
 
+# Those of runs, and those that published values alone can fill.
 FIGURES = [
     *("auc_against_size", "auc_by_mode", "forest"),
     *(["auc_against_seconds"] if SCORED_DATASETS else []),

@@ -49,7 +49,6 @@ rule tune:
         runtime=minutes(tune_minutes),
     params:
         spec=search_specification,
-        workers=search_workers,
         code=TUNE_CODE,
     script:
         "../scripts/tune.py"

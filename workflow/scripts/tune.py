@@ -5,6 +5,7 @@ from histobench import job
 with job.start(snakemake):
     from pathlib import Path
 
+    from histobench import searches
     from histobench.files import write_json
     from histobench.train import search
 
@@ -19,7 +20,8 @@ with job.start(snakemake):
         threads=snakemake.threads,
         card=job.card(snakemake),
         worker=worker,
-        workers=snakemake.params.workers,
+        # From the configuration: as a param it would make a search that has ended out of date.
+        workers=searches.workers(snakemake.config["recipes"][snakemake.wildcards.recipe]["search"]),
     )
     if worker > 1:
         write_json(Path(snakemake.output[0]), {"worker": worker})

@@ -33,6 +33,11 @@ DIGESTS = "sha256.json"
 OUTPUTS = "outputs"
 
 
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """Return a digest of what a state was made from, see :class:`State`."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
 class State:
     """The state of one job.
 
@@ -53,7 +58,7 @@ class State:
                 shutil.rmtree(left)
             else:
                 left.unlink()
-        text = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        text = fingerprint(identity)
         identified = folder / "identity"
         found = identified.read_text(encoding="utf-8") if identified.exists() else ""
         if found != text:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,15 @@ TRIALS = [
 ]
 
 
-def read(folders: Iterable[Path]) -> dict[tuple[str, ...], tuple[dict[str, Any], pd.DataFrame, str]]:
+class Search(NamedTuple):
+    """A search that has ended: what `search.json` says, its trials, and its folder."""
+
+    about: dict[str, Any]
+    trials: pd.DataFrame
+    folder: str
+
+
+def read(folders: Iterable[Path]) -> dict[tuple[str, ...], Search]:
     """Read searches that have ended.
 
     Parameters
@@ -52,21 +60,21 @@ def read(folders: Iterable[Path]) -> dict[tuple[str, ...], tuple[dict[str, Any],
 
     Returns
     -------
-    found : by the names of their cell (`cells.NAMES`): what `search.json` says, the trials, and the folder.
+    found : by the names of their cell, `cells.NAMES`.
     """
     found = {}
     for folder in folders:
         about = run_folder.read_json(folder / files.ABOUT)
         trials = pd.read_csv(folder / files.TRIALS, dtype={"trial": str, "configuration": str})
         names = about["specification"]["run"]
-        found[tuple(names[name] for name in NAMES)] = about, trials, str(folder)
+        found[tuple(names[name] for name in NAMES)] = Search(about, trials, str(folder))
     return found
 
 
 def searches(
     cells: pd.DataFrame,
     searched: Sequence[str],
-    found: Mapping[tuple[str, ...], tuple[dict[str, Any], pd.DataFrame, str]],
+    found: Mapping[tuple[str, ...], Search],
     performance: pd.DataFrame,
     published: pd.DataFrame,
 ) -> pd.DataFrame:
@@ -106,8 +114,7 @@ def searches(
             **_scores(scores, before, "untuned_"),
         }
         if names in found:
-            about, _, folder = found[names]
-            row |= _of_search(about) | {"folder": folder}
+            row |= _of_search(found[names].about) | {"folder": found[names].folder}
             if row["method"] == "hyperband":
                 row["published_auc"] = printed.get((cell["format"], cell["model"], cell["mode"]), np.nan)
         rows.append(row)
@@ -137,9 +144,7 @@ def _of_search(about: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def trials(
-    cells: pd.DataFrame, found: Mapping[tuple[str, ...], tuple[dict[str, Any], pd.DataFrame, str]]
-) -> pd.DataFrame:
+def trials(cells: pd.DataFrame, found: Mapping[tuple[str, ...], Search]) -> pd.DataFrame:
     """Return a table of all trials, one row each, search after search in the order of the matrix, the best first.
 
     Parameters

@@ -106,7 +106,6 @@ THREE_DIGITS = [
 
 MERGED = [
     *("transfer", "interval", "collapsed", "below_floor", "extrapolated", "gap", "gpu", "key", "format", "runs"),
-    *("folder", "configuration"),
     *WHY_NOT,
 ]
 """Columns that print shows as part of another cell or below the table, or not at all."""

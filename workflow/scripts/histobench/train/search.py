@@ -9,7 +9,6 @@ was kept.
 deletes it, see :mod:`histobench.state`.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -36,7 +35,7 @@ from histobench.errors import HistobenchError
 from histobench.features import Features
 from histobench.files import atomic
 from histobench.lease import Lease, Onlooker, add_event, held
-from histobench.state import OUTPUTS, State
+from histobench.state import OUTPUTS, State, fingerprint
 from histobench.train import hardware, oracle, outcome, provenance, trials
 
 log = logging.getLogger(__name__)
@@ -152,7 +151,7 @@ class Chief:
         self.folder, self.project = folder / STATE, folder / STATE / searches.PROJECT
         self.folder.mkdir(parents=True, exist_ok=True)
         self._identity, self._alone = identity, alone
-        self._searched_for = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self._searched_for = fingerprint(identity)
         self._lease = Lease(self.folder)
         self._state: State | None = None
         self._oracle: oracle.HyperbandOracle | oracle.RandomSearchOracle | None = None
