@@ -132,3 +132,11 @@ def test_another_recipe_trains_anew_only_what_uses_it(copy):
     planned = plan(copy)
     assert (planned["train"], planned["predict"], "prepare" in planned) == (4, 4, False)
     assert "tune" not in planned  # which looks for another rate by itself
+
+
+def test_another_number_of_workers_searches_nothing_anew(copy):
+    path = copy / "tests" / "configs" / "tiny.yaml"
+    path.write_text(path.read_text().replace("workers: 2", "workers: 3"))
+    planned = plan(copy)
+    # The third one finds that the search has ended.
+    assert ("tune" in planned, planned["tune_worker"]) == (False, 1)
