@@ -1,9 +1,10 @@
-# Everything a newcomer or a developer runs. Needs Python 3.11 or newer, git and make.
+# Everything a newcomer or a developer runs. Needs Python 3.11 or newer and make, but no git: a tarball will do.
 PYTHON ?= python3
 BIN := .venv/bin
-# The environment is out of date when the lock file's content, not its date, differs from what was installed.
-INSTALLED := .venv/installed-$(shell git hash-object envs/workflow.lock)
-INSTALLED_K80 := .venv-k80/installed-$(shell git hash-object envs/tensorflow-k80.lock)
+# An environment is out of date when the content of its lock file, not its date, differs from what was installed.
+checksum = $(shell cksum < $(1) | tr -s ' \t' '-')
+INSTALLED := .venv/installed-$(call checksum,envs/workflow.lock)
+INSTALLED_K80 := .venv-k80/installed-$(call checksum,envs/tensorflow-k80.lock)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes --requirement
 
 .DEFAULT_GOAL := help
@@ -12,23 +13,35 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --compile --no
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(INSTALLED): envs/workflow.lock
+# $(call new_environment,folder,python): an empty environment in place of what make has built there before. It deletes
+# nothing else: a link may lead to the environment of another project.
+define new_environment
+if [ -L $(1) ]; then \
+	echo "$(1) is a link to $$(readlink $(1)), an environment that is not this folder's own: remove the link" >&2; exit 1; \
+elif [ -e $(1) ] && [ -z "$$(ls -d $(1)/built-by-make $(1)/installed-* 2> /dev/null)" ]; then \
+	echo "$(1) is there already, and was not built by make: move it away" >&2; exit 1; \
+fi; \
+rm -rf $(1) && mkdir $(1) && touch $(1)/built-by-make && $(2) -m venv $(1)
+endef
+
+$(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("histobench needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
 	@echo "Installing the packages of envs/workflow.lock into .venv: a few minutes, once."
-	$(PYTHON) -m venv --clear .venv
+	@$(call new_environment,.venv,$(PYTHON))
 	$(BIN)/python $(PIP_INSTALL) envs/workflow.lock
 	@touch $@
 
 # Training must run under Keras 2.14, too, in an environment of its own. TensorFlow 2.14 knows no Python after 3.11.
-$(INSTALLED_K80): envs/tensorflow-k80.lock
+$(INSTALLED_K80):
 	@for python in "$(PYTHON)" python3.11 ""; do \
 		"$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2> /dev/null && break; \
 	done; \
 	if [ -z "$$python" ]; then \
 		echo "No Python 3.11 found, which TensorFlow 2.14 needs: its tests will be skipped."; exit; \
 	fi; \
-	echo "Installing the packages of envs/tensorflow-k80.lock into .venv-k80: a minute, once."; set -ex; \
-	"$$python" -m venv --clear .venv-k80; .venv-k80/bin/python $(PIP_INSTALL) envs/tensorflow-k80.lock; touch $@
+	echo "Installing the packages of envs/tensorflow-k80.lock into .venv-k80: a minute, once."; set -e; \
+	$(call new_environment,.venv-k80,"$$python"); \
+	.venv-k80/bin/python $(PIP_INSTALL) envs/tensorflow-k80.lock; touch $@
 
 # `env`, not plain `snakemake`: jobs find the same environment's python first on the path.
 SNAKEMAKE = env PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
