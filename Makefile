@@ -95,14 +95,15 @@ lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
 	$(BIN)/mypy
 	$(SNAKEMAKE) --lint
 
-test: lint $(INSTALLED_K80) ## lint and every test but the long ones, 35 minutes on two cores
-	$(BIN)/python -m pytest -m "not long and not slurm" --numprocesses 2 --dist loadgroup
+# A file stays in one process, which makes its fixtures once: pytest-xdist 3.8 loses its groups under pytest 9.2.
+test: lint $(INSTALLED_K80) ## lint and the tests of every day
+	$(BIN)/python -m pytest -m "not long and not slurm" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Not beside other tests: its jobs are as many as the machine has cores.
 test-slurm: $(INSTALLED) ## the workflow on a SLURM that is started for it: as root, under a quarter of an hour
 	$(BIN)/python -m pytest -m "slurm and not long"
 
-test-long: $(INSTALLED) $(INSTALLED_K80) ## the tests that take longer, those on a SLURM included
+test-long: $(INSTALLED) $(INSTALLED_K80) ## the same for more models, kills and patches, on a SLURM, too
 	$(BIN)/python -m pytest -m long
 
 format: $(INSTALLED) ## format Python and Snakemake code

@@ -1,32 +1,56 @@
-"""Fixtures that tests of several folders share."""
+"""Fixtures that tests of several folders share, and the tier of each test, see docs/architecture.md."""
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from support.project import ROOT
-from support.small import COUNTS, prepare
+pytest.register_assert_rewrite("support")
 
-# As the rules' scripts set it; tests that import TensorFlow in this process want no banner either.
+from support.project import ROOT  # noqa: E402
+from support.small import COUNTS, prepare  # noqa: E402
+
+# As the rules' scripts set it; tests that import TensorFlow in this process want no banner either. One thread each: two
+# processes of tests share two cores.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+os.environ.update(
+    dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1"),
+    CUDA_VISIBLE_DEVICES="-1",
+)
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups when it is called
 def pytest_collection_modifyitems(items) -> None:
-    """Keep tests in one process with the others of their fixtures: those on the finished study, those of a file.
-
-    Without effect for now: pytest-xdist 3.8 appends the group to `_nodeid`, which pytest 9.2 no longer reads.
-    """
+    """Give each test the tier that its file's place says."""
     for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            shared = "finished" if "finished" in item.fixturenames else item.path.name
-            item.add_marker(pytest.mark.xdist_group(shared))
+        if "slurm" in item.path.relative_to(ROOT).parts:
+            item.add_marker(pytest.mark.slurm)
+        if item.path.stem.endswith("_long"):
+            item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Return a function that makes a folder once for all processes of pytest-xdist, where others wait for it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        made = root / f"{name}.made"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                make(root / name)
+                made.touch()
+        return root / name
+
+    return folder
 
 
 @pytest.fixture(scope="session")

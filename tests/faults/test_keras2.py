@@ -1,10 +1,12 @@
 """Training under Keras 2.14, the last for the K80: here on the CPU, in `.venv-k80`.
 
-It is as exact as under Keras 3: a killed run ends as an undisturbed one, and a head on cached features as one that was
-trained end to end, to the bit.
+It is as exact as under Keras 3: a stopped or killed run ends as an undisturbed one, and a head on cached features as
+one that was trained end to end, to the bit. One process does all jobs but those that are killed: it takes that Keras
+seconds to start.
 """
 
 import csv
+import json
 import math
 import signal
 import time
@@ -20,13 +22,25 @@ from histobench.features import Features
 from histobench.runs import read_json, read_rows
 from histobench.train import models, predict
 from histobench.train.calibration import calibrate
-from support.processes import assert_equal_runs, epochs_done, events, finish, job, log
+from support import jobs
+from support.processes import assert_equal_runs, epochs_done, events, finish, job, log, start
 from support.project import ROOT
 from support.small import COUNTS, SHAPE, features_specification, search_specification, specification
 
 # Dropout, and all augmentations.
-B6 = {"epochs": 5, "augmentation": ["d4", "author", "stain"]}
-FINETUNE = {"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.0001}
+B6 = specification("b6", epochs=5, augmentation=["d4", "author", "stain"])
+MIXED = specification("b2", epochs=2, precision="mixed_float16")
+MOBILENET = specification("mobilenet", epochs=2)
+FINETUNE = specification(
+    "tiny", "finetune", epochs=3, finetune={"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.0001}
+)
+# What is stopped, and after which epochs, in the second stage of fine-tuning, too.
+STOPPED = {
+    "b6": (B6, [("epoch-0001", "within"), ("epoch-0002", "after"), ("outputs", "within")]),
+    "mixed": (MIXED, [("epoch-0001", "after")]),
+    "mobilenet": (MOBILENET, [("epoch-0001", "after")]),
+    "finetune": (FINETUNE, [("epoch-0001", "after"), ("epoch-0002", "after")]),
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,50 +53,81 @@ def python() -> Path:
 
 
 @pytest.fixture(scope="module")
-def start(python, prepared_folder):
-    def started(name, folder, **arguments):
-        return job(name, prepared_folder, folder, python=python, **arguments)
-
-    return started
+def backbone(prepared_folder) -> keras.Model:
+    """A MobileNet of Keras 3 that has something to say of the patches."""
+    spec = features_specification("mobilenet")
+    backbone = models.backbone(spec["model"], SHAPE, seed=7)
+    calibrate(backbone, Records(prepared_folder, "train"), spec["input"])
+    return backbone
 
 
 @pytest.fixture(scope="module")
-def b6(start, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "b6"
-    finish(start("train", folder, spec=specification("b6", **B6)), folder)
+def done(python, prepared_folder, backbone, tmp_path_factory) -> Path:
+    """A folder with what jobs under Keras 2.14 leave, each in a folder of its own."""
+    root = tmp_path_factory.mktemp("keras2")
+    backbone.save(root / "weights.h5")
+    backbone.save_weights(root / "w.weights.h5")
+    tiny, mobilenet = (features_specification(model) for model in ("tiny", "mobilenet"))
+    features = str(root / "features")
+    asked = [
+        *(
+            {"name": "train", "folder": f"{name}-{folder}", "spec": spec, "stop": stop}
+            for name, (spec, stops) in STOPPED.items()
+            for folder, stop in (("undisturbed", None), *(("stopped", stop) for stop in stops), ("stopped", None))
+        ),
+        {"name": "extract", "folder": "features", "spec": tiny},
+        {"name": "train", "folder": "cached", "spec": specification("tiny", "tl"), "features": features},
+        {"name": "train", "folder": "end_to_end", "spec": specification("tiny", "tl", transfer="end_to_end")},
+        {
+            "name": "tune",
+            "folder": "search",
+            "spec": search_specification("tiny", max_epochs=2, factor=2),
+            "features": features,
+        },
+        {"name": "extract", "folder": "pretrained", "spec": mobilenet, "weights": str(root / "weights.h5")},
+        {"name": "extract", "folder": "refused", "spec": mobilenet, "weights": str(root / "w.weights.h5")},
+    ]
+    for each in asked:
+        each |= {"folder": str(root / each["folder"]), "data": str(prepared_folder)}
+    with (root / "log").open("w") as file:
+        process = start([python, "-m", "support.jobs", "several", json.dumps(asked)], file)
+    finish(process, root)
+    return root
+
+
+def finished(folder: Path) -> Path:
+    """Return the folder of a job, which must have ended well."""
+    assert not (folder / "log").exists(), log(folder)[-3000:]
     return folder
 
 
-def kill_after(process, folder, epoch) -> int:
-    """Kill a run when it has finished an epoch, and return how many it has finished when it is dead."""
-    while process.poll() is None and f"epoch-{epoch:04d}" not in epochs_done(folder):
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, log(folder)[-3000:]
-    return int(epochs_done(folder)[-1].removeprefix("epoch-"))
-
-
-def assert_resumed(start, spec, folder, reference, *, epoch):
-    """Kill a run after an epoch, let it finish, and hold it against an undisturbed one."""
-    finished = kill_after(start("train", folder, spec=spec), folder, epoch)
-    finish(start("train", folder, spec=spec), folder)
-    starts = [line.rpartition(": ")[2] for line in events(folder).splitlines() if "epoch" in line]
-    assert starts == ["starting at epoch 1", f"going on after epoch {finished}"]
+@pytest.mark.parametrize("name", STOPPED)
+def test_a_run_that_is_stopped_ends_as_an_undisturbed_one(name, done):
+    spec, stops = STOPPED[name]
+    folder = finished(done / f"{name}-stopped")
+    assert events(folder).count("going on after epoch") == sum(stop != ("epoch-0001", "within") for stop in stops)
     rows = read_rows(folder / "history.csv")
     assert [row["epoch"] for row in rows] == [str(epoch + 1) for epoch in range(spec["recipe"]["epochs"])]
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
-    assert_equal_runs(folder, reference)
+    assert_equal_runs(folder, finished(done / f"{name}-undisturbed"))
 
 
-def test_b6_killed(start, b6, tmp_path):
-    assert_resumed(start, specification("b6", **B6), tmp_path / "run", b6, epoch=2)
+def test_a_run_that_is_killed_twice(python, prepared_folder, done, tmp_path):
+    arguments = {"spec": B6, "python": python}
+    for epoch in (1, 3):
+        process = job("train", prepared_folder, tmp_path, **arguments)
+        while process.poll() is None and f"epoch-{epoch:04d}" not in epochs_done(tmp_path):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, log(tmp_path)[-3000:]
+    finish(job("train", prepared_folder, tmp_path, **arguments), tmp_path)
+    assert events(tmp_path).count("starting at epoch 1") == 1
+    assert events(tmp_path).count("going on after epoch") == 2
+    assert_equal_runs(tmp_path, done / "b6-undisturbed")
 
 
-def test_a_search(start, tmp_path):
-    features, folder = tmp_path / "features", tmp_path / "search"
-    finish(start("extract", features, spec=features_specification("mobilenet")), features)
-    spec = search_specification(max_epochs=2, factor=2)
-    finish(start("tune", folder, spec=spec, features=str(features)), folder)
+def test_a_search(done):
+    folder = finished(done / "search")
     trials = read_rows(folder / searches.TRIALS)
     assert [row["status"] for row in trials] == ["COMPLETED"] * 5
     # One of them went on from the weights of another.
@@ -92,33 +137,10 @@ def test_a_search(start, tmp_path):
     assert searches.read_found(folder / searches.FOUND)["optimizer"]["name"] == "adam"
 
 
-def test_b2_killed_under_mixed_precision(start, tmp_path):
-    spec = specification("b2", epochs=2, precision="mixed_float16")
-    finish(start("train", tmp_path / "undisturbed", spec=spec), tmp_path / "undisturbed")
-    assert_resumed(start, spec, tmp_path / "run", tmp_path / "undisturbed", epoch=1)
-
-
-@pytest.mark.parametrize(
-    ("mode", "recipe", "epoch"),
-    [
-        ("full", {"epochs": 2}, 1),
-        ("finetune", {"epochs": 3, "finetune": FINETUNE}, 2),  # in its second stage
-    ],
-)
-def test_mobilenet_killed(mode, recipe, epoch, start, tmp_path):
-    spec = specification("mobilenet", mode, **recipe)
-    finish(start("train", tmp_path / "undisturbed", spec=spec), tmp_path / "undisturbed")
-    assert_resumed(start, spec, tmp_path / "run", tmp_path / "undisturbed", epoch=epoch)
-
-
-def test_cached_features_are_those_of_end_to_end_training(start, prepared_folder, tmp_path):
-    features, cached, whole = (tmp_path / name for name in ("features", "cached", "end_to_end"))
-    finish(start("extract", features, spec=features_specification("mobilenet")), features)
-    values = Features(prepared_folder, features, "train").take(np.arange(COUNTS["train"]))
+def test_cached_features_are_those_of_end_to_end_training(prepared_folder, done):
+    values = Features(prepared_folder, finished(done / "features"), "train").take(np.arange(COUNTS["train"]))
     assert values.std(axis=0).mean() > 1e-3  # from patch to patch
-    spec = specification("mobilenet", "tl", transfer="cached")
-    finish(start("train", cached, spec=spec, features=str(features)), cached)
-    finish(start("train", whole, spec=specification("mobilenet", "tl", transfer="end_to_end")), whole)
+    cached, whole = finished(done / "cached"), finished(done / "end_to_end")
     for name in ("history.csv", "predictions.csv"):
         assert (cached / name).read_bytes() == (whole / name).read_bytes()
     losses = [float(row["loss"]) for row in read_rows(cached / "history.csv")]
@@ -133,25 +155,25 @@ def header(path: Path) -> list[str]:
         return next(csv.reader(file))
 
 
-def test_a_run_folder_is_that_of_keras_3(b6, prepared_folder, tmp_path):
-    folder = tmp_path / "keras_3"
-    finish(job("train", prepared_folder, folder, spec=specification("b6", **B6 | {"epochs": 1})), folder)
+def test_a_run_folder_is_that_of_keras_3(done, prepared_folder, tmp_path):
+    b6 = done / "b6-undisturbed"
+    jobs.run("train", prepared_folder, tmp_path, spec=B6 | {"recipe": B6["recipe"] | {"epochs": 1}})
     assert read_json(b6 / "run.json")["versions"]["keras"] == "2.14.0"
-    assert read_json(folder / "run.json")["versions"]["keras"] == keras.__version__
-    assert sorted(path.name for path in b6.iterdir()) == sorted(path.name for path in folder.iterdir())
+    assert read_json(tmp_path / "run.json")["versions"]["keras"] == keras.__version__
+    assert sorted(path.name for path in b6.iterdir()) == sorted(path.name for path in tmp_path.iterdir())
     for name in ("history.csv", "timing.csv", "predictions.csv"):
-        assert header(b6 / name) == header(folder / name)
-    about, about_3 = read_json(b6 / "run.json"), read_json(folder / "run.json")
+        assert header(b6 / name) == header(tmp_path / name)
+    about, about_3 = read_json(b6 / "run.json"), read_json(tmp_path / "run.json")
     assert about.keys() == about_3.keys()
     for name in ("parameters", "trainable_parameters", "inputs_sha256"):
         assert about[name] == about_3[name]
 
 
-def test_keras_3_reads_the_weights_of_a_run(b6, prepared_folder, tmp_path):
+def test_keras_3_reads_the_weights_of_a_run(done, prepared_folder, tmp_path):
     """As `explain` does, whatever the run was trained with."""
-    spec = specification("b6", **B6)
+    b6 = done / "b6-undisturbed"
     predict.predict(
-        spec=spec,
+        spec=B6,
         data=prepared_folder,
         features=None,
         weights=b6 / "best.weights.h5",
@@ -165,27 +187,13 @@ def test_keras_3_reads_the_weights_of_a_run(b6, prepared_folder, tmp_path):
     assert np.std(scores) > 1e-3
 
 
-@pytest.fixture(scope="module")
-def backbone(prepared_folder) -> keras.Model:
-    """A MobileNet of Keras 3 that has something to say of the patches."""
-    spec = features_specification("mobilenet")
-    backbone = models.backbone(spec["model"], SHAPE, seed=7)
-    calibrate(backbone, Records(prepared_folder, "train"), spec["input"])
-    return backbone
-
-
-def test_pretrained_weights_of_keras_applications_are_read(start, backbone, prepared_folder, tmp_path):
-    backbone.save(tmp_path / "weights.h5")
-    features, spec = tmp_path / "features", features_specification("mobilenet")
-    finish(start("extract", features, spec=spec, weights=str(tmp_path / "weights.h5")), features)
+def test_pretrained_weights_of_keras_applications_are_read(done, backbone, prepared_folder):
     images = Records(prepared_folder, "test").take(np.arange(COUNTS["test"])) / np.float32(255)
     expected = backbone.predict(images, verbose=0)
     assert expected.std(axis=0).mean() > 0.1
-    np.testing.assert_allclose(np.load(features / "test.npy"), expected, atol=1e-3)
+    np.testing.assert_allclose(np.load(finished(done / "pretrained") / "test.npy"), expected, atol=1e-3)
 
 
-def test_pretrained_weights_in_the_format_of_keras_3_are_refused(start, backbone, tmp_path):
-    backbone.save_weights(tmp_path / "w.weights.h5")
-    features, spec = tmp_path / "features", features_specification("mobilenet")
-    assert start("extract", features, spec=spec, weights=str(tmp_path / "w.weights.h5")).wait(timeout=100) == 1
-    assert "w.weights.h5: written by Keras 3 in a format that Keras 2.14.0 cannot read" in log(features)
+def test_pretrained_weights_in_the_format_of_keras_3_are_refused(done):
+    assert not (done / "refused" / "test.npy").exists()
+    assert "w.weights.h5: written by Keras 3 in a format that Keras 2.14.0 cannot read" in log(done / "refused")

@@ -1,7 +1,8 @@
-"""A search that is killed, shared, or found to be another one: no finished trial is lost, none is run twice."""
+"""A search that is killed, shared, or found to be another one: no finished trial is lost, none is run twice.
 
-import csv
-import json
+What a chief does that is killed between any two writes is in `unit/test_oracle.py`.
+"""
+
 import os
 import random
 import shutil
@@ -14,76 +15,31 @@ import pytest
 from histobench import searches
 from histobench.errors import HistobenchError
 from histobench.runs import read_json
+from histobench.train import trials as training_of_trials
 from histobench.train.search import TOKEN, Chief, own_address
-from support.processes import events, finish, job, log
+from support import jobs
+from support.processes import events, finish
+from support.searches import Parts, ended, kill, repeated, search_here, start_search, trials, tried, wait_for_trials
 from support.small import COUNTS, features_specification, prepare, search_specification
-
-# What a trial depends on, and what came of it: neither its number, nor who ran it and how long that took.
-SAME = ("learning_rate", "batch_size", "first_epoch", "last_epoch", "status", "score")
-# A shorter search than the author's, of 15 trials and 30 epochs.
-SHORT = {"max_epochs": 4, "factor": 2}
+from support.stops import Stopped
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory) -> tuple[Path, Path]:
+def parts(tmp_path_factory) -> Parts:
     """A data set and the features of a backbone, both without their test parts."""
     root = tmp_path_factory.mktemp("search")
     data, features = prepare(root / "data", COUNTS), root / "features"
-    finish(job("extract", data, features, spec=features_specification("mobilenet")), features)
+    jobs.run("extract", data, features, spec=features_specification("tiny"))
     for path in [*data.glob("test*"), *features.glob("test*")]:
         path.unlink()
-    return data, features
+    return Parts(data, features)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(parts, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed") / "search"
-    finish(start(parts, folder), folder)
+    search_here(parts, folder)
     return folder
-
-
-def start(parts, folder: Path, *, worker=1, workers=1, **search):
-    data, features = parts
-    spec = search_specification(**(SHORT | search))
-    return job("tune", data, folder, spec=spec, features=str(features), worker=worker, workers=workers)
-
-
-def trials(folder: Path) -> list[dict[str, str]]:
-    with (folder / searches.TRIALS).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def tried(folder: Path) -> list[tuple[str, ...]]:
-    return sorted(tuple(row[name] for name in SAME) for row in trials(folder))
-
-
-def repeated(folder: Path) -> int:
-    return sum(int(row["tries"]) - 1 for row in trials(folder))
-
-
-def ended(folder: Path) -> int:
-    """How many trials have ended so far."""
-    found = [json.loads(path.read_text()) for path in (folder / ".state" / "search").glob("trial_*/trial.json")]
-    return sum(trial["status"] == "COMPLETED" for trial in found)
-
-
-def wait_for(process, folder: Path, number: int) -> None:
-    """Wait until so many trials have ended, and a bit of the next."""
-    while process.poll() is None and ended(folder) < number:
-        time.sleep(0.05)
-    assert process.poll() is None, f"it ended before it could be killed: {log(folder)[-3000:]}"
-
-
-def killed(parts, folder: Path, kills: int, trials: int, **search) -> None:
-    """Search, and kill the job so often, each time after it has got on with the search."""
-    rng = random.Random(kills)
-    for number in range(kills):
-        process = start(parts, folder, **search)
-        wait_for(process, folder, (number + 1) * (trials - 3) // kills)
-        time.sleep(rng.uniform(0, 1))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    finish(start(parts, folder, **search), folder)
 
 
 def test_a_search_without_test_patches(undisturbed):
@@ -110,35 +66,23 @@ def test_a_search_without_test_patches(undisturbed):
         assert [first for first, _ in rounds] == [1, *(last + 1 for _, last in rounds[:-1])]
 
 
-def test_three_kills(parts, undisturbed, tmp_path):
-    folder = tmp_path / "search"
-    killed(parts, folder, 3, 15)
-    assert tried(folder) == tried(undisturbed)
-    assert repeated(folder) <= 3
-    assert (folder / searches.FOUND).read_text() == (undisturbed / searches.FOUND).read_text()
-
-
-@pytest.mark.long
-def test_ten_kills_of_the_authors_search(parts, tmp_path):
-    author = {"max_epochs": 10, "factor": 3}
-    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "search"
-    finish(start(parts, undisturbed, **author), undisturbed)
-    killed(parts, folder, 10, 30, **author)
-    assert [row["status"] for row in trials(folder)] == ["COMPLETED"] * 30
-    assert tried(folder) == tried(undisturbed)
-    assert repeated(folder) <= 10
-    print(f"{repeated(folder)} trials were repeated")
+def test_a_search_that_is_killed(parts, undisturbed, tmp_path):
+    kill(start_search(parts, tmp_path), tmp_path, after=6, rng=random.Random(1))
+    finish(start_search(parts, tmp_path), tmp_path)
+    assert tried(tmp_path) == tried(undisturbed)
+    assert repeated(tmp_path) <= 1
+    assert (tmp_path / searches.FOUND).read_text() == (undisturbed / searches.FOUND).read_text()
 
 
 def test_two_workers_of_which_the_chief_is_killed(parts, undisturbed, tmp_path):
     """The other takes over, and finishes the same search; the one that was killed comes back when it has ended."""
     folder = tmp_path / "search"
-    first = start(parts, folder, worker=1, workers=2)
-    wait_for(first, folder, 1)
-    second = start(parts, folder, worker=2, workers=2)
+    first = start_search(parts, folder, worker=1, workers=2)
+    wait_for_trials(first, folder, 1)
+    second = start_search(parts, folder, worker=2, workers=2)
     while second.poll() is None and "worker-2 begins trial" not in events(folder):
         time.sleep(0.05)
-    wait_for(first, folder, ended(folder) + 2)
+    wait_for_trials(first, folder, ended(folder) + 2)
     begun = events(folder).count("worker-1 begins")
     while first.poll() is None and events(folder).count("worker-1 begins") == begun:
         time.sleep(0.01)
@@ -147,42 +91,34 @@ def test_two_workers_of_which_the_chief_is_killed(parts, undisturbed, tmp_path):
     first.wait()
     finish(second, folder)
     assert not (folder / searches.FOUND).exists()  # the first worker publishes
-    finish(start(parts, folder, worker=1, workers=2), folder)
+    finish(start_search(parts, folder, worker=1, workers=2), folder)
     assert tried(folder) == tried(undisturbed)
     assert repeated(folder) == 1
     assert {row["worker"] for row in trials(folder)} == {"worker-1", "worker-2"}
     assert "worker-1 is gone: trial" in events(folder)
 
 
-def test_another_seed_sets_the_search_aside(parts, undisturbed, tmp_path):
-    folder = tmp_path / "search"
-    process = start(parts, folder)
-    wait_for(process, folder, 2)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + signal.SIGTERM
-    process = start(parts, folder, seed=2)
-    while process.poll() is None and "of another recipe, seed, data set or code: set aside" not in events(folder):
-        time.sleep(0.05)
-    wait_for(process, folder, 1)
-    process.kill()
-    process.wait()
+def test_another_seed_sets_the_search_aside(parts, tmp_path, monkeypatch):
+    begin, begun = training_of_trials.Tuner.on_trial_begin, []
+
+    def stop_at_the_third(tuner, trial):
+        begun.append(trial)
+        if len(begun) == 3:
+            raise Stopped
+        begin(tuner, trial)
+
+    monkeypatch.setattr(training_of_trials.Tuner, "on_trial_begin", stop_at_the_third)
+    for seed in (1, 2):
+        begun.clear()
+        with pytest.raises(Stopped):
+            search_here(parts, tmp_path, seed=seed)
+        assert ended(tmp_path) == 2
+    assert "of another recipe, seed, data set or code: set aside" in events(tmp_path)
     before, after = (
         read_json(search / "trial_0000" / "trial.json")["hyperparameters"]["values"]
-        for search in (folder / ".state" / "set-aside" / "search", folder / ".state" / "search")
+        for search in (tmp_path / ".state" / "set-aside" / "search", tmp_path / ".state" / "search")
     )
     assert before["learning_rate"] != after["learning_rate"]
-
-
-def test_random_search_on_the_same_budget(parts, undisturbed, tmp_path):
-    folder = tmp_path / "search"
-    finish(start(parts, folder, method="random"), folder)
-    about = read_json(folder / searches.ABOUT)
-    assert about["planned"] == {"trials": 7, "epochs": 28}
-    assert (about["spent"]["trials"], about["spent"]["epochs"]) == (7, 28)
-    # Of its trials the first four are Hyperband's first.
-    first = sorted(trials(undisturbed), key=lambda row: row["trial"])[:4]
-    values = [(row["learning_rate"], row["batch_size"]) for row in trials(folder)]
-    assert values[:4] == [(row["learning_rate"], row["batch_size"]) for row in first]
 
 
 @pytest.mark.parametrize(("answer", "address"), [("NodeAddr=127.0.0.1", "127.0.0.1"), ("", "node7")])

@@ -9,13 +9,6 @@ from slurm.cluster import INSTALL, PAPER, Cluster, missing
 from slurm.study import Snakemake
 
 
-def pytest_collection_modifyitems(items) -> None:
-    """Keep these tests out of `make test`, whose other process would take the cores that their jobs need."""
-    for item in items:
-        if "slurm" in item.path.parts:
-            item.add_marker(pytest.mark.slurm)
-
-
 @pytest.fixture(scope="session")
 def installed() -> None:
     """Stop where no SLURM can be started: a test that is skipped would pass for one that was run."""

@@ -27,8 +27,6 @@ from slurm.study import (
 from support.processes import assert_equal_runs, events
 from support.project import snakemake
 
-pytestmark = pytest.mark.long
-
 KILLS = 10
 
 

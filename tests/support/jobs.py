@@ -1,19 +1,33 @@
-"""Jobs as processes of their own, to be killed: ``python -m support.jobs train|extract|tune DATA FOLDER JSON``."""
+"""Jobs that train, extract and search: called in the tests' process, or as processes of their own that can be killed.
+
+As a process: ``python -m support.jobs train|extract|tune DATA FOLDER JSON``, or several one after another,
+``python -m support.jobs several JSON``. Each has one thread, so that processes side by side take no core from one
+another and give the same bytes.
+"""
 
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
+from typing import Any
 
-os.environ.update(TF_NUM_INTRAOP_THREADS="2", TF_NUM_INTEROP_THREADS="2", OMP_NUM_THREADS="2")
-os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
+THREADS = 1
+
+if __name__ == "__main__":
+    os.environ.update(
+        dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), str(THREADS)),
+        TF_CPP_MIN_LOG_LEVEL="3",
+        CUDA_VISIBLE_DEVICES="-1",
+        KERAS_BACKEND="tensorflow",
+    )
 
 
 def train(data: Path, folder: Path, spec: dict, features: str | None = None, code: str = "c") -> None:
     from histobench.train import predict, run
 
     common = {"spec": spec, "data": data, "features": Path(features) if features else None}
-    run.train(**common, weights=None, folder=folder, code=code, threads=2, card="")
+    run.train(**common, weights=None, folder=folder, code=code, threads=THREADS, card="")
     predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv", card="")
 
 
@@ -23,7 +37,7 @@ def extract(
     from histobench.train import extract
 
     common = {"spec": spec, "data": data, "weights": Path(weights) if weights else None, "folder": folder}
-    extract.extract(**common, code=code, threads=2, card="", chunk=chunk)
+    extract.extract(**common, code=code, threads=THREADS, card="", chunk=chunk)
 
 
 def tune(
@@ -38,10 +52,45 @@ def tune(
     from histobench.train import search
 
     parts = {"data": data, "features": Path(features) if features else None, "weights": None}
-    numbers = {"threads": 2, "worker": worker, "workers": workers}
+    numbers = {"threads": THREADS, "worker": worker, "workers": workers}
     search.search(spec=spec, **parts, folder=folder, code=code, card="", **numbers)
 
 
+def run(name: str, data: Path, folder: Path, stop: tuple[str, str] | None = None, **arguments: Any) -> None:
+    """Do one job in this process, as in a fresh one.
+
+    Parameters
+    ----------
+    stop : see `support.stops.stopped_at`; the job must be stopped there.
+    """
+    import keras
+
+    from support import stops, tiny
+
+    tiny.install()
+    keras.backend.clear_session()
+    folder.mkdir(parents=True, exist_ok=True)
+    job = {"train": train, "extract": extract, "tune": tune}[name]
+    if stop is None:
+        job(data, folder, **arguments)
+        return
+    with stops.stopped_at(*stop):
+        job(data, folder, **arguments)
+
+
+def several(jobs: list[dict[str, Any]]) -> None:
+    """Do jobs one after another; what one of them prints when it fails goes to `log` in its folder."""
+    for job in jobs:
+        folder = Path(job.pop("folder"))
+        try:
+            run(job.pop("name"), Path(job.pop("data")), folder, **job)
+        except Exception:
+            (folder / "log").write_text(traceback.format_exc())
+
+
 if __name__ == "__main__":
-    job, data, folder, arguments = sys.argv[1:]
-    {"train": train, "extract": extract, "tune": tune}[job](Path(data), Path(folder), **json.loads(arguments))
+    if sys.argv[1] == "several":
+        several(json.loads(sys.argv[2]))
+    else:
+        name, data, folder, arguments = sys.argv[1:]
+        run(name, Path(data), Path(folder), **json.loads(arguments))

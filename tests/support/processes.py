@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import h5py
 import numpy as np
@@ -18,10 +19,14 @@ SAME_BYTES = ("history.csv", "predictions.csv")
 
 def job(name: str, data: Path, folder: Path, *, python: Path = Path(sys.executable), **arguments) -> subprocess.Popen:
     """Start a job; what it prints goes to `log` in its folder."""
-    command = [python, "-m", "support.jobs", name, str(data), str(folder), json.dumps(arguments)]
     folder.mkdir(exist_ok=True)
     with (folder / "log").open("a") as log:
-        return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": PYTHONPATH}, stdout=log, stderr=log)
+        return start([python, "-m", "support.jobs", name, str(data), str(folder), json.dumps(arguments)], log)
+
+
+def start(command: list[str | Path], log: IO[str]) -> subprocess.Popen:
+    """Start a Python that finds the library and the tests' own modules."""
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": PYTHONPATH}, stdout=log, stderr=log)
 
 
 def log(folder: Path) -> str:
@@ -57,3 +62,10 @@ def assert_equal_runs(one: Path, two: Path) -> None:
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name])
     assert read_json(one / "run.json")["best_epoch"] == read_json(two / "run.json")["best_epoch"]
+
+
+def assert_equal_features(one: Path, two: Path) -> None:
+    for split in ("train", "valid", "test"):
+        assert (one / f"{split}.npy").read_bytes() == (two / f"{split}.npy").read_bytes()
+    assert read_json(one / "features.json")["sha256"] == read_json(two / "features.json")["sha256"]
+    assert np.load(one / "train.npy").std() > 1e-3

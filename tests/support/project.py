@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TINY = ("--profile", "profiles/local", "--cores", "2", "--configfile", "tests/configs/tiny.yaml")
+TINY = ("--profile", "profiles/local", "--cores", "1", "--configfile", "tests/configs/tiny.yaml")
 
 
 def copy_project(target: Path) -> Path:

@@ -90,7 +90,9 @@ def features_specification(model: str, *, side: int = SHAPE[0], input_scaling: s
 
 
 def model_specification(model: str) -> dict[str, Any]:
-    return {"key": model, "application": CATALOGUE[model].application, "weights_origin": "random"}
+    """Return the specification of a model of the catalogue, or of "tiny", see `support.tiny`."""
+    application = "Tiny" if model == "tiny" else CATALOGUE[model].application
+    return {"key": model, "application": application, "weights_origin": "random"}
 
 
 def image_specification(model: str, side: int, input_scaling: str = "paper") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One small study, run once, that the tests of this folder look at and copy."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,16 @@ def project(tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Path:
+def finished(once) -> Path:
     """A clone in which the tiny study has run; tests that change it take a copy."""
-    folder = copy_project(tmp_path_factory.mktemp("study") / "clone")
-    snakemake(folder, *TINY)
-    return folder
+
+    def make(folder: Path) -> None:
+        snakemake(copy_project(folder), *TINY)
+
+    return once("finished", make)
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Path:
+    """The finished study, moved to another folder: dates and metadata as they were."""
+    return Path(shutil.copytree(finished, tmp_path / "moved", symlinks=True))

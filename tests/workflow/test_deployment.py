@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -16,48 +18,57 @@ esac
 """
 
 
-@pytest.mark.parametrize(("device", "own"), [("k80", {"tensorflow-k80"}), ("a100", set())])
-def test_a_k80_has_an_environment_of_its_own(device, own, project):
+def test_a_k80_has_an_environment_of_its_own(project):
+    """That others ask for none of it is seen in test_reruns.py."""
     (project / "conda").write_text(CONDA)
     (project / "conda").chmod(0o755)
     done = snakemake(
         project, "-n", "--sdm", "conda", "--profile", "profiles/local",
-        f"results/paper/runs/pcam/b6/full/timing/{device}/seed-1/predictions.csv",
+        "results/paper/runs/pcam/b6/full/timing/k80/seed-1/predictions.csv",
         env={"PATH": f"{project}:{os.environ['PATH']}"},
     )  # fmt: skip
     asked = set(re.findall(r"Conda environment envs/(\S+)\.yaml will be created", done.stdout))
-    assert asked == {"report", "tensorflow"} | own  # those of the download and of the records
+    # The first two are those of the download and of the records.
+    assert asked == {"report", "tensorflow", "tensorflow-k80"}
 
 
 RUN = "results/tiny/runs/pcam-simulated/b2/full/tiny/cpu/seed-1/run.json"
+CONTROL = "results/tiny/controls/pcam-simulated/shuffled_labels.json"
 
 
-def test_modules_are_loaded_for_jobs_on_devices_and_no_others(project):
-    loaded = project / "loaded"
-    (project / "modules.sh").write_text(f"module() {{ echo $* >> {loaded}; }}; export -f module")
-    (project / "site.yaml").write_text("env_modules: [CUDA/12.5.1, cuDNN/9.3.0]")
-    arguments = (*TINY, "site.yaml", "--sdm", "env-modules", "--")
-    environ = {"BASH_ENV": str(project / "modules.sh")}
-    snakemake(project, *arguments, "results/data/pcam-simulated/manifest.json", env=environ)
-    assert not loaded.exists()
-    snakemake(project, *arguments, RUN, env=environ)
-    assert set(loaded.read_text().splitlines()) == {"purge", "load CUDA/12.5.1 cuDNN/9.3.0"}
+@pytest.fixture
+def to_do(copy) -> Path:
+    """The finished study without one run, whose job is for a device, and without a control, whose job is for none."""
+    shutil.rmtree((copy / RUN).parent)
+    (copy / CONTROL).unlink()
+    return copy
 
 
-def test_a_devices_jobs_run_in_its_image(project):
-    calls = project / "calls"
-    (project / "bin").mkdir()
-    (project / "bin" / "apptainer").write_text(
+def test_modules_are_loaded_for_jobs_on_devices_and_no_others(to_do):
+    loaded = to_do / "loaded"
+    (to_do / "modules.sh").write_text(f"module() {{ echo $* >> {loaded}; }}; export -f module")
+    (to_do / "site.yaml").write_text("env_modules: [CUDA/12.5.1, cuDNN/9.3.0]")
+    environ = {"BASH_ENV": str(to_do / "modules.sh")}
+    snakemake(to_do, *TINY, "site.yaml", "--sdm", "env-modules", "--", CONTROL, RUN, env=environ)
+    assert (to_do / CONTROL).exists()
+    # Once, for the one job that trains.
+    assert loaded.read_text().splitlines() == ["purge", "load CUDA/12.5.1 cuDNN/9.3.0"]
+
+
+def test_a_devices_jobs_run_in_its_image(to_do):
+    calls = to_do / "calls"
+    (to_do / "bin").mkdir()
+    (to_do / "bin" / "apptainer").write_text(
         f'#!/bin/sh\n[ "$1" = --version ] && echo apptainer version 1.3.4 || {{ echo "$@" >> {calls}; exit 3; }}\n'
     )
-    (project / "bin" / "apptainer").chmod(0o755)
-    (project / "cnn.sif").write_text("")
-    (project / "site.yaml").write_text("devices: {cpu: {container: cnn.sif}}")
+    (to_do / "bin" / "apptainer").chmod(0o755)
+    (to_do / "cnn.sif").write_text("")
+    (to_do / "site.yaml").write_text("devices: {cpu: {container: cnn.sif}}")
     done = snakemake(
-        project, *TINY, "site.yaml", "--sdm", "apptainer", "--apptainer-args=--nv", "--", RUN,
-        env={"PATH": f"{project / 'bin'}:{os.environ['PATH']}"}, check=False,
+        to_do, *TINY, "site.yaml", "--sdm", "apptainer", "--apptainer-args=--nv", "--", CONTROL, RUN,
+        env={"PATH": f"{to_do / 'bin'}:{os.environ['PATH']}"}, check=False,
     )  # fmt: skip
     assert done.returncode  # the stand-in runs nothing
     (call,) = calls.read_text().splitlines()
     assert re.search(r"^exec .*--nv .* cnn.sif bash -c .*\.train\.py", call)
-    assert (project / "results/data/pcam-simulated/manifest.json").exists()  # made by a job without a device
+    assert (to_do / CONTROL).exists()  # made by a job without a device

@@ -67,11 +67,10 @@ def test_an_argument_that_snakemake_refuses_is_shown(project):
         ask(project, "plan", *TINY, "--nonsense")
 
 
-def test_the_status_of_a_finished_study_and_of_runs_that_are_gone(finished, tmp_path):
-    text = ask(finished, "status")
+def test_the_status_of_a_finished_study_and_of_runs_that_are_gone(copy):
+    text = ask(copy, "status")
     assert "Study tiny: 4 of 4 runs done" in text
     assert "Searches: 1 of 1 ended" in text
-    copy = shutil.copytree(finished, tmp_path / "copy", symlinks=True)
     shutil.rmtree(copy / RUN)
     text = ask(copy, "status")
     assert "Study tiny: 3 of 4 runs done" in text
@@ -81,8 +80,7 @@ def test_the_status_of_a_finished_study_and_of_runs_that_are_gone(finished, tmp_
     assert re.search(r"Training left, one run after another: cpu \S+ ", text)
 
 
-def test_a_run_whose_configuration_has_changed_waits(finished, tmp_path):
-    copy = shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+def test_a_run_whose_configuration_has_changed_waits(copy):
     path = copy / "results/tiny/study.json"
     path.write_text(path.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.002'))
     assert "4 waiting: out of date: trained by another configuration" in ask(copy, "status")
@@ -93,8 +91,9 @@ def test_without_a_study_the_status_says_so(project):
 
 
 @pytest.fixture
-def endless(project):
+def endless(copy):
     """Yield a project, and Snakemake at work on one run in it that has finished epochs; both are stopped afterwards."""
+    project = copy
     (project / "endless.yaml").write_text(ENDLESS)
     arguments = (*TINY, "endless.yaml", "--", str(endless_run(Path()) / "run.json"))
     with (project / "out").open("w") as file:

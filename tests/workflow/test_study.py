@@ -103,7 +103,7 @@ def test_run_json_says_what_the_run_was(finished):
     assert set(about["versions"]) >= {"python", "tensorflow", "keras"}
     assert re.fullmatch(r"[0-9a-f]{64}", about["inputs_sha256"]["manifest"])
     assert about["device"]["gpu"] is None
-    assert about["threads"] == 2
+    assert about["threads"] == 1
     # The head alone: 1,024 features, Dense(256), Dense(1).
     assert about["trainable_parameters"] == 1024 * 256 + 256 + 256 + 1
 

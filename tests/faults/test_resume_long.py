@@ -1,0 +1,27 @@
+"""Ten kills at random moments: training, and feature extraction, end as undisturbed ones do."""
+
+import random
+
+from support import jobs
+from support.kills import kill_at, kill_extraction, start_training
+from support.processes import assert_equal_features, assert_equal_runs, finish
+from support.small import features_specification
+
+EPOCHS = 24
+
+
+def test_ten_kills_of_a_training(prepared_folder, tmp_path):
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
+    finish(start_training(prepared_folder, undisturbed, EPOCHS), undisturbed)
+    rng = random.Random(10)
+    for _ in range(10):
+        kill_at(start_training(prepared_folder, folder, EPOCHS), folder, rng.choice(["epoch", "save"]), rng)
+    finish(start_training(prepared_folder, folder, EPOCHS), folder)
+    assert_equal_runs(folder, undisturbed)
+
+
+def test_ten_kills_of_an_extraction(prepared_folder, tmp_path):
+    jobs.run("extract", prepared_folder, tmp_path / "undisturbed", spec=features_specification("mobilenet"))
+    done = kill_extraction(prepared_folder, tmp_path / "features", 10, 2)
+    assert done == sorted(set(done))
+    assert_equal_features(tmp_path / "features", tmp_path / "undisturbed")

@@ -1,0 +1,85 @@
+"""What must hold for every CNN of the catalogue: `full` and `tl` train what they say, on a handful of patches.
+
+One epoch is one step here, so what training leaves behind is what a step changed.
+"""
+
+import keras
+import numpy as np
+
+from histobench.datasets.prepared import Records
+from histobench.runs import read_json, read_rows
+from histobench.train import extract, models, predict, run
+from histobench.train.calibration import calibrate
+from support.small import features_specification, specification
+
+SIDE = 75  # the smallest that all of them take
+SHAPE = (SIDE, SIDE, 3)
+COUNTS = {"train": 8, "valid": 4, "test": 4}
+RECIPE = {"epochs": 1, "batch_size": 8, "optimizer": {"name": "adam", "learning_rate": 0.01}}
+
+
+def trained(spec, data, folder, features=None, weights=None):
+    common = {"spec": spec, "data": data, "features": features}
+    run.train(**common, weights=weights, folder=folder, code="c", threads=1, card="")
+    assert len(read_rows(folder / "history.csv")) == 1
+    return folder
+
+
+def predicted(spec, data, folder, features=None):
+    common = {"spec": spec, "data": data, "features": features}
+    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv", card="")
+    scores = [float(row["score"]) for row in read_rows(folder / "predictions.csv")]
+    assert len(scores) == COUNTS["valid"] + COUNTS["test"]
+    assert all(0 <= score <= 1 for score in scores)
+
+
+def values(model):
+    return {variable.path: np.array(variable) for variable in model.weights}
+
+
+def still(before, after):
+    return {path for path, value in before.items() if np.array_equal(value, after[path])}
+
+
+def assert_full_moves_every_weight(key, data, folder):
+    """Train a CNN in mode "full" for a step, on patches of SIDE px."""
+    keras.backend.clear_session()  # graphs of twelve CNNs would add up to gigabytes
+    spec = specification(key, "full", side=SIDE, **RECIPE)
+    folder = trained(spec, data, folder)
+    predicted(spec, data, folder)
+    model = models.build(spec["model"], "full", SHAPE, seed=1)
+    assert (model.input_shape, model.output_shape) == ((None, *SHAPE), (None, 1))
+    before = values(model)
+    model.load_weights(folder / "best.weights.h5")
+    assert still(before, values(model)) == set()
+
+
+def assert_tl_moves_the_head_alone(key, data, folder):
+    """Train a CNN in mode "tl" for a step, end to end and on cached features."""
+    keras.backend.clear_session()
+    spec = specification(key, "tl", side=SIDE, transfer="end_to_end", **RECIPE)
+    # A file of weights, as ImageNet's would be; of random ones, which carry no signal as they come.
+    weights = folder / "backbone.weights.h5"
+    backbone = models.backbone(spec["model"], SHAPE, seed=2)
+    calibrate(backbone, Records(data, "train"), spec["input"])
+    backbone.save_weights(weights)
+
+    run_folder = trained(spec, data, folder / "end_to_end", weights=weights)
+    model = models.build(spec["model"], "tl", SHAPE, seed=1, weights=weights)
+    assert model.output_shape == (None, 1)
+    before = values(model)
+    model.load_weights(run_folder / "best.weights.h5")
+    head = {weight.path for layer in model.layers[1:] for weight in layer.weights}
+    assert len(head) == 4
+    # No weight of the backbone and no statistic of its batch norm.
+    assert still(before, values(model)) == set(before) - head
+
+    features = folder / "features"
+    extract.extract(
+        spec=features_specification(key, side=SIDE),
+        data=data, weights=weights, folder=features, code="c", threads=1, card="",
+    )  # fmt: skip
+    spec = specification(key, "tl", **RECIPE)
+    trained(spec, data, folder / "cached", features)
+    predicted(spec, data, folder / "cached", features)
+    assert read_json(folder / "cached" / "run.json")["parameters"] == model.count_params()

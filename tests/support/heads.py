@@ -1,0 +1,55 @@
+"""Heads on cached features beside those of end-to-end training."""
+
+import keras
+import numpy as np
+
+from histobench.features import Features
+from histobench.runs import read_json
+from histobench.train import extract, models, predict, run
+from support import tiny
+from support.small import features_specification, specification
+
+SIDE = 80  # InceptionV3 needs 75
+# No multiples of the batches below.
+COUNTS = {"train": 69, "valid": 22, "test": 19}
+
+
+def extracted(model, data, folder, **options):
+    spec = features_specification(model, side=SIDE)
+    extract.extract(spec=spec, data=data, weights=None, folder=folder, code="c", threads=1, card="", **options)
+    return folder
+
+
+def trained(spec, data, folder, features=None, weights=None):
+    common = {"spec": spec, "data": data, "features": features}
+    run.train(**common, weights=weights, folder=folder, code="c", threads=1, card="")
+    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv", card="")
+    return folder
+
+
+def assert_heads_are_equal(model, batch_size, data, folder):
+    """Train a head in either way, on patches of SIDE px, and hold weights, losses and scores against each other."""
+    keras.backend.clear_session()
+    tiny.install()
+    features = extracted(model, data, folder / "features", chunk=24)
+    of_training = Features(data, features, "train").take(np.arange(COUNTS["train"]))
+    assert of_training.std() > 1e-3
+    assert of_training.std(axis=0).mean() > 1e-3  # from patch to patch, not only from feature to feature
+    recipe = {"batch_size": batch_size, "epochs": 2}
+    one = trained(specification(model, "tl", transfer="cached", **recipe), data, folder / "cached", features)
+    whole = specification(model, "tl", side=SIDE, transfer="end_to_end", **recipe)
+    two = trained(whole, data, folder / "end_to_end")
+
+    head, cnn = models.head(of_training.shape[1], seed=1), models.build(whole["model"], "tl", (SIDE, SIDE, 3), seed=1)
+    fresh = head.get_weights()
+    head.load_weights(one / "best.weights.h5")
+    cnn.load_weights(two / "best.weights.h5")
+    for before, a, b in zip(fresh, head.get_weights(), cnn.get_weights()[-4:], strict=True):
+        assert np.abs(a - b).max() == 0
+        assert np.abs(a - before).max() > 0
+    for name in ("history.csv", "predictions.csv"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    about, about_two = read_json(one / "run.json"), read_json(two / "run.json")
+    for fact in ("parameters", "trainable_parameters", "best_epoch", "random_backbone_calibrated"):
+        assert about[fact] == about_two[fact]
+    assert about["features"]["extraction_seconds"]["train"] > 0

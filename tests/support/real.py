@@ -1,0 +1,25 @@
+"""A short study on real patches."""
+
+from pathlib import Path
+
+import yaml
+
+from support.project import copy_project
+
+SHORT = ("--profile", "profiles/local", "--cores", "1", "--configfile", "short.yaml")
+
+
+def short_study(folder: Path, real_data: Path) -> Path:
+    """Return a clone with the configuration `short.yaml`: a head on PCam and B2 on IDC, one seed, two epochs."""
+    copy_project(folder)
+    config = yaml.safe_load((folder / "tests/configs/real.yaml").read_text())
+    for recipe in config["recipes"].values():
+        recipe["epochs"] = 2
+    block = config["matrix"][0] | {"seeds": [1]}
+    config["matrix"] = [
+        block | {"models": ["mobilenetv2"], "modes": ["tl"]},
+        block | {"models": ["b2"], "modes": ["full"], "datasets": ["idc"], "recipes": ["idc"]},
+    ]
+    config["downloads"] = {"mirror": str(real_data)}
+    (folder / "short.yaml").write_text(yaml.safe_dump(config))
+    return folder

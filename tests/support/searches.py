@@ -1,0 +1,74 @@
+"""Searches for hyperparameters, here or in processes that are killed, and what they leave."""
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from histobench import searches
+from support import jobs
+from support.processes import job, log
+from support.small import search_specification
+
+# What a trial depends on, and what came of it: neither its number, nor who ran it and how long that took.
+SAME = ("learning_rate", "batch_size", "first_epoch", "last_epoch", "status", "score")
+# A shorter search than the author's, of 15 trials and 30 epochs.
+SHORT = {"max_epochs": 4, "factor": 2}
+
+
+class Parts(NamedTuple):
+    """What a search reads: a data set, and the features of a backbone on it."""
+
+    data: Path
+    features: Path
+
+
+def _arguments(parts: Parts, **search) -> dict:
+    return {"spec": search_specification("tiny", **(SHORT | search)), "features": str(parts.features)}
+
+
+def start_search(parts: Parts, folder: Path, *, worker=1, workers=1, **search) -> subprocess.Popen:
+    return job("tune", parts.data, folder, **_arguments(parts, **search), worker=worker, workers=workers)
+
+
+def search_here(parts: Parts, folder: Path, **search) -> None:
+    """Search in this process."""
+    jobs.run("tune", parts.data, folder, **_arguments(parts, **search))
+
+
+def trials(folder: Path) -> list[dict[str, str]]:
+    with (folder / searches.TRIALS).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def tried(folder: Path) -> list[tuple[str, ...]]:
+    return sorted(tuple(row[name] for name in SAME) for row in trials(folder))
+
+
+def repeated(folder: Path) -> int:
+    return sum(int(row["tries"]) - 1 for row in trials(folder))
+
+
+def ended(folder: Path) -> int:
+    """Return how many trials have ended so far."""
+    found = [json.loads(path.read_text()) for path in (folder / ".state" / "search").glob("trial_*/trial.json")]
+    return sum(trial["status"] == "COMPLETED" for trial in found)
+
+
+def wait_for_trials(process: subprocess.Popen, folder: Path, number: int) -> None:
+    """Wait until so many trials have ended."""
+    while process.poll() is None and ended(folder) < number:
+        time.sleep(0.05)
+    assert process.poll() is None, f"it ended before it could be killed: {log(folder)[-3000:]}"
+
+
+def kill(process: subprocess.Popen, folder: Path, *, after: int, rng: random.Random) -> None:
+    """Kill a search that has ended so many trials, within a second."""
+    wait_for_trials(process, folder, after)
+    time.sleep(rng.uniform(0, 1))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
