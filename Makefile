@@ -13,35 +13,37 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --compile --no
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# $(call new_environment,folder,python): an empty environment in place of what make has built there before. It deletes
-# nothing else: a link may lead to the environment of another project.
-define new_environment
+# $(call build,folder,python,lock file): an environment in place of what make has built there before. It deletes nothing
+# else: a link may lead to the environment of another project. Wherever it is stopped, it can be started again: `python` may
+# be the environment's own, so the Python behind that one builds the new one; and built-by-make, which says that the folder
+# is make's to delete, is never deleted.
+define build
 if [ -L $(1) ]; then \
-	echo "$(1) is a link to $$(readlink $(1)), an environment that is not this folder's own: remove the link" >&2; exit 1; \
+	echo "$(1) is a link to $$(readlink $(1)), where other packages are installed than $(3) asks for, or none." \
+		"make changes nothing behind a link: remove the link $(1), then try again" >&2; exit 1; \
 elif [ -e $(1) ] && [ -z "$$(ls -d $(1)/built-by-make $(1)/installed-* 2> /dev/null)" ]; then \
-	echo "$(1) is there already, and was not built by make: move it away" >&2; exit 1; \
+	echo "$(1) is there already, and was not built by make: move it away, then try again" >&2; exit 1; \
 fi; \
-rm -rf $(1) && mkdir $(1) && touch $(1)/built-by-make && $(2) -m venv $(1)
+echo "Installing the packages of $(3) into $(1): a few minutes, once."; \
+base=$$($(2) -c 'import sys; print(sys._base_executable)') && mkdir -p $(1) && touch $(1)/built-by-make && \
+	find $(1) -mindepth 1 ! -path $(1)/built-by-make -delete && "$$base" -m venv $(1) && \
+	$(1)/bin/python $(PIP_INSTALL) $(3) && touch $@
 endef
 
-$(INSTALLED):
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("histobench needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
-	@echo "Installing the packages of envs/workflow.lock into .venv: a few minutes, once."
-	@$(call new_environment,.venv,$(PYTHON))
-	$(BIN)/python $(PIP_INSTALL) envs/workflow.lock
-	@touch $@
+# The lock files stand behind a bar: they must be there, but a newer date makes nothing out of date.
+$(INSTALLED): | envs/workflow.lock
+	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("histobench needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
+	@$(call build,.venv,"$(PYTHON)",envs/workflow.lock)
 
 # Training must run under Keras 2.14, too, in an environment of its own. TensorFlow 2.14 knows no Python after 3.11.
-$(INSTALLED_K80):
+$(INSTALLED_K80): | envs/tensorflow-k80.lock
 	@for python in "$(PYTHON)" python3.11 ""; do \
 		"$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2> /dev/null && break; \
 	done; \
 	if [ -z "$$python" ]; then \
 		echo "No Python 3.11 found, which TensorFlow 2.14 needs: its tests will be skipped."; exit; \
 	fi; \
-	echo "Installing the packages of envs/tensorflow-k80.lock into .venv-k80: a minute, once."; set -e; \
-	$(call new_environment,.venv-k80,"$$python"); \
-	.venv-k80/bin/python $(PIP_INSTALL) envs/tensorflow-k80.lock; touch $@
+	$(call build,.venv-k80,"$$python",envs/tensorflow-k80.lock)
 
 # `env`, not plain `snakemake`: jobs find the same environment's python first on the path.
 SNAKEMAKE = env PATH="$(CURDIR)/$(BIN):$$PATH" snakemake

@@ -3,20 +3,19 @@
     .venv/bin/python benchmarks/prepare.py --patches 40000
 
 The patches are simulated. The plain script does what most do: gunzip with Python's gzip, read all patches into memory,
-write TFRecords. Memory is the peak resident set of a process of its own, TensorFlow included.
+write TFRecords. Each way has a process of its own: memory is its peak resident set, TensorFlow included; time is
+without the import of TensorFlow.
 """
 
 import argparse
 import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 
-SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
-sys.path.insert(0, str(SCRIPTS))
+import common
 
 
 def counts(n: int) -> dict[str, int]:
@@ -24,20 +23,7 @@ def counts(n: int) -> dict[str, int]:
     return {"train": n - 2 * (n // 10), "valid": n // 10, "test": n // 10}
 
 
-def ours(source: Path, target: Path, n: int) -> None:
-    """Prepare as the workflow does."""
-    from histobench import datasets
-    from histobench.datasets.published import PCAM_FILES
-    from histobench.study import Dataset, Source
-    from histobench.train import records
-
-    upstream = Source("pcam", "pcam", str(source), PCAM_FILES, counts(n), 96, "simulated", None)
-    dataset, tally = Dataset("pcam", upstream, "published"), datasets.Tally()
-    about = {"dataset": "pcam", "format": "pcam", "patches_are": "simulated", "split": "published", "leaky": False}
-    records.write(target, datasets.read(dataset, Path(), tally), tally, about)
-
-
-def plain(source: Path, target: Path, n: int) -> None:
+def plain(source: Path, target: Path, counts: dict[str, int]) -> None:
     """Prepare as a plain script does."""
     import gzip
 
@@ -45,7 +31,7 @@ def plain(source: Path, target: Path, n: int) -> None:
     import tensorflow as tf
 
     target.mkdir()
-    for split in counts(n):
+    for split in counts:
         name = f"camelyonpatch_level_2_split_{split}"
         with (
             h5py.File(gzip.open(source / f"{name}_x.h5.gz")) as x,
@@ -57,46 +43,54 @@ def plain(source: Path, target: Path, n: int) -> None:
                 writer.write(bytes([label]) + image.tobytes())
 
 
-def measure(how: str, source: Path, n: int, folder: Path) -> dict[str, float]:
-    """Run one way in a process of its own."""
-    command = [sys.executable, __file__, "--run", how, str(source), str(folder / f"{how}-{n}"), "--patches", str(n)]
-    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+WAYS = {"ours": common.prepare, "plain": plain}
+
+
+def sizes(n: int) -> tuple[int, int]:
+    """Return of how many patches the costs are measured."""
+    return n // 4, n
+
+
+def job(how: str, folder: Path, n: int) -> None:
+    """Prepare all sizes in this process, the smaller first since a peak only grows, and print what each cost."""
+    import_module("tensorflow")  # both need it, and it takes as long for a few patches as for all
+    measured = []
+    for size in sizes(n):
+        start = time.perf_counter()
+        WAYS[how](folder / str(size), folder / f"{how}-{size}", counts(size))
+        seconds = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        measured.append({"seconds": seconds, "peak": peak})
+    print(json.dumps(measured))
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patches", type=int, default=40_000)
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--patches", type=int, default=40_000, help="in all; a quarter of them is measured, too")
+    parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     n = arguments.patches
-    if arguments.run:
-        how, source, target = arguments.run
-        start = time.perf_counter()
-        {"ours": ours, "plain": plain}[how](Path(source), Path(target), n)
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "peak_mib": peak}))
+    if arguments.job:
+        how, folder = arguments.job
+        job(how, Path(folder), n)
         return
 
-    from histobench.datasets import simulated
-
-    with tempfile.TemporaryDirectory() as temporary:
-        folder, result = Path(temporary), {}
-        for size in (n // 4, n):
-            source = folder / str(size)
+    few, all_of_them = sizes(n)
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes(n):
             print(f"simulating {size} patches", flush=True)
-            simulated.write_pcam(source, counts(size), {"train": 40, "valid": 10, "test": 10}, seed=1)
-            for how in ("ours", "plain"):
-                result[how, size] = measure(how, source, size, folder)
-                seconds, peak = result[how, size].values()
-                print(f"{how:6} {size:7} patches: {size / seconds:7.0f} patches/s, peak {peak:6.0f} MiB", flush=True)
-        for how in ("ours", "plain"):
-            slope = (result[how, n]["peak_mib"] - result[how, n // 4]["peak_mib"]) * 2**20 / (n - n // 4)
+            common.simulate(Path(folder, str(size)), counts(size))
+        for how in WAYS:
+            measured = common.measure(how, folder)
+            for size, found in zip(sizes(n), measured, strict=True):
+                speed = size / found["seconds"]
+                print(f"{how:6} {size:7} patches: {speed:7.0f} patches/s, peak {found['peak']:6.0f} MiB", flush=True)
+            slope = (measured[1]["peak"] - measured[0]["peak"]) * 2**20 / (all_of_them - few)
             print(f"{how:6} peak memory grows by {slope:.0f} bytes per patch")
-        print(
-            f"ours takes {result['ours', n]['seconds'] / result['plain', n]['seconds']:.2f} of the plain script's time"
-        )
+            seconds[how] = measured[1]["seconds"]
+    print(f"ours takes {seconds['ours'] / seconds['plain']:.2f} of the plain script's time")
 
 
 if __name__ == "__main__":

@@ -9,58 +9,42 @@ with and without the import of TensorFlow.
 
 import argparse
 import json
-import subprocess
-import sys
+import os
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+import common
 
-EPOCHS, BATCH_SIZE, SIDE = 15, 32, 96
-
-
-def prepare(folder: Path, train: int) -> Path:
-    """Prepare simulated patches: an eighth of the training patches for validation, as in PCam, and a few to test."""
-    from histobench import datasets
-    from histobench.datasets import simulated
-    from histobench.datasets.published import PCAM_FILES
-    from histobench.study import Dataset, Source
-    from histobench.train import records
-
-    counts = {"train": train, "valid": train // 8, "test": 32}
-    simulated.write_pcam(folder / "source", counts, {"train": 40, "valid": 10, "test": 10}, seed=1)
-    source = Source("pcam", "pcam", str(folder / "source"), PCAM_FILES, counts, SIDE, "simulated", None)
-    about = {"dataset": "pcam", "format": "pcam", "patches_are": "simulated", "split": "published", "leaky": False}
-    dataset, tally = Dataset("pcam", source, "published"), datasets.Tally()
-    records.write(folder / "data", datasets.read(dataset, Path(), tally), tally, about)
-    return folder / "data"
+BATCH_SIZE, SIDE = 32, 96
+IMAGE = {"preprocessing": "unit", "side": SIDE}
 
 
-def specification(model: str, transfer: str) -> dict[str, Any]:
-    """Return the specification of a run by the paper's protocol; for "features" and "weights", of cached features."""
+def model_specification(model: str) -> dict[str, Any]:
+    """Return what a specification says of a model with random weights."""
     from histobench.catalogue import CATALOGUE
 
-    image = {"preprocessing": "unit", "side": SIDE}
-    spec: dict[str, Any] = {
-        "model": {"key": model, "application": CATALOGUE[model].application, "weights_origin": "random"}
-    }
-    if transfer in ("features", "weights"):
+    return {"key": model, "application": CATALOGUE[model].application, "weights_origin": "random"}
+
+
+def specification(what: str, model: str, epochs: int) -> dict[str, Any]:
+    """Return the specification of cached features, or of a run by the paper's protocol, "cached" or "end_to_end"."""
+    if what == "features":
         cell = {"dataset": "pcam", "model": model, "scaling": "paper", "device": "cpu"}
-        return spec | {"features": cell, "input": image}
-    return spec | {
+        return {"features": cell, "model": model_specification(model), "input": IMAGE}
+    return {
         "run": {"dataset": "pcam", "model": model, "mode": "tl", "recipe": "paper", "device": "cpu", "seed": 1},
+        "model": model_specification(model),
         "recipe": {
-            "epochs": EPOCHS,
+            "epochs": epochs,
             "batch_size": BATCH_SIZE,
             "optimizer": {"name": "adam", "learning_rate": 0.001},
             "input_scaling": "paper",
             "best_epoch": "val_accuracy",
-            "transfer": transfer,
+            "transfer": what,
         },
-        "input": None if transfer == "cached" else image,
+        "input": None if what == "cached" else IMAGE,
     }
 
 
@@ -69,81 +53,74 @@ def write_weights(model: str, data: Path, path: Path) -> None:
     from histobench.datasets.prepared import Records
     from histobench.train import calibration, models
 
-    spec = specification(model, "features")
-    backbone = models.backbone(spec["model"], models.input_shape(spec["input"]), seed=2)
-    calibration.calibrate(backbone, Records(data, "train"), spec["input"])
+    backbone = models.backbone(model_specification(model), models.input_shape(IMAGE), seed=2)
+    calibration.calibrate(backbone, Records(data, "train"), IMAGE)
     backbone.save_weights(path)
 
 
-def job(what: str, model: str, data: Path, folder: Path, threads: int) -> None:
+def job(what: str, model: str, data: Path, folder: Path, epochs: int, threads: int) -> None:
     """Do one job in this process and print its seconds."""
-    import os
-
-    os.environ.update(
-        dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads)),
-        TF_CPP_MIN_LOG_LEVEL="3",
-        CUDA_VISIBLE_DEVICES="-1",
-        KERAS_BACKEND="tensorflow",
-    )
     started = time.perf_counter()
     from histobench.train import extract, run
 
     imported = time.perf_counter()
-    weights = folder / f"{model}.weights.h5"
-    common: dict[str, Any] = {
-        "spec": specification(model, what), "data": data, "weights": None if what == "cached" else weights,
-        "code": "", "threads": threads, "gpu_model": "",
+    shared: dict[str, Any] = {
+        "spec": specification(what, model, epochs), "data": data, "folder": folder / what,
+        "weights": None if what == "cached" else folder / "backbone.weights.h5",
+        "code": "", "threads": threads, "card": "",
     }  # fmt: skip
-    if what == "weights":
-        folder.mkdir()
-        write_weights(model, data, weights)
-    elif what == "features":
-        extract.extract(folder=folder / what, **common)
+    if what == "features":
+        extract.extract(**shared)
     else:
-        run.train(folder=folder / what, features=folder / "features" if what == "cached" else None, **common)
+        run.train(**shared, features=folder / "features" if what == "cached" else None)
     print(json.dumps({"import": imported - started, "work": time.perf_counter() - imported}))
 
 
-def measure(what: str, model: str, data: Path, folder: Path, threads: int) -> dict[str, float]:
-    """Do one job in a process of its own."""
-    command = [sys.executable, __file__, "--job", what, model, str(data), str(folder), "--threads", str(threads)]
-    seconds: dict[str, float] = json.loads(
-        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
+def compare(model: str, data: Path, folder: Path) -> None:
+    """Measure both ways for one model and print what the one saves."""
+    folder.mkdir()
+    write_weights(model, data, folder / "backbone.weights.h5")
+    seconds = {}
+    for what in ("features", "cached", "end_to_end"):
+        seconds[what] = common.measure(what, model, data, folder)
+        print(
+            f"{model}, {what}: {seconds[what]['work']:.1f} s, and {seconds[what]['import']:.1f} s to import", flush=True
+        )
+    equal = (folder / "cached/history.csv").read_bytes() == (folder / "end_to_end/history.csv").read_bytes()
+    cached = [sum(seconds[what][part] for what in ("features", "cached")) for part in ("work", "import")]
+    whole = [seconds["end_to_end"][part] for part in ("work", "import")]
+    print(
+        f"{model}: end to end takes {whole[0] / cached[0]:.2f} times as long as on cached features, extraction "
+        f"included; {sum(whole) / sum(cached):.2f} times with the imports; histories equal: {equal}",
+        flush=True,
     )
-    print(f"{model}, {what}: {seconds['work']:.1f} s, and {seconds['import']:.1f} s to import", flush=True)
-    return seconds
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["mobilenet", "inceptionv3"])
-    parser.add_argument("--patches", type=int, default=4096, help="for training")
+    parser.add_argument("--patches", type=int, default=4096, help="for training; an eighth as many for validation")
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--job", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    os.environ.update(
+        dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(arguments.threads))
+    )
     if arguments.job:
         what, model, data, folder = arguments.job
-        job(what, model, Path(data), Path(folder), arguments.threads)
+        job(what, model, Path(data), Path(folder), arguments.epochs, arguments.threads)
         return
 
     with tempfile.TemporaryDirectory() as temporary:
-        data = prepare(Path(temporary), arguments.patches)
+        folder = Path(temporary)
+        few = arguments.patches // 8
+        counts = {"train": arguments.patches, "valid": few, "test": min(few, 32)}  # end to end asks for no test patches
+        common.simulate(folder / "source", counts)
+        common.prepare(folder / "source", folder / "data", counts)
         for model in arguments.models:
-            folder = Path(temporary) / model
-            measure("weights", model, data, folder, arguments.threads)
-            seconds = {
-                what: measure(what, model, data, folder, arguments.threads)
-                for what in ("features", "cached", "end_to_end")
-            }
-            equal = (folder / "cached/history.csv").read_bytes() == (folder / "end_to_end/history.csv").read_bytes()
-            cached = [sum(seconds[what][part] for what in ("features", "cached")) for part in ("work", "import")]
-            whole = [seconds["end_to_end"][part] for part in ("work", "import")]
-            print(
-                f"{model}: end to end takes {whole[0] / cached[0]:.1f} times as long as on cached features, extraction "
-                f"included; {sum(whole) / sum(cached):.1f} times with the imports; histories equal: {equal}",
-                flush=True,
-            )
+            compare(model, folder / "data", folder / model)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,45 @@
+"""Benchmarks, run as a user would, at a size of seconds: that they run and say what they promise, never how fast."""
+
+import math
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from support.project import ROOT
+
+# By script: options that make it small, and what it prints that holds a ratio.
+BENCHMARKS = {
+    "prepare.py": (
+        ("--patches", "80"),
+        (r"ours takes (\S+) of the plain script's time",),
+    ),
+    "transfer.py": (
+        ("--models", "mobilenet", "--patches", "16", "--epochs", "1", "--threads", "1"),
+        (
+            r"mobilenet: end to end takes (\S+) times as long as on cached features, extraction included",
+            r"(\S+) times with the imports; histories equal: True",
+        ),
+    ),
+}
+
+
+def test_every_benchmark_is_run_here():
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
+    assert scripts == set(BENCHMARKS)
+
+
+@pytest.mark.parametrize("script", BENCHMARKS)
+def test_a_benchmark_runs_and_prints_its_ratios(script, tmp_path):
+    options, ratios = BENCHMARKS[script]
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{script}", *options],
+        cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    for ratio in ratios:
+        found = re.search(ratio, done.stdout)
+        assert found, f"no {ratio!r} in:\n{done.stdout}"
+        assert 0 < float(found[1]) < math.inf
