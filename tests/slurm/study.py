@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -75,6 +75,10 @@ class Snakemake:
         """Return what it has printed so far."""
         return self.output.read_text()
 
+    def submitted(self) -> list[str]:
+        """Return the ids of the SLURM jobs that it has submitted so far, in their order."""
+        return re.findall(r"has been submitted with SLURM jobid (\d+)", self.text())
+
 
 def long_run(project: Path, study: str, device: str = "a100", recipe: str = "long") -> tuple[Path, list[str]]:
     """Return the folder of the run that takes long enough to be disturbed, and arguments that ask for its scores."""
@@ -105,21 +109,19 @@ def resumed_after(folder: Path) -> list[int]:
     return list(map(int, re.findall(r": going on after epoch (\d+)", events(folder))))
 
 
-def records(since: set[str] = frozenset()) -> list[dict[str, str]]:
-    """Return the controller's records of jobs, those before left out, with `rule` and `wildcards`, from the comment."""
+def records(of: Iterable[str] | None = None) -> list[dict[str, str]]:
+    """Return the controller's records of jobs, by default of all, with `rule` and `wildcards`, from the comment."""
     found = []
-    for job in sorted(set(cluster.jobs()) - since, key=int):
+    for job in sorted(cluster.jobs() if of is None else of, key=int):
         entry = cluster.record(job)
         rule, _, wildcards = entry["Comment"].removeprefix("rule_").partition("_wildcards_")
         found.append(entry | {"rule": rule, "wildcards": wildcards})
     return found
 
 
-def trainings(since: set[str], device: str = "a100") -> list[str]:
-    """Return the ids of jobs that train on a device, in the order of submission, those before left out."""
-    return [
-        entry["JobId"] for entry in records(since) if entry["rule"] == "train" and f"_{device}_" in entry["wildcards"]
-    ]
+def trainings(of: Iterable[str], device: str = "a100") -> list[str]:
+    """Return which of these jobs train on a device, in the order of submission."""
+    return [entry["JobId"] for entry in records(of) if entry["rule"] == "train" and f"_{device}_" in entry["wildcards"]]
 
 
 def signal_to_training(folder: Path, sent: signal.Signals, of: str = r"\d+") -> None:

@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -29,7 +30,7 @@ from support.processes import assert_equal_runs, events
 from support.project import snakemake
 
 ON_CARDS = {"train", "predict", "extract_features"}
-# What the wildcards of jobs begin with, see `long_run`.
+# What the wildcards of its jobs begin with, see `long_run`.
 OF_LONG_RUNS = "idc-simulated"
 
 
@@ -45,22 +46,57 @@ def project(cluster, tmp_path_factory) -> Path:
     return installed_on_site(tmp_path_factory.mktemp("slurm") / "clone")
 
 
-@pytest.fixture(scope="module")
-def left_alone(project) -> Iterator[tuple[Path, Snakemake]]:
-    """The run that is disturbed below, at work beside the study; by --gres, for a SLURM that knows no other way."""
-    folder, arguments = long_run(project, "undisturbed")
-    study = Snakemake(project, "--nolock", *arguments, profile="slurm-gres")
-    Snakemake.started.remove(study)  # it outlives the test
-    yield folder, study
+class Disturbed(NamedTuple):
+    """A run that SLURM has ended or will end: in which state, on which card, and after how many epochs at least."""
+
+    folder: Path
+    state: str
+    device: str
+    epochs: int
+
+
+def in_background(project: Path, *arguments: str, profile: str = "slurm") -> Iterator[Snakemake]:
+    """Yield a study that outlives the test in which it starts."""
+    study = Snakemake(project, "--nolock", *arguments, profile=profile)
+    Snakemake.started.remove(study)
+    yield study
     study.process.kill()
     study.process.wait()
+
+
+@pytest.fixture(scope="module")
+def left_alone(project) -> Iterator[tuple[Path, Snakemake]]:
+    """The run that is disturbed below, at work beside the others; by --gres, for a SLURM that knows no other way."""
+    folder, arguments = long_run(project, "undisturbed")
+    for study in in_background(project, *arguments, profile="slurm-gres"):
+        wait_for_epoch(folder, 1)  # so that nobody else prepares its data set
+        yield folder, study
+
+
+@pytest.fixture(scope="module")
+def disturbed(project, left_alone) -> Iterator[tuple[Snakemake, list[Disturbed]]]:
+    """Two runs: one has been cancelled, the other waits for its time limit, which takes minutes of tests."""
+    (cancelled, arguments), (late, (*_, target)) = (
+        long_run(project, "disturbed", device) for device in ("a100", "v100")
+    )
+    # A first try has a minute, too little for a job that is stopped in it; the second has three.
+    for study in in_background(project, "--set-resources", "train:runtime=2 * attempt - 1", *arguments, target):
+        wait_for_epoch(late, 1)
+        signal_to_training(late, signal.SIGSTOP)
+        wait_for_epoch(cancelled, 2)
+        runs = [
+            Disturbed(folder, state, device, last_epoch(folder))
+            for folder, state, device in ((cancelled, "CANCELLED", "a100"), (late, "TIMEOUT", "v100"))
+        ]
+        slurm.client("scancel", *trainings(of=study.submitted(), device="a100"))
+        yield study, runs
 
 
 @pytest.fixture(scope="module")
 def undisturbed(left_alone) -> Path:
     folder, study = left_alone
     study.succeed()
-    found = {entry["rule"]: entry for entry in records() if entry["wildcards"].startswith(OF_LONG_RUNS)}
+    found = {entry["rule"]: entry for entry in records(study.submitted())}
     assert {"train", "predict", "prepare"} <= set(found)
     for rule, entry in found.items():
         gres = entry.get("TresPerNode"), entry.get("TresPerJob"), entry["Partition"], entry["NodeList"]
@@ -69,8 +105,10 @@ def undisturbed(left_alone) -> Path:
     return folder
 
 
-def test_a_study_of_two_models_on_two_cards_and_a_third_on_three_more(project, left_alone):
-    Snakemake(project, "--nolock").succeed()
+def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, disturbed):
+    # Tables are enough: figures and page are made where these are, not in the queue.
+    tables = [f"results/slurm/tables/{name}" for name in ("speed.md", "performance_pcam-simulated.md")]
+    Snakemake(project, "--nolock", "--", *tables).succeed()
     found = [entry for entry in records() if not entry["wildcards"].startswith(OF_LONG_RUNS)]
     assert {entry["JobState"] for entry in found} == {"COMPLETED"}
 
@@ -92,52 +130,39 @@ def test_a_study_of_two_models_on_two_cards_and_a_third_on_three_more(project, l
     # What a run says of itself is what SLURM says of it.
     jobs = {entry["JobId"]: entry["wildcards"] for entry in found if entry["rule"] == "train"}
     runs = sorted((project / "results" / "slurm" / "runs").glob("*/*/*/*/*/seed-*/run.json"))
-    assert len(runs) == len(jobs) == 2 * 2 * 2 + 3
+    assert len(runs) == len(jobs) == 2 * 2 + 3
     for path in runs:
         about = read_json(path)
         assert jobs.pop(about["device"]["slurm_job"]) == "_".join(map(str, about["specification"]["run"].values()))
         assert about["device"]["node"] == about["specification"]["run"]["device"]
 
     # What takes seconds ran here, not in the queue.
-    assert not {entry["rule"] for entry in found} & {"collect_runs", "table_performance", "figure_curves", "report"}
-    assert (project / "results" / "slurm" / "report.html").exists()
+    assert not {entry["rule"] for entry in found} & {"collect_runs", "table_performance", "table_speed"}
     assert "rtx_6000" in (project / "results" / "slurm" / "tables" / "speed.md").read_text()
 
 
-def test_a_cancelled_job_and_one_at_its_time_limit_are_tried_again(project, undisturbed):
+def test_a_cancelled_job_and_one_at_its_time_limit_are_tried_again(disturbed, undisturbed):
     """Each goes on after its last finished epoch, and the second try has more time."""
-    before = set(slurm.jobs())
-    (cancelled, arguments), (late, (*_, target)) = (
-        long_run(project, "disturbed", device) for device in ("a100", "v100")
-    )
-    # A first try has a minute, too little for a job that is stopped in it; each further one has one more.
-    study = Snakemake(project, "--set-resources", "train:runtime=attempt", *arguments, target)
-    wait_for_epoch(late, 2)
-    signal_to_training(late, signal.SIGSTOP)
-    wait_for_epoch(cancelled, 3)
-    done = {folder: last_epoch(folder) for folder in (cancelled, late)}
-    slurm.client("scancel", *trainings(before, "a100"))
+    study, runs = disturbed
     assert "TIMEOUT" in study.succeed()
-
-    for folder, device, state in ((cancelled, "a100", "CANCELLED"), (late, "v100", "TIMEOUT")):
-        tries = [slurm.record(job) for job in trainings(before, device)]
+    for folder, state, device, epochs in runs:
+        tries = [slurm.record(job) for job in trainings(of=study.submitted(), device=device)]
         assert [entry["JobState"] for entry in tries] == [state, "COMPLETED"]
-        assert [entry["TimeLimit"] for entry in tries] == ["00:01:00", "00:02:00"]
+        assert [entry["TimeLimit"] for entry in tries] == ["00:01:00", "00:03:00"]
         # SIGTERM comes before SIGKILL, and leaves the state whole.
         assert events(folder).count("SIGTERM: ending; what is finished so far is safe") == 1
         (epoch,) = resumed_after(folder)
-        assert epoch >= done[folder]
+        assert epoch >= epochs
         assert_equal_runs(folder, undisturbed)
 
 
 def test_after_a_kill_of_snakemake_a_second_job_waits_for_the_first(project, undisturbed):
-    before = set(slurm.jobs())
     folder, arguments = long_run(project, "orphaned")
     study = Snakemake(project, *arguments)
     wait_for_epoch(folder, 2)
     study.process.send_signal(signal.SIGKILL)
     study.process.wait()
-    (first,) = trainings(before)
+    (first,) = trainings(of=study.submitted())
     assert running(first)
     signal_to_training(folder, signal.SIGSTOP)  # else it might have finished before the second is there
 
@@ -148,7 +173,7 @@ def test_after_a_kill_of_snakemake_a_second_job_waits_for_the_first(project, und
     signal_to_training(folder, signal.SIGCONT, of=first)
     again.succeed()
 
-    _, second = trainings(before)
+    (second,) = trainings(of=again.submitted())
     assert [slurm.record(job)["JobState"] for job in (first, second)] == ["COMPLETED"] * 2
     told = events(folder)
     assert re.search(rf"job {second}: in use by pid \d+ on \S+, SLURM job {first}, .*: waiting until that job", told)
@@ -184,7 +209,6 @@ def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(proje
 
 
 def test_a_run_on_another_card_fails_at_once_and_says_what_it_found(project, undisturbed):
-    before = set(slurm.jobs())
     folder, arguments = long_run(project, "wrong-card")
     study = Snakemake(project, "--retries", "1", *arguments, env={"HISTOBENCH_TEST_CARD": "v100"})
     assert study.wait() == 1
@@ -195,7 +219,7 @@ def test_a_run_on_another_card_fails_at_once_and_says_what_it_found(project, und
     assert not (folder / "run.json").exists()
     assert "starting at epoch" not in events(folder)
     # A second try asks for twice the time and the memory.
-    first, second = map(slurm.record, trainings(before))
+    first, second = map(slurm.record, trainings(of=study.submitted()))
     assert minutes(second["TimeLimit"]) == 2 * minutes(first["TimeLimit"]) > 20
     assert int(second["MinMemoryNode"][:-1]) == 2 * int(first["MinMemoryNode"][:-1])
 

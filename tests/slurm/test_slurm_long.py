@@ -49,6 +49,11 @@ def undisturbed(project) -> Path:
     return folder
 
 
+def since(before: set[str]) -> set[str]:
+    """Return the ids of all jobs but those before."""
+    return set(slurm.jobs()) - before
+
+
 def of_job(job: str) -> list[int]:
     """Return the processes of a SLURM job on this machine, the daemon's own for it among them."""
     found = []
@@ -78,11 +83,11 @@ def test_a_drained_node_finishes_its_job_and_gets_the_next_when_it_is_back(proje
     study = Snakemake(project, *arguments)
     wait_for_epoch(folder, 2)
     slurm.client("scontrol", "update", "nodename=a100", "state=drain", "reason=a test")
-    (train,) = trainings(before)
+    (train,) = trainings(since(before))
     wait_until(lambda: slurm.record(train)["JobState"] == "COMPLETED", "the run is trained on the draining node")
 
     def predictions() -> list[dict[str, str]]:
-        return [entry for entry in records(before) if entry["rule"] == "predict"]
+        return [entry for entry in records(since(before)) if entry["rule"] == "predict"]
 
     wait_until(predictions, "the scores are asked for")
     assert predictions()[0]["JobState"] == "PENDING"
@@ -99,7 +104,7 @@ def test_a_lost_node_costs_the_epoch_in_flight(cluster, project, undisturbed):
     study = Snakemake(project, *arguments)
     wait_for_epoch(folder, 3)
     done = last_epoch(folder)
-    (job,) = trainings(before)
+    (job,) = trainings(since(before))
     cluster.end("a100", by=signal.SIGKILL)
     kill_all(job)
     # After SlurmdTimeout, 30 s here, the controller counts the node as lost and puts the job back into the queue.
@@ -107,7 +112,7 @@ def test_a_lost_node_costs_the_epoch_in_flight(cluster, project, undisturbed):
     cluster.start_node("a100")
     cluster.wait_for_nodes("a100")
     study.succeed()
-    assert trainings(before) == [job]  # under its own number
+    assert trainings(since(before)) == [job]  # under its own number
     assert slurm.record(job)["Restarts"] == "1"
     assert "SIGTERM" not in events(folder)
     (epoch,) = resumed_after(folder)
@@ -121,7 +126,7 @@ def test_a_preempted_job_goes_back_into_the_queue_and_on_after_its_last_epoch(pr
     study = Snakemake(project, *arguments)
     wait_for_epoch(folder, 3)
     done = last_epoch(folder)
-    (job,) = trainings(before)
+    (job,) = trainings(since(before))
     urgent = slurm.client(
         "sbatch", "--parsable", "--partition=urgent", "--nodelist=a100", "--gpus=a100:2", "--mem=100", "--time=2",
         "--output=/dev/null", "--comment=rule_urgent", "--wrap=sleep 15",
@@ -129,7 +134,7 @@ def test_a_preempted_job_goes_back_into_the_queue_and_on_after_its_last_epoch(pr
     wait_until(lambda: running(urgent), "the urgent job has the cards")
     assert not running(job)
     study.succeed()
-    assert trainings(before) == [job]
+    assert trainings(since(before)) == [job]
     assert slurm.record(job)["Restarts"] == "1"
     assert "SIGTERM: ending; what is finished so far is safe" in events(folder)
     (epoch,) = resumed_after(folder)
@@ -169,7 +174,7 @@ def test_a_study_killed_at_random_ten_times_ends_with_the_results_of_an_undistur
         cluster.start_node(node)
 
     def kill_job() -> None:
-        live = [job for device in ("a100", "v100") for job in trainings(before, device) if running(job)]
+        live = [job for device in ("a100", "v100") for job in trainings(since(before), device) if running(job)]
         if live:
             kill_all(rng.choice(live))
 
@@ -223,13 +228,13 @@ def test_with_sacct_the_plugin_never_sees_that_a_job_was_cancelled(project, undi
     folder, arguments = long_run(project, "cancelled-with-sacct")
     study = Snakemake(project, "--slurm-status-command", "sacct", *arguments)
     wait_for_epoch(folder, 1)
-    (job,) = trainings(before)
+    (job,) = trainings(since(before))
     slurm.client("scancel", job)
     wait_until(lambda: slurm.record(job)["JobState"] == "CANCELLED", "the job is cancelled")
     time.sleep(90)  # looks after 3, 13, 23 and 33 s
     try:
         assert study.process.poll() is None
-        assert trainings(before) == [job]
+        assert trainings(since(before)) == [job]
     finally:
         study.process.kill()  # Ctrl-C would wait for that job, too
         study.wait()
