@@ -18,7 +18,8 @@ from sklearn.metrics import (
 )
 
 from histobench.errors import HistobenchError
-from histobench.results.metrics import evaluate, resampled_weights, youden_threshold
+from histobench.results.bootstrap import resampled_weights
+from histobench.results.metrics import evaluate, youden_threshold
 
 # Each example evaluates a run or two, and a busy machine is not an error.
 several = settings(max_examples=40)

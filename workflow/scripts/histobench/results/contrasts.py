@@ -8,8 +8,8 @@ import pandas as pd
 
 from histobench.errors import HistobenchError
 from histobench.results import statistics
+from histobench.results.bootstrap import RESAMPLES
 from histobench.results.cells import Cell, can_stand, first_cells, runs_of
-from histobench.results.metrics import RESAMPLES
 from histobench.results.paper import MODES
 
 TRANSFER, TUNED = "TL − full", "tuned − untuned"

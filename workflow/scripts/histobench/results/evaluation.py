@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 
 from histobench.files import atomic, write_json
-from histobench.results import metrics
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -15,6 +14,9 @@ def read(path: Path) -> pd.DataFrame:
 
 def write(predictions: Path, to_metrics: Path, to_replicates: Path) -> None:
     """Evaluate predictions, see :func:`histobench.results.metrics.evaluate`, and write what comes out."""
+    # Here, since whoever reads predictions alone need not wait for scikit-learn.
+    from histobench.results import metrics
+
     values, replicates = metrics.evaluate(read(predictions))
     write_json(to_metrics, values)
     with atomic(to_replicates) as temporary:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from histobench.errors import HistobenchError
+from histobench.results.bootstrap import LEVEL, percentile_interval
 from histobench.results.cells import NAMES, first_cells, runs_of
 from histobench.results.collect import read as read_table
-from histobench.results.metrics import LEVEL, percentile_interval
 
 # An interval from two seeds would be wider than the AUC's range.
 MIN_SEEDS = 3
@@ -56,7 +56,7 @@ def performance(
     dataset : its name.
     runs, cells : of the study, as in `runs.csv` and `cells.csv`.
     replicates : from a run's folder to its bootstrap replicates, as in `bootstrap.csv`. Resample r holds the same test
-        patches in every run on a data set (see `metrics.resampled_weights`), so the replicates of the average over
+        patches in every run on a data set (see `bootstrap.resampled_weights`), so the replicates of the average over
         seeds are the averages of the seeds' replicates. They show the uncertainty of the test set, not of the seed.
     published : `dataset` (a format), `model`, `mode` and `PUBLISHED` of the paper, none of which was tuned.
 
@@ -183,6 +183,6 @@ def _over_seeds(aucs: pd.Series) -> dict[str, float]:
     n, deviation = len(aucs), aucs.std(ddof=1)
     low, high = np.nan, np.nan
     if n >= MIN_SEEDS:
-        half = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * deviation / np.sqrt(n)
+        half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * deviation / np.sqrt(n)
         low, high = aucs.mean() - half, aucs.mean() + half
     return {"auc_over_seeds": deviation, "auc_over_seeds_low": low, "auc_over_seeds_high": high}

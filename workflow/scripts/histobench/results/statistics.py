@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from histobench.errors import HistobenchError
-from histobench.results.metrics import LEVEL, percentile_interval
+from histobench.results.bootstrap import LEVEL, percentile_interval
 
 Floats = NDArray[np.float64]
 
@@ -159,7 +159,7 @@ def paired_bootstrap(
 ) -> dict[str, Any]:
     """Compare two arms, such as two models, by replicates of one test set and, within them, of the training seeds.
 
-    Replicate r holds the same test patches in every run on a data set (see `metrics.resampled_weights`), so that what
+    Replicate r holds the same test patches in every run on a data set (see `bootstrap.resampled_weights`), so that what
     the arms owe to the choice of patches cancels where they are subtracted. Within each replicate the seeds of either
     arm are drawn anew with replacement, as many as there are, independently of the other arm, and averaged. Patches
     and seeds cross, as every seed is tested on the same patches: this is the pigeonhole bootstrap of Owen (2007, Ann.

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from histobench.results.bootstrap import LEVEL, resampled_units, resampled_weights
 from histobench.results.figures import style
-from histobench.results.metrics import LEVEL, resampled_units, resampled_weights
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
