@@ -8,6 +8,7 @@ import pandas as pd
 
 from histobench.results.cells import MODE_NAMES, Cell, runs_of
 from histobench.results.claims import SIMPLEST
+from histobench.results.performance import NOT_COMPARABLE
 from histobench.study import CARD as CARD_FACTS
 
 PUBLISHED_NOTE = (
@@ -128,6 +129,14 @@ def timed(cells: pd.DataFrame) -> pd.DataFrame:
     return wanted[timing] if timing.any() else wanted
 
 
+FIRST = [
+    *("model", "data_set", "recipe", "device", "seconds", "against_oldest", "against_simplest"),
+    *("published_seconds", "seconds_difference", "remark"),
+    *("first_epoch_seconds", "training_seconds", "validation_seconds", "patches_per_second", "percent_of_peak"),
+]
+"""Columns in print that matter first, see :func:`in_print`."""
+
+
 def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return what print shows of the table, by titles: the paper's Table 2, and what is behind its seconds.
 
@@ -161,7 +170,7 @@ def notes(table: pd.DataFrame) -> list[str]:
     found.append(SECONDS_NOTE)
     if (table["extrapolated"] != "").any():
         found.append(EXTRAPOLATED_NOTE)
-    found += [*_recipes(table), *_not_comparable(table)]
+    found += _recipes(table)
     if has("against_oldest"):
         found.append(OLDEST_NOTE)
     if has("against_simplest"):
@@ -191,11 +200,11 @@ def _recipes(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _not_comparable(table: pd.DataFrame) -> list[str]:
+def warnings(table: pd.DataFrame) -> list[str]:
     """Return in words which recipes are compared with no published seconds, and why."""
     some = table[table["not_comparable"] != ""].drop_duplicates(["data_set", "recipe", "not_comparable"])
     words = [f"{row.recipe} on {row.data_set} ({row.not_comparable})" for row in some.itertuples()]
-    return [f"Not comparable with the published values: {', '.join(words)}."] if words else []
+    return [f"{NOT_COMPARABLE}: {', '.join(words)}."] if words else []
 
 
 def _peaks(table: pd.DataFrame) -> str:
