@@ -5,7 +5,7 @@ import pytest
 
 from histobench.results import tables
 from histobench.results.best import BEST, NOTE, best, in_print
-from histobench.results.performance import performance
+from histobench.results.performance import performance, read
 from support.frames import PUBLISHED, cells, replicates, run
 
 TERMINAL = 110
@@ -43,6 +43,10 @@ def test_without_an_auc_there_is_no_best(rows):
     found = table(*rows, missing=({"gap": "not run yet"},))
     assert found.empty
     assert list(found) == BEST
+
+
+def test_a_study_of_seconds_alone_has_no_best():
+    assert best(pd.DataFrame([run(timing_only=True)]), read([])).empty
 
 
 def test_print_fits_a_terminal_and_names_what_the_csv_traces(tmp_path):

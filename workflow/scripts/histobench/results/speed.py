@@ -21,10 +21,11 @@ SECONDS_NOTE = (
     "epoch stands apart, since it holds tracing, compilation and warm-up; so does the next one of a job that was "
     "killed and went on. All runs trained on patches, none on cached features."
 )
+EXTRAPOLATED_MARK = "≈ Extrapolated from a part of the patches."
 EXTRAPOLATED_NOTE = (
-    "≈ Extrapolated seconds were measured on a part of the patches, as the row says, and scaled to all patches of the "
-    "data set, training and validation apart. They are compared with each other alone, never with published ones. Such "
-    "a row has no first epoch, most of which is start-up, and no energy."
+    "Extrapolated seconds: measured on a part of the patches, as the row says, and scaled to all patches of the data "
+    "set, training and validation apart. They are compared with each other alone, never with published ones. Such a "
+    "row has no first epoch, most of which is start-up, and no energy."
 )
 PEAK_NOTE = (
     "% of peak: the operations of the training steps over what the card could have done in that time. A multiply-add "
@@ -160,6 +161,14 @@ def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return grids
 
 
+def warnings(table: pd.DataFrame) -> list[str]:
+    """Return what a reader must know of the seconds: whether some are extrapolated, and why some are not comparable."""
+    found = [EXTRAPOLATED_NOTE] * bool((table["extrapolated"] != "").any())
+    some = table[table["not_comparable"] != ""].drop_duplicates(["data_set", "recipe", "not_comparable"])
+    words = [f"{row.recipe} on {row.data_set} ({row.not_comparable})" for row in some.itertuples()]
+    return found + ([f"{NOT_COMPARABLE}: {', '.join(words)}."] if words else [])
+
+
 def notes(table: pd.DataFrame) -> list[str]:
     """Return what stands below the table, of what it holds."""
 
@@ -168,9 +177,7 @@ def notes(table: pd.DataFrame) -> list[str]:
 
     found = [PUBLISHED_NOTE] if has("published_seconds") else []
     found.append(SECONDS_NOTE)
-    if (table["extrapolated"] != "").any():
-        found.append(EXTRAPOLATED_NOTE)
-    found += _recipes(table)
+    found += [EXTRAPOLATED_MARK] * bool((table["extrapolated"] != "").any()) + _recipes(table)
     if has("against_oldest"):
         found.append(OLDEST_NOTE)
     if has("against_simplest"):
@@ -198,13 +205,6 @@ def _recipes(table: pd.DataFrame) -> list[str]:
         *([f"Recipes: {'; '.join(words)}."] if words else []),
         *([f"On {', '.join(in_tf32)} float32 was multiplied in TF32."] if len(in_tf32) else []),
     ]
-
-
-def warnings(table: pd.DataFrame) -> list[str]:
-    """Return in words which recipes are compared with no published seconds, and why."""
-    some = table[table["not_comparable"] != ""].drop_duplicates(["data_set", "recipe", "not_comparable"])
-    words = [f"{row.recipe} on {row.data_set} ({row.not_comparable})" for row in some.itertuples()]
-    return [f"{NOT_COMPARABLE}: {', '.join(words)}."] if words else []
 
 
 def _peaks(table: pd.DataFrame) -> str:
