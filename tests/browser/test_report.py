@@ -7,15 +7,22 @@ import pytest
 
 from histobench.results import report, tables
 from histobench.results.figures import style
+from histobench.results.figures.forest import forest
 from histobench.results.figures.modes import auc_by_mode
 from histobench.results.figures.size import auc_against_size
 from support.browser import contrasts, launched, open_page, overflow
 
-PHONE, DESK = (360, 740), (1400, 900)
+PHONE, LAPTOP, DESK = (360, 740), (1280, 800), (1400, 900)
 SCHEMES = ("light", "dark")
 LOOKS = [(*window, scheme) for window in (PHONE, DESK) for scheme in SCHEMES]
 
 ATTACK = "<script>alert(1)</script>"
+DATA_SETS = ["pcam-simulated", "idc-simulated"]
+LEAD = (
+    "4 CNNs, by transfer learning, full training and fine-tuning, on pcam-simulated (1,600 training, 400 validation, "
+    "600 test patches) and idc-simulated (1,728 training, 384 validation, 960 test patches): 13 of 14 runs finished; "
+    "11 min of device time."
+)
 ANNOUNCEMENTS = [
     "Simulated patches: pcam-simulated, idc-simulated. Nothing here holds for tissue.",
     "Random weights: MobileNet, InceptionV3. These models did not start from ImageNet weights.",
@@ -56,6 +63,8 @@ COLUMNS = {
         ["random", "own", "ImageNet", "file", "", "–"],
     ),
 }
+FIRST = 3
+"""How many of these columns a page shows at once."""
 STYLES = {"Model": "row", "Patches": "number", "AUC": "number", "Difference": "number"}
 
 
@@ -65,9 +74,10 @@ def table(name="performance", columns=COLUMNS, **changes):
     values = {
         "name": name,
         "title": "Performance on the test patches",
-        "grids": [tables.Grid("", list(columns), styles, rows)],
-        "notes": ANNOUNCEMENTS[:1],
-        "footnotes": ["† At or below the colour floor."],
+        "grids": [tables.Grid("", list(columns), styles, rows, first=min(FIRST, len(columns)))],
+        "notes": ANNOUNCEMENTS[:2],
+        "left_out": "Cannot run: B2, TL: it has no backbone to transfer from.",
+        "footnotes": ["95 % intervals: bootstrap over groups.", "† At or below the colour floor."],
         "runs": ["results/demo/runs/pcam-simulated/b2/full/demo/cpu/seed-1"],
     }
     return tables.Printed(**values | changes)
@@ -77,16 +87,25 @@ def prose():
     """A table with sentences, wide enough for no phone."""
     told = "the deepest of all, DenseNet201, was not timed; " * 3
     rows = [["The deepest model trains in about an hour", "holds", told]]
-    grid = tables.Grid("", ["Claim", "Verdict", "Numbers"], ["", "", "prose"], rows)
-    return tables.Printed("claims", "The paper's claims", [grid], [], [], [])
+    grid = tables.Grid("", ["Claim", "Verdict", "Numbers"], ["", "", "prose"], rows, first=3)
+    return tables.Printed("claims", "The paper's claims", [grid], [], "", [], [])
 
 
-def points():
+def best():
+    """The small table of the first screen."""
+    headings = ["Data set", "Model", "Mode", "AUC (95 % interval)", "Balanced accuracy", "Accuracy", "Loss"]
+    rows = [[name, "EfficientNetV2B0", "fine-tuned", "0.853 (0.803–0.898)", *["0.853"] * 3] for name in DATA_SETS]
+    grid = tables.Grid("", headings, ["", "row", "", *["number"] * 4], rows, first=len(headings))
+    return tables.Printed("best", "Best model of each data set", [grid], ANNOUNCEMENTS, "", [], ["results/demo/runs"])
+
+
+def points(datasets=("pcam",)):
     models = [f"EfficientNetV2B{number}" for number in range(3)]
-    frame = pd.DataFrame([(model, mode) for model in models for mode in ("full", "tl")], columns=["model", "mode"])
+    rows = [(dataset, model, mode) for dataset in datasets for model in models for mode in ("full", "tl")]
+    frame = pd.DataFrame(rows, columns=["dataset", "model", "mode"])
     place = pd.Series(range(len(frame)), dtype=float)
     return frame.assign(
-        dataset="pcam", origin="ours", auc=0.8 + 0.02 * place, auc_low=0.75, auc_high=0.95,
+        origin="ours", auc=0.8 + 0.01 * place, auc_low=0.75, auc_high=0.95,
         layers=50 + 40 * place, parameters_millions=3 + 2 * place,
     )  # fmt: skip
 
@@ -102,6 +121,11 @@ def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     style.save(auc_by_mode(points()), folder / "figures" / "auc_by_mode", ANNOUNCEMENTS[:1])
     style.save(auc_against_size(points()), folder / "figures" / "auc_against_size", ANNOUNCEMENTS[:1])
+    for name, narrow in (("forest", False), ("forest_narrow", True)):
+        style.save(forest(points(DATA_SETS), narrow=narrow), folder / "figures" / name, ANNOUNCEMENTS)
+    headline = report.Figure(
+        "forest", "AUC by model and mode", "", *(folder / f"figures/{name}.svg" for name in ("forest", "forest_narrow"))
+    )
     figures = [
         report.Figure(name, title, caption, folder / "figures" / f"{name}.svg")
         for name, title, caption in (
@@ -113,9 +137,10 @@ def path(tmp_path_factory):
     report.write(
         path,
         title="Study demo",
+        lead=LEAD,
         announcements=ANNOUNCEMENTS,
-        summary=[("Runs finished", "13 of 14"), ("Data sets", "pcam-simulated, idc-simulated")],
         sections=[
+            report.Section("At a glance", "", [best(), headline]),
             report.Section("Performance", "Metrics on the test patches.", [table(), figures[0]]),
             report.Section("Claims", "", [prose(), figures[1]]),
             report.Section(
@@ -123,7 +148,13 @@ def path(tmp_path_factory):
                 ATTACK,
                 [
                     table(
-                        "attack", {ATTACK: ([ATTACK],)}, title=ATTACK, notes=[ATTACK], footnotes=[ATTACK], runs=[ATTACK]
+                        "attack",
+                        {ATTACK: ([ATTACK],)},
+                        title=ATTACK,
+                        notes=[ATTACK],
+                        left_out=ATTACK,
+                        footnotes=[ATTACK],
+                        runs=[ATTACK],
                     )
                 ],
             ),
@@ -164,8 +195,19 @@ def heading(page, name):
     return page.locator("#table-performance ~ .scroll thead th").nth(place)
 
 
+def all_columns(page):
+    """Return what opens the other columns of the table that has some."""
+    return page.get_by_role("checkbox", name="All columns: Performance on the test patches")
+
+
+def about(page):
+    """Return what is folded below the table of performance."""
+    return page.locator("#table-performance ~ details.about")
+
+
 def show_all(page):
     """Bring every image into sight and open whatever is folded."""
+    page.evaluate("for (const each of document.querySelectorAll('[type=checkbox]')) each.checked = true")
     for picture in page.locator("main img").all():
         picture.scroll_into_view_if_needed()
         picture.evaluate("image => image.decode()")
@@ -192,7 +234,10 @@ def test_announcements_are_seen_first(visit, width, height, scheme):
         box = page.get_by_text(announcement, exact=True).first.bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= height
-    top, texts = 0, [page.locator("h1"), page.locator(".announcements"), page.locator(".summary")]
+    top, texts = (
+        0,
+        [page.locator("h1"), page.get_by_text(LEAD), page.locator(".announcements"), page.locator("table").first],
+    )
     for text in texts:
         box = text.bounding_box()
         assert box["y"] >= top
@@ -204,7 +249,7 @@ def test_every_image_loads_in_the_room_kept_for_it(visit, width, height, scheme)
     page = visit(width, height, scheme)
     before = page.evaluate("document.documentElement.scrollHeight")
     show = page.locator("main img")
-    assert show.count() == 2
+    assert show.count() == page.locator(".picture").count() > 0
     for picture in show.all():
         picture.scroll_into_view_if_needed()
         picture.evaluate("image => image.decode()")
@@ -250,6 +295,7 @@ def test_contents_lead_to_every_heading(visit, width, height):
 @pytest.mark.parametrize("by", ["click", "Enter", "Space"])
 def test_a_heading_sorts_its_column(visit, width, height, by):
     page = visit(width, height)
+    all_columns(page).check()
     for name, (before, ascending, descending) in COLUMNS.items():
         assert column(page, name) == before
         assert heading(page, name).get_attribute("aria-sort") is None
@@ -280,19 +326,20 @@ def test_a_table_of_one_row_does_not_sort(visit):
 
 def test_the_keyboard_shows_where_it_is(visit):
     page = visit()
-    for _ in range(30):
+    for _ in range(40):
         page.keyboard.press("Tab")
         focused = page.locator(":focus")
         if focused.evaluate("element => element.matches('th button')"):
             break
     else:
-        pytest.fail("no heading within 30 steps")
+        pytest.fail("no heading within 40 steps")
     assert focused.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
     assert focused.evaluate("element => parseFloat(getComputedStyle(element).outlineWidth)") >= 2
 
 
 def test_the_head_of_a_row_stays_in_sight(visit):
     page = visit(*PHONE)
+    all_columns(page).check()
     box = page.locator("#table-performance ~ .scroll")
     assert box.evaluate("box => box.scrollWidth - box.clientWidth") > 100
     box.scroll_into_view_if_needed()
@@ -338,7 +385,7 @@ def test_a_figure_can_be_enlarged(visit, width, height):
 def test_names_from_outside_are_text(visit):
     page = visit()
     show_all(page)
-    # Heading, cell, notes, footnote, run folder, titles and captions, facts, configuration, and twice in the contents.
+    # Heading, cell, note, what is left out, footnote, run folder, titles, captions, facts, and twice in the contents.
     assert page.get_by_text(ATTACK).count() >= 15
     assert page.locator("script").count() == 1
 
@@ -348,8 +395,12 @@ def test_without_a_script_all_is_there_in_its_order(visit):
     assert column(page, "AUC") == COLUMNS["AUC"][0]
     assert page.locator("th button").count() == 0
     assert page.locator("nav.beside a").first.is_visible()
-    href = page.locator(".picture").first.get_attribute("href")
-    assert href == "figures/auc_by_mode.svg"
+    assert page.locator(".picture").first.get_attribute("href") == "figures/forest.svg"
+    assert not heading(page, "Weights").is_visible()
+    all_columns(page).check()
+    assert heading(page, "Weights").is_visible()
+    about(page).locator("summary").first.click()
+    assert about(page).get_by_text(ANNOUNCEMENTS[0]).is_visible()
 
 
 def test_links_to_files_lead_beside_the_page(visit):
@@ -367,3 +418,113 @@ def test_print_is_black_on_white_whatever_the_reader_prefers(visit):
     found = contrasts(page)
     assert all(each["paper"] > 0.8 for each in found)
     assert [each for each in found if each["ratio"] < 4.5] == []
+    # Paper opens nothing: the notes and every column stand there, and what opens them does not.
+    assert about(page).get_by_text(ANNOUNCEMENTS[1]).is_visible()
+    assert about(page).get_by_text("95 % intervals: ").is_visible()
+    assert heading(page, "Weights").is_visible()
+    assert not all_columns(page).is_visible()
+    assert not about(page).locator("summary").first.is_visible()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_first_screen_has_the_figure_and_the_best_models(visit, scheme):
+    page = visit(*LAPTOP, scheme)
+    page.locator("main img").first.evaluate("image => image.decode()")
+    assert page.locator("main section").first.get_by_role("heading").first.inner_text() == "At a glance"
+    for text in ("h1", ".lead", ".announcements", "#table-best ~ .scroll", "#figure-forest ~ figure img"):
+        box = page.locator(text).bounding_box()
+        assert box["y"] >= 0, text
+        assert box["y"] + box["height"] <= LAPTOP[1], text
+        assert box["x"] + box["width"] <= LAPTOP[0], text
+
+
+def test_a_phones_first_screen_has_the_best_models(visit):
+    page = visit(*PHONE)
+    box = page.locator("#table-best ~ .scroll").bounding_box()
+    assert box["y"] + box["height"] <= PHONE[1]
+
+
+@pytest.mark.parametrize("by", ["click", "Space"])
+@pytest.mark.parametrize(("width", "height"), [PHONE, LAPTOP])
+def test_the_other_columns_open_on_demand_and_the_table_stays_sorted(visit, width, height, by):
+    page = visit(width, height)
+    names = list(COLUMNS)
+    shown = lambda: [name for name in names if heading(page, name).is_visible()]  # noqa: E731
+    assert shown() == names[:FIRST]
+    heading(page, "Model").get_by_role("button").click()
+    for expected in (names, names[:FIRST]):
+        if by == "click":
+            all_columns(page).click()
+        else:
+            all_columns(page).focus()
+            page.keyboard.press(by)
+        assert shown() == expected
+        assert column(page, "Model") == COLUMNS["Model"][1]
+    assert overflow(page) == 0
+
+
+def test_the_keyboard_reaches_the_other_columns_before_the_table(visit):
+    page = visit()
+    all_columns(page).focus()
+    assert page.locator(":focus").evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").get_attribute("aria-label") == "Performance on the test patches"
+
+
+def test_a_table_of_which_all_is_shown_has_nothing_to_open(visit):
+    assert visit().locator("#table-best ~ .all, #table-claims ~ .all").count() == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [PHONE, LAPTOP])
+def test_notes_are_folded_into_a_line_that_says_what_matters(visit, width, height):
+    page = visit(width, height)
+    line = about(page).locator("summary").first
+    assert line.inner_text() == "Simulated patches · Random weights · notes, file and runs"
+    folded = [*ANNOUNCEMENTS[:2], "95 % intervals: bootstrap over groups.", "tables/performance.csv"]
+    for text in folded:
+        assert not about(page).get_by_text(text).is_visible()
+    for text in ("Cannot run: B2, TL", "† At or below the colour floor."):
+        assert page.locator("#table-performance ~ p", has_text=text).is_visible()
+    line.focus()
+    page.keyboard.press("Enter")
+    for text in folded:
+        assert about(page).get_by_text(text).is_visible()
+
+
+def test_no_more_than_a_line_is_left_of_what_is_folded(visit):
+    page = visit(*LAPTOP)
+    assert about(page).bounding_box()["height"] < 32
+    assert page.locator("#table-performance ~ details").count() == 1
+
+
+def test_a_phone_gets_the_narrow_figure_and_enlarges_the_wide_one(visit):
+    wide, narrow = (
+        visit(*window)
+        .locator("#figure-forest ~ figure img")
+        .evaluate("async image => { await image.decode(); return image.naturalWidth / image.naturalHeight }")
+        for window in (LAPTOP, PHONE)
+    )
+    assert wide > 2
+    assert narrow < 1
+    page = visit(*PHONE)
+    picture = page.locator("#figure-forest ~ figure .picture")
+    picture.click()
+    large = page.get_by_role("dialog").locator("img")
+    large.evaluate("image => image.decode()")
+    assert large.evaluate("image => image.naturalWidth / image.naturalHeight") == pytest.approx(wide)
+    assert large.bounding_box()["width"] > 1.5 * picture.bounding_box()["width"]
+
+
+def test_the_text_of_the_narrow_figure_is_as_large_as_small_print(visit):
+    shown = visit(*PHONE).locator("#figure-forest ~ figure img").bounding_box()["width"]
+    smallest = style.SMALL  # points, of a figure that is `PHONE` inches wide
+    assert smallest / 72 * shown / style.PHONE >= 9  # CSS pixels
+
+
+def test_a_figure_without_a_narrow_one_stays_as_it_is(visit):
+    page = visit(*PHONE)
+    assert page.locator("#figure-auc_by_mode ~ figure source").count() == 0
+    picture = page.locator("#figure-auc_by_mode ~ figure img")
+    picture.scroll_into_view_if_needed()
+    shape = picture.evaluate("async image => { await image.decode(); return image.naturalWidth / image.naturalHeight }")
+    assert shape > 1

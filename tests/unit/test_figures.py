@@ -168,6 +168,27 @@ def test_forest_compares_data_sets_on_one_axis():
     assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
 
 
+def test_the_narrow_forest_draws_the_same_with_its_data_sets_below_each_other():
+    frame = cells(modes=("tl", "full"), datasets=("pcam", "idc"))
+    wide, narrow = forest(frame), forest(frame, narrow=True)
+    np.testing.assert_array_equal(drawn(narrow), drawn(wide))
+    for figure, across in ((wide, "x0"), (narrow, "y0")):
+        figure.draw_without_rendering()
+        first, second = (axes.get_window_extent() for axes in figure.axes)
+        same = {"x0": "y0", "y0": "x0"}[across]
+        assert getattr(first, across) != pytest.approx(getattr(second, across))
+        assert getattr(first, same) == pytest.approx(getattr(second, same))
+    assert [axes.get_title() for axes in narrow.axes] == ["pcam", "idc"]
+    assert narrow.get_size_inches()[0] < style.SINGLE < wide.get_size_inches()[0]
+    assert narrow.axes[0].get_xlim() == narrow.axes[1].get_xlim()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("frame", [cells()[:0], cells(12, ("tl", "full"))], ids=["none", "24"])
+def test_the_narrow_forest_takes_any_number_of_cells(frame, tmp_path):
+    style.save(forest(frame, narrow=True), tmp_path / "figure", ["A note."])
+
+
 @given(st.permutations(range(6)))
 @settings(max_examples=5)
 def test_modes_draw_every_auc_above_its_mode(order):

@@ -19,16 +19,16 @@ def svg(tmp_path):
     return path
 
 
-def write(path, svg, name="B2"):
+def write(path, svg, name="B2", narrow=None):
     """Write a page in which `name` stands wherever a text can, and return its text."""
-    grids = [tables.Grid(name, ["Model", name], ["row", ""], [[name, name]])]
-    table = tables.Printed("performance", name, grids, [name], [name], [f"results/{name}"])
-    figure = report.Figure("forest", name, name, svg)
+    grids = [tables.Grid(name, ["Model", name], ["row", ""], [[name, name]], first=1)]
+    table = tables.Printed("performance", name, grids, [name], name, [name], [f"results/{name}"])
+    figure = report.Figure("forest", name, name, svg, narrow)
     report.write(
         path,
         title=name,
+        lead=name,
         announcements=[name],
-        summary=[(name, name)],
         sections=[report.Section(name, name, [table, figure])],
         facts=[report.Facts(name, [(name, name)])],
         configuration=name,
@@ -55,6 +55,20 @@ def test_the_figure_is_in_the_page(tmp_path, svg):
     (embedded,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
     assert base64.b64decode(embedded, validate=True) == svg.read_bytes()
     assert 'id="a"' not in page
+
+
+def test_a_narrow_window_gets_the_narrow_figure_within_the_page(tmp_path, svg):
+    narrow = svg.with_name("forest_narrow.svg")
+    narrow.write_text(SVG.format(width="216pt", height="432pt"), encoding="utf-8")
+    page = write(tmp_path / "report.html", svg, narrow=narrow)
+    (source,) = re.findall(r"<source ([^>]*)>", page)
+    assert 'media="(max-width: ' in source
+    assert 'width="384" height="768"' in source
+    (embedded,) = re.findall(r'srcset="data:image/svg\+xml;base64,([^"]+)"', source)
+    assert base64.b64decode(embedded, validate=True) == narrow.read_bytes()
+    for suffix in ("svg", "png"):
+        assert f'href="figures/forest_narrow.{suffix}"' in page
+    assert "<source" not in write(tmp_path / "report.html", svg)
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path, svg):
@@ -109,7 +123,7 @@ def test_a_figure_that_is_no_figure_is_named(tmp_path, svg, content):
 
 def test_a_study_without_anything_has_a_page(tmp_path):
     path = tmp_path / "report.html"
-    report.write(path, title="Empty", announcements=[], summary=[], sections=[], facts=[], configuration="")
+    report.write(path, title="Empty", lead="", announcements=[], sections=[], facts=[], configuration="")
     page = path.read_text(encoding="utf-8")
     assert "<h1>Empty</h1>" in page
     assert "announcements" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
@@ -117,9 +131,9 @@ def test_a_study_without_anything_has_a_page(tmp_path):
 
 def test_the_lower_part_of_a_table_has_its_heading(tmp_path):
     path = tmp_path / "report.html"
-    grids = [tables.Grid(title, ["Model"], ["row"], [[model]]) for title, model in (("", "B2"), ("Below", "B6"))]
-    section = report.Section("Seconds", "", [tables.Printed("speed", "Seconds per epoch", grids, [], [], [])])
-    report.write(path, title="Two", announcements=[], summary=[], sections=[section], facts=[], configuration="")
+    grids = [tables.Grid(title, ["Model"], ["row"], [[model]], 1) for title, model in (("", "B2"), ("Below", "B6"))]
+    section = report.Section("Seconds", "", [tables.Printed("speed", "Seconds per epoch", grids, [], "", [], [])])
+    report.write(path, title="Two", lead="", announcements=[], sections=[section], facts=[], configuration="")
     page = path.read_text(encoding="utf-8")
     places = [page.index(text) for text in (">B2<", "<h4>Below</h4>", ">B6<")]
     assert places == sorted(places)
@@ -129,9 +143,9 @@ def test_the_lower_part_of_a_table_has_its_heading(tmp_path):
 
 def test_a_table_without_rows_says_so(tmp_path):
     path = tmp_path / "report.html"
-    grids = [tables.Grid("", ["Model"], ["row"], [])]
-    section = report.Section("Seconds", "", [tables.Printed("speed", "Seconds per epoch", grids, [], [], [])])
-    report.write(path, title="Empty", announcements=[], summary=[], sections=[section], facts=[], configuration="")
+    grids = [tables.Grid("", ["Model"], ["row"], [], 1)]
+    section = report.Section("Seconds", "", [tables.Printed("speed", "Seconds per epoch", grids, [], "", [], [])])
+    report.write(path, title="Empty", lead="", announcements=[], sections=[section], facts=[], configuration="")
     page = path.read_text(encoding="utf-8")
     assert "Nothing yet." in page
     assert "<table>" not in page

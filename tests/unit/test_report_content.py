@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from histobench.results import report_content, tables
-from histobench.results.performance import performance
-from support.frames import PUBLISHED, cells, replicates, run
+from support.frames import cells, run
 
 MANIFEST = {
     "patches_are": "subset",
@@ -31,9 +30,9 @@ def about(device="cpu", memory=1000, keras="3.15.1", code="c"):
 @pytest.fixture
 def files(tmp_path):
     """Tables and figures of two data sets, and captions."""
-    for name in ("performance_b", "performance_a", "claims"):
+    for name in ("performance_b", "performance_a", "claims", "best"):
         tables.write(pd.DataFrame({"model": ["B2"]}), tmp_path / name, f"Table {name}, study mine")
-    for name in ("roc_a", "gallery_a", "auc_by_mode"):
+    for name in ("roc_a", "gallery_a", "auc_by_mode", "forest", "forest_narrow", "roc_a_narrow"):
         (tmp_path / f"{name}.svg").write_text("<svg/>")
     return {
         "printed": sorted(tmp_path.glob("*.json")),
@@ -42,9 +41,10 @@ def files(tmp_path):
     }
 
 
-def test_data_sets_come_first_in_their_order_then_the_study(files):
+def test_what_matters_comes_first_then_data_sets_in_their_order_then_the_study(files):
     found = report_content.sections("mine", ["b", "a"], **files)
     assert [(section.title, [item.name for item in section.items]) for section in found] == [
+        ("At a glance", ["best", "forest"]),
         ("Data set b", ["performance_b"]),
         ("Data set a", ["performance_a", "roc_a", "gallery_a"]),
         ("Transfer learning against full training", ["auc_by_mode"]),
@@ -53,24 +53,32 @@ def test_data_sets_come_first_in_their_order_then_the_study(files):
 
 
 def test_titles_leave_out_the_study_and_figures_have_their_captions(files):
-    found = report_content.sections("mine", ["a"], **files)[0].items
+    found = report_content.sections("mine", ["a"], **files)[1].items
     assert [item.title for item in found] == ["Table performance_a", "ROC curves", "The surest errors"]
     assert [item.caption for item in found[1:]] == ["What it shows.", ""]
 
 
-def summary(*rows, missing=()):
-    frame, asked = pd.DataFrame(rows, columns=list(run())), cells(*rows, missing=missing)
-    table = performance("pcam", frame, asked, replicates(*rows), PUBLISHED)
-    return dict(report_content.summary(frame, asked, table))
+def test_a_figure_of_the_study_has_its_narrow_one_and_one_of_a_data_set_no_other_data_sets(files):
+    found = report_content.sections("mine", ["a", "a_narrow"], **files)
+    figures = {item.name: item.narrow for section in found for item in section.items if item.kind == "figure"}
+    assert figures["forest"].name == "forest_narrow.svg"
+    assert figures["roc_a"] is None
+    assert "roc_a_narrow" in figures
+    assert "forest_narrow" not in figures
 
 
-def test_the_best_is_chosen_on_validation_and_shown_on_the_test_set():
-    rows = [run(auc=0.8, valid_auc=0.95), run("b6", auc=0.9, valid_auc=0.7), run("vgg19", collapsed=True, valid_auc=1)]
-    found = summary(*rows, missing=({"model": "mobilenet"},))
-    assert found["Finished runs"] == "3 of 4"
-    (best,) = [name for name in found if name.startswith("Test AUC")]
-    assert best == "Test AUC of B2, full, best on validation of pcam"
-    assert found[best].startswith("0.800 (0.")
+def lead(*rows, missing=(), manifests=None):
+    return report_content.lead(pd.DataFrame(rows, columns=list(run())), cells(*rows, missing=missing), manifests or {})
+
+
+def test_the_lead_says_what_was_compared_on_what_and_how_much_of_it_is_there():
+    out = {"model": "vgg19", "mode": "finetune", "gap": "left out: why", "left_out": True}
+    rows = [run(train_seconds=80.0, validation_seconds=10.0), run("b6", mode="tl", dataset="idc", train_seconds=0)]
+    found = lead(*rows, missing=(out, {"model": "mobilenet", "gap": "not run yet"}), manifests={"idc": MANIFEST})
+    assert found == (
+        "3 CNNs, by transfer learning and full training, on pcam and idc (1,314 training, 300 test patches): "
+        "2 of 3 runs finished; 100 s of device time."
+    )
 
 
 def test_an_extraction_that_several_heads_share_counts_once():
@@ -78,12 +86,11 @@ def test_an_extraction_that_several_heads_share_counts_once():
         run("vgg19", seed, mode="tl", train_seconds=10.0, validation_seconds=5.0, features_seconds=100.0)
         for seed in (1, 2)
     ]
-    assert summary(*heads)["Device time"] == "2 min"  # 2 x 15 + 100 s
-    assert summary(run(train_seconds=80.0, validation_seconds=10.0))["Device time"] == "90 s"
+    assert lead(*heads).endswith("; 2 min of device time.")  # 2 x 15 + 100 s
 
 
-def test_without_a_run_there_is_nothing_to_sum_up():
-    assert summary(missing=({"model": "b2"},)) == {"Finished runs": "0 of 1"}
+def test_without_a_run_there_is_no_time_to_tell():
+    assert lead(missing=({"model": "b2"},)) == "1 CNN, by full training, on pcam: 0 of 1 runs finished."
 
 
 def facts(rows, abouts, manifests=None, left_out=()):

@@ -10,9 +10,9 @@ from histobench.results import performance, tables
 from support.frames import PUBLISHED, cells, replicates, run
 
 
-def texts(tmp_path, frame, notes=(), title="A table", footnotes=()):
+def texts(tmp_path, frame, notes=(), title="A table", footnotes=(), **options):
     """Return the texts of a table's files by suffix."""
-    tables.write(frame, tmp_path / "table", title, list(notes), list(footnotes))
+    tables.write(frame, tmp_path / "table", title, list(notes), list(footnotes), **options)
     files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == ["table.csv", "table.html", "table.json", "table.md"]
     return {file.suffix: file.read_text(encoding="utf-8") for file in files}
@@ -22,7 +22,7 @@ def performances(tmp_path, *rows, missing=(), **kwargs):
     """Return the texts of a table of performance."""
     frame = pd.DataFrame(rows)
     table = performance.performance("pcam", frame, cells(*rows, missing=missing), replicates(*rows), PUBLISHED)
-    return texts(tmp_path, table, **kwargs)
+    return texts(tmp_path, table, first=performance.first(table), **kwargs)
 
 
 def grid(text):
@@ -128,9 +128,8 @@ def test_no_mark_without_a_footnote_and_no_footnote_without_a_mark(tmp_path):
 
 
 def test_html_is_self_contained_and_escaped(tmp_path):
-    page = performances(tmp_path, run("x", name="<b>"), run(auc=0.5), notes=["Own <script> note"], title="A & B <i>")[
-        ".html"
-    ]
+    notes = ["Own <script> note: the rest"]
+    page = performances(tmp_path, run("x", name="<b>"), run(auc=0.5), notes=notes, title="A & B <i>")[".html"]
     for request in ["http:", "https:", "src=", "<link", "@import", "url("]:
         assert request not in page
     assert "<b>" not in page
@@ -138,11 +137,12 @@ def test_html_is_self_contained_and_escaped(tmp_path):
     assert "<script" not in page
     assert "<i>" not in page
     assert "A &amp; B &lt;i&gt;" in page
-    assert page.index("Own &lt;script&gt; note") < page.index("<table>")
+    assert "<strong>Own &lt;script&gt; note</strong>" in page
+    assert "Own &lt;script&gt; note: the rest" in page
     assert len(re.findall("<tr>", page)) == 3
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
-    assert re.search(r'<td class="number">† 0\.500 \(0\.\d{3}–0\.\d{3}\)</td>', page)
+    assert re.search(r'<td class="number">† 0\.500 <span class="interval">\(0\.\d{3}–0\.\d{3}\)</span></td>', page)
     assert run(auc=0.5)["folder"] in page
 
 
@@ -162,7 +162,7 @@ def test_a_table_too_wide_for_a_page_is_stacked(tmp_path):
     assert grid(above) == [["Model", "AUC"], ["B2", "0.900"]]
     assert grid(below) == [["Model", "Loss"], ["B2", "0.250"]]
     page = (tmp_path / "table.html").read_text(encoding="utf-8")
-    captions = re.findall("<caption><span>(.*?)</span>", page)
+    captions = re.findall("<caption>(.*?)</caption>", page)
     assert captions == ["A table", "Below &amp; &lt;i&gt;"]
     assert list(pd.read_csv(tmp_path / "table.csv")) == list(frame)
 
@@ -219,8 +219,8 @@ def test_print_says_how_a_head_was_trained(tmp_path):
     ]
     found = performances(tmp_path, *rows)
     for suffix in (".md", ".html"):
-        assert "tl, cached features" in found[suffix]
-        assert "tl, end to end" in found[suffix]
+        assert "TL, cached features" in found[suffix]
+        assert "TL, end to end" in found[suffix]
         assert "full, " not in found[suffix]
     assert "Transfer" not in found[".md"]
     assert list(pd.read_csv(tmp_path / "table.csv")["transfer"].fillna("")) == ["", "cached", "end_to_end"]
@@ -235,3 +235,94 @@ def test_sentences_wrap_on_a_page_and_figures_do_not(tmp_path):
 def test_whole_numbers_that_may_be_missing(tmp_path):
     table = pd.DataFrame({"model": ["B2", "B6"], "published_seconds": pd.array([1333, pd.NA], dtype="Int64")})
     assert [row[1] for row in grid(texts(tmp_path, table)[".md"])[1:]] == ["1,333", "–"]
+
+
+def test_the_columns_that_matter_come_first_and_the_csv_keeps_its_order(tmp_path):
+    frame = pd.DataFrame({"loss": [0.1, 0.2], "n": [3, 4], "model": ["B2", "B6"], "auc": [0.9, 0.8], "x": ["a", "b"]})
+    text = texts(tmp_path, frame, first=["model", "auc", "of another table", "loss"])
+    assert grid(text[".md"])[0] == ["Model", "AUC", "Loss", "Test patches", "X"]
+    (printed,) = tables.read(tmp_path / "table.json").grids
+    assert printed.headings[: printed.first] == ["Model", "AUC", "Loss"]
+    assert re.findall(r'class="([^"]*more)"', text[".html"]) == ["number more", "more"] * 3  # a heading, two rows
+    assert text[".html"].count("All columns</label>") == 1
+    assert list(pd.read_csv(tmp_path / "table.csv")) == list(frame)
+
+
+def test_a_column_that_is_said_once_is_not_among_the_first(tmp_path):
+    performances(tmp_path, run("resnet50"), run("b6"))
+    (printed,) = tables.read(tmp_path / "table.json").grids
+    first = [heading.partition(" (")[0] for heading in printed.headings[: printed.first]]
+    assert first == ["Model", "Mode", "AUC", "Balanced accuracy", "Accuracy", "Loss"]
+
+
+@pytest.mark.parametrize("first", [(), ("model", "auc"), ("not here",)])
+def test_where_nothing_is_left_over_nothing_opens(tmp_path, first):
+    page = texts(tmp_path, pd.DataFrame({"model": ["B2"], "auc": [0.9]}), first=first)[".html"]
+    assert "All columns" not in page
+    assert "more" not in re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)
+
+
+def test_published_values_stand_for_ours_where_no_run_is_there(tmp_path):
+    missing = ({"model": "vgg19", "mode": "tl", "gap": "not run yet"}, {"model": "b2", "gap": "not run yet"})
+    table = performance.performance("pcam", pd.DataFrame(columns=list(run())), cells(missing=missing), {}, PUBLISHED)
+    texts(tmp_path, table, first=performance.first(table))
+    (printed,) = tables.read(tmp_path / "table.json").grids
+    assert {"Published AUC", "Published accuracy", "Published loss"} <= set(printed.headings[: printed.first])
+
+
+def test_why_a_run_is_missing_is_among_the_first(tmp_path):
+    performances(tmp_path, run(), missing=({"model": "b6", "gap": "not run yet"},))
+    (printed,) = tables.read(tmp_path / "table.json").grids
+    assert "Remark" in printed.headings[: printed.first]
+
+
+def out(model, mode, why="no backbone", **changes):
+    return {"model": model, "mode": mode, "gap": f"left out: {why}", "left_out": True, **changes}
+
+
+def test_cells_that_cannot_run_are_a_line_below_the_table(tmp_path):
+    small = "it needs 75 px"
+    missing = (
+        *(out("b2", "tl"), out("b6", "tl"), out("vgg19", "tl", small), out("vgg19", "full", small)),
+        {"model": "mobilenet", "gap": "not run yet"},
+    )
+    text = performances(tmp_path, run(), missing=missing)
+    heading, *rows = grid(text[".md"])
+    assert [row[heading.index("Model")] for row in rows] == ["B2", "MOBILENET"]
+    line = "Cannot run: B2 and B6, TL: no backbone. VGG19, TL and full: it needs 75 px."
+    assert line in text[".md"].splitlines()
+    assert f'<p class="small">{line}</p>' in text[".html"]
+    assert pd.read_csv(tmp_path / "table.csv")["gap"].str.startswith("left out: ").sum() == 4
+
+
+def test_recipe_and_device_of_a_cell_that_cannot_run_are_told_where_there_are_several(tmp_path):
+    text = performances(tmp_path, run(), run(recipe="native"), missing=(out("vgg19", "full", "too small"),))[".md"]
+    assert "Cannot run: VGG19, full, paper: too small." in text
+
+
+def test_where_no_cell_can_run_nothing_is_promised(tmp_path):
+    nothing = pd.DataFrame(columns=list(run()))
+    table = performance.performance("pcam", nothing, cells(missing=(out("b2", "tl"),)), {}, PUBLISHED)
+    found = texts(tmp_path, table, first=performance.first(table))
+    for suffix in (".md", ".html"):
+        assert "Nothing yet" not in found[suffix]
+        assert "Cannot run: B2, TL: no backbone." in found[suffix]
+
+
+def test_notes_are_folded_under_their_heads_and_marks_are_explained_in_sight(tmp_path):
+    notes = ["Simulated patches: pcam. Nothing.", "Random weights: B2, B6.", "Random weights: another."]
+    page = performances(tmp_path, run(auc=0.5), run("b6", data_differs="a subset"), notes=notes)[".html"]
+    sight, folded = page.split('<details class="about">')
+    (summary,) = re.findall("<summary>(.*?)</summary>", folded.partition("</summary>")[0] + "</summary>")
+    assert re.sub("<.*?>", "", summary) == "Simulated patches · Random weights · notes and runs"
+    assert "† At or below the colour floor" in sight
+    assert "† At or below the colour floor" not in folded
+    for text in (*notes, "95 % intervals: "):
+        assert text not in sight
+        assert text in folded
+
+
+def test_a_page_says_in_sight_that_published_values_are_not_comparable(tmp_path):
+    rows = [run(data_differs="a subset"), run("vgg19", mode="tl", data_differs="a subset")]
+    page = performances(tmp_path, *rows)[".html"]
+    assert "<strong>Not comparable with the published values</strong>" in page

@@ -11,7 +11,6 @@ rule report:
     input:
         runs=rules.collect_runs.output.runs,
         cells=rules.collect_runs.output.cells,
-        performance=rules.table_tests.input.performance,
         tables=expand(f"{TABLE}/{{name}}.json", name=TABLES),
         figures=expand(f"{FIGURE}/{{name}}.svg", name=FIGURES),
         manifests=expand(f"{DATA}/manifest.json", dataset=RUN_DATASETS),

@@ -82,6 +82,31 @@ rule table_performance:
         "../scripts/table_performance.py"
 
 
+rule table_best:
+    input:
+        runs=rules.collect_runs.output.runs,
+        cells=rules.collect_runs.output.cells,
+        performance=[f"{TABLE}/performance_{dataset}.csv" for dataset in DATASETS],
+    output:
+        multiext(f"{TABLE}/best", *TABLE_FORMATS),
+        html=report(
+            f"{TABLE}/best.html",
+            caption="../report/best.rst",
+            category="Tables",
+            labels={"table": "best"},
+        ),
+    log:
+        f"{LOGS}/table_best.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        study=STUDY.name,
+        code=code.digest_with_imports("table_best"),
+    script:
+        "../scripts/table_best.py"
+
+
 rule table_speed:
     input:
         ancient(PAPER_FILES),
@@ -113,7 +138,7 @@ rule table_tests:
         ancient(PAPER_FILES),
         runs=rules.collect_runs.output.runs,
         cells=rules.collect_runs.output.cells,
-        performance=[f"{TABLE}/performance_{dataset}.csv" for dataset in DATASETS],
+        performance=rules.table_best.input.performance,
     output:
         multiext(f"{TABLE}/tests", *TABLE_FORMATS),
         html=report(
@@ -167,7 +192,7 @@ rule table_claims:
         runs=rules.collect_runs.output.runs,
         cells=rules.collect_runs.output.cells,
         sizes=rules.table_models.input.sizes,
-        performance=rules.table_tests.input.performance,
+        performance=rules.table_best.input.performance,
         speed=f"{TABLE}/speed.csv",
     output:
         multiext(f"{TABLE}/claims", *TABLE_FORMATS),
@@ -227,7 +252,7 @@ rule table_searches:
         trials=of_searches(searches.TRIALS),
         runs=rules.collect_runs.output.runs,
         cells=rules.collect_runs.output.cells,
-        performance=rules.table_tests.input.performance,
+        performance=rules.table_best.input.performance,
     output:
         multiext(f"{TABLE}/searches", *TABLE_FORMATS),
         multiext(f"{TABLE}/trials", *TABLE_FORMATS),
@@ -258,7 +283,7 @@ rule table_searches:
 
 
 TABLES = [
-    "models",
+    *("best", "models"),
     *(f"performance_{dataset}" for dataset in DATASETS),
     *("speed", "tests", "contrasts", "claims"),
     *(["controls"] if RUN_DATASETS else []),

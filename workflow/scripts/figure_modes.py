@@ -16,5 +16,6 @@ with job.start(snakemake):
     for figure, path in (
         (modes.auc_by_mode(points), snakemake.output.auc_by_mode_svg),
         (forest.forest(points), snakemake.output.forest_svg),
+        (forest.forest(points, narrow=True), snakemake.output.forest_narrow_svg),
     ):
         style.save(figure, Path(path).with_suffix(""), notes)

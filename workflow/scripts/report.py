@@ -6,7 +6,7 @@ with job.start(snakemake):
     from pathlib import Path
 
     from histobench import runs as run_folder
-    from histobench.results import collect, performance, report, report_content
+    from histobench.results import collect, report, report_content
     from histobench.results.announcements import announcements
 
     runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
@@ -17,8 +17,8 @@ with job.start(snakemake):
     report.write(
         Path(snakemake.output.page),
         title=f"Study {snakemake.params.study}",
+        lead=report_content.lead(runs, cells, manifests),
         announcements=announcements(runs, cells),
-        summary=report_content.summary(runs, cells, performance.read(map(Path, snakemake.input.performance))),
         sections=report_content.sections(
             snakemake.params.study,
             snakemake.params.datasets,

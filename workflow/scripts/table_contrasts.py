@@ -22,4 +22,5 @@ with job.start(snakemake):
         f"Paired contrasts of the AUC, study {snakemake.params.study}",
         announcements(runs, cells),
         contrasts.NOTES,
+        first=contrasts.FIRST,
     )

@@ -15,4 +15,5 @@ with job.start(snakemake):
         Path(snakemake.output.html).with_suffix(""),
         f"Models, study {snakemake.params.study}",
         footnotes=sizes.NOTES,
+        first=sizes.FIRST,
     )

@@ -22,4 +22,5 @@ with job.start(snakemake):
         f"Performance on the test set of {dataset}, study {snakemake.params.study}",
         announcements(runs[runs["dataset"] == dataset], shown),
         performance.NOTES if table["published_auc"].notna().any() else [],
+        first=performance.first(table),
     )

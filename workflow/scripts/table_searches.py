@@ -22,6 +22,7 @@ with job.start(snakemake):
         notes,
         below,
         grids=searching.in_print(table),
+        first=searching.FIRST,
     )
     trials = searching.trials(cells, found)
     tables.write(
@@ -31,4 +32,5 @@ with job.start(snakemake):
         notes,
         searching.TRIALS_NOTES,
         grids=searching.trials_in_print(trials),
+        first=searching.TRIALS_FIRST,
     )

@@ -15,7 +15,11 @@ with job.start(snakemake):
         table,
         Path(snakemake.output.html).with_suffix(""),
         f"Seconds per epoch, study {snakemake.params.study}",
-        announcements(runs, speed.timed(cells), collapsed="their seconds count all the same"),
+        [
+            *announcements(runs, speed.timed(cells), collapsed="their seconds count all the same"),
+            *speed.warnings(table),
+        ],
         speed.notes(table),
         grids=speed.in_print(table),
+        first=speed.FIRST,
     )

@@ -18,5 +18,6 @@ with job.start(snakemake):
         f"Transfer learning against full training, AUC, study {snakemake.params.study}",
         announcements(runs, cells),
         mode_tests.NOTES,
+        first=mode_tests.FIRST,
     )
     mode_tests.check(table, published)

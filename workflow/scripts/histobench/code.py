@@ -78,10 +78,11 @@ def _digest_of(*paths: Path) -> str:
 
 @cache
 def _imports(path: Path) -> list[Path]:
-    """Return the files of the library that a file imports or names as a template, but for those that are exempt."""
-    if path.suffix != ".py":
-        return []
+    """Return the files of the library that a module or template imports or names as a template, but for exempt ones."""
     source = path.read_text(encoding="utf-8")
+    templates = [path.parent / name for name in re.findall(r'"([\w.]+\.j2)"', source)]
+    if path.suffix != ".py":
+        return templates
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("histobench"):
@@ -89,5 +90,4 @@ def _imports(path: Path) -> list[Path]:
             names += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
     modules = [name.partition(".")[2].replace(".", "/") for name in names]
     files = [LIBRARY / f"{module}.py" for module in modules if module and module not in EXEMPT]
-    templates = [path.parent / name for name in re.findall(r'"([\w.]+\.j2)"', source)]
     return [file for file in files if file.exists()] + templates

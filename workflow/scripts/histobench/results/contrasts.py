@@ -31,6 +31,12 @@ CONTRASTS = [
     *("seeds_a", "seeds_b", "unit", "gap", "runs"),
 ]
 
+FIRST = [
+    *("model", "contrast", "mode", "data_set", "recipe", "device"),
+    *("auc_a", "auc_b", "difference", "p_holm", "remark"),
+]
+"""Columns that matter first in print."""
+
 
 def contrasts(
     runs: pd.DataFrame,

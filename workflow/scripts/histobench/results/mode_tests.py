@@ -16,6 +16,9 @@ NOTES = [
     "correction of g would swallow it.",
 ]
 
+FIRST = ["source", "data_set", "test", "t", "df", "p", "difference", "remark"]
+"""Columns that matter first in print."""
+
 FEWEST = 2
 """Values, or pairs of them, of which a test can be made."""
 

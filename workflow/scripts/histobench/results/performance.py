@@ -11,6 +11,7 @@ from histobench.errors import HistobenchError
 from histobench.results.bootstrap import LEVEL, percentile_interval
 from histobench.results.cells import NAMES, first_cells, runs_of
 from histobench.results.collect import read as read_table
+from histobench.study import LEFT_OUT
 
 # An interval from two seeds would be wider than the AUC's range.
 MIN_SEEDS = 3
@@ -22,6 +23,9 @@ PUBLISHED = ["loss", "accuracy", "auc"]
 
 DIFFERS = ["data_differs", "recipe_differs", "weights_differ"]
 """Why a cell is not comparable with the paper's, see `results/paper`."""
+
+NOT_COMPARABLE = "Not comparable with the published values"
+"""What the note begins with that says why."""
 
 COLUMNS = [
     *("data_set", "mode", "transfer", "key", "model", "recipe", "device"),
@@ -104,6 +108,21 @@ def performance(
         }
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64"})
+
+
+def first(table: pd.DataFrame) -> list[str]:
+    """Return the columns that matter first: the cell and its metrics, the paper's where no run of ours has any.
+
+    Parameters
+    ----------
+    table : as :func:`performance` returns it.
+    """
+    metrics = ["auc", "balanced_accuracy", "accuracy", "loss"]
+    if (table["runs"] == "").all():
+        metrics = ["published_auc", "published_accuracy", "published_loss"]
+    missing = (table["gap"] != "") & ~table["gap"].str.startswith(LEFT_OUT)
+    # Else a remark says why a published value is not comparable, and opens with these.
+    return ["model", "mode", "recipe", "device", *metrics, *(["remark"] if missing.any() else [])]
 
 
 def read(paths: Iterable[Path]) -> pd.DataFrame:

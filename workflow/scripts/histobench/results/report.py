@@ -29,6 +29,7 @@ class Figure:
     title : its heading.
     caption : what stands below it, may be "".
     svg : its SVG file; the page holds a copy.
+    narrow : another SVG file, which the page shows instead where the window is narrow, as on a phone.
     """
 
     kind: ClassVar[str] = "figure"
@@ -36,6 +37,7 @@ class Figure:
     title: str
     caption: str
     svg: Path
+    narrow: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def write(
     path: Path,
     *,
     title: str,
+    lead: str,
     announcements: Sequence[str],
-    summary: Sequence[tuple[str, str]],
     sections: Sequence[Section],
     facts: Sequence[Facts],
     configuration: str,
@@ -80,9 +82,10 @@ def write(
     ----------
     path : the file, beside the folders `tables` and `figures`, to which it links.
     title : of the page.
-    announcements : what must stand above everything, as from `announcements.announcements`: "what: the rest".
-    summary : a few key figures, each with its name first.
-    sections : in their order. A table's CSV file lies in `tables`, a figure's files in `figures`.
+    lead : what was compared, on what: a sentence, may be "".
+    announcements : what must stand above every number, as from `announcements.announcements`: "what: the rest".
+    sections : in their order; the first one belongs to the first screen, and has a smaller heading. A table's CSV file
+        lies in `tables`, a figure's files in `figures`.
     facts : what stands below the sections.
     configuration : of the study, as YAML.
 
@@ -95,8 +98,8 @@ def write(
     environment.filters["image"] = _image
     page = environment.get_template("report.html.j2").render(
         title=title,
+        lead=lead,
         announcements=list(announcements),
-        summary=list(summary),
         sections=list(sections),
         facts=list(facts),
         configuration=configuration,

@@ -9,16 +9,16 @@ from typing import Any
 import pandas as pd
 
 from histobench.results import tables
-from histobench.results.cells import MODE_NAMES, NAMES, asked
-from histobench.results.performance import by_cell
+from histobench.results.cells import asked
 from histobench.results.report import Facts, Figure, Section
 
 # Title and introduction of a section, and the stems of its files; those of data sets end in `_{dataset}`.
+AT_A_GLANCE = ("At a glance", "", ["best", "forest"])
 GENERAL = [
     (
         "Transfer learning against full training",
         "Over models, as the paper asked it, and model by model on the same test patches.",
-        ["auc_by_mode", "forest", "tests", "contrasts"],
+        ["auc_by_mode", "tests", "contrasts"],
     ),
     (
         "Search for hyperparameters",
@@ -42,7 +42,7 @@ OF_DATASET = (
 )
 TITLES = {
     "auc_by_mode": "AUC by mode",
-    "forest": "This study and the published values",
+    "forest": "AUC by model and mode",
     "auc_against_size": "AUC against depth and parameters",
     "auc_against_seconds": "AUC against seconds of training",
     "tuned": "Tuned against untuned",
@@ -56,11 +56,19 @@ TITLES = {
     "gallery": "The surest errors",
 }
 
+MODES_IN_WORDS = {
+    "tl": "transfer learning",
+    "full": "full training",
+    "scratch": "training from scratch",
+    "finetune": "fine-tuning",
+}
+SPLITS_IN_WORDS = {"train": "training", "valid": "validation", "test": "test"}
+
 
 def sections(
     study: str, datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Path], captions: Mapping[str, str]
 ) -> list[Section]:
-    """Return the sections of the page: one per data set, then those of the whole study.
+    """Return the sections of the page: what the first screen shows, one per data set, then those of the whole study.
 
     Parameters
     ----------
@@ -79,45 +87,51 @@ def sections(
         if path.suffix == ".json":
             table = tables.read(path)
             return [replace(table, title=table.title.removesuffix(f", study {study}"))]
-        return [Figure(stem, TITLES[kind], " ".join(captions.get(kind, "").split()), path)]
+        # Data sets have names that may end in anything, so a figure of theirs has no such file.
+        narrow = found.get(f"{kind}_narrow") if stem == kind else None
+        return [Figure(stem, TITLES[kind], " ".join(captions.get(kind, "").split()), path, narrow)]
 
     of_datasets = [
         Section(f"Data set {name}", "", [one for kind in OF_DATASET for one in item(f"{kind}_{name}", kind)])
         for name in datasets
     ]
-    general = [
-        Section(title, text, [one for kind in kinds for one in item(kind, kind)]) for title, text, kinds in GENERAL
+    glance, *general = [
+        Section(title, text, [one for kind in kinds for one in item(kind, kind)])
+        for title, text, kinds in (AT_A_GLANCE, *GENERAL)
     ]
-    return [section for section in (*of_datasets, *general) if section.items]
+    return [section for section in (glance, *of_datasets, *general) if section.items]
 
 
-def summary(runs: pd.DataFrame, cells: pd.DataFrame, performance: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the key figures of a study: how much of it is there, the best model of each data set, what it cost.
-
-    The best is chosen on the validation patches; its AUC is that on the test patches.
+def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what a study compares, on what, how much of it is there, and what it took, in a sentence.
 
     Parameters
     ----------
     runs, cells : as in `runs.csv` and `cells.csv`.
-    performance : see `performance.read`.
+    manifests : of the data sets that have runs, by name.
     """
-    found = [("Finished runs", f"{len(runs)} of {asked(cells)}")]
-    learnt = runs[~runs["collapsed"].astype(bool)]
-    valid = learnt.groupby(NAMES, sort=False)["valid_auc"].mean().reset_index()
-    known = valid.merge(by_cell(performance), on=NAMES).dropna(subset=["valid_auc", "auc"])
-    for dataset, some in known.groupby("dataset", sort=False):
-        best = some.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
-        interval = "" if pd.isna(best["auc_low"]) else f" ({best['auc_low']:.3f}–{best['auc_high']:.3f})"
-        cell = f"{best['name']}, {MODE_NAMES[best['mode']]}"
-        found.append((f"Test AUC of {cell}, best on validation of {dataset}", f"{best['auc']:.3f}{interval}"))
-    if len(runs):
-        seconds = float(runs[["train_seconds", "validation_seconds"]].sum().sum())
-        # One extraction serves all heads on it.
-        extracted = runs[runs["features_seconds"] > 0].drop_duplicates(
-            ["dataset", "model", "device", "features_seconds"]
-        )
-        found.append(("Device time", _duration(seconds + float(extracted["features_seconds"].sum()))))
-    return found
+    can = cells[~cells["left_out"].astype(bool)]
+    models, modes = can["model"].nunique(), [mode for mode in MODES_IN_WORDS if (can["mode"] == mode).any()]
+    compared = f"{models} CNN{'s' * (models != 1)}, by {tables.words([MODES_IN_WORDS[mode] for mode in modes])},"
+    on = tables.words([_with_patches(name, manifests.get(name)) for name in can["dataset"].unique()])
+    done = f"{len(runs)} of {asked(cells)} runs finished"
+    return f"{compared} on {on}: {done}" + (f"; {_device_time(runs)} of device time." if len(runs) else ".")
+
+
+def _with_patches(name: str, manifest: Mapping[str, Any] | None) -> str:
+    """Return the name of a data set with the patches of its splits, where they are known."""
+    if manifest is None:
+        return name
+    counted = [f"{count['n']:,} {SPLITS_IN_WORDS[split]}" for split, count in manifest["patches"].items()]
+    return f"{name} ({', '.join(counted)} patches)"
+
+
+def _device_time(runs: pd.DataFrame) -> str:
+    """Return what runs took, training, validation and the extraction of features, in words."""
+    seconds = float(runs[["train_seconds", "validation_seconds"]].sum().sum())
+    # One extraction serves all heads on it.
+    extracted = runs[runs["features_seconds"] > 0].drop_duplicates(["dataset", "model", "device", "features_seconds"])
+    return _duration(seconds + float(extracted["features_seconds"].sum()))
 
 
 def facts(

@@ -182,7 +182,15 @@ def trials(cells: pd.DataFrame, found: Mapping[tuple[str, ...], Search]) -> pd.D
     return table.astype(dict.fromkeys(whole, "Int64"))
 
 
-CELL = ["data_set", "model", "mode", "recipe", "device"]
+CELL = ["model", "mode", "data_set", "recipe", "device"]
+
+FIRST = [
+    *(*CELL, "auc", "untuned_auc", "published_auc", "remark"),
+    *("best_score", *VALUES),
+    *("trials", "epochs", "search_seconds"),
+]
+TRIALS_FIRST = [*CELL, "trial", "score", "last_epoch", "learning_rate", "batch_size"]
+"""Columns in print that matter first, of either table."""
 
 
 def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -198,4 +206,4 @@ def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def trials_in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return what print shows of :func:`trials`."""
     epochs = ["first_epoch", "last_epoch", "objective", "score", "trial_seconds"]
-    return {"": table[["data_set", "model", "mode", "recipe", "device", "trial", *VALUES, *epochs]]}
+    return {"": table[[*CELL, "trial", *VALUES, *epochs]]}

@@ -15,6 +15,12 @@ NOTES = [
     "head, at 96 px.",
     "Multiply-adds: millions for one patch, convolutions and dense layers only. Checkpoint: float32 weights in MB.",
 ]
+FIRST = [
+    *("model", "published_depth", "layers", "layers_with_weights"),
+    *("published_parameters_millions", "parameters_with_top_millions", "parameters_as_trained_millions"),
+    "multiply_adds_96_px_millions",
+]
+"""Columns that matter first in print."""
 # In the order in which a published depth is looked for among them.
 DEFINITIONS = {
     "layers": "all layers",

@@ -8,6 +8,7 @@ import pandas as pd
 
 from histobench.results.cells import MODE_NAMES, Cell, runs_of
 from histobench.results.claims import SIMPLEST
+from histobench.results.performance import NOT_COMPARABLE
 from histobench.study import CARD as CARD_FACTS
 
 PUBLISHED_NOTE = (
@@ -20,10 +21,11 @@ SECONDS_NOTE = (
     "epoch stands apart, since it holds tracing, compilation and warm-up; so does the next one of a job that was "
     "killed and went on. All runs trained on patches, none on cached features."
 )
+EXTRAPOLATED_MARK = "≈ Extrapolated from a part of the patches."
 EXTRAPOLATED_NOTE = (
-    "≈ Extrapolated seconds were measured on a part of the patches, as the row says, and scaled to all patches of the "
-    "data set, training and validation apart. They are compared with each other alone, never with published ones. Such "
-    "a row has no first epoch, most of which is start-up, and no energy."
+    "Extrapolated seconds: measured on a part of the patches, as the row says, and scaled to all patches of the data "
+    "set, training and validation apart. They are compared with each other alone, never with published ones. Such a "
+    "row has no first epoch, most of which is start-up, and no energy."
 )
 PEAK_NOTE = (
     "% of peak: the operations of the training steps over what the card could have done in that time. A multiply-add "
@@ -128,6 +130,14 @@ def timed(cells: pd.DataFrame) -> pd.DataFrame:
     return wanted[timing] if timing.any() else wanted
 
 
+FIRST = [
+    *("model", "data_set", "recipe", "device", "seconds", "against_oldest", "against_simplest"),
+    *("published_seconds", "seconds_difference", "remark"),
+    *("first_epoch_seconds", "training_seconds", "validation_seconds", "patches_per_second", "percent_of_peak"),
+]
+"""Columns in print that matter first, see :func:`in_print`."""
+
+
 def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return what print shows of the table, by titles: the paper's Table 2, and what is behind its seconds.
 
@@ -151,6 +161,14 @@ def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return grids
 
 
+def warnings(table: pd.DataFrame) -> list[str]:
+    """Return what a reader must know of the seconds: whether some are extrapolated, and why some are not comparable."""
+    found = [EXTRAPOLATED_NOTE] * bool((table["extrapolated"] != "").any())
+    some = table[table["not_comparable"] != ""].drop_duplicates(["data_set", "recipe", "not_comparable"])
+    words = [f"{row.recipe} on {row.data_set} ({row.not_comparable})" for row in some.itertuples()]
+    return found + ([f"{NOT_COMPARABLE}: {', '.join(words)}."] if words else [])
+
+
 def notes(table: pd.DataFrame) -> list[str]:
     """Return what stands below the table, of what it holds."""
 
@@ -159,9 +177,7 @@ def notes(table: pd.DataFrame) -> list[str]:
 
     found = [PUBLISHED_NOTE] if has("published_seconds") else []
     found.append(SECONDS_NOTE)
-    if (table["extrapolated"] != "").any():
-        found.append(EXTRAPOLATED_NOTE)
-    found += [*_recipes(table), *_not_comparable(table)]
+    found += [EXTRAPOLATED_MARK] * bool((table["extrapolated"] != "").any()) + _recipes(table)
     if has("against_oldest"):
         found.append(OLDEST_NOTE)
     if has("against_simplest"):
@@ -189,13 +205,6 @@ def _recipes(table: pd.DataFrame) -> list[str]:
         *([f"Recipes: {'; '.join(words)}."] if words else []),
         *([f"On {', '.join(in_tf32)} float32 was multiplied in TF32."] if len(in_tf32) else []),
     ]
-
-
-def _not_comparable(table: pd.DataFrame) -> list[str]:
-    """Return in words which recipes are compared with no published seconds, and why."""
-    some = table[table["not_comparable"] != ""].drop_duplicates(["data_set", "recipe", "not_comparable"])
-    words = [f"{row.recipe} on {row.data_set} ({row.not_comparable})" for row in some.itertuples()]
-    return [f"Not comparable with the published values: {', '.join(words)}."] if words else []
 
 
 def _peaks(table: pd.DataFrame) -> str:

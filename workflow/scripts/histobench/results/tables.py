@@ -1,7 +1,8 @@
 """Tables for print: a frame as CSV, Markdown, a page, and the texts that the report shows.
 
-The CSV keeps full precision, every column, and the run folders behind each row; the others round and are for reading.
-They say once, below the table, what is the same in all of its rows.
+The CSV keeps full precision, every column, every row, and the run folders behind each; the others round and are for
+reading. They have the columns that matter first, say once, below the table, what is the same in all of its rows, and in
+one line which cells cannot run. A page shows the first columns at once, the others on demand.
 """
 
 import math
@@ -12,11 +13,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import tabulate
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from histobench.files import write_json, write_text
-from histobench.results.performance import DIFFERS, METRICS
+from histobench.results.cells import MODE_NAMES
+from histobench.results.performance import DIFFERS, METRICS, NOT_COMPARABLE
 from histobench.runs import read_json
+from histobench.study import LEFT_OUT
+
+tabulate.MIN_PADDING = 0  # else every column of a Markdown table is two characters wider than what stands in it
 
 TRANSFERS = {"": "", "cached": ", cached features", "end_to_end": ", end to end"}
 """What print says beside the mode of how a head was trained."""
@@ -86,6 +92,9 @@ P_VALUES = ["p", "p_holm", "delong_p"]
 NOTHING = ["–", ""]
 """What a cell without a value prints."""
 
+MARKS = ("†", "≈")
+"""What stands in front of a number that a footnote explains; the footnote begins with it."""
+
 LONG = 60
 """Characters from which on a cell is a sentence."""
 
@@ -121,12 +130,14 @@ class Grid:
     headings, styles : of the columns; a style is "row" for the name that heads a row, "number", "prose" for sentences,
         or "".
     rows : a text per row and column.
+    first : how many columns, from the left, a page shows at once; the others open on demand.
     """
 
     title: str
     headings: list[str]
     styles: list[str]
     rows: list[list[str]]
+    first: int
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,10 @@ class Printed:
     name : stem of its files.
     title : of the table.
     grids : a table that is too wide for a page is cut into several, which stand one above the other.
-    notes, footnotes : what stands above them, as a warning, and below them.
+    notes : warnings, "what: the rest". Markdown has them above the table; a page has them folded below it, with
+        `warnings` in sight.
+    left_out : which cells cannot run, and why; "" where all can.
+    footnotes : what stands below the table; a page folds those that are `folded`.
     runs : run folders behind it.
     """
 
@@ -147,8 +161,24 @@ class Printed:
     title: str
     grids: list[Grid]
     notes: list[str]
+    left_out: str
     footnotes: list[str]
     runs: list[str]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the notes warn of, in a word or two each."""
+        return list(dict.fromkeys(note.partition(":")[0] for note in self.notes))
+
+    @property
+    def explaining(self) -> list[str]:
+        """Footnotes that explain a mark: they stay in sight as the mark does."""
+        return [footnote for footnote in self.footnotes if footnote.startswith(MARKS)]
+
+    @property
+    def folded(self) -> list[str]:
+        """The other footnotes."""
+        return [footnote for footnote in self.footnotes if not footnote.startswith(MARKS)]
 
 
 def write(
@@ -159,6 +189,7 @@ def write(
     footnotes: Sequence[str] = (),
     *,
     grids: Mapping[str, pd.DataFrame] | None = None,
+    first: Sequence[str] = (),
 ) -> None:
     """Write a table as `stem`.csv, `stem`.md and `stem`.html, and as `stem`.json for the report.
 
@@ -168,11 +199,13 @@ def write(
         way of their own, see `printed`.
     stem : folder and file name without suffix.
     title : of the table.
-    notes, footnotes : what stands above the table, as a warning, and below it.
+    notes, footnotes : warnings, "what: the rest", and what stands below the table.
     grids : what print shows of a table too wide for a page, one frame below the other, by their titles; a title may be
         "". By default all of `frame`.
+    first : columns that matter first, in their order; "remark" is one, too. They lead in print, and a page shows them
+        alone at first. By default all columns, as they stand in the frame.
     """
-    table = printed(frame, stem.name, title, notes, footnotes, grids=grids or {"": frame})
+    table = printed(frame, stem.name, title, notes, footnotes, grids=grids or {"": frame}, first=first)
     to_csv(frame, stem.with_name(f"{stem.name}.csv"))
     write_text(stem.with_name(f"{stem.name}.md"), markdown(table))
     write_text(stem.with_name(f"{stem.name}.html"), html(table))
@@ -198,29 +231,33 @@ def printed(
     footnotes: Sequence[str],
     *,
     grids: Mapping[str, pd.DataFrame],
+    first: Sequence[str],
 ) -> Printed:
     """Return a table in print.
 
     `<column>_low` and `<column>_high` become an interval beside their column, `transfer` a part of the mode,
     `extrapolated`, `gap` and `WHY_NOT` one remark. A column without any value is left out; one of `HOISTED` that is the
-    same in several rows is said below the table. Parameters as for `write`; `name` is the stem of its files.
+    same in several rows is said below the table. Rows of cells that cannot run are one line, `left_out`. Parameters as
+    for `write`; `name` is the stem of its files.
     """
+    gaps = frame["gap"] if "gap" in frame else pd.Series("", frame.index)
+    out = gaps.astype(str).str.startswith(LEFT_OUT).astype(bool)
     shown, differs = [], ""
     same: dict[str, str] = {}
     for heading, part in grids.items():
-        table, same_here, differs_here = _text(part)
+        table, ahead, same_here, differs_here = _text(part[~out], first)
         styles = [_style(table[column]) for column in table]
-        shown.append(Grid(heading, [str(column) for column in table], styles, table.to_numpy().tolist()))
+        shown.append(Grid(heading, [str(column) for column in table], styles, table.to_numpy().tolist(), ahead))
         same |= same_here
         differs = differs or differs_here
-    words = ", ".join(f"{_heading(column)[0].lower()}{_heading(column)[1:]} {value}" for column, value in same.items())
-    below = [f"In every row: {words}."] if words else []
-    below += [f"Not comparable with the published values: {differs}."] if differs else []
+    said = ", ".join(f"{_heading(column)[0].lower()}{_heading(column)[1:]} {value}" for column, value in same.items())
+    below = [f"In every row: {said}."] if said else []
     return Printed(
         name=name,
         title=title,
         grids=shown,
-        notes=list(notes),
+        notes=[*notes, *([f"{NOT_COMPARABLE}: {differs}."] if differs else [])],
+        left_out=_left_out(frame, out) if out.any() else "",
         footnotes=[*below, *_footnotes(frame), *footnotes],
         runs=list(dict.fromkeys(folder for row in frame["runs"] for folder in row.split())) if "runs" in frame else [],
     )
@@ -229,20 +266,26 @@ def printed(
 def markdown(table: Printed) -> str:
     """Return a table as a Markdown document."""
     announcements = [f"> **{_markdown(note)}**" for note in table.notes]
+    nothing = "" if table.left_out else "Nothing yet."
     # An empty quoted line keeps two announcements apart, an empty line two paragraphs.
     parts = [
         f"# {_markdown(table.title)}",
         "\n>\n".join(announcements),
-        *(text for grid in table.grids for text in (f"## {_markdown(grid.title)}" if grid.title else "", _rows(grid))),
+        *(
+            text
+            for grid in table.grids
+            for text in (f"## {_markdown(grid.title)}" if grid.title else "", _rows(grid) or nothing)
+        ),
+        _markdown(table.left_out),
         "\n\n".join(map(_markdown, table.footnotes)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _rows(grid: Grid) -> str:
-    """Return a grid as Markdown has it."""
+    """Return a grid as Markdown has it, "" where it has no rows."""
     if not grid.rows:
-        return "Nothing yet."
+        return ""
     body = pd.DataFrame(grid.rows, columns=grid.headings).map(_markdown)
     return body.to_markdown(
         index=False,
@@ -254,12 +297,17 @@ def _rows(grid: Grid) -> str:
 
 def html(table: Printed) -> str:
     """Return a table as one page that loads nothing else."""
-    return environment().get_template("table.html.j2").render(**asdict(table))
+    return environment().get_template("table.html.j2").render(table=table)
+
+
+def words(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def environment() -> Environment:
     """Return what renders the templates beside this file."""
-    return Environment(
+    found = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
@@ -267,14 +315,34 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    found.filters["words"] = words
+    return found
 
 
 def _heading(column: str) -> str:
     return HEADINGS.get(column, column.replace("_", " ").capitalize())
 
 
-def _text(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str], str]:
-    """Return the table as text under its headings, what is the same in all rows, and why none is comparable."""
+def _left_out(frame: pd.DataFrame, out: "pd.Series[bool]") -> str:
+    """Return in a line which cells cannot run and why; recipe and device stand in it where the table has several."""
+    names = ["mode", *(name for name in ("recipe", "device") if frame[name].nunique() > 1)]
+    told = []
+    for gap, some in frame[out].groupby("gap", sort=False):
+        # Models that cannot run in the same ways stand together.
+        models: dict[str, list[str]] = {}
+        for model, cells in some.groupby("model", sort=False):
+            told_of = [words(list(cells[name].map(_printer(name)).unique())) for name in names]
+            models.setdefault(", ".join(told_of), []).append(str(model))
+        cells_in_words = "; ".join(f"{words(which)}, {how}" for how, which in models.items())
+        told.append(f"{cells_in_words}: {str(gap).removeprefix(LEFT_OUT)}.")
+    return f"Cannot run: {' '.join(told)}"
+
+
+def _text(frame: pd.DataFrame, first: Sequence[str]) -> tuple[pd.DataFrame, int, dict[str, str], str]:
+    """Return the table as text under its headings and how many of these lead.
+
+    Further what is the same in all rows, by column, and why none of them is comparable.
+    """
     text = {str(column): frame[column].map(_printer(str(column))).astype(object) for column in frame.columns}
     intervals = _with_interval(frame)
     for value in intervals:
@@ -304,12 +372,13 @@ def _text(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str], str]:
         if column in [*HOISTED, *KNOWN_TO_RUNS] and len(texts) > 1 and told.nunique() == 1:
             same[column] = told.iloc[0]
     told_with = [value for value in intervals if frame[f"{value}_low"].notna().any()]
+    ahead = [column for column in first if column in shown and column not in same]
     columns = {
-        _heading(column) + (INTERVAL_OF.get(column, INTERVAL) if column in told_with else ""): texts
-        for column, texts in shown.items()
+        _heading(column) + (INTERVAL_OF.get(column, INTERVAL) if column in told_with else ""): shown[column]
+        for column in dict.fromkeys([*ahead, *shown])
         if column not in same
     }
-    return pd.DataFrame(columns), same, differs
+    return pd.DataFrame(columns), len(ahead) or len(columns), same, differs
 
 
 def _says_something(texts: "pd.Series[str]") -> bool:
@@ -381,6 +450,8 @@ def _printer(column: str) -> Callable[[Any], str]:
         return _three_digits
     if column in TWO_DECIMALS:
         return lambda value: "–" if pd.isna(value) else f"{value:.2f}"
+    if column == "mode":
+        return lambda value: MODE_NAMES.get(value, _cell(value))
     if column == "learning_rate":
         return lambda value: "–" if pd.isna(value) else f"{value:.3g}"
     if column in P_VALUES:

@@ -12,13 +12,14 @@ OFFSETS = {"ours": 0.21, "published": -0.21}
 
 
 @style.styled
-def forest(frame: pd.DataFrame) -> Figure:
+def forest(frame: pd.DataFrame, *, narrow: bool = False) -> Figure:
     """Draw the AUC of every model and mode, ours with its 95 % interval above what is published.
 
     Parameters
     ----------
     frame : `dataset`, `model` (its name in print), `mode`, `origin` ("ours" or "published"), `auc` (NaN: left out),
         `auc_low` and `auc_high` (NaN where unknown).
+    narrow : for a phone, data sets one below the other instead of side by side.
 
     Returns
     -------
@@ -27,16 +28,18 @@ def forest(frame: pd.DataFrame) -> Figure:
     frame = frame[frame["auc"].notna()]
     datasets = list(frame["dataset"].unique()) or [""]
     rows = list(frame[["model", "mode"]].drop_duplicates().itertuples(index=False, name=None))
-    width = style.SINGLE if len(datasets) == 1 else style.DOUBLE
-    figure, panels = style.new(width, 0.8 + 0.22 * max(len(rows), 2), 1, len(datasets), sharex=True, sharey=True)
+    grid = (len(datasets), 1) if narrow else (1, len(datasets))
+    width = style.PHONE if narrow else style.SINGLE if len(datasets) == 1 else style.DOUBLE
+    height = (0.3 + 0.2 * max(len(rows), 2)) * grid[0] + 0.5
+    figure, panels = style.new(width, height, *grid, sharex=True, sharey=True)
     heights = {row: len(rows) - 1 - place for place, row in enumerate(rows)}
-    for axes, dataset in zip(panels[0], datasets, strict=True):
-        axes.set(title=dataset, xlabel="Test AUC", ylim=(-0.6, max(len(rows), 1) - 0.4))
+    for axes, dataset in zip(panels.flat, datasets, strict=True):
+        axes.set(title=dataset, ylim=(-0.6, max(len(rows), 1) - 0.4))
         axes.set_yticks(
             [heights[row] for row in rows], [f"{model}, {MODE_NAMES.get(mode, mode)}" for model, mode in rows]
         )
         axes.tick_params(axis="y", length=0)
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(8, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(4 if narrow else 8, steps=[1, 2, 5, 10]))
         axes.grid(axis="y", visible=False)
         for height in range(0, len(rows), 2):
             axes.axhspan(height - 0.5, height + 0.5, color="#F5F5F5", zorder=0, linewidth=0)
@@ -46,9 +49,11 @@ def forest(frame: pd.DataFrame) -> Figure:
             at = np.array([heights[row] for row in zip(some["model"], some["mode"], strict=True)]) + offset
             axes.hlines(at, some["auc_low"], some["auc_high"], color=look["colour"], linewidth=0.9)
             style.points(axes, some["auc"], at, filled=origin == "ours", label=str(origin), **look)
+    for axes in panels[-1]:
+        axes.set_xlabel("Test AUC")
     modes = list(dict.fromkeys(mode for _, mode in rows))
     keys = style.origin_keys(frame, intervals=True, colour=style.GREY)
     keys += [style.key(MODE_NAMES.get(mode, mode), filled=True, **style.mode_style(mode)) for mode in modes]
     if keys:
-        figure.legend(handles=keys, loc="outside upper right", ncols=2 if len(datasets) == 1 else len(keys))
+        figure.legend(handles=keys, loc="outside upper right", ncols=2 if width < style.DOUBLE else len(keys))
     return figure

@@ -29,6 +29,9 @@ Floats = NDArray[np.float64]
 # Inches, on a page of two columns.
 SINGLE, ONE_AND_A_HALF, DOUBLE = 3.5, 5.2, 7.2
 
+PHONE = 2.8
+"""Inches: on 360 CSS pixels the text of such a figure is still as large as small print."""
+
 DPI = 300
 
 SMALL = 6.0

@@ -1,0 +1,132 @@
+"""Every kind of table, with names as long as the paper's study has them, in a small laptop's window."""
+
+import itertools
+
+import pandas as pd
+import pytest
+
+from histobench.results import contrasts, mode_tests, performance, report, searching, sizes, speed, tables
+from support.browser import launched, open_page
+
+LAPTOP = (1280, 800)
+ROWS = 4
+SENTENCE = (
+    "PCam: VGG19 0.950, the best other EfficientNetV2B2 0.930; IDC: VGG19 0.950, the best other MobileNet 0.950, a tie"
+)
+
+MADE_UP = {
+    "data_set": ["pcam", "idc-random"],
+    "key": ["efficientnetv2b0"],
+    "model": ["EfficientNetV2B0", "InceptionV3"],
+    "mode": ["tl", "full", "finetune"],
+    "transfer": ["cached", ""],
+    "recipe": ["paper", "paper-resized"],
+    "device": ["a100"],
+    "weights": ["ImageNet", "random"],
+    "interval": ["bootstrap over groups"],
+    "collapsed": [0, 1],
+    "seeds": [3, 2],
+    "n": [32_768, 30_000],
+    "below_floor": [True, False],
+    "patches": ["published", "subset"],
+    "split": ["published, by slide", "random by patch, leaky, 0.8/0.1/0.1, seed 1"],
+    "data_differs": ["", "the split of IDC was never published"],
+    "recipe_differs": ["epochs 5 instead of 15", ""],
+    "weights_differ": ["random weights", ""],
+    "not_comparable": ["", "batch_size 256"],
+    "gap": ["", "not run yet"],
+    "runs": ["results/a results/b", ""],
+    "extrapolated": ["", "extrapolated from 2,048 of 262,144 training patches"],
+    "contrast": ["TL − full", "tuned − untuned"],
+    "unit": ["group", "patch"],
+    "source": ["published", "this study"],
+    "test": ["Welch", "paired t"],
+    **{name: ["-2.5527", "16.285"] for name in ("t", "df", "p")},
+    "published_depth_is": ["backbone and head, unlike the other backbones", "all layers"],
+    "method": ["hyperband", "random"],
+    "space": ["learning rate, batch size, dense units"],
+    "objective": ["val_accuracy", "val_auc"],
+    "trial": ["0003", "0017"],
+    "augmentation": ["flip_turn+stain", "none"],
+    "folder": ["results/a"],
+}
+"""Values of columns that hold no metric, in turn."""
+
+
+def made_up(columns, **changes):
+    """Return rows with these columns; what is not known otherwise is a number with three decimals."""
+    values = {name: itertools.cycle(changes.get(name, MADE_UP.get(name, [0.8534, 0.9271]))) for name in columns}
+    return pd.DataFrame([{name: next(each) for name, each in values.items()} for _ in range(ROWS)])
+
+
+def every_table():
+    """Return from a table's name to its frame and how it is printed."""
+    scores = made_up(performance.COLUMNS, data_set=["idc-random"])
+    seconds = made_up(speed.SPEED, data_set=["pcam"], device=["k80", "p100", "v100", "a100"], recipe=["timing", "fast"])
+    unfinished = scores.assign(**dict.fromkeys(performance.METRICS), runs="", gap="not run yet")
+    found, tried = made_up(searching.SEARCHES), made_up(searching.TRIALS)
+    tested = ["source", "data_set", "test", "n_tl", "n_full", "t", "df", "p", "difference", "difference_low",
+              "difference_high", "effect", "gap"]  # fmt: skip
+    sized = [*sizes.FIRST, "published_depth_is", "layers_with_head", "checkpoint_mb", "multiply_adds_50_px_millions"]
+    floor = [f"{name}{end}" for name in ("floor_auc", "shuffled_auc") for end in ("", "_low", "_high")]
+    said = {"claim": ["InceptionV3-TL costs about what B2 and B6 cost"], "published_verdict": ["does not hold"],
+            "published_numbers": [SENTENCE], "our_verdict": ["cannot be told"], "our_numbers": [SENTENCE]}  # fmt: skip
+    return {
+        "performance": (scores, {"first": performance.first(scores)}),
+        "unfinished": (unfinished, {"first": performance.first(unfinished)}),
+        "speed": (seconds, {"grids": speed.in_print(seconds), "first": speed.FIRST}),
+        "contrasts": (made_up(contrasts.CONTRASTS), {"first": contrasts.FIRST}),
+        "tests": (made_up(tested), {"first": mode_tests.FIRST}),
+        "models": (made_up(sized), {"first": sizes.FIRST}),
+        "claims": (made_up(list(said), **said), {}),
+        "controls": (made_up(["data_set", "n", *floor, "floor_balanced_accuracy", "holds_chance"]), {}),
+        "searches": (found, {"grids": searching.in_print(found), "first": searching.FIRST}),
+        "trials": (tried, {"grids": searching.trials_in_print(tried), "first": searching.TRIALS_FIRST}),
+    }
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wide")
+    items = []
+    for name, (frame, how) in every_table().items():
+        tables.write(frame, folder / "tables" / name, name, ["Simulated patches: all."], **how)
+        items.append(tables.read(folder / "tables" / f"{name}.json"))
+    report.write(
+        folder / "report.html", title="Study wide", lead="", announcements=[],
+        sections=[report.Section("All", "", items)], facts=[], configuration="",
+    )  # fmt: skip
+    with launched() as browser:
+        opened = open_page(browser, folder / "report.html", *LAPTOP, "light")
+        yield opened.page
+        opened.page.close()
+        assert opened.complaints == []
+
+
+def test_every_table_fits_a_small_window_before_more_of_it_is_asked_for(page):
+    boxes = page.locator(".scroll").evaluate_all(
+        "boxes => boxes.map(box => [box.getAttribute('aria-label'), box.scrollWidth - box.clientWidth])"
+    )
+    assert len(boxes) >= len(every_table())
+    assert [box for box in boxes if box[1] > 0] == []
+
+
+def test_what_tells_rows_apart_is_in_sight(page):
+    hidden = page.locator("thead th").evaluate_all(
+        "headings => headings.filter(each => !each.checkVisibility()).map(each => each.textContent)"
+    )
+    assert hidden
+    assert not {"Model", "Mode", "Recipe", "Device", "Data set", "Source", "Test", "Contrast", "Trial"} & set(hidden)
+
+
+def test_all_columns_open_at_once_and_only_their_own(page):
+    for box in page.get_by_role("checkbox").all():
+        headings = box.locator("xpath=../following-sibling::div[1]//th[contains(@class, 'more')]")
+        assert headings.count()
+        assert not headings.first.is_visible()
+        before = page.locator("thead th:visible").count()
+        box.check()
+        assert page.locator("thead th:visible").count() == before + headings.filter(visible=True).count()
+        assert headings.first.is_visible()
+        box.uncheck()
+        assert page.locator("thead th:visible").count() == before
