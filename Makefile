@@ -51,7 +51,7 @@ SNAKEMAKE = env PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
 demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no network, under ten minutes
 	$(SNAKEMAKE) --profile profiles/demo
 	@echo
-	@cat results/demo/tables/performance_pcam-simulated.md
+	@cat results/demo/tables/best.md
 	@echo
 	@echo "Everything on one page, for a browser: $(CURDIR)/results/demo/report.html"
 

@@ -51,7 +51,7 @@ def test_colour_alone_does_not_do(data):
 def test_b2_learns_it(dataset, data, demo, tmp_path):
     train, valid, test = (prepared.Records(data, split) for split in ("train", "valid", "test"))
     spec = demo.specification(Run(dataset, "b2", "full", "demo", "cpu", 1))
-    model = models.build(spec["model"], "full", train.shape, seed=1)
+    model = models.build(spec["model"], "full", models.input_shape(spec["input"]), seed=1)
     state = State(tmp_path, {})
     fit.fit(model, train, valid, spec, state)
     model.load_weights(checkpoints.best_weights(state))

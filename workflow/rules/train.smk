@@ -19,6 +19,8 @@ rule train:
         f"{RUN_LOG}/train.log",
     benchmark:
         f"{RUN_LOG}/train.tsv"
+    # The longest jobs first, so that none of them runs alone in the end.
+    priority: 1
     conda:
         environment
     container:

@@ -1,0 +1,18 @@
+"""The demo, as `make demo` runs it: every row of its tables has learned something."""
+
+import pandas as pd
+
+from support.project import snakemake
+
+
+def test_no_row_of_the_demo_is_at_chance(project):
+    snakemake(project, "--profile", "profiles/demo")
+    tables = sorted((project / "results/demo/tables").glob("performance_*.csv"))
+    assert len(tables) > 1
+    for path in tables:
+        table = pd.read_csv(path, keep_default_na=False, na_values={"auc": [""], "auc_low": [""]})
+        learned = table[~table["gap"].str.startswith("left out")]
+        assert len(learned) > 1
+        assert learned["auc_low"].min() > 0.5, learned[["key", "mode", "auc", "auc_low"]]
+        assert (learned["collapsed"].astype(int) == 0).all()
+    assert (project / "results/demo/report.html").exists()
