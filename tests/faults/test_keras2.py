@@ -28,8 +28,8 @@ from support.project import ROOT
 from support.small import COUNTS, SHAPE, features_specification, search_specification, specification
 
 # Dropout, and all augmentations.
-B6 = specification("b6", epochs=4, augmentation=["d4", "author", "stain"])
-MIXED = specification("b2", epochs=2, precision="mixed_float16")
+B6 = specification("b6", epochs=3, augmentation=["d4", "author", "stain"])
+MIXED = specification("tiny", epochs=2, precision="mixed_float16")
 FULL = specification("tiny", epochs=2)
 FINETUNE = specification(
     "tiny", "finetune", epochs=3, finetune={"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.0001}
@@ -54,8 +54,8 @@ def python() -> Path:
 
 @pytest.fixture(scope="module")
 def backbone(prepared_folder) -> keras.Model:
-    """A MobileNet of Keras 3 that has something to say of the patches."""
-    spec = features_specification("mobilenet")
+    """A backbone of Keras 3 that has something to say of the patches."""
+    spec = features_specification("tiny")
     backbone = models.backbone(spec["model"], SHAPE, seed=7)
     calibrate(backbone, Records(prepared_folder, "train"), spec["input"])
     return backbone
@@ -67,15 +67,14 @@ def done(python, prepared_folder, backbone, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("keras2")
     backbone.save(root / "weights.h5")
     backbone.save_weights(root / "w.weights.h5")
-    tiny, mobilenet = (features_specification(model) for model in ("tiny", "mobilenet"))
-    features = str(root / "features")
+    of_features, features = features_specification("tiny"), str(root / "features")
     asked = [
         *(
             {"name": "train", "folder": f"{name}-{folder}", "spec": spec, "stop": stop}
             for name, (spec, stops) in STOPPED.items()
             for folder, stop in (("undisturbed", None), *(("stopped", stop) for stop in stops), ("stopped", None))
         ),
-        {"name": "extract", "folder": "features", "spec": tiny},
+        {"name": "extract", "folder": "features", "spec": of_features},
         {"name": "train", "folder": "cached", "spec": specification("tiny", "tl"), "features": features},
         {"name": "train", "folder": "end_to_end", "spec": specification("tiny", "tl", transfer="end_to_end")},
         {
@@ -84,8 +83,8 @@ def done(python, prepared_folder, backbone, tmp_path_factory) -> Path:
             "spec": search_specification("tiny", max_epochs=2, factor=2),
             "features": features,
         },
-        {"name": "extract", "folder": "pretrained", "spec": mobilenet, "weights": str(root / "weights.h5")},
-        {"name": "extract", "folder": "refused", "spec": mobilenet, "weights": str(root / "w.weights.h5")},
+        {"name": "extract", "folder": "pretrained", "spec": of_features, "weights": str(root / "weights.h5")},
+        {"name": "extract", "folder": "refused", "spec": of_features, "weights": str(root / "w.weights.h5")},
     ]
     for each in asked:
         each |= {"folder": str(root / each["folder"]), "data": str(prepared_folder)}
@@ -190,7 +189,7 @@ def test_keras_3_reads_the_weights_of_a_run(done, prepared_folder, tmp_path):
 def test_pretrained_weights_of_keras_applications_are_read(done, backbone, prepared_folder):
     images = Records(prepared_folder, "test").take(np.arange(COUNTS["test"])) / np.float32(255)
     expected = backbone.predict(images, verbose=0)
-    assert expected.std(axis=0).mean() > 0.1
+    assert expected.std(axis=0).mean() > 0.05
     np.testing.assert_allclose(np.load(finished(done / "pretrained") / "test.npy"), expected, atol=1e-3)
 
 

@@ -3,6 +3,7 @@
 import random
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import pytest
 
 from support import jobs
 from support.kills import kill_at, kill_extraction, start_training
-from support.processes import assert_equal_features, assert_equal_runs, epochs_done, events, finish
+from support.processes import assert_equal_features, assert_equal_runs, epochs_done, events
 from support.small import features_specification, specification
 from support.stops import MOMENTS
 
 # Of jobs in this process, and of those that are killed, which must get on with it while somebody aims at them.
-EPOCHS, MANY = 3, 12
+EPOCHS, MANY = 3, 10
 FINETUNE = {"head_epochs": 2, "upper_layers": 0.3, "learning_rate": 0.0001}
 
 
@@ -53,7 +54,7 @@ def test_a_run_that_is_stopped_wherever_its_state_is_written(prepared_folder, un
 
 def test_a_run_in_mixed_precision_that_is_stopped(prepared_folder, tmp_path):
     """The scale of the loss, which Keras moves as it goes, is part of the state."""
-    recipe = {"model": "b2", "epochs": 2, "precision": "mixed_float16"}  # B6 takes minutes in float16 on a CPU
+    recipe = {"model": "tiny", "epochs": 2, "precision": "mixed_float16"}  # B6 takes minutes in float16 on a CPU
     train(prepared_folder, tmp_path / "undisturbed", **recipe)
     train(prepared_folder, tmp_path / "run", stop=("epoch-0001", "after"), **recipe)
     train(prepared_folder, tmp_path / "run", **recipe)
@@ -131,26 +132,28 @@ def many_epochs(prepared_folder, tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_run_that_is_killed_within_an_epoch_and_within_a_save(prepared_folder, many_epochs, tmp_path):
+def test_a_run_that_is_killed_and_told_to_end(prepared_folder, many_epochs, tmp_path):
+    """By SIGKILL within an epoch and within a save, by SIGTERM between the two."""
+
+    def start() -> subprocess.Popen:
+        return start_training(prepared_folder, tmp_path, MANY)
+
     rng = random.Random(2)
-    kill_at(start_training(prepared_folder, tmp_path, MANY), tmp_path, "epoch", rng)
-    seen = kill_at(start_training(prepared_folder, tmp_path, MANY), tmp_path, "save", rng)
-    assert ".tmp-epoch" in seen
-    finish(start_training(prepared_folder, tmp_path, MANY), tmp_path)
-    assert events(tmp_path).count("going on after epoch") == 2
-    assert_equal_runs(tmp_path, many_epochs)
+    kill_at(start(), tmp_path, "epoch", rng)
 
-
-def test_sigterm_leaves_the_last_epoch_and_a_line(prepared_folder, many_epochs, tmp_path):
-    process = start_training(prepared_folder, tmp_path, MANY)
-    while not epochs_done(tmp_path) and process.poll() is None:
+    before, process = epochs_done(tmp_path), start()
+    while epochs_done(tmp_path) == before and process.poll() is None:
         time.sleep(0.001)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert "SIGTERM: ending; what is finished so far is safe" in events(tmp_path)
     last = int(epochs_done(tmp_path)[-1].removeprefix("epoch-"))
-    train(prepared_folder, tmp_path, epochs=MANY)
+
+    seen = kill_at(start(), tmp_path, "save", rng)
+    assert ".tmp-epoch" in seen
     assert f"going on after epoch {last}" in events(tmp_path)
+    train(prepared_folder, tmp_path, epochs=MANY)
+    assert events(tmp_path).count("going on after epoch") == 3
     assert_equal_runs(tmp_path, many_epochs)
 
 
@@ -211,9 +214,8 @@ def test_deleted_features_are_rebuilt_at_once(prepared_folder, undisturbed_extra
     assert_equal_features(folder, undisturbed_extraction)
 
 
-def test_an_extraction_that_is_killed_twice(prepared_folder, tmp_path):
-    jobs.run("extract", prepared_folder, tmp_path / "undisturbed", spec=features_specification("mobilenet"))
-    done = kill_extraction(prepared_folder, tmp_path / "features", 2, 4)
+def test_an_extraction_that_is_killed_twice(prepared_folder, undisturbed_extraction, tmp_path):
+    done = kill_extraction("tiny", prepared_folder, tmp_path, 2, chunk=2)
     assert 0 < done[0] < done[1]  # it never started over
-    assert events(tmp_path / "features").count("going on with") == 2
-    assert_equal_features(tmp_path / "features", tmp_path / "undisturbed")
+    assert events(tmp_path).count("going on with") == 2
+    assert_equal_features(tmp_path, undisturbed_extraction)

@@ -22,6 +22,6 @@ def test_ten_kills_of_a_training(prepared_folder, tmp_path):
 
 def test_ten_kills_of_an_extraction(prepared_folder, tmp_path):
     jobs.run("extract", prepared_folder, tmp_path / "undisturbed", spec=features_specification("mobilenet"))
-    done = kill_extraction(prepared_folder, tmp_path / "features", 10, 2)
+    done = kill_extraction("mobilenet", prepared_folder, tmp_path / "features", 10, chunk=2)
     assert done == sorted(set(done))
     assert_equal_features(tmp_path / "features", tmp_path / "undisturbed")

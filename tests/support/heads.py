@@ -6,7 +6,6 @@ import numpy as np
 from histobench.features import Features
 from histobench.runs import read_json
 from histobench.train import extract, models, predict, run
-from support import tiny
 from support.small import features_specification, specification
 
 SIDE = 80  # InceptionV3 needs 75
@@ -30,7 +29,6 @@ def trained(spec, data, folder, features=None, weights=None):
 def assert_heads_are_equal(model, batch_size, data, folder):
     """Train a head in either way, on patches of SIDE px, and hold weights, losses and scores against each other."""
     keras.backend.clear_session()
-    tiny.install()
     features = extracted(model, data, folder / "features", chunk=24)
     of_training = Features(data, features, "train").take(np.arange(COUNTS["train"]))
     assert of_training.std() > 1e-3

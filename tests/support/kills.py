@@ -36,10 +36,10 @@ def parts_done(folder: Path) -> set[str]:
     }
 
 
-def kill_extraction(data: Path, folder: Path, kills: int, chunk: int) -> list[int]:
+def kill_extraction(model: str, data: Path, folder: Path, kills: int, chunk: int) -> list[int]:
     """Kill an extraction so often, each time when it has finished a part more, within a part or a save."""
     rng, done = random.Random(kills), []
-    arguments = {"spec": features_specification("mobilenet"), "chunk": chunk}
+    arguments = {"spec": features_specification(model), "chunk": chunk}
     for _ in range(kills):
         process = job("extract", data, folder, **arguments)
         before = parts_done(folder)

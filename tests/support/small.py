@@ -91,6 +91,10 @@ def features_specification(model: str, *, side: int = SHAPE[0], input_scaling: s
 
 def model_specification(model: str) -> dict[str, Any]:
     """Return the specification of a model of the catalogue, or of "tiny", see `support.tiny`."""
+    if model == "tiny":
+        from support import tiny
+
+        tiny.install()
     application = "Tiny" if model == "tiny" else CATALOGUE[model].application
     return {"key": model, "application": application, "weights_origin": "random"}
 

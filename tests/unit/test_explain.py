@@ -44,13 +44,13 @@ def about(folder, spec, gpu=None):
 
 
 def trained(spec, data, folder, features=None):
-    run.train(spec=spec, data=data, features=features, weights=None, folder=folder, code="c", threads=2, card="")
+    run.train(spec=spec, data=data, features=features, weights=None, folder=folder, code="c", threads=1, card="")
     return predicted(spec, data, folder, features)
 
 
 def extracted(model, data, folder, weights=None):
     spec = features_specification(model, side=SIDE)
-    extract.extract(spec=spec, data=data, weights=weights, folder=folder, code="c", threads=2, card="")
+    extract.extract(spec=spec, data=data, weights=weights, folder=folder, code="c", threads=1, card="")
     return folder
 
 
@@ -71,8 +71,8 @@ def check(heatmaps, side, *, patches=CHOSEN):
 
 
 # What is left of 64 px: B2 pools once before its last convolution; B6 twice, and four of its six convolutions are valid
-# ones by then and two more follow; MobileNet halves five times.
-SIDES = {"b2": 32, "b6": 9, "mobilenet": 2}
+# ones by then and two more follow; the tiny backbone's convolutions are valid ones, of which two halve.
+SIDES = {"b2": 32, "b6": 9, "tiny": 13}
 
 
 @pytest.mark.parametrize("model", SIDES)
@@ -101,19 +101,19 @@ def by_hand(model, data):
 @pytest.mark.parametrize("mode", ["full", "tl"])
 def test_heat_maps_of_an_untrained_backbone(mode, data, tmp_path):
     """Calibrated, since no heat map would be left of it otherwise."""
-    spec = specification("mobilenet", mode, side=SIDE, transfer="end_to_end")
+    spec = specification("tiny", mode, side=SIDE, transfer="end_to_end")
     model = models.build(spec["model"], mode, (SIDE, SIDE, 3), seed=1)
     calibrate(model.layers[0], Records(data, "train"), spec["input"])
     model.save_weights(tmp_path / "best.weights.h5")
     about(tmp_path, spec)
     heatmaps = explained(spec, data, predicted(spec, data, tmp_path), tmp_path / "maps.npz")
-    check(heatmaps, 2)
+    check(heatmaps, SIDES["tiny"])
     np.testing.assert_allclose(heatmaps, by_hand(model, data), atol=1e-3)
 
 
 @pytest.mark.parametrize("origin", ["random", "pretrained"])
 def test_heat_maps_of_a_head_on_cached_features(origin, data, tmp_path):
-    spec = specification("mobilenet", "tl", **RECIPE)
+    spec = specification("tiny", "tl", **RECIPE)
     assert spec["input"] is None
     weights = None
     if origin == "pretrained":  # by weights that differ from those of the random backbone
@@ -121,21 +121,21 @@ def test_heat_maps_of_a_head_on_cached_features(origin, data, tmp_path):
         backbone = models.backbone(spec["model"], (SIDE, SIDE, 3), seed=5)
         calibrate(backbone, Records(data, "train"), {"preprocessing": "unit", "side": SIDE})
         backbone.save_weights(weights)
-    folder = trained(spec, data, tmp_path / "run", extracted("mobilenet", data, tmp_path / "features", weights))
+    folder = trained(spec, data, tmp_path / "run", extracted("tiny", data, tmp_path / "features", weights))
     heatmaps = explained(spec, data, folder, tmp_path / "maps.npz", weights=weights)
-    check(heatmaps, 2)
+    check(heatmaps, SIDES["tiny"])
 
     model = models.build(spec["model"], "tl", (SIDE, SIDE, 3), seed=1, weights=weights)
     if weights is None:
         calibrate(model.layers[0], Records(data, "train"), {"preprocessing": "unit", "side": SIDE})
-    head = models.head(1024, seed=1)
+    head = models.head(16, seed=1)
     head.load_weights(folder / "best.weights.h5")
     model.set_weights([*model.layers[0].get_weights(), *head.get_weights()])
     np.testing.assert_allclose(heatmaps, by_hand(model, data), atol=1e-3)
     if weights is not None:
         listed = errors(tmp_path / "errors.csv", *((folder, patch) for patch in CHOSEN))
         common = {"errors": listed, "abouts": [folder / "run.json"], "data": data}
-        explain.explain_errors(**common, weights={"mobilenet": weights}, output=tmp_path / "again.npz")
+        explain.explain_errors(**common, weights={"tiny": weights}, output=tmp_path / "again.npz")
         assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "maps.npz").read_bytes()
         with pytest.raises(HistobenchError, match=r"predictions\.csv: expected the scores of the network"):
             explained(spec, data, folder, tmp_path / "maps.npz")

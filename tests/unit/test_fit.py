@@ -30,25 +30,25 @@ def train(folder, spec):
 
 @pytest.fixture(scope="module")
 def trained(prepared_folder):
-    return train(prepared_folder, specification())
+    return train(prepared_folder, specification("b2"))
 
 
-def test_equal_runs_are_equal_to_the_bit(prepared_folder, trained):
-    again = train(prepared_folder, specification())
-    assert again[1].history == trained[1].history
-    assert again[1].best_epoch == trained[1].best_epoch
-    for one, two in zip(again, trained, strict=True):
-        if one is not again[1]:
-            for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
-                np.testing.assert_array_equal(a, b)
-
-
-def test_another_seed_is_another_run(prepared_folder, trained):
-    assert train(prepared_folder, specification(seed=2))[1].history != trained[1].history
+def test_equal_runs_are_equal_to_the_bit(prepared_folder):
+    """B6, for its dropout and its batch norm; how such a run goes on is in faults/test_resume.py."""
+    one, two = (train(prepared_folder, specification("b6", epochs=2)) for _ in range(2))
+    assert one[1].history == two[1].history
+    assert one[1].best_epoch == two[1].best_epoch
+    for first, second in ((one[0], two[0]), (one[2], two[2])):
+        for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_epochs_do_not_depend_on_how_many_follow(prepared_folder, trained):
-    assert train(prepared_folder, specification(epochs=2))[1].history == trained[1].history[:2]
+    assert train(prepared_folder, specification("b2", epochs=2))[1].history == trained[1].history[:2]
+
+
+def test_another_seed_is_another_run(prepared_folder, trained):
+    assert train(prepared_folder, specification("b2", seed=2))[1].history != trained[1].history
 
 
 def test_history_and_timing_have_a_row_per_epoch(trained):
@@ -97,16 +97,15 @@ def test_augmentation_is_a_function_of_seed_and_epoch(prepared_folder):
     def history(**recipe):
         return train(prepared_folder, specification("b2", **recipe))[1].history
 
-    turned = history(augmentation=["d4"])
-    assert turned == history(augmentation=["d4"])
+    turned, plain = history(augmentation=["d4"]), history()
     assert turned[:2] == history(augmentation=["d4"], epochs=2)
-    assert turned != history()
-    assert history(augmentation=[]) == history()
+    assert turned != plain
+    assert history(augmentation=[]) == plain
 
 
 @pytest.mark.parametrize("steps", [(2, 1), (100, 100)])
 def test_an_epoch_of_some_steps_runs_over_the_first_batches_of_its_order(prepared_folder, trained, steps):
-    spec = specification(steps_per_epoch=steps[0], validation_steps=steps[1])
+    spec = specification("b2", steps_per_epoch=steps[0], validation_steps=steps[1])
     parts = Records(prepared_folder, "train"), Records(prepared_folder, "valid")
     expected = {"train": min(steps[0] * 16, len(parts[0])), "valid": min(steps[1] * 16, len(parts[1]))}
     assert covered(*parts, spec) == expected
@@ -119,7 +118,7 @@ def test_an_epoch_of_some_steps_runs_over_the_first_batches_of_its_order(prepare
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_computes_in_16_bits_and_keeps_weights_in_32(prepared_folder, trained, precision):
-    spec = specification(precision=precision)
+    spec = specification("b2", precision=precision)
     with policy(precision):
         model, progress, _ = train(prepared_folder, spec)
     assert {str(np.asarray(weight).dtype) for weight in model.get_weights()} == {"float32"}
@@ -132,7 +131,7 @@ def test_mixed_precision_computes_in_16_bits_and_keeps_weights_in_32(prepared_fo
 
 @pytest.mark.parametrize("wanted", [True, False, None])
 def test_xla_is_on_where_the_recipe_says_so_and_nowhere_else(prepared_folder, wanted):
-    spec = specification(**({} if wanted is None else {"jit_compile": wanted}))
+    spec = specification("b2", **({} if wanted is None else {"jit_compile": wanted}))
     model = build(spec["model"], "full", Records(prepared_folder, "train").shape, seed=1)
     compile_model(model, spec, 0)
     assert model.jit_compile is bool(wanted)

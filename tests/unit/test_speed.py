@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histobench.catalogue import CATALOGUE
@@ -393,6 +393,7 @@ def test_what_the_runs_of_a_cell_do_not_share_is_not_told():
     assert (found["batch_size"], found["precision"], found["jit_compile"]) == (32, "float32", False)
 
 
+@settings(max_examples=25)  # a table each
 @given(
     st.lists(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=14), min_size=1, max_size=4),
     st.integers(1, 1000),

@@ -59,7 +59,7 @@ def test_cached_and_end_to_end_heads_are_equal_on_real_patches_and_weights(real_
         data=data, weights=weights, folder=tmp_path / "features", code="c", threads=1, card="",
     )  # fmt: skip
     assert Features(data, tmp_path / "features", "train").take(np.arange(90)).std() > 1e-3
-    spec = specification("mobilenet", "tl", epochs=3) | {"model": model}
+    spec = specification("mobilenet", "tl", epochs=2) | {"model": model}
     one = trained(spec, data, tmp_path / "cached", tmp_path / "features")
     two = trained(spec | {"input": image}, data, tmp_path / "end_to_end", weights=weights)
     for name in ("history.csv", "predictions.csv"):

@@ -90,10 +90,10 @@ def test_without_a_study_the_status_says_so(project):
     assert "No study has started here" in ask(project, "status")
 
 
-@pytest.fixture
-def endless(copy):
+@pytest.fixture(scope="module")
+def endless(finished, tmp_path_factory):
     """Yield a project, and Snakemake at work on one run in it that has finished epochs; both are stopped afterwards."""
-    project = copy
+    project = Path(shutil.copytree(finished, tmp_path_factory.mktemp("endless") / "clone", symlinks=True))
     (project / "endless.yaml").write_text(ENDLESS)
     arguments = (*TINY, "endless.yaml", "--", str(endless_run(Path()) / "run.json"))
     with (project / "out").open("w") as file:

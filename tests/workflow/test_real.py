@@ -23,8 +23,8 @@ pytestmark = pytest.mark.real
 @pytest.fixture(scope="module")
 def study(real_data, tmp_path_factory):
     folder = short_study(tmp_path_factory.mktemp("real") / "clone", real_data)
-    tables = [f"results/real/tables/performance_{dataset}.csv" for dataset in ("pcam", "idc")]
-    snakemake(folder, *SHORT, "--", *tables, "results/real/explain/pcam.npz")
+    targets = ["tables/performance_pcam.csv", "tables/performance_idc.csv", "explain/pcam.npz"]
+    snakemake(folder, *SHORT, "--", *(f"results/real/{target}" for target in targets))
     return folder
 
 

@@ -153,7 +153,7 @@ def test_the_page_of_a_study_in_a_browser(finished, width, height, scheme):
         heading = page.locator("[id='table-performance_idc-simulated'] ~ .scroll thead th").nth(1)
         for _ in range(2):
             heading.locator("button").click()
-        assert page.locator(first_column).all_inner_texts() == sorted(before, reverse=True)
+        assert page.locator(first_column).all_inner_texts() == sorted(before, key=str.casefold, reverse=True)
         assert heading.get_attribute("aria-sort") == "descending"
         assert overflow(page) == 0
         assert opened.complaints == []
