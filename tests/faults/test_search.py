@@ -121,6 +121,17 @@ def test_another_seed_sets_the_search_aside(parts, tmp_path, monkeypatch):
     assert before["learning_rate"] != after["learning_rate"]
 
 
+def test_random_search_on_the_same_budget(parts, undisturbed, tmp_path):
+    search_here(parts, tmp_path, method="random")
+    about = read_json(tmp_path / searches.ABOUT)
+    assert about["planned"] == {"trials": 7, "epochs": 28}
+    assert (about["spent"]["trials"], about["spent"]["epochs"]) == (7, 28)
+    # Of its trials the first four are Hyperband's first.
+    first = sorted(trials(undisturbed), key=lambda row: row["trial"])[:4]
+    values = [(row["learning_rate"], row["batch_size"]) for row in trials(tmp_path)]
+    assert values[:4] == [(row["learning_rate"], row["batch_size"]) for row in first]
+
+
 @pytest.mark.parametrize(("answer", "address"), [("NodeAddr=127.0.0.1", "127.0.0.1"), ("", "node7")])
 def test_on_a_node_of_slurm_a_chief_is_reached_as_slurm_reaches_it(answer, address, tmp_path, monkeypatch):
     scontrol = tmp_path / "scontrol"
