@@ -48,7 +48,7 @@ $(INSTALLED_K80): | envs/tensorflow-k80.lock
 # `env`, not plain `snakemake`: jobs find the same environment's python first on the path.
 SNAKEMAKE = env PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
 
-demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no network, under ten minutes
+demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no network, under five minutes
 	$(SNAKEMAKE) --profile profiles/demo
 	@echo
 	@cat results/demo/tables/best.md

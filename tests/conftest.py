@@ -26,7 +26,7 @@ settings.load_profile("any machine")
 
 
 # The file that makes the tiny study comes first, the others that need it after those that do not, the short ones last.
-ORDER = ("workflow/test_study.py", "faults/", "workflow/", "browser/", "unit/", "slurm/")
+ORDER = ("workflow/test_study.py", "faults/", "workflow/", "unit/test_t", "browser/", "unit/", "slurm/")
 
 
 def pytest_collection_modifyitems(items) -> None:

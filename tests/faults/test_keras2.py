@@ -34,6 +34,8 @@ FULL = specification("tiny", epochs=2)
 FINETUNE = specification(
     "tiny", "finetune", epochs=3, finetune={"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.0001}
 )
+# So many epochs that somebody can aim at one.
+KILLED = specification("tiny", epochs=12)
 # What is stopped, and after which epochs, in the second stage of fine-tuning, too.
 STOPPED = {
     "b6": (B6, [("epoch-0001", "within"), ("epoch-0002", "after")]),
@@ -74,6 +76,7 @@ def done(python, prepared_folder, backbone, tmp_path_factory) -> Path:
             for name, (spec, stops) in STOPPED.items()
             for folder, stop in (("undisturbed", None), *(("stopped", stop) for stop in stops), ("stopped", None))
         ),
+        {"name": "train", "folder": "killed-undisturbed", "spec": KILLED},
         {"name": "extract", "folder": "features", "spec": of_features},
         {"name": "train", "folder": "cached", "spec": specification("tiny", "tl"), "features": features},
         {"name": "train", "folder": "end_to_end", "spec": specification("tiny", "tl", transfer="end_to_end")},
@@ -112,8 +115,8 @@ def test_a_run_that_is_stopped_ends_as_an_undisturbed_one(name, done):
 
 
 def test_a_run_that_is_killed_twice(python, prepared_folder, done, tmp_path):
-    arguments = {"spec": B6, "python": python}
-    for epoch in (1, 2):
+    arguments = {"spec": KILLED, "python": python}
+    for epoch in (1, 4):
         process = job("train", prepared_folder, tmp_path, **arguments)
         while process.poll() is None and f"epoch-{epoch:04d}" not in epochs_done(tmp_path):
             time.sleep(0.001)
@@ -122,7 +125,7 @@ def test_a_run_that_is_killed_twice(python, prepared_folder, done, tmp_path):
     finish(job("train", prepared_folder, tmp_path, **arguments), tmp_path)
     assert events(tmp_path).count("starting at epoch 1") == 1
     assert events(tmp_path).count("going on after epoch") == 2
-    assert_equal_runs(tmp_path, done / "b6-undisturbed")
+    assert_equal_runs(tmp_path, finished(done / "killed-undisturbed"))
 
 
 def test_a_search(done):

@@ -55,9 +55,11 @@ class Disturbed(NamedTuple):
     epochs: int
 
 
-def in_background(project: Path, *arguments: str, profile: str = "slurm") -> Iterator[Snakemake]:
+def in_background(
+    project: Path, *arguments: str, profile: str = "slurm", env: dict[str, str] | None = None
+) -> Iterator[Snakemake]:
     """Yield a study that outlives the test in which it starts."""
-    study = Snakemake(project, "--nolock", *arguments, profile=profile)
+    study = Snakemake(project, "--nolock", *arguments, profile=profile, env=env)
     Snakemake.started.remove(study)
     yield study
     study.process.kill()
@@ -90,6 +92,14 @@ def disturbed(project, left_alone) -> Iterator[tuple[Snakemake, list[Disturbed]]
         ]
         slurm.client("scancel", *trainings(of=study.submitted(), device="a100"))
         yield study, runs
+
+
+@pytest.fixture(scope="module")
+def wrong_card(project, left_alone) -> Iterator[tuple[Path, Snakemake]]:
+    """A run whose node has another card than its device's, which is tried twice beside other tests."""
+    folder, arguments = long_run(project, "wrong-card")
+    for study in in_background(project, "--retries", "1", *arguments, env={"HISTOBENCH_TEST_CARD": "v100"}):
+        yield folder, study
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +166,31 @@ def test_a_cancelled_job_and_one_at_its_time_limit_are_tried_again(disturbed, un
         assert_equal_runs(folder, undisturbed)
 
 
+def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(project, undisturbed, wrong_card):
+    """On a100 by two jobs; on v100 by one that nobody disturbs."""
+    shared, alone = (
+        project / f"results/slurm/searches/pcam-simulated/mobilenet/tl/tuned/{device}" for device in ("a100", "v100")
+    )
+    targets = [shared / searches.FOUND, shared / "worker-2.json", alone / searches.FOUND]
+    study = Snakemake(project, "--", *(str(path.relative_to(project)) for path in targets))
+    wait_until(lambda: re.search(r"pid (\d+) job \d+: worker-2 begins", events(shared)), "the second worker is at work")
+    wait_until(lambda: events(shared).count("worker-2 begins") >= 2, "it has ended a trial")
+    os.kill(int(re.findall(r"pid (\d+) job \d+: worker-2 begins", events(shared))[-1]), signal.SIGKILL)
+    study.succeed()
+    found = {folder: pd.read_csv(folder / searches.TRIALS) for folder in (shared, alone)}
+    for trials in found.values():
+        assert trials["status"].tolist() == ["COMPLETED"] * 15
+    assert found[shared]["tries"].sum() <= 15 + 1
+    assert set(found[shared]["worker"]) == {"worker-1", "worker-2"}
+    tried = [
+        sorted(trials[["learning_rate", "batch_size", "first_epoch", "last_epoch", "score"]].itertuples(index=False))
+        for trials in found.values()
+    ]
+    assert tried[0] == tried[1]
+    jobs = {entry["wildcards"]: entry["NodeList"] for entry in records() if entry["rule"] in ("tune", "tune_worker")}
+    assert {node for wildcards, node in jobs.items() if "_a100" in wildcards} == {"a100"}
+
+
 def test_after_a_kill_of_snakemake_a_second_job_waits_for_the_first(project, undisturbed):
     folder, arguments = long_run(project, "orphaned")
     study = Snakemake(project, *arguments)
@@ -183,34 +218,8 @@ def test_after_a_kill_of_snakemake_a_second_job_waits_for_the_first(project, und
     assert_equal_runs(folder, undisturbed)
 
 
-def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(project, undisturbed):
-    """On a100 by two jobs; on v100 by one that nobody disturbs."""
-    shared, alone = (
-        project / f"results/slurm/searches/pcam-simulated/mobilenet/tl/tuned/{device}" for device in ("a100", "v100")
-    )
-    targets = [shared / searches.FOUND, shared / "worker-2.json", alone / searches.FOUND]
-    study = Snakemake(project, "--", *(str(path.relative_to(project)) for path in targets))
-    wait_until(lambda: re.search(r"pid (\d+) job \d+: worker-2 begins", events(shared)), "the second worker is at work")
-    wait_until(lambda: events(shared).count("worker-2 begins") >= 2, "it has ended a trial")
-    os.kill(int(re.findall(r"pid (\d+) job \d+: worker-2 begins", events(shared))[-1]), signal.SIGKILL)
-    study.succeed()
-    found = {folder: pd.read_csv(folder / searches.TRIALS) for folder in (shared, alone)}
-    for trials in found.values():
-        assert trials["status"].tolist() == ["COMPLETED"] * 15
-    assert found[shared]["tries"].sum() <= 15 + 1
-    assert set(found[shared]["worker"]) == {"worker-1", "worker-2"}
-    tried = [
-        sorted(trials[["learning_rate", "batch_size", "first_epoch", "last_epoch", "score"]].itertuples(index=False))
-        for trials in found.values()
-    ]
-    assert tried[0] == tried[1]
-    jobs = {entry["wildcards"]: entry["NodeList"] for entry in records() if entry["rule"] in ("tune", "tune_worker")}
-    assert {node for wildcards, node in jobs.items() if "_a100" in wildcards} == {"a100"}
-
-
-def test_a_run_on_another_card_fails_at_once_and_says_what_it_found(project, undisturbed):
-    folder, arguments = long_run(project, "wrong-card")
-    study = Snakemake(project, "--retries", "1", *arguments, env={"HISTOBENCH_TEST_CARD": "v100"})
+def test_a_run_on_another_card_fails_at_once_and_says_what_it_found(project, wrong_card):
+    folder, study = wrong_card
     assert study.wait() == 1
     log = (project / "results/logs/wrong-card" / Path(*folder.parts[-6:]) / "train.log").read_text()
     assert "device 'a100'" in log

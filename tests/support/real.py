@@ -9,17 +9,18 @@ from support.project import copy_project
 SHORT = ("--profile", "profiles/local", "--cores", "1", "--configfile", "short.yaml")
 
 
-def short_study(folder: Path, real_data: Path) -> Path:
-    """Return a clone with the configuration `short.yaml`: a head on PCam for two epochs, B2 on IDC for one."""
+def short_study(folder: Path, real_data: Path, *datasets: str) -> Path:
+    """Return a clone with the configuration `short.yaml`: of a head on PCam for two epochs, of B2 on IDC for one."""
     copy_project(folder)
     config = yaml.safe_load((folder / "tests/configs/real.yaml").read_text())
     config["recipes"]["pcam"]["epochs"] = 2
     config["recipes"]["idc"]["epochs"] = 1
     block = config["matrix"][0] | {"seeds": [1]}
-    config["matrix"] = [
-        block | {"models": ["mobilenetv2"], "modes": ["tl"]},
-        block | {"models": ["b2"], "modes": ["full"], "datasets": ["idc"], "recipes": ["idc"]},
-    ]
+    blocks = {
+        "pcam": block | {"models": ["mobilenetv2"], "modes": ["tl"]},
+        "idc": block | {"models": ["b2"], "modes": ["full"], "datasets": ["idc"], "recipes": ["idc"]},
+    }
+    config["matrix"] = [blocks[dataset] for dataset in datasets]
     config["downloads"] = {"mirror": str(real_data)}
     (folder / "short.yaml").write_text(yaml.safe_dump(config))
     return folder

@@ -12,7 +12,7 @@ from histobench.datasets import Patches, Tally
 from histobench.datasets.prepared import Records
 from histobench.errors import HistobenchError
 from histobench.features import Features
-from histobench.runs import read_json, read_rows
+from histobench.runs import read_json
 from histobench.train import batches, extract, models, records
 from support.heads import COUNTS, SIDE, assert_heads_are_equal, extracted, trained
 from support.small import prepare, specification
@@ -70,17 +70,6 @@ def test_cached_and_end_to_end_heads_are_equal_on_real_patches_and_weights(real_
     cnn.load_weights(two / "best.weights.h5")
     assert max(np.abs(a - b).max() for a, b in zip(head.get_weights(), cnn.get_weights()[-4:], strict=True)) == 0
     assert min(np.abs(a - b).max() for a, b in zip(head.get_weights(), fresh, strict=True)) > 0
-
-
-def test_efficientnetv2_sees_other_features_end_to_end(data, tmp_path):
-    """Its drop-connect stays active in training: `cached` and `end_to_end` are two things there."""
-    features = extracted("efficientnetv2b0", data, tmp_path / "features")
-    recipe = {"batch_size": 69, "epochs": 1}
-    one = trained(specification("efficientnetv2b0", "tl", transfer="cached", **recipe), data, tmp_path / "1", features)
-    whole = specification("efficientnetv2b0", "tl", side=SIDE, transfer="end_to_end", **recipe)
-    two = trained(whole, data, tmp_path / "2")
-    losses = [read_rows(folder / "history.csv")[0]["loss"] for folder in (one, two)]
-    assert losses[0] != losses[1]
 
 
 @given(n=st.integers(1, 400), size=st.integers(1, 50))

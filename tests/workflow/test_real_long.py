@@ -1,17 +1,47 @@
-"""The whole study on real patches, to its page."""
+"""The study on real patches of both data sets, to its page."""
 
 import re
 
+import pandas as pd
 import pytest
 
+from histobench.runs import read_json
 from support.project import snakemake
 from support.real import SHORT, short_study
 
 pytestmark = pytest.mark.real
 
 
-def test_the_page_announces_the_subset(real_data, tmp_path):
-    study = short_study(tmp_path / "clone", real_data)
-    snakemake(study, *SHORT)
+@pytest.fixture(scope="module")
+def study(real_data, tmp_path_factory):
+    folder = short_study(tmp_path_factory.mktemp("real") / "clone", real_data, "pcam", "idc")
+    snakemake(folder, *SHORT)
+    return folder
+
+
+def test_the_page_announces_the_subset(study):
     page = (study / "results/real/report.html").read_text(encoding="utf-8")
     assert re.search(r"Subset of the published patches:(</\w+>)? pcam, idc", page)
+
+
+def test_b2_learns_on_idc(study):
+    runs = pd.read_csv(study / "results/real/runs.csv").set_index("model")
+    assert runs.loc["b2", "auc"] > 0.75
+    assert runs.loc["b2", "n_test"] == 3376
+
+
+def test_per_patient_values_and_few_patients_are_told(study):
+    metrics = read_json(study / "results/real/runs/idc/b2/full/idc/cpu/seed-1/metrics.json")
+    assert {row["group"] for row in metrics["per_group"]} <= set(
+        (study / "results/downloads/idc/cases_test.txt").read_text().split()
+    )
+    assert len(metrics["per_group"]) == 4
+    # Four patients are too few to resample.
+    assert (metrics["intervals"]["unit"], metrics["intervals"]["ignores_clustering"]) == ("patch", True)
+
+
+def test_no_difference_from_the_paper_is_claimed_on_a_subset(study):
+    table = pd.read_csv(study / "results/real/tables/performance_idc.csv").set_index("key")
+    assert table.loc["b2", "published_auc"] == 0.92
+    assert table["auc_difference"].isna().all()
+    assert table.loc["b2", "data_differs"] == "a subset of the patches"
