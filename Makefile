@@ -21,7 +21,7 @@ define build
 if [ -L $(1) ]; then \
 	echo "$(1) is a link to $$(readlink $(1)), where other packages are installed than $(3) asks for, or none." \
 		"make changes nothing behind a link: remove the link $(1), then try again" >&2; exit 1; \
-elif [ -e $(1) ] && [ -z "$$(ls -d $(1)/built-by-make $(1)/installed-* 2> /dev/null)" ]; then \
+elif [ -n "$$(ls -A $(1) 2> /dev/null)" ] && [ -z "$$(ls -d $(1)/built-by-make $(1)/installed-* 2> /dev/null)" ]; then \
 	echo "$(1) is there already, and was not built by make: move it away, then try again" >&2; exit 1; \
 fi; \
 echo "Installing the packages of $(3) into $(1): a few minutes, once."; \

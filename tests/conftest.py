@@ -25,8 +25,10 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 
-# The file that makes the tiny study comes first, the others that need it after those that do not, the short ones last.
-ORDER = ("workflow/test_study.py", "faults/", "workflow/", "unit/test_t", "browser/", "unit/", "slurm/")
+# The file that makes the tiny study comes first, the others that need it after those that do not, and the short ones
+# last, so that both processes end together.
+LONG_UNITS = ("unit/test_transfer", "unit/test_twelve")
+ORDER = ("workflow/test_study.py", "faults/", "workflow/", *LONG_UNITS, "browser/", "unit/")
 
 
 def pytest_collection_modifyitems(items) -> None:
@@ -34,7 +36,7 @@ def pytest_collection_modifyitems(items) -> None:
 
     def place(item) -> int:
         path = item.path.relative_to(ROOT / "tests").as_posix()
-        return next(number for number, start in enumerate(ORDER) if path.startswith(start))
+        return next((number for number, start in enumerate(ORDER) if path.startswith(start)), len(ORDER))
 
     items.sort(key=place)
     for item in items:

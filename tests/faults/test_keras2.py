@@ -93,7 +93,7 @@ def done(python, prepared_folder, backbone, tmp_path_factory) -> Path:
         each |= {"folder": str(root / each["folder"]), "data": str(prepared_folder)}
     with (root / "log").open("w") as file:
         process = start([python, "-m", "support.jobs", "several", json.dumps(asked)], file)
-    finish(process, root)
+    finish(process, root, seconds=900)  # of many jobs
     return root
 
 

@@ -88,7 +88,7 @@ def test_two_workers_of_which_the_chief_is_killed(parts, undisturbed, tmp_path):
         time.sleep(0.01)
     time.sleep(0.2)  # well within a trial
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    assert first.wait() == -signal.SIGKILL
     finish(second, folder)
     assert not (folder / searches.FOUND).exists()  # the first worker publishes
     finish(start_search(parts, folder, worker=1, workers=2), folder)

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,22 +56,25 @@ class Disturbed(NamedTuple):
     epochs: int
 
 
+@contextmanager
 def in_background(
     project: Path, *arguments: str, profile: str = "slurm", env: dict[str, str] | None = None
 ) -> Iterator[Snakemake]:
     """Yield a study that outlives the test in which it starts."""
     study = Snakemake(project, "--nolock", *arguments, profile=profile, env=env)
     Snakemake.started.remove(study)
-    yield study
-    study.process.kill()
-    study.process.wait()
+    try:
+        yield study
+    finally:
+        study.process.kill()
+        study.process.wait()
 
 
 @pytest.fixture(scope="module")
 def left_alone(project) -> Iterator[tuple[Path, Snakemake]]:
     """The run that is disturbed below, at work beside the others; by --gres, for a SLURM that knows no other way."""
     folder, arguments = long_run(project, "undisturbed")
-    for study in in_background(project, *arguments, profile="slurm-gres"):
+    with in_background(project, *arguments, profile="slurm-gres") as study:
         wait_for_epoch(folder, 1)  # so that nobody else prepares its data set
         yield folder, study
 
@@ -81,8 +85,8 @@ def disturbed(project, left_alone) -> Iterator[tuple[Snakemake, list[Disturbed]]
     (cancelled, arguments), (late, (*_, target)) = (
         long_run(project, "disturbed", device) for device in ("a100", "v100")
     )
-    # A first try has a minute, too little for a job that is stopped in it; the second has three.
-    for study in in_background(project, "--set-resources", "train:runtime=2 * attempt - 1", *arguments, target):
+    # A first try has two minutes, too little for a job that is stopped in it; the second has three.
+    with in_background(project, "--set-resources", "train:runtime=attempt + 1", *arguments, target) as study:
         wait_for_epoch(late, 1)
         signal_to_training(late, signal.SIGSTOP)
         wait_for_epoch(cancelled, 2)
@@ -98,7 +102,7 @@ def disturbed(project, left_alone) -> Iterator[tuple[Snakemake, list[Disturbed]]
 def wrong_card(project, left_alone) -> Iterator[tuple[Path, Snakemake]]:
     """A run whose node has another card than its device's, which is tried twice beside other tests."""
     folder, arguments = long_run(project, "wrong-card")
-    for study in in_background(project, "--retries", "1", *arguments, env={"HISTOBENCH_TEST_CARD": "v100"}):
+    with in_background(project, "--retries", "1", *arguments, env={"HISTOBENCH_TEST_CARD": "v100"}) as study:
         yield folder, study
 
 
@@ -158,7 +162,7 @@ def test_a_cancelled_job_and_one_at_its_time_limit_are_tried_again(disturbed, un
     for folder, state, device, epochs in runs:
         tries = [slurm.record(job) for job in trainings(of=study.submitted(), device=device)]
         assert [entry["JobState"] for entry in tries] == [state, "COMPLETED"]
-        assert [entry["TimeLimit"] for entry in tries] == ["00:01:00", "00:03:00"]
+        assert [entry["TimeLimit"] for entry in tries] == ["00:02:00", "00:03:00"]
         # SIGTERM comes before SIGKILL, and leaves the state whole.
         assert events(folder).count("SIGTERM: ending; what is finished so far is safe") == 1
         (epoch,) = resumed_after(folder)

@@ -24,17 +24,23 @@ def job(name: str, data: Path, folder: Path, *, python: Path = Path(sys.executab
         return start([python, "-m", "support.jobs", name, str(data), str(folder), json.dumps(arguments)], log)
 
 
+# Since the last test, to be ended after it.
+STARTED: list[subprocess.Popen] = []
+
+
 def start(command: list[str | Path], log: IO[str]) -> subprocess.Popen:
     """Start a Python that finds the library and the tests' own modules."""
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": PYTHONPATH}, stdout=log, stderr=log)
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": PYTHONPATH}, stdout=log, stderr=log)
+    STARTED.append(process)
+    return process
 
 
 def log(folder: Path) -> str:
     return (folder / "log").read_text()
 
 
-def finish(process: subprocess.Popen, folder: Path) -> None:
-    assert process.wait(timeout=300) == 0, log(folder)[-3000:]
+def finish(process: subprocess.Popen, folder: Path, seconds: float = 300) -> None:
+    assert process.wait(timeout=seconds) == 0, log(folder)[-3000:]
 
 
 def epochs_done(folder: Path) -> list[str]:

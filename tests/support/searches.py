@@ -71,4 +71,4 @@ def kill(process: subprocess.Popen, folder: Path, *, after: int, rng: random.Ran
     wait_for_trials(process, folder, after)
     time.sleep(rng.uniform(0, 1))
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL, f"it ended before it could be killed: {log(folder)[-3000:]}"

@@ -10,7 +10,7 @@ MOMENTS = ("before", "within", "after")
 
 
 class Stopped(BaseException):
-    """Ends a job as SIGKILL does: nothing in the library catches it."""
+    """Ends a job as SIGKILL does, but for its lease, which is released: nothing in the library catches it."""
 
 
 @contextmanager

@@ -78,6 +78,12 @@ def test_a_bare_dry_run_plans_the_papers_study(bare):
     assert planned["table_controls"] == planned["table_claims"] == planned["report"] == 1
 
 
+def test_the_demo_can_be_planned(clone, guarded):
+    planned = jobs(snakemake(clone, "-n", "--profile", "profiles/demo", env=guarded).stdout)
+    assert planned["train"] > 1
+    assert planned["report"] == 1
+
+
 def test_what_is_left_out_is_said_once(bare):
     line = (
         "Left out: full, tl of InceptionV3 on idc, idc-random by paper: "

@@ -1,4 +1,4 @@
-"""Pages of studies of which nothing, or seconds alone, entered the results."""
+"""The page of a study of which seconds alone entered the results."""
 
 import pandas as pd
 

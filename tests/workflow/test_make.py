@@ -162,14 +162,12 @@ def test_behind_a_link_nothing_changes(ready, folder, outdated):
 
 
 @FOLDERS
-@pytest.mark.parametrize("kind", ["environment", "empty folder", "file", "link to nothing"])
+@pytest.mark.parametrize("kind", ["environment", "file", "link to nothing"])
 def test_what_make_did_not_build_survives(checkout, folder, kind):
     theirs = checkout.folder / folder
     if kind == "environment":
         (theirs / "bin").mkdir(parents=True)
         (theirs / "pyvenv.cfg").write_text("home = /usr/bin\n")
-    elif kind == "empty folder":
-        theirs.mkdir()
     elif kind == "file":
         theirs.write_text("mine")
     else:

@@ -21,8 +21,8 @@ def edit(path: Path) -> None:
     path.write_text(path.read_text() + "\nEDITED = True\n")
 
 
-def test_a_second_run_does_nothing(finished):
-    assert NOTHING in snakemake(finished, *TINY).stdout
+def test_a_second_run_does_nothing(copy):
+    assert NOTHING in snakemake(copy, *TINY).stdout
 
 
 def test_a_fresh_clone_with_copied_results_and_other_comments_plans_nothing(finished, tmp_path):

@@ -19,7 +19,7 @@ rule train:
         f"{RUN_LOG}/train.log",
     benchmark:
         f"{RUN_LOG}/train.tsv"
-    # The longest jobs first, so that none of them runs alone in the end.
+    # The longest jobs first, searches before these, so that none of them runs alone in the end.
     priority: 1
     conda:
         environment

@@ -35,6 +35,7 @@ rule tune:
         f"{SEARCH_LOG}/worker-1.log",
     benchmark:
         f"{SEARCH_LOG}/worker-1.tsv"
+    priority: 2  # before runs, see `train`
     conda:
         environment
     container:

@@ -43,4 +43,4 @@ def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return what print shows of :func:`best`: what fits a terminal."""
     cell = ["data_set", "model", "mode", "recipe", "device"]
     metrics = ["auc", "auc_low", "auc_high", "below_floor", "balanced_accuracy", "accuracy", "loss"]
-    return {"": table[[*cell, *metrics]]}
+    return {"": table[[*cell, *metrics, "seeds", "collapsed"]]}
