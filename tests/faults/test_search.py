@@ -154,6 +154,7 @@ def test_an_address_that_is_not_ours_is_told(tmp_path, monkeypatch):
         while True:
             chief.check()
             time.sleep(0.05)
+    chief.leave()
 
 
 def test_a_chief_does_not_talk_to_strangers(tmp_path):
