@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from histobench.lease import Pace, held, this_process
-from support.processes import PYTHONPATH, epochs_done, events, job
+from support.processes import epochs_done, events, job, start
 from support.small import features_specification, specification
 
 EPOCHS = 3
@@ -22,9 +22,7 @@ QUICK = {"beat": 0.05, "patience": 0.4, "look": 0.02, "ask": 0.1, "remind": 0.3}
 def python(log: Path, *arguments: str) -> subprocess.Popen:
     log.parent.mkdir(exist_ok=True)
     with log.open("a") as file:
-        return subprocess.Popen(
-            [sys.executable, *arguments], env=os.environ | {"PYTHONPATH": PYTHONPATH}, stdout=file, stderr=file
-        )
+        return start([sys.executable, *arguments], file)
 
 
 def train(data: Path, folder: Path) -> subprocess.Popen:

@@ -21,6 +21,9 @@ REPLICATES = "bootstrap.csv"  # metrics of every bootstrap resample of the test 
 
 PREDICTION_COLUMNS = ("split", "patch_id", "group", "label", "score")
 
+# What the gap of a cell that cannot run begins with; why follows. That of a run that could, see `gap`.
+LEFT_OUT = "left out: "
+
 
 def gap(folder: Path, specification: Mapping[str, Any], manifest: str | None, *, scored: bool = True) -> str:
     """Return in words why a run has no result that could be shown, "" where it has.

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from histobench import catalogue, recipes, searches
+from histobench import catalogue, recipes, runs, searches
 from histobench.datasets import published
 from histobench.errors import HistobenchError
 from histobench.files import Remote
@@ -30,9 +30,6 @@ TRANSFER = ("tl", "finetune")
 CARD = ("year", "cuda_cores", "gflops")
 # What it may have a peak rate in: Keras's dtype policies, and TF32, a way to compute in float32.
 PEAKS = ("float32", "tf32", "mixed_float16", "mixed_bfloat16")
-
-LEFT_OUT = "left out: "
-"""What the gap of a cell that cannot run begins with; why follows."""
 
 
 @dataclass(frozen=True, order=True)
@@ -206,7 +203,7 @@ class Study:
             names = {name: getattr(cell, name) for name in ("dataset", "model", "mode", "recipe", "device")}
             recipe = self.recipes[cell.recipe]
             reasons = {seed: reason for seed in seeds if (reason := gaps.get(Run(**names, seed=seed)))}
-            gap = LEFT_OUT + cell.reason if cell.reason else "; ".join(dict.fromkeys(reasons.values()))
+            gap = runs.LEFT_OUT + cell.reason if cell.reason else "; ".join(dict.fromkeys(reasons.values()))
             if 0 < len(reasons) < len(seeds):
                 gap = f"seed {' and '.join(map(str, reasons))}: {gap}"
             found.append(
