@@ -1,6 +1,7 @@
 """Fixtures that tests of several folders share, and the tier of each test, see docs/architecture.md."""
 
 import fcntl
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import settings
 
 pytest.register_assert_rewrite("support")
 
+from histobench.job import COLLECT_AFTER  # noqa: E402
 from support.project import ROOT  # noqa: E402
 from support.small import COUNTS, prepare  # noqa: E402
 
@@ -20,6 +22,7 @@ os.environ.update(
     dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1"),
     CUDA_VISIBLE_DEVICES="-1",
 )
+gc.set_threshold(COLLECT_AFTER)
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")

@@ -5,6 +5,8 @@ As a process: ``python -m support.jobs train|extract|tune DATA FOLDER JSON``, or
 another and give the same bytes.
 """
 
+import functools
+import gc
 import json
 import os
 import sys
@@ -12,9 +14,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from histobench.job import COLLECT_AFTER
+
 THREADS = 1
 
 if __name__ == "__main__":
+    gc.set_threshold(COLLECT_AFTER)
     os.environ.update(
         dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), str(THREADS)),
         TF_CPP_MIN_LOG_LEVEL="3",
@@ -68,6 +73,7 @@ def run(name: str, data: Path, folder: Path, stop: tuple[str, str] | None = None
     from support import stops, tiny
 
     tiny.install()
+    keep_what_is_imported()
     keras.backend.clear_session()
     folder.mkdir(parents=True, exist_ok=True)
     job = {"train": train, "extract": extract, "tune": tune}[name]
@@ -76,6 +82,13 @@ def run(name: str, data: Path, folder: Path, stop: tuple[str, str] | None = None
         return
     with stops.stopped_at(*stop):
         job(data, folder, **arguments)
+
+
+@functools.cache
+def keep_what_is_imported() -> None:
+    """Leave it out of the garbage collections that Keras and KerasTuner ask for, of a quarter of a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 def several(jobs: list[dict[str, Any]]) -> None:

@@ -91,9 +91,11 @@ def search(
 
         try:
             _work(spec, data, features, weights, chief, name, check)
-            while not (folder / STATE / OUTPUTS).exists():
+            while True:
                 check()
                 chief.finish(about)
+                if (folder / STATE / OUTPUTS).exists():
+                    break
                 time.sleep(LOOK)
         finally:
             chief.leave()
