@@ -69,10 +69,10 @@ paper_check: $(INSTALLED) ## tables, tests, claims and figures from what the pap
 # ARGS are Snakemake's own, those of the call that is to follow: make plan ARGS="--configfile mine.yaml"
 PROFILE ?= profiles/local
 plan: $(INSTALLED) ## what a study will cost: jobs by device and stage, hours; with ARGS as for snakemake
-	@env PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=workflow/scripts $(BIN)/python -m histobench.plan --profile $(PROFILE) $(ARGS)
+	@env PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=workflow/scripts $(BIN)/python -m histobench.core.plan --profile $(PROFILE) $(ARGS)
 
 status: $(INSTALLED) ## how far the studies of this folder are, also while they run; ARGS="--all" for long lists
-	@PYTHONPATH=workflow/scripts $(BIN)/python -m histobench.status $(ARGS)
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m histobench.core.status $(ARGS)
 
 # A link, so that a profile is edited in one place, and still is this project's after a `git pull`.
 PROFILES = $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake

@@ -17,7 +17,7 @@ SLIDES = {"train": 40, "valid": 10, "test": 10}
 
 def simulate(folder: Path, counts: dict[str, int]) -> None:
     """Write simulated patches as PCam's files."""
-    from histobench.datasets import simulated
+    from histobench.core.datasets import simulated
 
     slides = {split: min(most, counts[split] // 2) for split, most in SLIDES.items()}
     simulated.write_pcam(folder, counts, slides, seed=1)
@@ -25,9 +25,9 @@ def simulate(folder: Path, counts: dict[str, int]) -> None:
 
 def prepare(source: Path, target: Path, counts: dict[str, int]) -> None:
     """Prepare simulated patches as the workflow does."""
-    from histobench import datasets
-    from histobench.datasets.published import PCAM_FILES, PCAM_PATCH_SIZE
-    from histobench.study import Dataset, Source
+    from histobench.core import datasets
+    from histobench.core.datasets.published import PCAM_FILES, PCAM_PATCH_SIZE
+    from histobench.core.study import Dataset, Source
     from histobench.train import records
 
     upstream = Source("pcam", "pcam", str(source), PCAM_FILES, counts, PCAM_PATCH_SIZE, "simulated", None)

@@ -23,7 +23,7 @@ IMAGE = {"preprocessing": "unit", "side": SIDE}
 
 def model_specification(model: str) -> dict[str, Any]:
     """Return what a specification says of a model with random weights."""
-    from histobench.catalogue import CATALOGUE
+    from histobench.core.catalogue import CATALOGUE
 
     return {"key": model, "application": CATALOGUE[model].application, "weights_origin": "random"}
 
@@ -50,7 +50,7 @@ def specification(what: str, model: str, epochs: int) -> dict[str, Any]:
 
 def write_weights(model: str, data: Path, path: Path) -> None:
     """Write a weights file of a random backbone with calibrated batch norm."""
-    from histobench.datasets.prepared import Records
+    from histobench.core.datasets.prepared import Records
     from histobench.train import calibration, models
 
     backbone = models.backbone(model_specification(model), models.input_shape(IMAGE), seed=2)

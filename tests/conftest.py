@@ -11,7 +11,7 @@ from hypothesis import settings
 
 pytest.register_assert_rewrite("support")
 
-from histobench.job import COLLECT_AFTER  # noqa: E402
+from histobench.core.job import COLLECT_AFTER  # noqa: E402
 from support.project import ROOT  # noqa: E402
 from support.small import COUNTS, prepare  # noqa: E402
 

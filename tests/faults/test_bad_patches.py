@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histobench.datasets import Tally, read
-from histobench.datasets.published import IDC_FILES, PCAM_FILES
-from histobench.errors import HistobenchError
-from histobench.study import Dataset, Source
+from histobench.core.datasets import Tally, read
+from histobench.core.datasets.published import IDC_FILES, PCAM_FILES
+from histobench.core.errors import HistobenchError
+from histobench.core.study import Dataset, Source
 
 COUNTS = {"train": 300, "valid": 20, "test": 10}
 PREFIX = "camelyonpatch_level_2_split"

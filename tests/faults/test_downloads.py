@@ -27,10 +27,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenacity import wait_fixed, wait_none
 
-from histobench import downloads
-from histobench.downloads import fetch
-from histobench.errors import HistobenchError
-from histobench.files import Remote
+from histobench.core import downloads
+from histobench.core.downloads import fetch
+from histobench.core.errors import HistobenchError
+from histobench.core.files import Remote
 
 NAME = "patches.h5.gz"
 DATA = bytes(range(256)) * 80  # 20,480 bytes, of which no two offsets within 256 look the same
@@ -181,7 +181,7 @@ def target(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "histobench.downloads")
+    caplog.set_level(logging.INFO, "histobench.core.downloads")
 
 
 def beside(target: Path) -> list[str]:
@@ -410,7 +410,7 @@ def test_a_process_killed_in_mid_download_is_continued_by_the_next(upstream, tar
     upstream.files[f"/{NAME}"], upstream.gate, upstream.free = data, threading.Event(), 100 * 1024
     code = (
         "import sys; from pathlib import Path;"
-        "from histobench.downloads import fetch; from histobench.files import Remote;"
+        "from histobench.core.downloads import fetch; from histobench.core.files import Remote;"
         "fetch(sys.argv[1], Remote(url=sys.argv[2], sha256=sys.argv[3]), Path(sys.argv[4]))"
     )
     source = remote(upstream.url(), data, bytes=None)

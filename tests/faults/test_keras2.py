@@ -16,10 +16,10 @@ import keras
 import numpy as np
 import pytest
 
-from histobench import searches
-from histobench.datasets.prepared import Records
-from histobench.features import Features
-from histobench.runs import read_json, read_rows
+from histobench.core import searches
+from histobench.core.datasets.prepared import Records
+from histobench.core.features import Features
+from histobench.core.runs import read_json, read_rows
 from histobench.train import models, predict
 from histobench.train.calibration import calibrate
 from support import jobs

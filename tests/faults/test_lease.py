@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from histobench.lease import Pace, held, this_process
+from histobench.core.lease import Pace, held, this_process
 from support.processes import epochs_done, events, job, start
 from support.small import features_specification, specification
 
@@ -134,8 +134,8 @@ def test_an_extraction_waits_and_a_waiter_ends_on_sigterm(prepared_folder, tmp_p
 HOLD = """
 import json, sys, time
 from pathlib import Path
-from histobench.lease import Pace, held
-from histobench.state import State
+from histobench.core.lease import Pace, held
+from histobench.core.state import State
 folder = Path(sys.argv[1])
 with held(folder / ".state", Pace(**json.loads(sys.argv[2]))) as lease:
     state = State(folder / ".state", {}, lease)
@@ -194,7 +194,7 @@ def test_a_job_that_lost_its_lease_ends_and_writes_nothing_more(noticed_by, tmp_
 CONTEND = """
 import json, os, random, signal, sys, time
 from pathlib import Path
-from histobench.lease import Pace, held
+from histobench.core.lease import Pace, held
 folder, ends_by_kill = Path(sys.argv[1]), int(sys.argv[3])
 while not (folder / "go").exists():
     time.sleep(0.001)
@@ -287,7 +287,7 @@ def test_a_holder_that_slurm_runs_is_waited_for_however_silent(slurm, tmp_path):
 
 @pytest.mark.parametrize("line", ["echo 'Unable to contact slurm controller' >&2; exit 1", "exec sleep 30"])
 def test_where_slurm_does_not_answer_the_heartbeat_counts(line, slurm, tmp_path, monkeypatch):
-    monkeypatch.setattr("histobench.lease.ANSWER", 0.2)
+    monkeypatch.setattr("histobench.core.lease.ANSWER", 0.2)
     slurm(line)
     write_lease(tmp_path, 1, **ON_A_NODE)
     start = time.monotonic()

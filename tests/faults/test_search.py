@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from histobench import searches
-from histobench.errors import HistobenchError
-from histobench.runs import read_json
+from histobench.core import searches
+from histobench.core.errors import HistobenchError
+from histobench.core.runs import read_json
 from histobench.train import trials as training_of_trials
 from histobench.train.search import TOKEN, Chief, own_address
 from support import jobs

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from histobench import searches
-from histobench.runs import read_json
+from histobench.core import searches
+from histobench.core.runs import read_json
 from slurm import cluster as slurm
 from slurm.study import (
     Snakemake,

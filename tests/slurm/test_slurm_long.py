@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from histobench.runs import read_json
+from histobench.core.runs import read_json
 from slurm import cluster as slurm
 from slurm.cluster import PAPER, Cluster
 from slurm.study import (

@@ -6,8 +6,8 @@ One epoch is one step here, so what training leaves behind is what a step change
 import keras
 import numpy as np
 
-from histobench.datasets.prepared import Records
-from histobench.runs import read_json, read_rows
+from histobench.core.datasets.prepared import Records
+from histobench.core.runs import read_json, read_rows
 from histobench.train import extract, models, predict, run
 from histobench.train.calibration import calibrate
 from support.small import features_specification, specification

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from histobench.features import Features
-from histobench.runs import read_json
+from histobench.core.features import Features
+from histobench.core.runs import read_json
 from histobench.train import extract, models, predict, run
 from support.small import features_specification, specification
 

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from histobench.job import COLLECT_AFTER
+from histobench.core.job import COLLECT_AFTER
 
 THREADS = 1
 

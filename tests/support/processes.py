@@ -10,7 +10,7 @@ from typing import IO
 import h5py
 import numpy as np
 
-from histobench.runs import read_json
+from histobench.core.runs import read_json
 from support.project import ROOT
 
 PYTHONPATH = os.pathsep.join(str(ROOT / place) for place in ("tests", "workflow/scripts"))

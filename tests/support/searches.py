@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from histobench import searches
+from histobench.core import searches
 from support import jobs
 from support.processes import job, log
 from support.small import search_specification

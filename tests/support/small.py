@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from histobench import recipes, searches
-from histobench.catalogue import CATALOGUE
-from histobench.datasets import Patches, Tally
+from histobench.core import recipes, searches
+from histobench.core.catalogue import CATALOGUE
+from histobench.core.datasets import Patches, Tally
 
 SHAPE = (40, 40, 3)
 COUNTS = {"train": 70, "valid": 24, "test": 30}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from histobench.state import State
+from histobench.core.state import State
 
 MOMENTS = ("before", "within", "after")
 
@@ -19,7 +19,7 @@ def stopped_at(step: str, moment: str) -> Iterator[None]:
 
     Parameters
     ----------
-    step : of the state, see :class:`histobench.state.State`.
+    step : of the state, see :class:`histobench.core.state.State`.
     moment : "before" anything of it is written, "within" it, when its files are there and not yet its name, or "after",
         before anything else is done.
     """

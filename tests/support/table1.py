@@ -5,8 +5,8 @@ from functools import cache
 
 import pytest
 
-from histobench.catalogue import CATALOGUE
-from histobench.runs import read_rows
+from histobench.core.catalogue import CATALOGUE
+from histobench.core.runs import read_rows
 from histobench.train import anatomy
 from support.project import ROOT
 

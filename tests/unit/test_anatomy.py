@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import keras
 import pytest
 
-from histobench.catalogue import CATALOGUE
+from histobench.core.catalogue import CATALOGUE
 from histobench.train import anatomy
 from support.table1 import TABLE_1, assert_counts_are_those_of_table_1, described
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histobench.datasets.simulated import draw_style, pcam_patch
-from histobench.errors import HistobenchError
+from histobench.core.datasets.simulated import draw_style, pcam_patch
+from histobench.core.errors import HistobenchError
 from histobench.train import augmentation
 from histobench.train.augmentation import KINDS, augment
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from histobench.catalogue import CATALOGUE
+from histobench.core.catalogue import CATALOGUE
 from histobench.results import claims, paper
 from support.project import ROOT
 

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from histobench import code
-from histobench.errors import HistobenchError
+from histobench.core import code
+from histobench.core.errors import HistobenchError
 
 
 @pytest.fixture
@@ -20,34 +20,85 @@ def library(tmp_path, monkeypatch):
     return copy
 
 
-def test_comments_dates_and_places_do_not_count(library):
-    before = code.digest("train", "train/fit")
-    root = library()
-    module = root / "histobench" / "train" / "fit.py"
-    module.write_text("# a new comment\n\n" + module.read_text() + "\n\n# another\n")
-    assert code.digest("train", "train/fit") == before
+# What results of days depend on. A module more retrains every study: let it be named here before it is imported.
+TRAINING = {
+    *("train/fit", "train/checkpoints", "train/models", "train/calibration", "train/batches", "train/augmentation"),
+    *("train/random_state", "train/fresh", "core/searches", "core/features", "core/datasets/prepared"),
+}
+DEPENDS_ON = {
+    "train": {"train/run", "core/state", *TRAINING},
+    "tune": {
+        *("train/search", "train/trials", "train/oracle", "train/outcome", "core/state"),
+        *(TRAINING - {"train/checkpoints"}),
+    },
+    "extract_features": {
+        *("train/extract", "train/models", "train/calibration", "train/batches", "train/random_state"),
+        *("core/state", "core/features", "core/datasets/prepared", "core/datasets/__init__"),
+    },
+    "predict": {
+        *("train/predict", "train/models", "train/batches"),
+        *("core/searches", "core/features", "core/datasets/prepared"),
+    },
+    "explain": {
+        *("train/explain", "train/models", "train/calibration", "train/batches", "train/random_state"),
+        *("core/features", "core/datasets/prepared"),
+    },
+    "describe_models": {"train/anatomy", "train/models"},
+    "simulate": {"core/datasets/simulated"},
+}
 
 
-@pytest.mark.parametrize("edited", ["train.py", "histobench/train/fit.py"])
-def test_an_edit_of_script_or_declared_module_counts(library, edited):
-    before = code.digest("train", "train/fit")
-    root = library()
-    path = root / edited
-    path.write_text(path.read_text() + "\nx = 1\n")
-    assert code.digest("train", "train/fit") != before
-    assert code.digest("train", "train/fit") == code.digest("train", "train/fit")
+def modules(script, *further):
+    """Names below the library of what a script's result depends on."""
+    script, *found = code.files(script, *further)
+    return {path.relative_to(code.LIBRARY).with_suffix("").as_posix() for path in found}
 
 
-def test_an_edit_of_another_module_does_not_count(library):
-    before = code.digest("train", "train/fit")
-    path = library() / "histobench" / "train" / "predict.py"
-    path.write_text(path.read_text() + "\nx = 1\n")
-    assert code.digest("train", "train/fit") == before
+@pytest.mark.parametrize("script", DEPENDS_ON)
+def test_what_results_of_days_depend_on(script):
+    assert modules(script) == DEPENDS_ON[script]
 
 
-def test_a_declared_module_that_is_gone_is_an_error():
-    with pytest.raises(HistobenchError, match=r"train/gone\.py.*does not exist"):
-        code.digest("train", "train/gone")
+@pytest.mark.parametrize("kind", ["pcam", "idc", "folder"])
+def test_prepared_patches_depend_on_one_reader(kind):
+    reader = f"core/datasets/{kind}"
+    found = modules("prepare", reader)
+    assert {reader, "core/datasets/__init__", "train/records"} <= found
+    assert not {f"core/datasets/{other}" for other in ("pcam", "idc", "folder") if other != kind} & found
+
+
+def test_exceptions_are_modules_that_scripts_import():
+    """One that is gone, or no longer imported, would let an import of the same name pass."""
+    for name in code.EXEMPT:
+        assert (code.LIBRARY / f"{name}.py").exists(), name
+    for script, names in code.WITHOUT_EFFECT.items():
+        kept = modules(script)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(code, "WITHOUT_EFFECT", {})
+            assert names <= modules(script) - kept
+
+
+def test_comments_docstrings_dates_and_places_do_not_count(library):
+    before = code.digest("train")
+    module = library() / "histobench" / "train" / "fit.py"
+    text = module.read_text()
+    assert '"""Compile a model' in text
+    module.write_text("# a new comment\n\n" + text.replace('"""Compile a model', '"""Say better: compile a model'))
+    assert code.digest("train") == before
+
+
+def test_a_text_that_is_no_docstring_counts(library):
+    before = code.digest("train")
+    module = library() / "histobench" / "train" / "fit.py"
+    text = module.read_text()
+    assert '"val_loss"' in text
+    module.write_text(text.replace('"val_loss"', '"val_lost"'))
+    assert code.digest("train") != before
+
+
+def test_a_module_that_is_gone_is_an_error():
+    with pytest.raises(HistobenchError, match=r"datasets/gone\.py.*does not exist"):
+        code.digest("prepare", "core/datasets/gone")
 
 
 @pytest.mark.parametrize(
@@ -61,19 +112,22 @@ def test_a_declared_module_that_is_gone_is_an_error():
     ],
 )
 def test_an_edit_of_what_is_imported_near_or_far_counts(library, edited):
-    before = code.digest_with_imports("table_speed")
+    before = code.digest("table_speed")
     root = library()
-    assert code.digest_with_imports("table_speed") == before
+    assert code.digest("table_speed") == before
     code._imports.cache_clear()
     code._digest.cache_clear()
     path = root / edited
     path.write_text(path.read_text() + "\nx = 1\n")
-    assert code.digest_with_imports("table_speed") != before
+    assert code.digest("table_speed") != before
 
 
-@pytest.mark.parametrize("edited", ["histobench/files.py", "histobench/results/figures/size.py", "table_models.py"])
+@pytest.mark.parametrize(
+    "edited",
+    ["histobench/core/files.py", "histobench/results/figures/size.py", "table_models.py"],
+)
 def test_an_edit_of_what_is_not_imported_or_exempt_does_not(library, edited):
-    before = code.digest_with_imports("table_speed")
+    before = code.digest("table_speed")
     path = library() / edited
     path.write_text(path.read_text() + "\nx = 1\n")
-    assert code.digest_with_imports("table_speed") == before
+    assert code.digest("table_speed") == before

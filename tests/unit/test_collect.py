@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from histobench import runs
+from histobench.core import runs
 from histobench.results import collect
 
 MANIFEST = {

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results.cells import first_cells, runs_of
 from histobench.results.contrasts import CONTRASTS, NOTES, TRANSFER, TUNED, contrasts
 

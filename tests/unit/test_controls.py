@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results import controls
 from histobench.results.controls import COLOURS, colour_floor, shuffled_labels
 from histobench.results.metrics import evaluate

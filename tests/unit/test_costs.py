@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench import costs
-from histobench.costs import Costs, measured, settled
-from histobench.study import Study
+from histobench.core import costs
+from histobench.core.costs import Costs, measured, settled
+from histobench.core.study import Study
 from support.project import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())

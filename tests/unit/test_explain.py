@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from histobench.datasets import Patches, Tally
-from histobench.datasets.prepared import Records
-from histobench.errors import HistobenchError
-from histobench.files import write_json
-from histobench.runs import read_rows, write_rows
+from histobench.core.datasets import Patches, Tally
+from histobench.core.datasets.prepared import Records
+from histobench.core.errors import HistobenchError
+from histobench.core.files import write_json
+from histobench.core.runs import read_rows, write_rows
 from histobench.train import explain, extract, models, predict, records, run
 from histobench.train.calibration import calibrate
 from support.small import features_specification, prepare, specification

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from histobench.files import atomic, digest, write_json, write_text
+from histobench.core.files import atomic, digest, write_json, write_text
 
 
 def test_an_exception_leaves_what_was_there_and_nothing_beside_it(tmp_path):

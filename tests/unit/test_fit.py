@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from histobench.datasets.prepared import Records
-from histobench.state import State
+from histobench.core.datasets.prepared import Records
+from histobench.core.state import State
 from histobench.train.checkpoints import best_weights
 from histobench.train.fit import better, compile_model, covered, fit
 from histobench.train.models import build, policy

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench import job
-from histobench.errors import HistobenchError
+from histobench.core import job
+from histobench.core.errors import HistobenchError
 from histobench.train import hardware, nvml
 
 

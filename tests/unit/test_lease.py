@@ -16,9 +16,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from histobench import lease as module
-from histobench.errors import HistobenchError
-from histobench.lease import (
+from histobench.core import lease as module
+from histobench.core.errors import HistobenchError
+from histobench.core.lease import (
     ASIDE,
     UNKNOWN,
     Lease,
@@ -35,7 +35,7 @@ from histobench.lease import (
     squeue,
     this_process,
 )
-from histobench.state import State
+from histobench.core.state import State
 
 ME = replace(this_process(), job=None, restarts=None, cluster=None)
 NEIGHBOUR = replace(ME, pid=4711, start=100)

@@ -17,7 +17,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results.bootstrap import resampled_weights
 from histobench.results.metrics import evaluate, youden_threshold
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results import mode_tests, paper
 from support.project import ROOT
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from histobench.catalogue import CATALOGUE, models
-from histobench.errors import HistobenchError
+from histobench.core.catalogue import CATALOGUE, models
+from histobench.core.errors import HistobenchError
 from histobench.train.calibration import calibrate_on
 from histobench.train.fit import compile_model
 from histobench.train.models import build, head

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histobench import searches
+from histobench.core import searches
 from histobench.train import oracle as module
 from histobench.train.oracle import build, space
 from support.small import SEARCH

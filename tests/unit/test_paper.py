@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from histobench.catalogue import CATALOGUE
-from histobench.errors import HistobenchError
+from histobench.core.catalogue import CATALOGUE
+from histobench.core.errors import HistobenchError
 from histobench.results import paper, statistics
 from support.project import ROOT
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results.metrics import evaluate
 from histobench.results.performance import performance, read, standing, tuned
 from histobench.results.tables import to_csv

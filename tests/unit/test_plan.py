@@ -3,11 +3,11 @@
 import pytest
 import yaml
 
-from histobench import plan
-from histobench.costs import Costs
-from histobench.errors import HistobenchError
-from histobench.plan import Job, configuration, pending
-from histobench.study import Study
+from histobench.core import plan
+from histobench.core.costs import Costs
+from histobench.core.errors import HistobenchError
+from histobench.core.plan import Job, configuration, pending
+from histobench.core.study import Study
 from support.project import ROOT
 
 HEADER = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results import report, tables
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"><path id="a" d="M0 0"/></svg>'

@@ -1,6 +1,6 @@
 """What training a run does to what lies in its folder already."""
 
-from histobench import runs
+from histobench.core import runs
 from histobench.train import run
 from support.small import specification
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from histobench import runs
-from histobench.files import write_json
+from histobench.core import runs
+from histobench.core.files import write_json
 
 SPECIFICATION = {"run": {"seed": 1}, "recipe": {"epochs": 3}, "input": ("a", 1)}
 FILES = (runs.HISTORY, runs.TIMING, runs.ABOUT, runs.PREDICTIONS)

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench import recipes, searches
-from histobench.errors import HistobenchError
+from histobench.core import recipes, searches
+from histobench.core.errors import HistobenchError
 from support.small import SEARCH
 
 RECIPE = {

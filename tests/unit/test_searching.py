@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench import searches as files
+from histobench.core import searches as files
 from histobench.results import searching, tables
 from histobench.results.figures import search as figures
 from histobench.results.performance import COLUMNS

@@ -18,9 +18,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from histobench.datasets import simulated
-from histobench.errors import HistobenchError
-from histobench.files import digest
+from histobench.core.datasets import simulated
+from histobench.core.errors import HistobenchError
+from histobench.core.files import digest
 
 PATCHES = {"train": 600, "valid": 20, "test": 600}
 SLIDES = {"train": 12, "valid": 2, "test": 12}

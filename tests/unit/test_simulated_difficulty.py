@@ -6,9 +6,9 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from histobench.datasets import Tally, prepared, read
+from histobench.core.datasets import Tally, prepared, read
+from histobench.core.study import Study
 from histobench.results.controls import colour_floor
-from histobench.study import Study
 from histobench.train import records
 from support.project import ROOT
 
@@ -29,7 +29,7 @@ def dataset(request) -> str:
 
 @pytest.fixture(scope="module")
 def data(dataset, demo, tmp_path_factory) -> Path:
-    from histobench.datasets import simulated
+    from histobench.core.datasets import simulated
 
     folder = tmp_path_factory.mktemp(dataset)
     dataset = demo.datasets[dataset]

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from histobench.catalogue import CATALOGUE
+from histobench.core.catalogue import CATALOGUE
 from histobench.results.sizes import compare, in_short, read
 from support.project import ROOT
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histobench.catalogue import CATALOGUE
+from histobench.core.catalogue import CATALOGUE
 from histobench.results import claims, collect, paper, tables
 from histobench.results.speed import FIRST, SPEED, for_claims, in_print, notes, speed, timed, warnings
 from support.project import ROOT

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results import paper
 from histobench.results.metrics import evaluate
 from histobench.results.statistics import delong, holm, paired, paired_bootstrap, rank_correlation, welch

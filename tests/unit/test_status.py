@@ -5,10 +5,10 @@ import json
 import pytest
 import yaml
 
-from histobench import searches, status
-from histobench.lease import Onlooker, held
-from histobench.plan import SCHEMA
-from histobench.study import Study
+from histobench.core import searches, status
+from histobench.core.lease import Onlooker, held
+from histobench.core.plan import SCHEMA
+from histobench.core.study import Study
 from support.project import ROOT
 
 SEARCH = "results/paper/searches/pcam/vgg19/full/tuned/a100"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from histobench.errors import HistobenchError
-from histobench.study import Run, Study
+from histobench.core.errors import HistobenchError
+from histobench.core.study import Run, Study
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench.datasets import Patches, Tally
-from histobench.datasets.prepared import Records
-from histobench.errors import HistobenchError
-from histobench.features import Features
-from histobench.runs import read_json
+from histobench.core.datasets import Patches, Tally
+from histobench.core.datasets.prepared import Records
+from histobench.core.errors import HistobenchError
+from histobench.core.features import Features
+from histobench.core.runs import read_json
 from histobench.train import batches, extract, models, records
 from support.heads import COUNTS, SIDE, assert_heads_are_equal, extracted, trained
 from support.small import prepare, specification

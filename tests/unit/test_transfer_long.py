@@ -2,7 +2,7 @@
 
 import pytest
 
-from histobench.runs import read_rows
+from histobench.core.runs import read_rows
 from support.heads import COUNTS, SIDE, assert_heads_are_equal, extracted, trained
 from support.small import prepare, specification
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from histobench.catalogue import CATALOGUE
+from histobench.core.catalogue import CATALOGUE
 from support.cnns import COUNTS, SHAPE, assert_full_moves_every_weight, assert_tl_moves_the_head_alone
 from support.small import prepare
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 import yaml
 
-from histobench.files import digest
-from histobench.runs import read_json
+from histobench.core.files import digest
+from histobench.core.runs import read_json
 from support.project import snakemake
 from support.small import model_specification
 

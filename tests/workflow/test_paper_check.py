@@ -1,4 +1,4 @@
-"""The whole results wing on the published values alone."""
+"""All results of a study on the published values alone."""
 
 import shutil
 from pathlib import Path

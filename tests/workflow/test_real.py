@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from histobench.runs import read_json
+from histobench.core.runs import read_json
 from support.project import copy_project, snakemake
 from support.real import SHORT, short_study
 

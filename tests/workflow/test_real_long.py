@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from histobench.runs import read_json
+from histobench.core.runs import read_json
 from support.project import snakemake
 from support.real import SHORT, short_study
 

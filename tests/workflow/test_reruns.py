@@ -70,16 +70,16 @@ SEARCH = {"tune": 1, "tune_worker": 1}
 @pytest.mark.parametrize(
     ("modules", "rules"),
     [
-        # Which modules each rule declares is in unit/test_declared_code.py.
+        # Which modules each rule depends on is in unit/test_code.py.
         (["train/fit"], {**SEARCH, "train": 4, "predict": 4, "evaluate": 4}),
         (["train/predict", "results/controls"], {"predict": 4, "evaluate": 4, "controls": 2}),
         (
-            ["datasets/idc"],
+            ["core/datasets/idc"],
             {"prepare": 1, "controls": 1, "extract_features": 1, **SEARCH, "train": 3, "predict": 3, "evaluate": 3},
         ),
     ],
 )
-def test_edited_modules_run_the_rules_that_declared_them(copy, modules, rules):
+def test_edited_modules_run_the_rules_that_depend_on_them(copy, modules, rules):
     for module in modules:
         edit(copy / "workflow" / "scripts" / "histobench" / f"{module}.py")
     planned = plan(copy)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.runs import PREDICTION_COLUMNS, read_json
+from histobench.core.runs import PREDICTION_COLUMNS, read_json
 from support.browser import launched, open_page, overflow
 from support.project import TINY, snakemake
 

@@ -11,11 +11,11 @@ from snakemake.logging import logger
 # Scripts find the library beside them; the Snakefile alone needs to be told.
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
-from histobench import code, costs, features, recipes, runs, searches
-from histobench.datasets import prepared
-from histobench.errors import HistobenchError
-from histobench.files import digest, write_json
-from histobench.study import MODES, Study
+from histobench.core import code, costs, features, recipes, runs, searches
+from histobench.core.datasets import prepared
+from histobench.core.errors import HistobenchError
+from histobench.core.files import digest, write_json
+from histobench.core.study import MODES, Study
 
 try:
     STUDY = Study(config, Path(workflow.current_basedir).parent / "schemas" / "config.schema.yaml")

@@ -17,7 +17,7 @@ rule evaluate:
         mem_mb=megabytes(2000),
         runtime=minutes(30),
     params:
-        code=code.digest_with_imports("evaluate"),
+        code=code.digest("evaluate"),
     script:
         "../scripts/evaluate.py"
 
@@ -41,6 +41,6 @@ rule controls:
         mem_mb=megabytes(2000),
         runtime=minutes(30),
     params:
-        code=code.digest_with_imports("controls"),
+        code=code.digest("controls"),
     script:
         "../scripts/controls.py"

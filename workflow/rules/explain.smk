@@ -27,15 +27,6 @@ rule explain:
         weights=lambda wildcards: {
             model: next(iter(weights_file(model)), None) for model in explained_models(wildcards.dataset)
         },
-        code=code.digest(
-            "explain",
-            "train/explain",
-            "train/models",
-            "train/calibration",
-            "train/batches",
-            "train/random_state",
-            "features",
-            "datasets/prepared",
-        ),
+        code=code.digest("explain"),
     script:
         "../scripts/explain.py"

@@ -30,16 +30,6 @@ rule extract_features:
         runtime=minutes(extract_minutes),
     params:
         spec=features_specification,
-        code=code.digest(
-            "extract_features",
-            "train/extract",
-            "train/models",
-            "train/calibration",
-            "train/batches",
-            "train/random_state",
-            "state",
-            "features",
-            "datasets/prepared",
-        ),
+        code=code.digest("extract_features"),
     script:
         "../scripts/extract_features.py"

@@ -18,7 +18,7 @@ rule surest_errors:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest_with_imports("surest_errors"),
+        code=code.digest("surest_errors"),
     script:
         "../scripts/surest_errors.py"
 
@@ -46,7 +46,7 @@ rule figure_size:
     params:
         published=PAPER_DIGESTS,
         names=NAMES,
-        code=code.digest_with_imports("figure_size"),
+        code=code.digest("figure_size"),
     script:
         "../scripts/figure_size.py"
 
@@ -84,7 +84,7 @@ rule figure_modes:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest_with_imports("figure_modes"),
+        code=code.digest("figure_modes"),
     script:
         "../scripts/figure_modes.py"
 
@@ -108,7 +108,7 @@ rule figure_cost:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest_with_imports("figure_cost"),
+        code=code.digest("figure_cost"),
     script:
         "../scripts/figure_cost.py"
 
@@ -133,7 +133,7 @@ rule figure_examples:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest_with_imports("figure_examples"),
+        code=code.digest("figure_examples"),
     script:
         "../scripts/figure_examples.py"
 
@@ -164,7 +164,7 @@ rule figure_curves:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest_with_imports("figure_curves"),
+        code=code.digest("figure_curves"),
     script:
         "../scripts/figure_curves.py"
 
@@ -188,7 +188,7 @@ rule figure_calibration:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest_with_imports("figure_calibration"),
+        code=code.digest("figure_calibration"),
     script:
         "../scripts/figure_calibration.py"
 
@@ -212,7 +212,7 @@ rule figure_learning:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest_with_imports("figure_learning"),
+        code=code.digest("figure_learning"),
     script:
         "../scripts/figure_learning.py"
 
@@ -236,7 +236,7 @@ rule figure_groups:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest_with_imports("figure_groups"),
+        code=code.digest("figure_groups"),
     script:
         "../scripts/figure_groups.py"
 
@@ -263,7 +263,7 @@ rule figure_gallery:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest_with_imports("figure_gallery"),
+        code=code.digest("figure_gallery"),
     script:
         "../scripts/figure_gallery.py"
 
@@ -295,7 +295,7 @@ rule figure_searches:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code.digest_with_imports("figure_searches"),
+        code=code.digest("figure_searches"),
     script:
         "../scripts/figure_searches.py"
 

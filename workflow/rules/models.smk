@@ -15,6 +15,6 @@ rule describe_models:
         runtime=minutes(60),
     params:
         specs=[specification_of_model(model) for model in STUDY_MODELS],
-        code=code.digest("describe_models", "train/anatomy", "train/models"),
+        code=code.digest("describe_models"),
     script:
         "../scripts/describe_models.py"

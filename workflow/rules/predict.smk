@@ -28,14 +28,6 @@ rule predict:
         runtime=minutes(predict_minutes),
     params:
         spec=specification,
-        code=code.digest(
-            "predict",
-            "train/predict",
-            "train/models",
-            "train/batches",
-            "searches",
-            "features",
-            "datasets/prepared",
-        ),
+        code=code.digest("predict"),
     script:
         "../scripts/predict.py"

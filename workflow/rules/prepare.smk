@@ -23,9 +23,8 @@ rule prepare:
         dataset=lambda wildcards: STUDY.datasets[wildcards.dataset],
         code=lambda wildcards: code.digest(
             "prepare",
-            "train/records",
-            f"datasets/{STUDY.datasets[wildcards.dataset].source.format}",
-            "datasets/splitting",
+            # The reader is imported by the name of the format.
+            f"core/datasets/{STUDY.datasets[wildcards.dataset].source.format}",
         ),
     script:
         "../scripts/prepare.py"

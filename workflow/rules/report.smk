@@ -29,6 +29,6 @@ rule report:
         left_out=STUDY.left_out_in_words(),
         configuration=yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, width=100),
         captions=CAPTIONS,
-        code=code.digest_with_imports("report"),
+        code=code.digest("report"),
     script:
         "../scripts/report.py"

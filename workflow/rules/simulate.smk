@@ -21,7 +21,7 @@ rule simulate_pcam:
         runtime=minutes(30),
     params:
         simulate=lambda wildcards: STUDY.sources[wildcards.source].simulate,
-        code=code.digest("simulate", "datasets/simulated"),
+        code=code.digest("simulate"),
     script:
         "../scripts/simulate.py"
 

@@ -24,7 +24,7 @@ rule collect_runs:
         names=NAMES,
         timing_only=[recipe for recipe in STUDY.recipes if STUDY.timing_only(recipe)],
         cells=STUDY.asked_for(GAPS),
-        code=code.digest_with_imports("collect_runs"),
+        code=code.digest("collect_runs"),
     script:
         "../scripts/collect_runs.py"
 
@@ -50,7 +50,7 @@ rule table_models:
         study=STUDY.name,
         published=PAPER_DIGESTS,
         names={model: NAMES[model] for model in STUDY_MODELS},
-        code=code.digest_with_imports("table_models"),
+        code=code.digest("table_models"),
     script:
         "../scripts/table_models.py"
 
@@ -77,7 +77,7 @@ rule table_performance:
     params:
         study=STUDY.name,
         published=PAPER_DIGESTS,
-        code=code.digest_with_imports("table_performance"),
+        code=code.digest("table_performance"),
     script:
         "../scripts/table_performance.py"
 
@@ -102,7 +102,7 @@ rule table_best:
         "../../envs/report.yaml"
     params:
         study=STUDY.name,
-        code=code.digest_with_imports("table_best"),
+        code=code.digest("table_best"),
     script:
         "../scripts/table_best.py"
 
@@ -128,7 +128,7 @@ rule table_speed:
     params:
         study=STUDY.name,
         published=PAPER_DIGESTS,
-        code=code.digest_with_imports("table_speed"),
+        code=code.digest("table_speed"),
     script:
         "../scripts/table_speed.py"
 
@@ -155,7 +155,7 @@ rule table_tests:
     params:
         study=STUDY.name,
         published=PAPER_DIGESTS,
-        code=code.digest_with_imports("table_tests"),
+        code=code.digest("table_tests"),
     script:
         "../scripts/table_tests.py"
 
@@ -181,7 +181,7 @@ rule table_contrasts:
         "../../envs/report.yaml"
     params:
         study=STUDY.name,
-        code=code.digest_with_imports("table_contrasts"),
+        code=code.digest("table_contrasts"),
     script:
         "../scripts/table_contrasts.py"
 
@@ -213,7 +213,7 @@ rule table_claims:
         names={model: NAMES[model] for model in STUDY_MODELS},
         all_names=NAMES,
         public=[model for model in STUDY_MODELS if is_public(STUDY.models[model])],
-        code=code.digest_with_imports("table_claims"),
+        code=code.digest("table_claims"),
     script:
         "../scripts/table_claims.py"
 
@@ -240,7 +240,7 @@ rule table_controls:
     params:
         study=STUDY.name,
         datasets=RUN_DATASETS,
-        code=code.digest_with_imports("table_controls"),
+        code=code.digest("table_controls"),
     script:
         "../scripts/table_controls.py"
 
@@ -277,7 +277,7 @@ rule table_searches:
         study=STUDY.name,
         published=PAPER_DIGESTS,
         searched=[recipe for recipe in STUDY.recipes if STUDY.searched(recipe)],
-        code=code.digest_with_imports("table_searches"),
+        code=code.digest("table_searches"),
     script:
         "../scripts/table_searches.py"
 

@@ -35,21 +35,6 @@ rule train:
         runtime=minutes(train_minutes),
     params:
         spec=specification,
-        code=code.digest(
-            "train",
-            "train/run",
-            "train/fresh",
-            "train/fit",
-            "train/checkpoints",
-            "train/models",
-            "train/calibration",
-            "train/batches",
-            "train/augmentation",
-            "train/random_state",
-            "searches",
-            "state",
-            "features",
-            "datasets/prepared",
-        ),
+        code=code.digest("train"),
     script:
         "../scripts/train.py"

@@ -1,24 +1,7 @@
 # Needs: what the training of a recipe with a `search` needs. Gives: what the search has found, as words of that recipe,
 # and all its trials, results/{study}/searches/{dataset}/{model}/{mode}/{recipe}/{device}.
 
-TUNE_CODE = code.digest(
-    "tune",
-    "train/search",
-    "train/trials",
-    "train/oracle",
-    "train/outcome",
-    "train/fresh",
-    "train/fit",
-    "train/models",
-    "train/calibration",
-    "train/batches",
-    "train/augmentation",
-    "train/random_state",
-    "searches",
-    "state",
-    "features",
-    "datasets/prepared",
-)
+TUNE_CODE = code.digest("tune")
 
 
 rule tune:

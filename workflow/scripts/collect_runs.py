@@ -1,6 +1,6 @@
 """Rule `collect_runs`: the tidy table of all runs of the study, and that of the cells that it asked for."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

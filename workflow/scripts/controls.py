@@ -1,14 +1,14 @@
 """Rule `controls`: the floor that a CNN must beat, and the control that must be chance, on a data set's own split."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.datasets import prepared
-    from histobench.files import write_json
+    from histobench.core.datasets import prepared
+    from histobench.core.files import write_json
+    from histobench.core.runs import write_rows
     from histobench.results import controls, evaluation
-    from histobench.runs import write_rows
 
     index = prepared.index(Path(snakemake.input.manifest).parent)
     predictions = Path(snakemake.output.predictions)

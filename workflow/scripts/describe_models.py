@@ -1,11 +1,11 @@
 """Rule `describe_models`: layers, parameters and multiply-adds of every model of the study."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.runs import write_rows
+    from histobench.core.runs import write_rows
     from histobench.train import anatomy
 
     rows = [{"model": spec["key"]} | anatomy.describe(spec) for spec in snakemake.params.specs]

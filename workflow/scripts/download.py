@@ -1,11 +1,11 @@
 """Rules `download_pcam` and `download_idc`: one upstream file, verified."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake, watched=True):
     from pathlib import Path
 
-    from histobench import downloads
+    from histobench.core import downloads
 
     downloads.fetch(
         snakemake.wildcards.file,

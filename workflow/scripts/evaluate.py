@@ -1,6 +1,6 @@
 """Rule `evaluate`: metrics of one run's predictions, with bootstrap intervals."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

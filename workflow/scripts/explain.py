@@ -1,6 +1,6 @@
 """Rule `explain`: heat maps of the errors of a data set's chosen run, where the network looked."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

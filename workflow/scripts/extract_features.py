@@ -1,6 +1,6 @@
 """Rule `extract_features`: features of a frozen backbone, for all heads that are trained on them."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

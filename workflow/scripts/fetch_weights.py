@@ -1,12 +1,12 @@
 """Rule `fetch_weights`: one file of pretrained weights, verified."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake, watched=True):
     from dataclasses import replace
     from pathlib import Path
 
-    from histobench import downloads
+    from histobench.core import downloads
 
     remote, mirror = snakemake.params.remote, snakemake.config.get("downloads", {}).get("mirror")
     if remote.url and "://" not in remote.url:

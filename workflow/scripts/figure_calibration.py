@@ -1,6 +1,6 @@
 """Rule `figure_calibration`: reliability diagrams of the cells on a data set."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

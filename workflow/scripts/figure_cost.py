@@ -1,6 +1,6 @@
 """Rule `figure_cost`: AUC against the seconds of training."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Rule `figure_curves`: ROC and precision-recall curves of the cells on a data set."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,11 +1,11 @@
 """Rule `figure_examples`: Figures 1 and 2, example patches of both classes."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.datasets.prepared import Records, manifest
+    from histobench.core.datasets.prepared import Records, manifest
     from histobench.results import collect, figure_data
     from histobench.results.announcements import announcements
     from histobench.results.figures import patches, style

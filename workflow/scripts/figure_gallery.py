@@ -1,6 +1,6 @@
 """Rule `figure_gallery`: the surest errors of the best run on a data set, and where it looked."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path
@@ -8,7 +8,7 @@ with job.start(snakemake):
     import numpy as np
     import pandas as pd
 
-    from histobench.datasets.prepared import Records
+    from histobench.core.datasets.prepared import Records
     from histobench.results import collect, figure_data
     from histobench.results.announcements import announcements
     from histobench.results.cells import MODE_NAMES

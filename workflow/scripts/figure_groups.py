@@ -1,6 +1,6 @@
 """Rule `figure_groups`: accuracy of the cells on a data set, slide by slide or patient by patient."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Rule `figure_modes`: Figure 4, AUC by mode, and our AUCs beside the published ones, model by model."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Rule `figure_searches`: the trials of all searches, and tuned against untuned."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Rule `figure_size`: Figure 3, AUC of full runs against depth and against parameters."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Rule `predict`: scores of a run's validation and test patches, by the weights of its best epoch."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,12 +1,12 @@
 """Rule `prepare`: upstream files to records, index and manifest."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench import datasets
-    from histobench.files import digest
+    from histobench.core import datasets
+    from histobench.core.files import digest
     from histobench.train import records
 
     dataset = snakemake.params.dataset

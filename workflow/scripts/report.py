@@ -1,11 +1,11 @@
 """Rule `report`: the study on one page that opens offline."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench import runs as run_folder
+    from histobench.core import runs as run_folder
     from histobench.results import collect, report, report_content
     from histobench.results.announcements import announcements
 

@@ -1,11 +1,11 @@
 """Rule `surest_errors`: the test patches that the best run on the validation patches gets wrong, and is surest of."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.files import write_text
+    from histobench.core.files import write_text
     from histobench.results import collect, figure_data
     from histobench.results.figures import gallery
 

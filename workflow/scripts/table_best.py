@@ -1,6 +1,6 @@
 """Rule `table_best`: the best model of each data set."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

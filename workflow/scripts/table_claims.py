@@ -1,6 +1,6 @@
 """Rule `table_claims`: the paper's claims, checked over its own tables and over ours."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Rule `table_contrasts`: paired contrasts of cells on the same test patches."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

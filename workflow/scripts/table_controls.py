@@ -1,6 +1,6 @@
 """Rule `table_controls`: colour floor and shuffled-label control of every data set."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Rule `table_models`: Table 1, published sizes beside ours under each definition."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

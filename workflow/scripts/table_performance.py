@@ -1,6 +1,6 @@
 """Rule `table_performance`: Tables 3 and 4, loss, accuracy and AUC of every cell on a data set."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

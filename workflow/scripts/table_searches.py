@@ -1,6 +1,6 @@
 """Rule `table_searches`: the searches for hyperparameters, and all their trials."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Rule `table_speed`: Table 2, seconds per epoch on each kind of GPU."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Rule `table_tests`: transfer learning against full training, by the paper's test and by the paired one."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

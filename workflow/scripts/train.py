@@ -1,6 +1,6 @@
 """Rule `train`: one run, from records to the weights of its best epoch."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path

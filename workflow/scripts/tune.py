@@ -1,12 +1,12 @@
 """Rules `tune` and `tune_worker`: a job of a search for hyperparameters."""
 
-from histobench import job
+from histobench.core import job
 
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench import searches
-    from histobench.files import write_json
+    from histobench.core import searches
+    from histobench.core.files import write_json
     from histobench.train import search
 
     worker = int(snakemake.wildcards.get("worker", 1))

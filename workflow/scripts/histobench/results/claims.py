@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from histobench.datasets import published as published_files
+from histobench.core.datasets import published as published_files
 from histobench.results import statistics
 from histobench.results.paper import DATASETS, MODES, PROTOCOL, Published
 

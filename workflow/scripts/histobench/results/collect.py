@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from histobench import runs
-from histobench.files import write_text
+from histobench.core import runs
+from histobench.core.files import write_text
 from histobench.results import paper
 
 METRICS = (
@@ -194,7 +194,7 @@ def write(
 
 
 def write_cells(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``cells.csv``, one row per cell, see :meth:`histobench.study.Study.asked_for`."""
+    """Write ``cells.csv``, one row per cell, see :meth:`histobench.core.study.Study.asked_for`."""
     _write(path, pd.DataFrame(cells))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results import statistics
 from histobench.results.bootstrap import RESAMPLES
 from histobench.results.cells import Cell, can_stand, first_cells, runs_of

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 
 COLOURS = ["red_mean", "green_mean", "blue_mean", "red_std", "green_std", "blue_std"]
 

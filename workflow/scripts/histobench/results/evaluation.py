@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from histobench.files import atomic, write_json
+from histobench.core.files import atomic, write_json
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from histobench import runs as run_folder
+from histobench.core import runs as run_folder
 from histobench.results import evaluation
 from histobench.results.cells import MODE_NAMES
 from histobench.results.cells import NAMES as CELL

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score, roc_curve
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results.bootstrap import LEVEL, RESAMPLES, percentile_interval, resampled_units, resampled_weights
 
 Floats = NDArray[np.float64]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results import statistics
 from histobench.results.paper import DATASETS, MODES, Published
 

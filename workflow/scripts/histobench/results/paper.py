@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from histobench import recipes
-from histobench.errors import HistobenchError
+from histobench.core import recipes
+from histobench.core.errors import HistobenchError
 
 # Bonnet 2024 (arXiv:2108.13661) and the author's code: what a recipe must say to be the paper's. TF32 is no part of it:
 # in TensorFlow 2.4, the paper's, it is on where the card knows it, as it is today.

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
+from histobench.core.runs import LEFT_OUT
 from histobench.results.bootstrap import LEVEL, percentile_interval
 from histobench.results.cells import NAMES, first_cells, runs_of
 from histobench.results.collect import read as read_table
-from histobench.runs import LEFT_OUT
 
 # An interval from two seeds would be wider than the AUC's range.
 MIN_SEEDS = 3

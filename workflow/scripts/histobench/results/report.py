@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from histobench.errors import HistobenchError
-from histobench.files import write_text
+from histobench.core.errors import HistobenchError
+from histobench.core.files import write_text
 from histobench.results import tables
 
 ENLARGED = 4 / 3

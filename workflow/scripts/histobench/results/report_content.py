@@ -147,7 +147,7 @@ def facts(
     runs : as in `runs.csv`.
     manifests : of the data sets, by name.
     abouts : the `run.json` of every run.
-    left_out : sentences, see :meth:`histobench.study.Study.left_out_in_words`.
+    left_out : sentences, see :meth:`histobench.core.study.Study.left_out_in_words`.
     """
     found = []
     if manifests:

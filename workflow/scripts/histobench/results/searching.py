@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from histobench import runs as run_folder
-from histobench import searches as files
+from histobench.core import runs as run_folder
+from histobench.core import searches as files
 from histobench.results.cells import NAMES
 from histobench.results.performance import by_cell
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from histobench.core.study import CARD as CARD_FACTS
 from histobench.results.cells import MODE_NAMES, Cell, runs_of
 from histobench.results.claims import SIMPLEST
 from histobench.results.performance import NOT_COMPARABLE
-from histobench.study import CARD as CARD_FACTS
 
 PUBLISHED_NOTE = (
     "Published values: Bonnet 2024, Table 2, on PCam. Year, CUDA cores and GFLOPS of the paper's cards are as it "

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.results.bootstrap import LEVEL, percentile_interval
 
 Floats = NDArray[np.float64]

@@ -16,10 +16,10 @@ import pandas as pd
 import tabulate
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from histobench.files import write_json, write_text
+from histobench.core.files import write_json, write_text
+from histobench.core.runs import LEFT_OUT, read_json
 from histobench.results.cells import MODE_NAMES
 from histobench.results.performance import DIFFERS, METRICS, NOT_COMPARABLE
-from histobench.runs import LEFT_OUT, read_json
 
 tabulate.MIN_PADDING = 0  # else every column of a Markdown table is two characters wider than what stands in it
 

@@ -24,7 +24,7 @@ def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
 
     Parameters
     ----------
-    spec : the fields of :class:`histobench.catalogue.Model` as a mapping.
+    spec : the fields of :class:`histobench.core.catalogue.Model` as a mapping.
 
     Returns
     -------

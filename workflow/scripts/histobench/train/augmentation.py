@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 
 # In the order in which they are applied. A kind's place also enters its random numbers: append new ones.
 KINDS = ("d4", "author", "stain")

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras.applications import imagenet_utils
 
-from histobench.datasets.prepared import Records
-from histobench.features import Features
+from histobench.core.datasets.prepared import Records
+from histobench.core.features import Features
 
 
 def order(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -34,7 +34,7 @@ def scale(images: Any, preprocessing: str) -> Any:
     Parameters
     ----------
     images : (n, height, width, 3) uint8, or float32 in 0 to 255.
-    preprocessing : see :class:`histobench.catalogue.Model`.
+    preprocessing : see :class:`histobench.core.catalogue.Model`.
 
     Returns
     -------
@@ -75,7 +75,8 @@ def batches(
     part : patches, or the features that a backbone made of them.
     positions : (n,) int64, in `part`.
     batch_size : the last batch holds what is left, see :func:`spans`.
-    image : of patches, the `preprocessing` and the `side`, see :meth:`histobench.study.Study.input`; None for features.
+    image : of patches, the `preprocessing` and the `side`, see :meth:`histobench.core.study.Study.input`; None for
+        features.
     augment : takes uint8 patches and their positions, see :func:`histobench.train.augmentation.augment`.
 
     Returns

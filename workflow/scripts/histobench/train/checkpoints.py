@@ -1,4 +1,4 @@
-"""The state of a run after each of its epochs, in steps of :class:`histobench.state.State`.
+"""The state of a run after each of its epochs, in steps of :class:`histobench.core.state.State`.
 
 ``epoch-0007/`` stands for seven finished epochs: ``model.npz`` (every variable of model and optimizer),
 ``best.weights.h5`` and ``progress.json``.
@@ -14,8 +14,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from histobench.files import write_text
-from histobench.state import State
+from histobench.core.files import write_text
+from histobench.core.state import State
 
 PREFIX = "epoch-"
 # The one before the last is what a damaged last one falls back to.

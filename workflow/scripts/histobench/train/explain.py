@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from histobench import recipes, runs
-from histobench.datasets.prepared import Records
-from histobench.errors import HistobenchError
-from histobench.files import atomic
+from histobench.core import recipes, runs
+from histobench.core.datasets.prepared import Records
+from histobench.core.errors import HistobenchError
+from histobench.core.files import atomic
 from histobench.train import models
 from histobench.train.batches import batches
 from histobench.train.calibration import calibrate
@@ -86,7 +86,7 @@ def explain(
 
     Parameters
     ----------
-    spec : see :meth:`histobench.study.Study.specification`.
+    spec : see :meth:`histobench.core.study.Study.specification`.
     data : folder of the prepared data set.
     patches : ids of test patches, at least one.
     run_folder : the run's folder, with its trained weights, ``run.json`` and predictions.

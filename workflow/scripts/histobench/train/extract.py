@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from histobench.datasets import SPLITS
-from histobench.datasets.prepared import Records
-from histobench.features import ABOUT, file_name
-from histobench.files import digest
-from histobench.lease import held
-from histobench.state import State
+from histobench.core.datasets import SPLITS
+from histobench.core.datasets.prepared import Records
+from histobench.core.features import ABOUT, file_name
+from histobench.core.files import digest
+from histobench.core.lease import held
+from histobench.core.state import State
 from histobench.train import batches, hardware, models, provenance
 from histobench.train.calibration import calibrate
 
@@ -46,10 +46,10 @@ def extract(
 
     Parameters
     ----------
-    spec : see :meth:`histobench.study.Study.features_specification`.
+    spec : see :meth:`histobench.core.study.Study.features_specification`.
     data : folder of the prepared data set.
     weights : the backbone's pretrained weights; None for random ones, whose batch norm is then calibrated.
-    folder : where the features go, see :mod:`histobench.features`.
+    folder : where the features go, see :mod:`histobench.core.features`.
     code : digest of the code that the result depends on.
     threads : CPU threads of the job; the result depends on them in the last bits.
     card : the card that the job is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.

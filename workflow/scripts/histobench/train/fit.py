@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from histobench.datasets.prepared import Records
-from histobench.features import Features
-from histobench.recipes import jit_compile
-from histobench.state import State
+from histobench.core.datasets.prepared import Records
+from histobench.core.features import Features
+from histobench.core.recipes import jit_compile
+from histobench.core.state import State
 from histobench.train import checkpoints, nvml
 from histobench.train.augmentation import augment
 from histobench.train.batches import batches, order
@@ -162,7 +162,7 @@ def fit(
     ----------
     model : as :mod:`histobench.train.models` builds it; afterwards it is as the last epoch left it.
     train, valid : the training and the validation part, patches or their features; the test part never comes here.
-    spec : the run's specification, see :meth:`histobench.study.Study.specification`.
+    spec : the run's specification, see :meth:`histobench.core.study.Study.specification`.
     state : where every epoch is saved, the best one's weights included.
 
     Returns

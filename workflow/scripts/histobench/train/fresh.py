@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 
-from histobench import recipes
-from histobench.datasets.prepared import Records
-from histobench.features import Features
-from histobench.study import TRANSFER
+from histobench.core import recipes
+from histobench.core.datasets.prepared import Records
+from histobench.core.features import Features
+from histobench.core.study import TRANSFER
 from histobench.train import models
 from histobench.train.calibration import calibrate
 
@@ -18,7 +18,7 @@ def model(spec: dict[str, Any], train: Records | Features, weights: Path | None)
 
     Parameters
     ----------
-    spec : the run's specification, see :meth:`histobench.study.Study.specification`.
+    spec : the run's specification, see :meth:`histobench.core.study.Study.specification`.
     train : the training part: patches, or features of a backbone, on which a head alone is trained.
     weights : see :func:`histobench.train.models.backbone`.
     """

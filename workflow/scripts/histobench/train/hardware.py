@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 from histobench.train import nvml
 
 # The first whose tensor cores know TF32 (NVIDIA's Ampere).

@@ -10,9 +10,9 @@ import h5py
 import keras
 import numpy as np
 
-from histobench.errors import HistobenchError
-from histobench.recipes import PAPER, Dense
-from histobench.study import TRANSFER
+from histobench.core.errors import HistobenchError
+from histobench.core.recipes import PAPER, Dense
+from histobench.core.study import TRANSFER
 from histobench.train.random_state import KERAS_2, seed_everything
 
 layers = keras.layers
@@ -83,7 +83,7 @@ HAND_MADE: dict[str, Callable[[tuple[int, int, int], Dense], keras.Model]] = {"b
 
 
 def input_shape(image: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return (height, width, 3) of what a CNN takes, see :meth:`histobench.study.Study.input`."""
+    """Return (height, width, 3) of what a CNN takes, see :meth:`histobench.core.study.Study.input`."""
     return (image["side"], image["side"], 3)
 
 
@@ -100,13 +100,13 @@ def build(
 
     Parameters
     ----------
-    spec : the fields of :class:`histobench.catalogue.Model` as a mapping.
+    spec : the fields of :class:`histobench.core.catalogue.Model` as a mapping.
     mode : "tl" and "finetune" freeze the backbone, whose batch norm then runs in inference mode; "full" and "scratch"
         train every layer.
     shape : (height, width, 3) of a patch in pixels.
     seed : the run's seed, from which all fresh weights come but those of a frozen random backbone.
     weights : see :func:`backbone`.
-    dense : the layers before the last, see :func:`histobench.recipes.dense`.
+    dense : the layers before the last, see :func:`histobench.core.recipes.dense`.
 
     Notes
     -----

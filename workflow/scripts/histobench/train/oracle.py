@@ -12,8 +12,8 @@ from typing import Any
 
 import keras_tuner as kt
 
-from histobench import searches
-from histobench.files import write_text
+from histobench.core import searches
+from histobench.core.files import write_text
 
 COMPLETED, FAILED, STOPPED = "COMPLETED", "FAILED", "STOPPED"
 

@@ -4,16 +4,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-from histobench import runs, searches
-from histobench.errors import HistobenchError
-from histobench.state import State
+from histobench.core import runs, searches
+from histobench.core.errors import HistobenchError
+from histobench.core.state import State
 from histobench.train import provenance
 from histobench.train.oracle import COMPLETED
 from histobench.train.trials import TRIES
 
 
 def write(state: State, oracle: Any, about: provenance.About) -> None:
-    """Write the outputs of a search, see :mod:`histobench.searches`, and delete KerasTuner's folder.
+    """Write the outputs of a search, see :mod:`histobench.core.searches`, and delete KerasTuner's folder.
 
     Parameters
     ----------

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from histobench import recipes, runs, searches
-from histobench.datasets.prepared import Records
-from histobench.errors import HistobenchError
-from histobench.features import Features
+from histobench.core import recipes, runs, searches
+from histobench.core.datasets.prepared import Records
+from histobench.core.errors import HistobenchError
+from histobench.core.features import Features
 from histobench.train import hardware, models
 from histobench.train.batches import batches
 
@@ -42,13 +42,13 @@ def predict(
 
     Parameters
     ----------
-    spec : see :meth:`histobench.study.Study.specification`.
+    spec : see :meth:`histobench.core.study.Study.specification`.
     data : folder of the prepared data set.
     features : folder of the features that the run's head was trained on, or None where it was trained on patches.
     weights : the trained weights of the run.
     output : the CSV file to write, with the columns of ``runs.PREDICTION_COLUMNS``.
     card : the card that the job is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
-    found : what a search has found for the recipe, see :func:`histobench.searches.read_found`.
+    found : what a search has found for the recipe, see :func:`histobench.core.searches.read_found`.
 
     Notes
     -----

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from histobench.files import write_json
+from histobench.core.files import write_json
 from histobench.train import hardware
 
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "snakemake")

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 from tqdm import tqdm
 
-from histobench.datasets import SPLITS, Patches, Tally
-from histobench.datasets.prepared import INDEX, shard_names
-from histobench.errors import HistobenchError
-from histobench.files import atomic, write_json
+from histobench.core.datasets import SPLITS, Patches, Tally
+from histobench.core.datasets.prepared import INDEX, shard_names
+from histobench.core.errors import HistobenchError
+from histobench.core.files import atomic, write_json
 
 log = logging.getLogger(__name__)
 

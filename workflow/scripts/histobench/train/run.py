@@ -8,12 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from histobench import recipes, runs, searches
-from histobench.datasets.prepared import Records
-from histobench.features import ABOUT as ABOUT_FEATURES
-from histobench.features import Features
-from histobench.lease import held
-from histobench.state import State
+from histobench.core import recipes, runs, searches
+from histobench.core.datasets.prepared import Records
+from histobench.core.features import ABOUT as ABOUT_FEATURES
+from histobench.core.features import Features
+from histobench.core.lease import held
+from histobench.core.state import State
 from histobench.train import checkpoints, fit, fresh, hardware, models, provenance
 from histobench.train.anatomy import multiply_adds
 
@@ -35,11 +35,11 @@ def train(
     card: str,
     found: Path | None = None,
 ) -> None:
-    """Train one run, going on where a killed job left it, and write what training writes, see :mod:`histobench.runs`.
+    """Train one run, going on where a killed job left it; what it writes is named in :mod:`histobench.core.runs`.
 
     Parameters
     ----------
-    spec : see :meth:`histobench.study.Study.specification`.
+    spec : see :meth:`histobench.core.study.Study.specification`.
     data : folder of the prepared data set.
     features : folder of the cached features that the head is trained on; None to train on patches.
     weights : the backbone's pretrained weights; None for random ones, and where the features come from a backbone.
@@ -47,7 +47,7 @@ def train(
     code : digest of the code that the result depends on.
     threads : CPU threads of the job; the result depends on them in the last bits.
     card : the card that the run is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
-    found : what a search has found for the recipe, see :func:`histobench.searches.read_found`.
+    found : what a search has found for the recipe, see :func:`histobench.core.searches.read_found`.
     """
     inputs = runs.inputs(data, features, weights, found)
     with held(folder / ".state") as lease:

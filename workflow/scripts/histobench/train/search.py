@@ -6,7 +6,7 @@ wait for the lease meanwhile. When the chief's job ends, one of them takes over,
 was kept.
 
 ``.state/search`` is KerasTuner's folder, undeclared. When the search has ended the chief writes the outputs and
-deletes it, see :mod:`histobench.state`.
+deletes it, see :mod:`histobench.core.state`.
 """
 
 import json
@@ -29,13 +29,13 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
 
-from histobench import runs, searches
-from histobench.datasets.prepared import Records
-from histobench.errors import HistobenchError
-from histobench.features import Features
-from histobench.files import atomic
-from histobench.lease import Lease, Onlooker, add_event, held
-from histobench.state import OUTPUTS, State, fingerprint
+from histobench.core import runs, searches
+from histobench.core.datasets.prepared import Records
+from histobench.core.errors import HistobenchError
+from histobench.core.features import Features
+from histobench.core.files import atomic
+from histobench.core.lease import Lease, Onlooker, add_event, held
+from histobench.core.state import OUTPUTS, State, fingerprint
 from histobench.train import hardware, oracle, outcome, provenance, trials
 
 log = logging.getLogger(__name__)
@@ -66,11 +66,11 @@ def search(
     worker: int,
     workers: int,
 ) -> None:
-    """Take part in a search until it has ended; the first worker then writes its outputs, see `histobench.searches`.
+    """Take part in a search until it has ended; the first worker then writes its outputs, `core.searches`.
 
     Parameters
     ----------
-    spec : see :meth:`histobench.study.Study.search_specification`.
+    spec : see :meth:`histobench.core.study.Study.search_specification`.
     data, features, weights, code, threads, card : see :func:`histobench.train.run.train`.
     folder : where the outputs go, the same for all workers.
     worker : our number, from 1. A second job with the same number waits until the first has ended.
@@ -145,7 +145,7 @@ class Chief:
     Parameters
     ----------
     folder : of the search.
-    identity : what the search is of, see :class:`histobench.state.State`; one of anything else is set aside.
+    identity : what the search is of, see :class:`histobench.core.state.State`; one of anything else is set aside.
     alone : nobody else will ask.
     """
 

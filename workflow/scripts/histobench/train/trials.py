@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from histobench import recipes, searches
-from histobench.datasets.prepared import Records
-from histobench.features import Features
-from histobench.files import write_json
+from histobench.core import recipes, searches
+from histobench.core.datasets.prepared import Records
+from histobench.core.features import Features
+from histobench.core.files import write_json
 from histobench.train import fit, fresh, models
 from histobench.train.oracle import COMPLETED
 
@@ -28,7 +28,7 @@ class Model(kt.HyperModel):
 
     Parameters
     ----------
-    spec : see :meth:`histobench.study.Study.search_specification`.
+    spec : see :meth:`histobench.core.study.Study.search_specification`.
     train, valid : patches, or their features. There is no test part here, so no search sees one.
     weights : of the backbone, see :func:`histobench.train.models.backbone`.
 

@@ -22,7 +22,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from histobench.files import atomic
+from histobench.core.files import atomic
 
 Floats = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from histobench.errors import HistobenchError
-from histobench.files import write_text
+from histobench.core.errors import HistobenchError
+from histobench.core.files import write_text
 
 # What a search leaves: all its trials, what it spent and on what, and the best trial as a recipe.
 TRIALS = "trials.csv"

@@ -19,8 +19,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from histobench.errors import HistobenchError
-from histobench.files import Remote, digest, write_text
+from histobench.core.errors import HistobenchError
+from histobench.core.files import Remote, digest, write_text
 
 log = logging.getLogger(__name__)
 

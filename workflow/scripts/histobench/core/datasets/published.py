@@ -1,6 +1,6 @@
 """The two public data sets as their authors publish them: files, addresses, hashes and counts. Data only."""
 
-from histobench.files import Remote
+from histobench.core.files import Remote
 
 ZENODO = "https://zenodo.org/records/2546921/files"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 
 
 def draw(split: Mapping[str, Any], ids: Sequence[str], groups: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from histobench.study import Dataset
+    from histobench.core.study import Dataset
 
 SPLITS = ("train", "valid", "test")
 # How many patches are held at a time: 7 MiB of PCam, enough to make the cost of a call small.
@@ -72,5 +72,5 @@ def read(dataset: "Dataset", root: Path, tally: Tally) -> Iterator[Patches]:
     HistobenchError
         if a file is damaged or does not hold what it should; the message names the file and the item.
     """
-    module = import_module(f"histobench.datasets.{dataset.source.format}")
+    module = import_module(f"histobench.core.datasets.{dataset.source.format}")
     yield from module.read(dataset, root / dataset.source.folder, tally)

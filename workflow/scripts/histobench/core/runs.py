@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from histobench import features as cached
-from histobench.files import atomic, digest
+from histobench.core import features as cached
+from histobench.core.files import atomic, digest
 
 # Written by training.
 HISTORY = "history.csv"  # metrics per epoch
@@ -31,7 +31,7 @@ def gap(folder: Path, specification: Mapping[str, Any], manifest: str | None, *,
     Parameters
     ----------
     folder : the run's folder.
-    specification : what the study now says of the run, see :meth:`histobench.study.Study.specification`.
+    specification : what the study now says of the run, see :meth:`histobench.core.study.Study.specification`.
     manifest : sha256 of the manifest of its data set; None where that is gone.
     scored : whether it must have predictions.
     """

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from histobench import searches
-from histobench.errors import HistobenchError
+from histobench.core import searches
+from histobench.core.errors import HistobenchError
 
 # What a recipe says for one mode alone.
 OF_MODE = {"transfer": "tl", "finetune": "finetune"}

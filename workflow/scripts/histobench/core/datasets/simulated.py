@@ -33,8 +33,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import cKDTree
 
-from histobench.errors import HistobenchError
-from histobench.files import atomic, write_text
+from histobench.core.errors import HistobenchError
+from histobench.core.files import atomic, write_text
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]

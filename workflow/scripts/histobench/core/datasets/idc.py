@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from histobench.datasets import CHUNK, SPLITS, Patches, Tally, splitting
-from histobench.errors import HistobenchError
-from histobench.study import Dataset
+from histobench.core.datasets import CHUNK, SPLITS, Patches, Tally, splitting
+from histobench.core.errors import HistobenchError
+from histobench.core.study import Dataset
 
 ARCHIVE = "IDC_regular_ps50_idx5.zip"
 CASES = {"train": "cases_train.txt", "valid": "cases_val.txt", "test": "cases_test.txt"}
@@ -28,7 +28,7 @@ UNLISTED = "patient not in the published split"
 
 
 def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
-    """Yield the patches of the archive, split as the data set says; see :func:`histobench.datasets.read`."""
+    """Yield the patches of the archive, split as the data set says; see :func:`histobench.core.datasets.read`."""
     source = dataset.source
     path = folder / ARCHIVE
     try:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from histobench.errors import HistobenchError
-from histobench.files import Remote
+from histobench.core.errors import HistobenchError
+from histobench.core.files import Remote
 
 KERAS_WEIGHTS = "https://storage.googleapis.com/tensorflow/keras-applications"
 

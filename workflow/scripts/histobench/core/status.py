@@ -16,13 +16,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from histobench import features, lease, recipes, runs, searches
-from histobench.costs import Costs, epoch_seconds, measured, run_folder, settled
-from histobench.datasets import SPLITS
-from histobench.errors import HistobenchError
-from histobench.files import digest
-from histobench.plan import SCHEMA
-from histobench.study import Run, Study
+from histobench.core import features, lease, recipes, runs, searches
+from histobench.core.costs import Costs, epoch_seconds, measured, run_folder, settled
+from histobench.core.datasets import SPLITS
+from histobench.core.errors import HistobenchError
+from histobench.core.files import digest
+from histobench.core.plan import SCHEMA
+from histobench.core.study import Run, Study
 
 RESULTS = Path("results")
 LOCKS = Path(".snakemake/locks")
@@ -56,7 +56,7 @@ def look(folder: Path, gap: str, watch: lease.Onlooker) -> Job:
     Parameters
     ----------
     folder : the folder that it writes into.
-    gap : why it has no result, see :func:`histobench.runs.gap`; "" where it has.
+    gap : why it has no result, see :func:`histobench.core.runs.gap`; "" where it has.
     watch : tells who is at work.
     """
     if not gap:

@@ -1,7 +1,7 @@
 """What a study will cost, said before anything is submitted: ``make plan``.
 
 Which jobs are to be done says Snakemake itself, by a summary in a dry run, which takes no lock and writes nothing;
-what they take is expected by :mod:`histobench.costs`.
+what they take is expected by :mod:`histobench.core.costs`.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import yaml
 from tabulate import tabulate
 
-from histobench.costs import Costs, Estimate, measured
-from histobench.errors import HistobenchError
-from histobench.study import Study
+from histobench.core.costs import Costs, Estimate, measured
+from histobench.core.errors import HistobenchError
+from histobench.core.study import Study
 
-SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
+SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
 CONFIG = Path("config/config.yaml")
 # Of rules that run on the device of their run, as columns of the plan.
 ON_DEVICES = {"extract_features": "extract", "tune": "tune", "train": "train", "predict": "predict"}

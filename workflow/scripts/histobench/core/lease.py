@@ -37,7 +37,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 
 log = logging.getLogger(__name__)
 

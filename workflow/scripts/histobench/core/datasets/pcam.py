@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip
 
-from histobench.datasets import CHUNK, SPLITS, Patches, Tally
-from histobench.errors import HistobenchError
-from histobench.study import Dataset
+from histobench.core.datasets import CHUNK, SPLITS, Patches, Tally
+from histobench.core.errors import HistobenchError
+from histobench.core.study import Dataset
 
 PREFIX = "camelyonpatch_level_2_split"
 
@@ -126,7 +126,7 @@ def _slides(path: Path, labels: npt.NDArray[np.uint8]) -> tuple[list[str], npt.N
 
 
 def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
-    """Yield the patches of PCam's three splits; see :func:`histobench.datasets.read`."""
+    """Yield the patches of PCam's three splits; see :func:`histobench.core.datasets.read`."""
     source = dataset.source
     labels = {split: _labels(_file(folder, split, "y.h5.gz")) for split in SPLITS}
     for split in SPLITS:

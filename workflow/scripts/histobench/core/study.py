@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from histobench import catalogue, recipes, runs, searches
-from histobench.datasets import published
-from histobench.errors import HistobenchError
-from histobench.files import Remote
+from histobench.core import catalogue, recipes, runs, searches
+from histobench.core.datasets import published
+from histobench.core.errors import HistobenchError
+from histobench.core.files import Remote
 
 # Frozen backbone and trained head; every layer from the pretrained weights; every layer from random weights; the head
 # first, then the upper layers as well.
@@ -196,7 +196,7 @@ class Study:
             `gpu`, with its `CARD` and, for each of `PEAKS`, `peak_tflops_<name>`, "" where unknown; `seeds`, how many;
             `gap`, why some or all of them have no result, "" where they have; `left_out`, whether it cannot run;
             `end_to_end`, whether every epoch runs over patches, not over cached features; `timing_only` and
-            `tuned_from`, see :mod:`histobench.recipes`.
+            `tuned_from`, see :mod:`histobench.core.recipes`.
         """
         found = []
         for cell, seeds in self.cells.items():
@@ -282,7 +282,7 @@ class Study:
         Parameters
         ----------
         dataset, model, device : names of the configuration.
-        scaling : see :func:`histobench.recipes.scaling`.
+        scaling : see :func:`histobench.core.recipes.scaling`.
         """
         spec, image = self.models[model], self.input(dataset, model, scaling)
         reason = "it has no backbone" if spec.application is None else self._too_small(spec, image)
@@ -299,7 +299,7 @@ class Study:
 
         Returns
         -------
-        preprocessing : see :class:`histobench.catalogue.Model`; "unit" is x / 255, the scaling "paper".
+        preprocessing : see :class:`histobench.core.catalogue.Model`; "unit" is x / 255, the scaling "paper".
         side : height and width in pixels, to which patches of another size are resized.
         """
         recipe = next(recipe for recipe in self.recipes.values() if recipes.scaling(recipe) == scaling)

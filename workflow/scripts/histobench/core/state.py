@@ -9,7 +9,7 @@ steps                   folders named by the job: what it has finished so far
 ``set-aside/``          the last state that did not belong to this job
 ``damaged-*/``          a step that was not what it was when it was written
 ``events``              a line for everything that happened
-``lease-*``             whose it is, see :mod:`histobench.lease`
+``lease-*``             whose it is, see :mod:`histobench.core.lease`
 ======================  ================================================================================
 
 Every folder is written under another name, flushed to disk and then renamed: a name that is there stands for something
@@ -25,9 +25,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from histobench.errors import HistobenchError
-from histobench.files import digest, write_text
-from histobench.lease import Lease, add_event
+from histobench.core.errors import HistobenchError
+from histobench.core.files import digest, write_text
+from histobench.core.lease import Lease, add_event
 
 DIGESTS = "sha256.json"
 OUTPUTS = "outputs"

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from histobench import recipes, runs, searches
-from histobench.datasets import SPLITS, published
-from histobench.datasets.prepared import manifest
-from histobench.study import Dataset, Run, Study
+from histobench.core import recipes, runs, searches
+from histobench.core.datasets import SPLITS, published
+from histobench.core.datasets.prepared import manifest
+from histobench.core.study import Dataset, Run, Study
 
-TABLE_2 = Path(__file__).parents[3] / "config" / "paper" / "table2.csv"
+TABLE_2 = Path(__file__).parents[4] / "config" / "paper" / "table2.csv"
 # Of what Table 2 holds: PCam by the paper's recipe.
 PAPER_SIDE, PAPER_BATCH = published.PCAM_PATCH_SIZE, 32
 # Whose seconds the others are estimated from: the one model in Table 2 with a backbone, and the newest card.
@@ -211,7 +211,7 @@ def patches(dataset: Dataset) -> dict[str, int]:
     return {name: round(total * shares[name]) for name in SPLITS}
 
 
-# Of the published split: Cruz-Roa et al. 2014, as in the lists of `histobench.datasets.published`.
+# Of the published split: Cruz-Roa et al. 2014, as in the lists of `histobench.core.datasets.published`.
 IDC_PATIENTS = {"train": 84, "valid": 29, "test": 49}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-"""The library's two wings: the one for results never needs TensorFlow, and neither imports the other."""
+"""The library's packages: `results` never needs TensorFlow, and `train` and `results` never import each other."""
 
 import re
 import subprocess
@@ -42,11 +42,11 @@ def test_the_guard_guards():
     assert "results import keras" in imports(["histobench.train.models"]).stderr
 
 
-@pytest.mark.parametrize(("wing", "other"), [("train", "results"), ("results", "train")])
-def test_no_wing_imports_the_other(wing, other):
+@pytest.mark.parametrize(("package", "other"), [("train", "results"), ("results", "train")])
+def test_neither_package_imports_the_other(package, other):
     found = [
         f"{path.name}: {line}"
-        for path in (LIBRARY / wing).rglob("*.py")
+        for path in (LIBRARY / package).rglob("*.py")
         for line in re.findall(rf"^\s*(?:from|import) histobench\.{other}\b.*", path.read_text(), re.MULTILINE)
     ]
     assert found == []

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from histobench.errors import HistobenchError
+from histobench.core.errors import HistobenchError
 
 log = logging.getLogger("histobench")
 

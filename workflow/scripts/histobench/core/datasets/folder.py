@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from histobench.datasets import CHUNK, SPLITS, Patches, Tally, splitting
-from histobench.errors import HistobenchError
-from histobench.study import Dataset
+from histobench.core.datasets import CHUNK, SPLITS, Patches, Tally, splitting
+from histobench.core.errors import HistobenchError
+from histobench.core.study import Dataset
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 
 
 def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
-    """Yield the patches of the folder; see :func:`histobench.datasets.read`."""
+    """Yield the patches of the folder; see :func:`histobench.core.datasets.read`."""
     published = isinstance(dataset.split, str)
     layout = "<train|valid|test>/<0|1>/<file>" if published else "<0|1>/<file>"
     if not folder.is_dir():

@@ -1,0 +1,1 @@
+"""Configuration, paths, files and states of jobs: imported by the Snakefile, so quick to import."""
