@@ -7,7 +7,7 @@ import pytest
 
 from histobench.core.catalogue import CATALOGUE
 from histobench.core.runs import read_rows
-from histobench.train import anatomy
+from histobench.train import model_size
 from support.project import ROOT
 
 # Bonnet 2024 (arXiv:2108.13661), Table 1: the layers that it prints, the way of counting that gives them, and the
@@ -44,10 +44,10 @@ def described(key):
         shapes.append((model.input_shape, model.output_shape))
         return model
 
-    original = anatomy.build
+    original = model_size.build
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(anatomy, "build", build)
-        return anatomy.describe(spec(key)), shapes
+        patch.setattr(model_size, "build", build)
+        return model_size.describe(spec(key)), shapes
 
 
 # Of the backbones, whose heads take the place of a top that is one dense layer: VGG19's has three.
@@ -71,7 +71,7 @@ def assert_counts_are_those_of_table_1(key):
     assert counts[counted_as] == layers
     listed = {row["model"]: int(row["all_layers"]) for row in read_rows(ROOT / "config" / "paper" / "table1.csv")}
     assert counts["layers"] == listed[key]
-    # The remark in the docstring of `anatomy`: two ways of counting are enough for all twelve.
+    # The remark in the docstring of `describe`: two ways of counting are enough for all twelve.
     assert counts["layers_with_weights" if counted_as == "layers_with_weights" else "layers_with_head"] == layers
 
     parameters = counts["parameters_with_top"] / 1e6

@@ -23,7 +23,7 @@ def library(tmp_path, monkeypatch):
 # What results of days depend on. A module more retrains every study: let it be named here before it is imported.
 TRAINING = {
     *("train/fit", "train/checkpoints", "train/models", "train/calibration", "train/batches", "train/augmentation"),
-    *("train/random_state", "train/fresh", "core/searches", "core/features", "core/datasets/prepared"),
+    *("train/random_state", "train/initial_model", "core/searches", "core/features", "core/datasets/prepared"),
 }
 DEPENDS_ON = {
     "train": {"train/run", "core/state", *TRAINING},
@@ -43,7 +43,7 @@ DEPENDS_ON = {
         *("train/explain", "train/models", "train/calibration", "train/batches", "train/random_state"),
         *("core/features", "core/datasets/prepared"),
     },
-    "describe_models": {"train/anatomy", "train/models"},
+    "describe_models": {"train/model_size", "train/models"},
     "simulate": {"core/datasets/simulated"},
 }
 

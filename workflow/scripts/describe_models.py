@@ -6,7 +6,7 @@ with job.start(snakemake):
     from pathlib import Path
 
     from histobench.core.runs import write_rows
-    from histobench.train import anatomy
+    from histobench.train import model_size
 
-    rows = [{"model": spec["key"]} | anatomy.describe(spec) for spec in snakemake.params.specs]
+    rows = [{"model": spec["key"]} | model_size.describe(spec) for spec in snakemake.params.specs]
     write_rows(Path(snakemake.output.sizes), rows)

@@ -23,7 +23,7 @@ EXEMPT = {
 }
 # Modules that a script imports, but whose work is undone before it could show in the script's result.
 WITHOUT_EFFECT = {
-    "train": {"train/anatomy"},  # what it counts stands beside the seconds, in run.json
+    "train": {"train/model_size"},  # what it counts stands beside the seconds, in run.json
     "tune": {"train/checkpoints"},  # a trial has no state of its own
     "predict": {"train/random_state"},  # fresh weights, over which the trained ones are loaded
     "describe_models": {"train/random_state"},  # sizes do not depend on the weights' values

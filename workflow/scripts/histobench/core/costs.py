@@ -23,7 +23,7 @@ PAPER_SIDE, PAPER_BATCH = published.PCAM_PATCH_SIZE, 32
 # Whose seconds the others are estimated from: the one model in Table 2 with a backbone, and the newest card.
 REFERENCE_MODEL, REFERENCE_DEVICE = "inceptionv3", "a100"
 
-# Multiply-adds of a forward pass over a patch of 96 px of the model as trained: histobench.train.anatomy counts them.
+# Multiply-adds of a forward pass of the whole model over a patch of 96 px, as histobench.train.model_size counts them.
 MULTIPLY_ADDS = {
     "b2": 149_520_640,
     "b6": 257_678_976,

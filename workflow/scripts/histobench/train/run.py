@@ -14,8 +14,8 @@ from histobench.core.features import ABOUT as ABOUT_FEATURES
 from histobench.core.features import Features
 from histobench.core.lease import held
 from histobench.core.state import State
-from histobench.train import checkpoints, fit, fresh, hardware, models, provenance
-from histobench.train.anatomy import multiply_adds
+from histobench.train import checkpoints, fit, hardware, initial_model, models, provenance
+from histobench.train.model_size import multiply_adds
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def _train(
 ) -> None:
     parts: list[Any] = [Features(data, features, split) if features else Records(data, split) for split in SPLITS]
     train_part, valid_part = parts
-    model, calibrated = fresh.model(spec, train_part, weights)
+    model, calibrated = initial_model.build(spec, train_part, weights)
     log.info(
         "%s of %s, %s, %d patches for training, %d for validation, weights: %s",
         "head on cached features" if features else "CNN",

@@ -14,7 +14,7 @@ from histobench.core import recipes, searches
 from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
 from histobench.core.files import write_json
-from histobench.train import fit, fresh, models
+from histobench.train import fit, initial_model, models
 from histobench.train.oracle import COMPLETED
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Model(kt.HyperModel):
         """Return the model, not compiled."""
         # Each time: KerasTuner clears Keras's session before, and with it the policy.
         with models.policy(recipes.precision(self._spec["recipe"])):
-            return fresh.model(self._with(hp), self._train, self._weights)[0]
+            return initial_model.build(self._with(hp), self._train, self._weights)[0]
 
     def fit(
         self,

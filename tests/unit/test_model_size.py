@@ -1,4 +1,4 @@
-"""Anatomy: the counts of the paper's Table 1, and multiply-adds worked out by hand or published."""
+"""Sizes of models: the counts of the paper's Table 1, and multiply-adds worked out by hand or published."""
 
 from dataclasses import asdict, replace
 
@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from histobench.core.catalogue import CATALOGUE
-from histobench.train import anatomy
+from histobench.train import model_size
 from support.table1 import TABLE_1, assert_counts_are_those_of_table_1, described
 
 
@@ -16,7 +16,7 @@ def test_table_1_has_the_catalogue():
 
 @pytest.mark.parametrize("key", ["b2", "b6", "mobilenet", "efficientnetv2b0"])
 def test_counts_are_those_of_table_1(key):
-    """Of the others in test_anatomy_long.py."""
+    """Of the others in test_model_size_long.py."""
     assert_counts_are_those_of_table_1(key)
 
 
@@ -32,7 +32,7 @@ def test_a_checkpoint_has_four_bytes_a_parameter():
 
 
 def test_a_model_that_takes_neither_patch_is_described_at_its_smallest_input():
-    counts = anatomy.describe(asdict(replace(CATALOGUE["b2"], smallest_input=128)))
+    counts = model_size.describe(asdict(replace(CATALOGUE["b2"], smallest_input=128)))
     assert (counts["multiply_adds_96"], counts["multiply_adds_50"]) == (None, None)
     assert counts["parameters"] == 9_491_393 + (32**2 - 24**2) * 64 * 256
 
@@ -71,7 +71,7 @@ def test_multiply_adds_of_mobilenet_have_the_depthwise_layers():
 
 def test_multiply_adds_of_mobilenet_are_the_published_ones():
     """569 million with its ImageNet top at 224 px: Howard et al. 2017, Table 8."""
-    assert round(anatomy.multiply_adds(keras.applications.MobileNet(weights=None)) / 1e6) == 569
+    assert round(model_size.multiply_adds(keras.applications.MobileNet(weights=None)) / 1e6) == 569
 
 
 @pytest.mark.parametrize(
@@ -87,5 +87,5 @@ def test_multiply_adds_of_mobilenet_are_the_published_ones():
 )
 def test_multiply_adds_of_one_layer(layer, expected):
     inner = keras.Sequential([keras.Input((10, 10, 4)), layer])
-    assert anatomy.multiply_adds(inner) == expected
-    assert anatomy.multiply_adds(keras.Sequential([keras.Input((10, 10, 4)), inner])) == expected
+    assert model_size.multiply_adds(inner) == expected
+    assert model_size.multiply_adds(keras.Sequential([keras.Input((10, 10, 4)), inner])) == expected

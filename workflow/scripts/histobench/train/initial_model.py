@@ -1,4 +1,4 @@
-"""A model as its training starts."""
+"""The model of a run before its first epoch."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from histobench.train import models
 from histobench.train.calibration import calibrate
 
 
-def model(spec: dict[str, Any], train: Records | Features, weights: Path | None) -> tuple[keras.Model, bool]:
+def build(spec: dict[str, Any], train: Records | Features, weights: Path | None) -> tuple[keras.Model, bool]:
     """Return the model of a run, not compiled, and whether its random backbone was calibrated.
 
     Parameters
