@@ -5,7 +5,8 @@ import itertools
 import pandas as pd
 import pytest
 
-from histobench.results import contrasts, mode_tests, performance, report, searching, sizes, speed, tables
+from histobench.results import contrasts, mode_tests, performance, report, sizes, speed, tables
+from histobench.tuning import search_tables
 from support.browser import launched, open_page
 
 LAPTOP = (1280, 800)
@@ -64,7 +65,7 @@ def every_table():
     scores = made_up(performance.COLUMNS, data_set=["idc-random"])
     seconds = made_up(speed.SPEED, data_set=["pcam"], device=["k80", "p100", "v100", "a100"], recipe=["timing", "fast"])
     unfinished = scores.assign(**dict.fromkeys(performance.METRICS), runs="", gap="not run yet")
-    found, tried = made_up(searching.SEARCHES), made_up(searching.TRIALS)
+    found, tried = made_up(search_tables.SEARCHES), made_up(search_tables.TRIALS)
     tested = ["source", "data_set", "test", "n_tl", "n_full", "t", "df", "p", "difference", "difference_low",
               "difference_high", "effect", "gap"]  # fmt: skip
     sized = [*sizes.FIRST, "published_depth_is", "layers_with_head", "checkpoint_mb", "multiply_adds_50_px_millions"]
@@ -80,8 +81,8 @@ def every_table():
         "models": (made_up(sized), {"first": sizes.FIRST}),
         "claims": (made_up(list(said), **said), {}),
         "controls": (made_up(["data_set", "n", *floor, "floor_balanced_accuracy", "holds_chance"]), {}),
-        "searches": (found, {"grids": searching.in_print(found), "first": searching.FIRST}),
-        "trials": (tried, {"grids": searching.trials_in_print(tried), "first": searching.TRIALS_FIRST}),
+        "searches": (found, {"grids": search_tables.in_print(found), "first": search_tables.FIRST}),
+        "trials": (tried, {"grids": search_tables.trials_in_print(tried), "first": search_tables.TRIALS_FIRST}),
     }
 
 

@@ -11,7 +11,7 @@ from support.project import ROOT
 
 SCRIPTS = ROOT / "workflow" / "scripts"
 LIBRARY = SCRIPTS / "histobench"
-RESULTS = sorted((LIBRARY / "results").rglob("*.py"))
+RESULTS = [*sorted((LIBRARY / "results").rglob("*.py")), LIBRARY / "tuning" / "search_tables.py"]
 
 GUARD = """
 import importlib, sys

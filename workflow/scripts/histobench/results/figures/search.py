@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
-from histobench.results.searching import VALUES
+from histobench.tuning.search_tables import VALUES
 
 SEARCH = ["data_set", "model", "mode", "recipe", "device"]
 METHODS = {"hyperband": "Hyperband", "random": "random search"}
@@ -46,7 +46,7 @@ def trials(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : as `searching.trials` returns it; trials without a score are left out.
+    frame : as `search_tables.trials` returns it; trials without a score are left out.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def tuned(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : as `searching.searches` returns it.
+    frame : as `search_tables.searches` returns it.
 
     Returns
     -------

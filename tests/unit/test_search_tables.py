@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from histobench.core import searches as files
-from histobench.results import searching, tables
+from histobench.results import tables
 from histobench.results.figures import search as figures
 from histobench.results.performance import COLUMNS
+from histobench.tuning import search_tables
 from support.frames import cells, run
 from support.small import SEARCH
 
@@ -68,7 +69,7 @@ def found(tmp_path):
         }
         (folder / files.ABOUT).write_text(json.dumps(about))
         folders.append(folder)
-    return searching.read(folders)
+    return search_tables.read(folders)
 
 
 @pytest.fixture
@@ -90,8 +91,8 @@ def performance() -> pd.DataFrame:
 
 
 def test_a_search_stands_beside_what_it_is_worth(found, matrix):
-    table = searching.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED)
-    assert list(table.columns) == searching.SEARCHES
+    table = search_tables.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED)
+    assert list(table.columns) == search_tables.SEARCHES
     hyperband, at_random, waiting = table.to_dict("records")
     assert (hyperband["method"], hyperband["trials"], hyperband["failed"], hyperband["repeated"]) == (
         "hyperband",
@@ -113,16 +114,16 @@ def test_a_search_stands_beside_what_it_is_worth(found, matrix):
 
 
 def test_all_trials_the_best_first(found, matrix):
-    table = searching.trials(matrix, found)
-    assert list(table.columns) == searching.TRIALS
+    table = search_tables.trials(matrix, found)
+    assert list(table.columns) == search_tables.TRIALS
     assert table["trial"].tolist() == ["0003", "0001", "0000", "0002", "0000"]
     assert table["recipe"].tolist() == [HYPERBAND] * 4 + [RANDOM]
     assert table["trial_seconds"].tolist() == [5.0] * 5
 
 
 def test_in_print_a_rate_is_no_zero(found, matrix, tmp_path):
-    table = searching.trials(matrix, found)
-    tables.write(table, tmp_path / "trials", "Trials", grids=searching.trials_in_print(table))
+    table = search_tables.trials(matrix, found)
+    tables.write(table, tmp_path / "trials", "Trials", grids=search_tables.trials_in_print(table))
     text = (tmp_path / "trials.md").read_text()
     assert "0.000316" in text
     assert "3.16e-05" in text
@@ -130,8 +131,8 @@ def test_in_print_a_rate_is_no_zero(found, matrix, tmp_path):
 
 
 def test_print_says_what_was_found_and_what_it_cost_apart(found, matrix, tmp_path):
-    table = searching.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED)
-    tables.write(table, tmp_path / "searches", "Searches", grids=searching.in_print(table))
+    table = search_tables.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED)
+    tables.write(table, tmp_path / "searches", "Searches", grids=search_tables.in_print(table))
     worth, values, cost = (tmp_path / "searches.md").read_text().split("\n## ")
     assert "0.930 (0.910–0.950)" in worth
     assert "not run yet" in worth
@@ -141,8 +142,8 @@ def test_print_says_what_was_found_and_what_it_cost_apart(found, matrix, tmp_pat
 
 
 def test_without_a_search_the_tables_are_empty(matrix):
-    assert searching.trials(matrix, {}).empty
-    table = searching.searches(matrix, [HYPERBAND], {}, performance(), PUBLISHED)
+    assert search_tables.trials(matrix, {}).empty
+    table = search_tables.searches(matrix, [HYPERBAND], {}, performance(), PUBLISHED)
     assert table["gap"].tolist() == ["", "not run yet"]
 
 
@@ -152,7 +153,7 @@ def circles(figure):
 
 
 def test_the_figure_shows_every_trial_that_has_a_score(found, matrix):
-    table = searching.trials(matrix, found)
+    table = search_tables.trials(matrix, found)
     figure = figures.trials(table[table["recipe"] == HYPERBAND])
     drawn = circles(figure)
     some = table[(table["recipe"] == HYPERBAND) & table["score"].notna()]
@@ -169,18 +170,18 @@ def test_the_figure_shows_every_trial_that_has_a_score(found, matrix):
 
 
 def test_a_search_for_one_number_has_the_score_for_its_other_axis(found, matrix):
-    table = searching.trials(matrix, found)
+    table = search_tables.trials(matrix, found)
     figure = figures.trials(table[table["recipe"] == HYPERBAND].assign(batch_size=pd.NA))
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("Learning rate", "Score")
 
 
 def test_the_figure_of_no_trials_and_that_of_no_searches_can_be_drawn(matrix):
-    figures.trials(searching.trials(matrix, {}))
-    figures.tuned(searching.searches(matrix, [HYPERBAND], {}, pd.DataFrame(columns=COLUMNS), PUBLISHED))
+    figures.trials(search_tables.trials(matrix, {}))
+    figures.tuned(search_tables.searches(matrix, [HYPERBAND], {}, pd.DataFrame(columns=COLUMNS), PUBLISHED))
 
 
 def test_tuned_stands_beside_untuned_with_intervals(found, matrix):
-    figure = figures.tuned(searching.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED))
+    figure = figures.tuned(search_tables.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED))
     axes = figure.axes[0]
     points = {
         each.get_label(): each.get_offsets()[:, 0].tolist() for each in axes.collections if each.get_label()[0] != "_"
