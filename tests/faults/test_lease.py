@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from histobench.core.lease import Pace, held, this_process
+from histobench.core.lease import Intervals, held, this_process
 from support.processes import epochs_done, events, job, start
 from support.small import features_specification, specification
 
@@ -134,10 +134,10 @@ def test_an_extraction_waits_and_a_waiter_ends_on_sigterm(prepared_folder, tmp_p
 HOLD = """
 import json, sys, time
 from pathlib import Path
-from histobench.core.lease import Pace, held
+from histobench.core.lease import Intervals, held
 from histobench.core.state import State
 folder = Path(sys.argv[1])
-with held(folder / ".state", Pace(**json.loads(sys.argv[2]))) as lease:
+with held(folder / ".state", Intervals(**json.loads(sys.argv[2]))) as lease:
     state = State(folder / ".state", {}, lease)
     for number in range(int(sys.argv[3]), 10_000):
         with state.step(f"epoch-{number:04d}"):
@@ -194,12 +194,12 @@ def test_a_job_that_lost_its_lease_ends_and_writes_nothing_more(noticed_by, tmp_
 CONTEND = """
 import json, os, random, signal, sys, time
 from pathlib import Path
-from histobench.core.lease import Pace, held
+from histobench.core.lease import Intervals, held
 folder, ends_by_kill = Path(sys.argv[1]), int(sys.argv[3])
 while not (folder / "go").exists():
     time.sleep(0.001)
 for turn in range(3):
-    with held(folder / ".state", Pace(**json.loads(sys.argv[2]))):
+    with held(folder / ".state", Intervals(**json.loads(sys.argv[2]))):
         os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
         time.sleep(random.uniform(0, 0.01))
         with (folder / "turns").open("a") as file:
@@ -256,7 +256,7 @@ ON_A_NODE = {"host": "node7", "boot": "another", "job": "77", "restarts": "0", "
 def test_a_holder_that_slurm_does_not_run_is_dead_at_once(line, slurm, tmp_path):
     slurm(line)
     write_lease(tmp_path, 1, **ON_A_NODE)
-    with held(tmp_path / ".state", Pace(look=0.02)) as lease:
+    with held(tmp_path / ".state", Intervals(look=0.02)) as lease:
         assert lease.number == 2
     assert "lease taken over from pid" in events(tmp_path)
     assert "SLURM job 77" in events(tmp_path)
@@ -266,7 +266,7 @@ def test_a_job_that_slurm_started_again_takes_over_from_itself(slurm, tmp_path, 
     slurm("echo RUNNING")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     write_lease(tmp_path, 1, **ON_A_NODE | {"job": "78"})
-    with held(tmp_path / ".state", Pace(look=0.02)):
+    with held(tmp_path / ".state", Intervals(look=0.02)):
         pass
     assert "SLURM has started its job again" in events(tmp_path)
 
@@ -287,11 +287,11 @@ def test_a_holder_that_slurm_runs_is_waited_for_however_silent(slurm, tmp_path):
 
 @pytest.mark.parametrize("line", ["echo 'Unable to contact slurm controller' >&2; exit 1", "exec sleep 30"])
 def test_where_slurm_does_not_answer_the_heartbeat_counts(line, slurm, tmp_path, monkeypatch):
-    monkeypatch.setattr("histobench.core.lease.ANSWER", 0.2)
+    monkeypatch.setattr("histobench.core.lease.slurm.TIMEOUT", 0.2)
     slurm(line)
     write_lease(tmp_path, 1, **ON_A_NODE)
     start = time.monotonic()
-    with held(tmp_path / ".state", Pace(**QUICK)):
+    with held(tmp_path / ".state", Intervals(**QUICK)):
         assert time.monotonic() - start >= QUICK["patience"]
     assert "asked" in (tmp_path / "asked").read_text()
     assert "no heartbeat for" in events(tmp_path)

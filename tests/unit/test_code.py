@@ -70,7 +70,7 @@ def test_prepared_patches_depend_on_one_reader(kind):
 def test_exceptions_are_modules_that_scripts_import():
     """One that is gone, or no longer imported, would let an import of the same name pass."""
     for name in code.EXEMPT:
-        assert (code.LIBRARY / f"{name}.py").exists(), name
+        assert code._module(name).exists(), name
     for script, names in code.WITHOUT_EFFECT.items():
         kept = modules(script)
         with pytest.MonkeyPatch.context() as patch:

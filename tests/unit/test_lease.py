@@ -16,32 +16,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from histobench.core import lease as module
 from histobench.core.errors import HistobenchError
-from histobench.core.lease import (
-    ASIDE,
-    UNKNOWN,
-    Lease,
-    Pace,
-    Process,
-    Remembered,
-    Verdict,
-    Watch,
-    held,
-    judge,
-    leases,
-    parse,
-    process,
-    squeue,
-    this_process,
-)
+from histobench.core.lease import Intervals, Lease, held, slurm, this_process
+from histobench.core.lease.holder import TEMPORARY, Process, leases, parse, process
+from histobench.core.lease.judge import UNKNOWN, Verdict, Watch, judge
 from histobench.core.state import State
 
 ME = replace(this_process(), job=None, restarts=None, cluster=None)
 NEIGHBOUR = replace(ME, pid=4711, start=100)
 ELSEWHERE = replace(NEIGHBOUR, host="node7", boot="another", job="77", restarts="0", cluster="c")
 IN_SLURM = replace(ME, job="78", restarts="0", cluster="c")
-QUICK = Pace(beat=0.01, patience=0.1, look=0.01, ask=0.01, remind=1)
+QUICK = Intervals(beat=0.01, patience=0.1, look=0.01, ask=0.01, remind=1)
 
 
 def lease_files(folder: Path) -> list[str]:
@@ -129,7 +114,7 @@ def test_processes_of_this_machine():
 def test_this_process_in_slurm(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
-    monkeypatch.setattr(module, "_asked", pytest.fail)
+    monkeypatch.setattr(slurm, "_squeue", pytest.fail)
     assert (this_process().job, this_process().restarts) == ("12", "2")
 
 
@@ -140,7 +125,7 @@ def fake_squeue(tmp_path, monkeypatch):
         (tmp_path / "squeue").chmod(0o755)
 
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(module, "ANSWER", 0.5)
+    monkeypatch.setattr(slurm, "TIMEOUT", 0.5)
     return write
 
 
@@ -186,17 +171,17 @@ def test_what_squeue_says(script, states, fake_squeue, monkeypatch):
     fake_squeue(script)
     monkeypatch.setenv("SQUEUE_STATES", "COMPLETED")
     monkeypatch.setenv("SLURM_CLUSTERS", "other")
-    assert squeue("77") == states
+    assert slurm.squeue("77") == states
 
 
 def test_no_squeue(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert squeue("77") is None
+    assert slurm.squeue("77") is None
 
 
 def test_slurm_is_not_asked_at_every_look():
     now, asked = iter((0, 0, 2, 58, 61, 61, 63, 119, 122, 122)), []  # the clock is read again after an answer
-    remembered = Remembered(lambda job: asked.append(job) or {"RUNNING"}, 60, lambda: next(now))
+    remembered = slurm.cached(lambda job: asked.append(job) or {"RUNNING"}, 60, lambda: next(now))
     assert [remembered("77") for _ in range(7)] == [{"RUNNING"}] * 7
     assert len(asked) == 3
 
@@ -213,7 +198,7 @@ class Waiter:
 
     def __init__(self, verdict=UNKNOWN) -> None:
         self.now = 1e6
-        self.watch = Watch(lambda holder: verdict, Pace(), lambda: self.now)
+        self.watch = Watch(lambda holder: verdict, Intervals(), lambda: self.now)
 
     def over(self, seconds: float, data: bytes, number=3) -> str:
         self.now += seconds
@@ -301,7 +286,7 @@ def test_there_is_one_holder_however_slow_the_others_are(actions):
                     holder = None
             if holder is not None:
                 assert leases(folder)[-1][0] == jobs[holder].number
-        assert not leases(folder, ASIDE)
+        assert not leases(folder, TEMPORARY)
 
 
 def test_the_first_one_and_its_successor(tmp_path):
@@ -378,7 +363,7 @@ def test_a_job_that_lost_its_lease_notes_no_failure(tmp_path):
 
 def test_a_heartbeat_on_its_way_does_not_undo_the_release(tmp_path, monkeypatch):
     with held(tmp_path, QUICK) as lease:
-        aside, on_its_way = lease._aside, threading.Event()
+        aside, on_its_way = lease._temporary, threading.Event()
 
         def slow(number, *, released=False):
             path = aside(number, released=released)
@@ -387,7 +372,7 @@ def test_a_heartbeat_on_its_way_does_not_undo_the_release(tmp_path, monkeypatch)
                 time.sleep(0.1)
             return path
 
-        monkeypatch.setattr(lease, "_aside", slow)
+        monkeypatch.setattr(lease, "_temporary", slow)
         assert on_its_way.wait(10)
     time.sleep(0.2)
     assert parse((tmp_path / "lease-000001").read_bytes()).released
@@ -408,7 +393,7 @@ def test_an_answer_that_nfs_lost(tmp_path, monkeypatch):
 
 
 def test_a_reader_sees_whole_leases_only(tmp_path):
-    with held(tmp_path, Pace(beat=0.0001)):
+    with held(tmp_path, Intervals(beat=0.0001)):
         seen, end = set(), time.monotonic() + 1
         while time.monotonic() < end:
             data = (tmp_path / "lease-000001").read_bytes()
@@ -423,17 +408,17 @@ def test_what_killed_jobs_left_half_written_is_cleared_away(tmp_path):
     with held(tmp_path, QUICK):
         assert lease_files(tmp_path) == ["lease-000004"]
         # Of number 5 somebody may be about to make a lease.
-        assert [path.name for _, path in leases(tmp_path, ASIDE)][-1] == ".lease-000005-c"
+        assert [path.name for _, path in leases(tmp_path, TEMPORARY)][-1] == ".lease-000005-c"
         assert not any((tmp_path / name).exists() for name in (".lease-000003-a", ".lease-000004-b"))
     assert "a job whose lease-000003 can't be read: no heartbeat for" in (tmp_path / "events").read_text()
 
 
 def test_a_full_disk_costs_heartbeats_only(tmp_path, monkeypatch, caplog):
     with held(tmp_path, QUICK) as lease:
-        aside = lease._aside
-        monkeypatch.setattr(lease, "_aside", lambda *_, **__: os.open("/dev/full/x", 0))
+        aside = lease._temporary
+        monkeypatch.setattr(lease, "_temporary", lambda *_, **__: os.open("/dev/full/x", 0))
         time.sleep(0.1)
-        monkeypatch.setattr(lease, "_aside", aside)
+        monkeypatch.setattr(lease, "_temporary", aside)
         before = (tmp_path / "lease-000001").read_bytes()
         time.sleep(0.1)
         assert (tmp_path / "lease-000001").read_bytes() != before
@@ -470,7 +455,7 @@ def test_a_holder_that_lost_its_lease_writes_nothing(tmp_path):
 def test_a_state_leaves_leases_alone(tmp_path):
     lease = Lease(tmp_path)
     assert lease._create(1)
-    aside = lease._aside(2)  # of somebody who waits
+    aside = lease._temporary(2)  # of somebody who waits
     for identity in ("one", "another"):
         state = State(tmp_path, {"identity": identity}, lease)
         with state.step("epoch-0001"):

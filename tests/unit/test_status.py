@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from histobench.core import searches, status
-from histobench.core.lease import Onlooker, held
+from histobench.core.lease import HolderLookup, held
 from histobench.core.plan import SCHEMA
 from histobench.core.study import Study
 from support.project import ROOT
@@ -21,7 +21,7 @@ def study(tmp_path, monkeypatch) -> Study:
 
 
 def lines(study) -> list[str]:
-    return status._searches(study, Onlooker())[1:]
+    return status._searches(study, HolderLookup())[1:]
 
 
 def test_a_search_at_work_tells_how_far_it_is_and_who_is_at_it(study, tmp_path):

@@ -50,7 +50,7 @@ class Job:
     holder: lease.Holder | None = None
 
 
-def look(folder: Path, gap: str, watch: lease.Onlooker) -> Job:
+def look(folder: Path, gap: str, watch: lease.HolderLookup) -> Job:
     """Return how far the job of a folder is.
 
     Parameters
@@ -95,7 +95,7 @@ def main() -> None:
     print("\n".join(_locks()))
     if not paths:
         print(f"No study has started here: there is no {RESULTS}/*/study.json")
-    watch, failed = lease.Onlooker(), False
+    watch, failed = lease.HolderLookup(), False
     for path in paths:
         try:
             study = Study(_configuration(path), SCHEMA)
@@ -123,7 +123,7 @@ def _locks() -> list[str]:
     return ["No Snakemake is at work in this folder."]
 
 
-def jobs_of(study: Study, watch: lease.Onlooker) -> dict[Run, Job]:
+def jobs_of(study: Study, watch: lease.HolderLookup) -> dict[Run, Job]:
     """Return how far every run of a study is."""
     manifests: dict[str, str | None] = {}
     for name in {run.dataset for run in study.runs}:
@@ -138,7 +138,7 @@ def jobs_of(study: Study, watch: lease.Onlooker) -> dict[Run, Job]:
     return found
 
 
-def report(study: Study, watch: lease.Onlooker, shown: int, width: int) -> list[str]:
+def report(study: Study, watch: lease.HolderLookup, shown: int, width: int) -> list[str]:
     """Return the lines on a study.
 
     Parameters
@@ -190,7 +190,7 @@ def _totals(jobs: Mapping[Run, Job]) -> list[str]:
     return str(tabulate(rows, ["device", *STATES], tablefmt="plain")).splitlines()
 
 
-def _extractions(study: Study, watch: lease.Onlooker) -> list[str]:
+def _extractions(study: Study, watch: lease.HolderLookup) -> list[str]:
     """Return a line on the features of frozen backbones, and one for each that is at work."""
     wanted = {
         (run.dataset, run.model, recipes.scaling(study.recipes[run.recipe]), run.device): None
@@ -208,7 +208,7 @@ def _extractions(study: Study, watch: lease.Onlooker) -> list[str]:
     return ["", f"Features: {done} of {len(wanted)} extracted", *lines] if wanted else []
 
 
-def _searches(study: Study, watch: lease.Onlooker) -> list[str]:
+def _searches(study: Study, watch: lease.HolderLookup) -> list[str]:
     """Return a line on the searches for hyperparameters, and one for each that is at work."""
     cells = {(run.dataset, run.model, run.mode, run.recipe, run.device): None for run in study.runs}
     wanted = [names for names in cells if study.searched(names[3])]

@@ -34,7 +34,7 @@ from histobench.core.datasets.prepared import Records
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
 from histobench.core.files import atomic
-from histobench.core.lease import Lease, Onlooker, add_event, held
+from histobench.core.lease import Lease, HolderLookup, add_event, held
 from histobench.core.state import OUTPUTS, State, fingerprint
 from histobench.train import hardware, oracle, outcome, provenance, trials
 
@@ -205,9 +205,9 @@ class Chief:
     def _serve(self) -> None:
         state = State(self.folder, self._identity, self._lease)
         decides = oracle.build(self._identity["specification"]["recipe"]["search"], self.project)
-        onlooker = Onlooker(thorough=True)
+        lookup = HolderLookup(thorough=True)
         of_workers = self.folder.parent
-        decides.alive = lambda name: onlooker.holder(of_workers / searches.worker_folder(name)) is not None
+        decides.alive = lambda name: lookup.holder(of_workers / searches.worker_folder(name)) is not None
         decides.event, decides.check = state.event, self._lease.check
         decides.over = state.finished()
         if not decides.over:
