@@ -16,12 +16,12 @@ import keras
 import numpy as np
 import pytest
 
-from histobench.core import searches
 from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
 from histobench.core.runs import read_json, read_rows
 from histobench.train import models, predict
 from histobench.train.calibration import calibrate
+from histobench.tuning import search_files, tuned_recipe
 from support import jobs
 from support.processes import assert_equal_runs, epochs_done, events, finish, job, log, start
 from support.project import ROOT
@@ -130,13 +130,13 @@ def test_a_run_that_is_killed_twice(python, prepared_folder, done, tmp_path):
 
 def test_a_search(done):
     folder = finished(done / "search")
-    trials = read_rows(folder / searches.TRIALS)
+    trials = read_rows(folder / search_files.TRIALS)
     assert [row["status"] for row in trials] == ["COMPLETED"] * 5
     # One of them went on from the weights of another.
     assert sorted((row["first_epoch"], row["last_epoch"]) for row in trials) == [
         *[("1", "1")] * 2, *[("1", "2")] * 2, ("2", "2"),
     ]  # fmt: skip
-    assert searches.read_found(folder / searches.FOUND)["optimizer"]["name"] == "adam"
+    assert tuned_recipe.read(folder / search_files.RECIPE)["optimizer"]["name"] == "adam"
 
 
 def test_cached_features_are_those_of_end_to_end_training(prepared_folder, done):

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from histobench.core import searches
 from histobench.core.errors import HistobenchError
 from histobench.core.runs import read_json
-from histobench.train import trials as training_of_trials
-from histobench.train.search import TOKEN, Chief, own_address
+from histobench.tuning import search_files, tuned_recipe, tuner
+from histobench.tuning.chief import TOKEN, Chief, own_address
 from support import jobs
 from support.processes import events, finish
 from support.searches import Parts, ended, kill, repeated, search_here, start_search, trials, tried, wait_for_trials
@@ -44,13 +43,13 @@ def undisturbed(parts, tmp_path_factory) -> Path:
 
 def test_a_search_without_test_patches(undisturbed):
     """Those of the fixture are gone, and nothing was missed."""
-    about = read_json(undisturbed / searches.ABOUT)
+    about = read_json(undisturbed / search_files.ABOUT)
     assert about["planned"] == {"trials": 8, "epochs": 17}
     assert (about["spent"]["trials"], about["spent"]["epochs"]) == (8, 17)
     assert (about["spent"]["failed"], about["spent"]["repeated"]) == (0, 0)
     rows = trials(undisturbed)
     best = max(rows, key=lambda row: float(row["score"]))
-    found = searches.read_found(undisturbed / searches.FOUND)
+    found = tuned_recipe.read(undisturbed / search_files.RECIPE)
     assert found == {
         "batch_size": int(best["batch_size"]),
         "optimizer": {"name": "adam", "learning_rate": float(best["learning_rate"])},
@@ -71,7 +70,7 @@ def test_a_search_that_is_killed(parts, undisturbed, tmp_path):
     finish(start_search(parts, tmp_path), tmp_path)
     assert tried(tmp_path) == tried(undisturbed)
     assert repeated(tmp_path) <= 1
-    assert (tmp_path / searches.FOUND).read_text() == (undisturbed / searches.FOUND).read_text()
+    assert (tmp_path / search_files.RECIPE).read_text() == (undisturbed / search_files.RECIPE).read_text()
 
 
 def test_two_workers_of_which_the_chief_is_killed(parts, undisturbed, tmp_path):
@@ -95,7 +94,7 @@ def test_two_workers_of_which_the_chief_is_killed(parts, undisturbed, tmp_path):
     first.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
     finish(second, folder)
-    assert not (folder / searches.FOUND).exists()  # the first worker publishes
+    assert not (folder / search_files.RECIPE).exists()  # the first worker publishes
     finish(start_search(parts, folder, worker=1, workers=2), folder)
     assert tried(folder) == tried(undisturbed)
     assert repeated(folder) == 1
@@ -104,15 +103,15 @@ def test_two_workers_of_which_the_chief_is_killed(parts, undisturbed, tmp_path):
 
 
 def test_another_seed_sets_the_search_aside(parts, tmp_path, monkeypatch):
-    begin, begun = training_of_trials.Tuner.on_trial_begin, []
+    begin, begun = tuner.Tuner.on_trial_begin, []
 
-    def stop_at_the_third(tuner, trial):
+    def stop_at_the_third(this, trial):
         begun.append(trial)
         if len(begun) == 3:
             raise Stopped
-        begin(tuner, trial)
+        begin(this, trial)
 
-    monkeypatch.setattr(training_of_trials.Tuner, "on_trial_begin", stop_at_the_third)
+    monkeypatch.setattr(tuner.Tuner, "on_trial_begin", stop_at_the_third)
     for seed in (1, 2):
         begun.clear()
         with pytest.raises(Stopped):
@@ -128,7 +127,7 @@ def test_another_seed_sets_the_search_aside(parts, tmp_path, monkeypatch):
 
 def test_random_search_on_the_same_budget(parts, undisturbed, tmp_path):
     search_here(parts, tmp_path, method="random")
-    about = read_json(tmp_path / searches.ABOUT)
+    about = read_json(tmp_path / search_files.ABOUT)
     assert about["planned"] == {"trials": 5, "epochs": 15}
     assert (about["spent"]["trials"], about["spent"]["epochs"]) == (5, 15)
     # Of its trials the first three are Hyperband's first.
@@ -152,7 +151,7 @@ def test_on_a_node_of_slurm_a_chief_is_reached_as_slurm_reaches_it(answer, addre
 
 
 def test_an_address_that_is_not_ours_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("histobench.train.search.own_address", lambda: "192.0.2.7")  # TEST-NET-1, RFC 5737
+    monkeypatch.setattr("histobench.tuning.chief.own_address", lambda: "192.0.2.7")  # TEST-NET-1, RFC 5737
     chief = Chief(tmp_path, {"specification": {"recipe": search_specification()["recipe"]}}, alone=False)
     chief.start()
     with pytest.raises(HistobenchError, match=r"expected to be reached by other jobs of this search at 192\.0\.2\.7"):

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from histobench.core import searches
 from histobench.core.runs import read_json
+from histobench.tuning.search_files import RECIPE, TRIALS
 from slurm import cluster as slurm
 from slurm.study import (
     Snakemake,
@@ -175,13 +175,13 @@ def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(proje
     shared, alone = (
         project / f"results/slurm/searches/pcam-simulated/mobilenet/tl/tuned/{device}" for device in ("a100", "v100")
     )
-    targets = [shared / searches.FOUND, shared / "worker-2.json", alone / searches.FOUND]
+    targets = [shared / RECIPE, shared / "worker-2.json", alone / RECIPE]
     study = Snakemake(project, "--", *(str(path.relative_to(project)) for path in targets))
     wait_until(lambda: re.search(r"pid (\d+) job \d+: worker-2 begins", events(shared)), "the second worker is at work")
     wait_until(lambda: events(shared).count("worker-2 begins") >= 2, "it has ended a trial")
     os.kill(int(re.findall(r"pid (\d+) job \d+: worker-2 begins", events(shared))[-1]), signal.SIGKILL)
     study.succeed()
-    found = {folder: pd.read_csv(folder / searches.TRIALS) for folder in (shared, alone)}
+    found = {folder: pd.read_csv(folder / TRIALS) for folder in (shared, alone)}
     for trials in found.values():
         assert trials["status"].tolist() == ["COMPLETED"] * 15
     assert found[shared]["tries"].sum() <= 15 + 1

@@ -54,11 +54,11 @@ def tune(
     worker: int = 1,
     workers: int = 1,
 ) -> None:
-    from histobench.train import search
+    from histobench.tuning.worker import run
 
     parts = {"data": data, "features": Path(features) if features else None, "weights": None}
     numbers = {"threads": THREADS, "worker": worker, "workers": workers}
-    search.search(spec=spec, **parts, folder=folder, code=code, card="", **numbers)
+    run(spec=spec, **parts, folder=folder, code=code, card="", **numbers)
 
 
 def run(name: str, data: Path, folder: Path, stop: tuple[str, str] | None = None, **arguments: Any) -> None:

@@ -1,6 +1,5 @@
 """Searches for hyperparameters, here or in processes that are killed, and what they leave."""
 
-import csv
 import json
 import random
 import signal
@@ -9,7 +8,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from histobench.core import searches
+from histobench.core.runs import read_rows
+from histobench.tuning import search_files
 from support import jobs
 from support.processes import job, log
 from support.small import search_specification
@@ -41,8 +41,7 @@ def search_here(parts: Parts, folder: Path, **search) -> None:
 
 
 def trials(folder: Path) -> list[dict[str, str]]:
-    with (folder / searches.TRIALS).open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_rows(folder / search_files.TRIALS)
 
 
 def tried(folder: Path) -> list[tuple[str, ...]]:
@@ -55,8 +54,8 @@ def repeated(folder: Path) -> int:
 
 def ended(folder: Path) -> int:
     """Return how many trials have ended so far."""
-    found = [json.loads(path.read_text()) for path in (folder / ".state" / "search").glob("trial_*/trial.json")]
-    return sum(trial["status"] == "COMPLETED" for trial in found)
+    begun = [json.loads(path.read_text()) for path in (folder / ".state" / "search").glob("trial_*/trial.json")]
+    return sum(trial["status"] == "COMPLETED" for trial in begun)
 
 
 def wait_for_trials(process: subprocess.Popen, folder: Path, number: int) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from histobench.core import recipes, searches
+from histobench.core import recipes
 from histobench.core.catalogue import CATALOGUE
 from histobench.core.datasets import Patches, Tally
+from histobench.tuning.search_settings import relevant_recipe
 
 SHAPE = (40, 40, 3)
 COUNTS = {"train": 70, "valid": 24, "test": 30}
@@ -75,9 +76,9 @@ SEARCH = {
 
 def search_specification(model: str = "mobilenet", mode: str = "tl", *, recipe: dict[str, Any] | None = None, **search):
     """What a search depends on, as the study says it: the author's space, with batches that suit few patches."""
-    words = SEARCH | search
-    found = specification(model, mode, seed=words["seed"], search=words, **(recipe or {}))
-    return found | {"recipe": searches.base(found["recipe"])}
+    search = SEARCH | search
+    spec = specification(model, mode, seed=search["seed"], search=search, **(recipe or {}))
+    return spec | {"recipe": relevant_recipe(spec["recipe"])}
 
 
 def features_specification(model: str, *, side: int = SHAPE[0], input_scaling: str = "paper") -> dict[str, Any]:

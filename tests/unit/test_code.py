@@ -23,12 +23,13 @@ def library(tmp_path, monkeypatch):
 # What results of days depend on. A module more retrains every study: let it be named here before it is imported.
 TRAINING = {
     *("train/fit", "train/checkpoints", "train/models", "train/calibration", "train/batches", "train/augmentation"),
-    *("train/random_state", "train/initial_model", "core/searches", "core/features", "core/datasets/prepared"),
+    *("train/random_state", "train/initial_model", "tuning/tuned_recipe", "core/features", "core/datasets/prepared"),
 }
 DEPENDS_ON = {
     "train": {"train/run", "core/state", *TRAINING},
     "tune": {
-        *("train/search", "train/trials", "train/oracle", "train/outcome", "core/state"),
+        *("tuning/worker", "tuning/chief", "tuning/client", "tuning/oracle", "tuning/tuner", "tuning/outputs"),
+        *("tuning/search_settings", "tuning/search_files", "core/state"),
         *(TRAINING - {"train/checkpoints"}),
     },
     "extract_features": {
@@ -37,7 +38,7 @@ DEPENDS_ON = {
     },
     "predict": {
         *("train/predict", "train/models", "train/batches"),
-        *("core/searches", "core/features", "core/datasets/prepared"),
+        *("tuning/tuned_recipe", "core/features", "core/datasets/prepared"),
     },
     "explain": {
         *("train/explain", "train/models", "train/calibration", "train/batches", "train/random_state"),

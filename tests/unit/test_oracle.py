@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histobench.core import searches
-from histobench.train import oracle as module
-from histobench.train.oracle import build, space
+from histobench.tuning import oracle as module
+from histobench.tuning import search_settings, tuned_recipe
 from support.small import SEARCH
 
 RANDOM = SEARCH | {"method": "random"}
@@ -23,10 +22,10 @@ class KilledError(BaseException):
 
 
 def chief(search, folder: Path, alive=lambda worker: True):
-    found = build(search, folder)
-    found.alive, found.event, found.check = alive, lambda text: None, lambda: None
-    found.reload()
-    return found
+    oracle = module.build(search, folder)
+    oracle.alive, oracle.event, oracle.check = alive, lambda text: None, lambda: None
+    oracle.reload()
+    return oracle
 
 
 def score(values) -> float:
@@ -44,13 +43,13 @@ def answer(oracle, trial) -> None:
 
 
 def tried(oracle) -> list[tuple]:
-    """What was trained and what came of it, not under which number or in which order."""
-    found = []
+    """Values, epochs and result of each trial, not its number or place in the order."""
+    rows = []
     for trial in oracle.trials.values():
         values = trial.hyperparameters.values
         epochs = values.get("tuner/initial_epoch"), values.get("tuner/epochs")
-        found.append((values["learning_rate"], values["batch_size"], *epochs, trial.status, trial.score))
-    return sorted(found)
+        rows.append((values["learning_rate"], values["batch_size"], *epochs, trial.status, trial.score))
+    return sorted(rows)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +79,7 @@ def test_a_search_has_the_trials_and_epochs_that_were_planned(search, tmp_path):
         values = trial.hyperparameters.values
         rungs[values.get("tuner/initial_epoch", 0), values.get("tuner/epochs", search["max_epochs"])] += 1
     planned = Counter()
-    for rung in searches.rungs(search):
+    for rung in search_settings.rungs(search):
         planned[rung.first, rung.last] += rung.trials
     assert rungs == planned
 
@@ -90,18 +89,18 @@ def test_random_search_tries_what_hyperband_tries_first(tmp_path):
     run(hyperband)
     run(at_random)
     first = [hyperband.trials[trial].hyperparameters.values for trial in hyperband.start_order[:12]]
-    assert [searches.rounded(values) for values in first] == [
-        searches.rounded(at_random.trials[trial].hyperparameters.values) for trial in at_random.start_order
+    assert [tuned_recipe.rounded(values) for values in first] == [
+        tuned_recipe.rounded(at_random.trials[trial].hyperparameters.values) for trial in at_random.start_order
     ]
 
 
 def test_a_seed_gives_a_search_and_another_seed_another(tmp_path):
-    found = []
+    searches = []
     for number, seed in enumerate((1, 1, 2)):
         oracle = chief(SEARCH | {"seed": seed}, tmp_path / str(number))
         run(oracle)
-        found.append(tried(oracle))
-    assert found[0] == found[1] != found[2]
+        searches.append(tried(oracle))
+    assert searches[0] == searches[1] != searches[2]
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +181,7 @@ def test_the_trial_of_a_worker_that_is_gone_is_given_to_another(tmp_path):
     answer(oracle, other)
     gone.add("worker-1")
     assert oracle.create_trial("worker-2").trial_id == lost.trial_id
-    assert said == [f"worker-1 is gone: trial {lost.trial_id} is for the next that asks"]
+    assert said == [f"worker-1 is gone: trial {lost.trial_id} goes to the next worker that asks"]
 
 
 def test_a_worker_that_comes_back_gets_its_trial_again(tmp_path):
@@ -257,14 +256,14 @@ def test_a_chief_that_is_none_any_more_writes_nothing(tmp_path):
 
 
 def test_the_space_is_drawn_from_as_the_configuration_says():
-    words = {
+    space = {
         "learning_rate": {"min": 1e-5, "max": 1e-2, "sampling": "log"},
         "batch_size": {"min": 32, "max": 256, "step": 32},
         "dense_units": {"values": [64, 256]},
         "dropout": {"min": 0, "max": 0.5},
         "augmentation": {"values": ["none", "d4+stain"]},
     }
-    drawn = {name: [hp.random_sample(seed) for seed in range(400)] for name, hp in hyperparameters(words).items()}
+    drawn = {hp.name: [hp.random_sample(n) for n in range(400)] for hp in module.hyperparameters(space).space}
     rates = drawn["learning_rate"]
     assert all(1e-5 <= rate <= 1e-2 for rate in rates)
     # As many in each decade.
@@ -274,10 +273,6 @@ def test_the_space_is_drawn_from_as_the_configuration_says():
     assert all(0 <= rate < 0.5 for rate in drawn["dropout"])
     assert max(drawn["dropout"]) > 0.4
     assert set(drawn["augmentation"]) == {"none", "d4+stain"}
-
-
-def hyperparameters(words):
-    return {hp.name: hp for hp in space(words).space}
 
 
 def test_a_trial_that_was_written_but_never_given_out_is_forgotten(tmp_path):

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.core import searches as files
 from histobench.results import tables
 from histobench.results.figures import search as figures
 from histobench.results.performance import COLUMNS
-from histobench.tuning import search_tables
+from histobench.tuning import search_files, search_tables
 from support.frames import cells, run
 from support.small import SEARCH
 
@@ -59,7 +58,7 @@ def found(tmp_path):
     ):
         folder = tmp_path / recipe
         folder.mkdir()
-        pd.DataFrame(rows).to_csv(folder / files.TRIALS, index=False)
+        pd.DataFrame(rows).to_csv(folder / search_files.TRIALS, index=False)
         names = {"dataset": "pcam", "model": "b2", "mode": "full", "recipe": recipe, "device": "cpu", "seed": 1}
         about = {
             "specification": {"run": names, "recipe": {"search": SEARCH | {"method": method}}},
@@ -67,7 +66,7 @@ def found(tmp_path):
             "best": {"trial": "0003", "score": 0.95, "values": {"learning_rate": 0.001, "batch_size": 64}},
             "workers": ["worker-1"],
         }
-        (folder / files.ABOUT).write_text(json.dumps(about))
+        (folder / search_files.ABOUT).write_text(json.dumps(about))
         folders.append(folder)
     return search_tables.read(folders)
 

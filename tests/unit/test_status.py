@@ -5,10 +5,11 @@ import json
 import pytest
 import yaml
 
-from histobench.core import searches, status
+from histobench.core import status
 from histobench.core.lease import HolderLookup, held
 from histobench.core.plan import SCHEMA
 from histobench.core.study import Study
+from histobench.tuning import search_files
 from support.project import ROOT
 
 SEARCH = "results/paper/searches/pcam/vgg19/full/tuned/a100"
@@ -28,13 +29,13 @@ def test_a_search_at_work_tells_how_far_it_is_and_who_is_at_it(study, tmp_path):
     assert lines(study) == ["Searches: 0 of 4 ended"]
     folder = tmp_path / SEARCH
     for number in range(3):
-        trial = folder / ".state" / searches.PROJECT / f"trial_{number:04d}"
+        trial = folder / ".state" / search_files.PROJECT / f"trial_{number:04d}"
         trial.mkdir(parents=True)
         if number < 2:  # the last one has not ended
-            (trial / searches.TRIAL).write_text(json.dumps({}))
+            (trial / search_files.TRIAL).write_text(json.dumps({}))
     assert lines(study) == ["Searches: 0 of 4 ended"]
-    with held(folder / searches.worker_folder("worker-1")):
+    with held(folder / search_files.worker_folder("worker-1")):
         (_, told) = lines(study)
     assert told.startswith("  pcam/vgg19/full/tuned/a100: 2 of 30 trials; pid ")
-    (folder / searches.FOUND).write_text("batch_size: 64")
+    (folder / search_files.RECIPE).write_text("batch_size: 64")
     assert lines(study) == ["Searches: 1 of 4 ended"]

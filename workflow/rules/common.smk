@@ -11,11 +11,12 @@ from snakemake.logging import logger
 # Scripts find the library beside them; the Snakefile alone needs to be told.
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
-from histobench.core import code, costs, features, recipes, runs, searches
+from histobench.core import code, costs, features, recipes, runs
 from histobench.core.datasets import prepared
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
 from histobench.core.study import MODES, Study
+from histobench.tuning import search_files, search_settings
 
 try:
     STUDY = Study(config, Path(workflow.current_basedir).parent / "schemas" / "config.schema.yaml")
@@ -83,16 +84,16 @@ def search_specification(wildcards):
     return STUDY.search_specification(*(wildcards[name] for name in RUN_WILDCARDS if name != "seed"))
 
 
-def found(wildcards):
-    """Return what the search of a run's recipe has found, if it has one."""
-    return [f"{SEARCH}/{searches.FOUND}"] if STUDY.searched(wildcards.recipe) else []
+def tuned_recipe(wildcards):
+    """Return the file with the keys of a run's recipe that its search has set, if it has a search."""
+    return [f"{SEARCH}/{search_files.RECIPE}"] if STUDY.searched(wildcards.recipe) else []
 
 
 def other_workers(wildcards):
     """Return what the further jobs of a search leave; nothing but that they have been asked for."""
     if not STUDY.searched(wildcards.recipe):
         return []
-    workers = searches.workers(STUDY.recipes[wildcards.recipe]["search"])
+    workers = search_settings.workers(STUDY.recipes[wildcards.recipe]["search"])
     return [f"{SEARCH}/worker-{number}.json" for number in range(2, 1 + workers)]
 
 
@@ -209,7 +210,7 @@ RUNS = [run for run in STUDY.runs if run not in GAPS]
 SEARCHES = [
     folder
     for folder in dict.fromkeys(SEARCH.format(**vars(run)) for run in STUDY.runs if STUDY.searched(run.recipe))
-    if TRAINS or all(Path(f"{folder}/{file}").exists() for file in (searches.ABOUT, searches.TRIALS))
+    if TRAINS or all(Path(f"{folder}/{file}").exists() for file in (search_files.ABOUT, search_files.TRIALS))
 ]
 
 RUN_WILDCARDS = ("dataset", "model", "mode", "recipe", "device", "seed")

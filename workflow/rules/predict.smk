@@ -7,7 +7,7 @@ rule predict:
         manifest=f"{DATA}/manifest.json",
         features=cached_features("valid", "test"),
         weights=rules.train.output.weights,
-        found=found,
+        tuned=tuned_recipe,
     output:
         predictions=f"{RUN}/{runs.PREDICTIONS}",
     log:

@@ -248,8 +248,8 @@ rule table_controls:
 rule table_searches:
     input:
         ancient(PAPER_FILES),
-        about=of_searches(searches.ABOUT),
-        trials=of_searches(searches.TRIALS),
+        about=of_searches(search_files.ABOUT),
+        trials=of_searches(search_files.TRIALS),
         runs=rules.collect_runs.output.runs,
         cells=rules.collect_runs.output.cells,
         performance=rules.table_best.input.performance,

@@ -8,7 +8,7 @@ rule train:
         manifest=f"{DATA}/manifest.json",
         features=cached_features("train", "valid"),  # nor their features
         weights=starts_from_weights,
-        found=found,
+        tuned=tuned_recipe,
         workers=other_workers,
     output:
         history=f"{RUN}/{runs.HISTORY}",

@@ -11,9 +11,9 @@ rule tune:
         features=cached_features("train", "valid"),  # nor their features
         weights=starts_from_weights,
     output:
-        trials=f"{SEARCH}/{searches.TRIALS}",
-        about=f"{SEARCH}/{searches.ABOUT}",
-        found=f"{SEARCH}/{searches.FOUND}",
+        trials=f"{SEARCH}/{search_files.TRIALS}",
+        about=f"{SEARCH}/{search_files.ABOUT}",
+        recipe=f"{SEARCH}/{search_files.RECIPE}",
     log:
         f"{SEARCH_LOG}/worker-1.log",
     benchmark:

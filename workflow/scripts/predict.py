@@ -14,5 +14,5 @@ with job.start(snakemake):
         weights=Path(snakemake.input.weights),
         output=Path(snakemake.output.predictions),
         card=job.card(snakemake),
-        found=Path(snakemake.input.found[0]) if snakemake.input.found else None,
+        tuned=Path(snakemake.input.tuned[0]) if snakemake.input.tuned else None,
     )

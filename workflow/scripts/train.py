@@ -16,5 +16,5 @@ with job.start(snakemake):
         code=snakemake.params.code,
         threads=snakemake.threads,
         card=job.card(snakemake),
-        found=Path(snakemake.input.found[0]) if snakemake.input.found else None,
+        tuned=Path(snakemake.input.tuned[0]) if snakemake.input.tuned else None,
     )

@@ -5,12 +5,12 @@ from histobench.core import job
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.core import searches
     from histobench.core.files import write_json
-    from histobench.train import search
+    from histobench.tuning import worker
+    from histobench.tuning.search_settings import workers
 
-    worker = int(snakemake.wildcards.get("worker", 1))
-    search.search(
+    number = int(snakemake.wildcards.get("worker", 1))
+    worker.run(
         spec=snakemake.params.spec,
         data=Path(snakemake.input.manifest).parent,
         features=Path(snakemake.input.features[0]).parent if snakemake.input.features else None,
@@ -19,9 +19,9 @@ with job.start(snakemake):
         code=snakemake.params.code,
         threads=snakemake.threads,
         card=job.card(snakemake),
-        worker=worker,
+        worker=number,
         # From the configuration: as a param it would make a search that has ended out of date.
-        workers=searches.workers(snakemake.config["recipes"][snakemake.wildcards.recipe]["search"]),
+        workers=workers(snakemake.config["recipes"][snakemake.wildcards.recipe]["search"]),
     )
-    if worker > 1:
-        write_json(Path(snakemake.output[0]), {"worker": worker})
+    if number > 1:
+        write_json(Path(snakemake.output[0]), {"worker": number})

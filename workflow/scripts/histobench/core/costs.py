@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from histobench.core import recipes, runs, searches
+from histobench.core import recipes, runs
 from histobench.core.datasets import SPLITS, published
 from histobench.core.datasets.prepared import manifest
 from histobench.core.study import Dataset, Run, Study
+from histobench.tuning import search_settings
 
 TABLE_2 = Path(__file__).parents[4] / "config" / "paper" / "table2.csv"
 # Of what Table 2 holds: PCam by the paper's recipe.
@@ -116,7 +117,7 @@ class Costs:
     def tune(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> Estimate:
         """Return what the search of a recipe takes, all its jobs together."""
         seconds, origin = self.epoch(dataset, model, mode, recipe, device)
-        trials, epochs = searches.budget(self._study.recipes[recipe]["search"])
+        trials, epochs = search_settings.budget(self._study.recipes[recipe]["search"])
         build = HEAD_START_UP if self._study.cached(mode, recipe) else START_UP
         return Estimate(trials * build + epochs * seconds, origin)
 
@@ -141,7 +142,7 @@ class Costs:
     def tune_minutes(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> int:
         """Return the minutes to ask for, for each job of a search."""
         seconds, origin = self.tune(dataset, model, mode, recipe, device)
-        workers = searches.workers(self._study.recipes[recipe]["search"])
+        workers = search_settings.workers(self._study.recipes[recipe]["search"])
         return _minutes(Estimate(START_UP + seconds / workers, origin))
 
     def predict_minutes(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> int:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from histobench.core import searches
 from histobench.core.errors import HistobenchError
+from histobench.tuning import search_settings
 
 # What a recipe says for one mode alone.
 OF_MODE = {"transfer": "tl", "finetune": "finetune"}
@@ -36,7 +36,7 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
         there are, results from parts of epochs, or a search that cannot be.
     """
     if "search" in recipe:
-        searches.check(name, recipe)
+        search_settings.check(name, recipe)
     short = {"steps_per_epoch", "validation_steps"} & set(recipe)
     if short and not recipe.get("timing_only"):
         raise HistobenchError(
@@ -87,5 +87,5 @@ def relevant(recipe: Mapping[str, Any], mode: str) -> dict[str, Any]:
     """Return what a recipe says for runs of a mode; of `transfer` also what it leaves unsaid."""
     told = {"transfer": transfer(recipe)} | dict(recipe)
     if "search" in recipe:
-        told["search"] = searches.relevant(recipe["search"])
+        told["search"] = search_settings.relevant_search(recipe["search"])
     return {key: value for key, value in told.items() if OF_MODE.get(key, mode) == mode and key not in PURPOSE}

@@ -48,7 +48,7 @@ def gap(folder: Path, specification: Mapping[str, Any], manifest: str | None, *,
     return ""
 
 
-def inputs(data: Path, features: Path | None, weights: Path | None, found: Path | None = None) -> dict[str, str | None]:
+def inputs(data: Path, features: Path | None, weights: Path | None, tuned: Path | None = None) -> dict[str, str | None]:
     """Return sha256 of what a run is trained from, by role.
 
     Parameters
@@ -56,14 +56,14 @@ def inputs(data: Path, features: Path | None, weights: Path | None, found: Path 
     data : folder of the prepared data set.
     features : folder of the cached features that a head is trained on, if it is.
     weights : the backbone's pretrained weights, if there are any to start from.
-    found : what a search has found for the run's recipe, if it has one.
+    tuned : file with the keys of the recipe that a search has set, if the recipe has a search.
     """
     digests = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
     if features:
         of_features = read_json(features / cached.ABOUT)["sha256"]
         digests |= {f"features_{split}": of_features[split] for split in ("train", "valid")}
-    if found:
-        digests["recipe"] = digest(found)
+    if tuned:
+        digests["recipe"] = digest(tuned)
     return digests
 
 

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from histobench.core import features, lease, recipes, runs, searches
+from histobench.core import features, lease, recipes, runs
 from histobench.core.costs import Costs, epoch_seconds, measured, run_folder, settled
 from histobench.core.datasets import SPLITS
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest
 from histobench.core.plan import SCHEMA
 from histobench.core.study import Run, Study
+from histobench.tuning import search_files, search_settings
 
 RESULTS = Path("results")
 LOCKS = Path(".snakemake/locks")
@@ -215,16 +216,16 @@ def _searches(study: Study, watch: lease.HolderLookup) -> list[str]:
     lines, done = [], 0
     for names in wanted:
         folder = RESULTS.joinpath(study.name, "searches", *names)
-        if (folder / searches.FOUND).exists():
+        if (folder / search_files.RECIPE).exists():
             done += 1
             continue
         search = study.recipes[names[3]]["search"]
-        workers = map(searches.worker_name, range(1, 1 + searches.workers(search)))
-        holders = [holder for name in workers if (holder := watch.holder(folder / searches.worker_folder(name)))]
+        workers = map(search_files.worker_name, range(1, 1 + search_settings.workers(search)))
+        holders = [holder for name in workers if (holder := watch.holder(folder / search_files.worker_folder(name)))]
         if holders:
-            ended = len(list((folder / ".state" / searches.PROJECT).glob(f"trial_*/{searches.TRIAL}")))
+            ended = len(list((folder / ".state" / search_files.PROJECT).glob(f"trial_*/{search_files.TRIAL}")))
             where = ", ".join(map(_where, holders))
-            lines.append(f"  {'/'.join(names)}: {ended} of {searches.budget(search)[0]} trials; {where}")
+            lines.append(f"  {'/'.join(names)}: {ended} of {search_settings.budget(search)[0]} trials; {where}")
     return ["", f"Searches: {done} of {len(wanted)} ended", *lines] if wanted else []
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from histobench.core import catalogue, recipes, runs, searches
+from histobench.core import catalogue, recipes, runs
 from histobench.core.datasets import published
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote
+from histobench.tuning import search_settings
 
 # Frozen backbone and trained head; every layer from the pretrained weights; every layer from random weights; the head
 # first, then the upper layers as well.
@@ -270,7 +271,7 @@ class Study:
         """
         run = Run(dataset, model, mode, recipe, device, self.recipes[recipe]["search"]["seed"])
         found = self.specification(run)
-        return found | {"recipe": searches.base(found["recipe"])}
+        return found | {"recipe": search_settings.relevant_recipe(found["recipe"])}
 
     def searched(self, recipe: str) -> bool:
         """Say whether a recipe starts with a search."""

@@ -58,9 +58,9 @@ def extract(
     inputs = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
     with held(folder / ".state") as lease:
         hardware.check(spec["features"]["device"], card)
-        state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs}, lease)
+        about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
+        state = State(folder / ".state", about.identity, lease)
         if not state.finished():
-            about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
             _extract(spec, data, weights, state, about, chunk)
         state.publish(folder)
 

@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from histobench.core import recipes, runs, searches
+from histobench.core import recipes, runs
 from histobench.core.datasets.prepared import Records
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
 from histobench.train import hardware, models
 from histobench.train.batches import batches
+from histobench.tuning import tuned_recipe
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def predict(
     weights: Path,
     output: Path,
     card: str,
-    found: Path | None = None,
+    tuned: Path | None = None,
 ) -> None:
     """Write the scores of a run's validation and test patches.
 
@@ -48,14 +49,14 @@ def predict(
     weights : the trained weights of the run.
     output : the CSV file to write, with the columns of ``runs.PREDICTION_COLUMNS``.
     card : the card that the job is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
-    found : what a search has found for the recipe, see :func:`histobench.core.searches.read_found`.
+    tuned : see :func:`histobench.train.run.train`.
 
     Notes
     -----
     Scores are computed in float32, whatever the precision of training: its weights are float32, too.
     """
     hardware.check(spec["run"]["device"], card)
-    seed, dense = spec["run"]["seed"], recipes.dense(searches.with_found(spec, found)["recipe"])
+    seed, dense = spec["run"]["seed"], recipes.dense(tuned_recipe.apply(spec, tuned)["recipe"])
     parts: list[Any]
     if features is not None:
         parts = [Features(data, features, split) for split in SPLITS]

@@ -49,6 +49,11 @@ class About:
     card: str
     started: datetime.datetime = field(default_factory=_now)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the result depends on, see :class:`histobench.core.state.State`."""
+        return {"specification": self.spec, "code": self.code, "inputs": self.inputs}
+
     def write(self, path: Path, facts: dict[str, Any]) -> None:
         """Write ``run.json``, with what training found out besides."""
         ended = _now()

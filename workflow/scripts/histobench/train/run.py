@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from histobench.core import recipes, runs, searches
+from histobench.core import recipes, runs
 from histobench.core.datasets.prepared import Records
 from histobench.core.features import ABOUT as ABOUT_FEATURES
 from histobench.core.features import Features
@@ -16,6 +16,7 @@ from histobench.core.lease import held
 from histobench.core.state import State
 from histobench.train import checkpoints, fit, hardware, initial_model, models, provenance
 from histobench.train.model_size import multiply_adds
+from histobench.tuning import tuned_recipe
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def train(
     code: str,
     threads: int,
     card: str,
-    found: Path | None = None,
+    tuned: Path | None = None,
 ) -> None:
     """Train one run, going on where a killed job left it; what it writes is named in :mod:`histobench.core.runs`.
 
@@ -47,17 +48,18 @@ def train(
     code : digest of the code that the result depends on.
     threads : CPU threads of the job; the result depends on them in the last bits.
     card : the card that the run is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
-    found : what a search has found for the recipe, see :func:`histobench.core.searches.read_found`.
+    tuned : file with the keys of the recipe that a search has set, see :mod:`histobench.tuning.tuned_recipe`; None if
+        the recipe has no search.
     """
-    inputs = runs.inputs(data, features, weights, found)
+    inputs = runs.inputs(data, features, weights, tuned)
     with held(folder / ".state") as lease:
         hardware.check(spec["run"]["device"], card)
-        state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs}, lease)
+        about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
+        state = State(folder / ".state", about.identity, lease)
         if not state.finished():
             (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # those of other weights
-            about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
             with models.policy(recipes.precision(spec["recipe"])):
-                _train(searches.with_found(spec, found), data, features, weights, state, about)
+                _train(tuned_recipe.apply(spec, tuned), data, features, weights, state, about)
         state.publish(folder)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from histobench.core import runs as run_folder
-from histobench.core import searches as files
 from histobench.results.cells import NAMES
 from histobench.results.performance import by_cell
+from histobench.tuning import search_files, tuned_recipe
 
 PUBLISHED_NOTE = "Published values: Bonnet 2024; the author's search for InceptionV3 had three iterations of Hyperband."
 NOTES = [
@@ -27,7 +27,7 @@ TRIALS_NOTES = [
     "configuration; its epochs are counted on.",
 ]
 
-VALUES = list(files.HYPERPARAMETERS)
+VALUES = list(tuned_recipe.HYPERPARAMETERS)
 
 SEARCHES = [
     *("data_set", "key", "model", "mode", "recipe", "device", "method", "space"),
@@ -64,8 +64,8 @@ def read(folders: Iterable[Path]) -> dict[tuple[str, ...], Search]:
     """
     found = {}
     for folder in folders:
-        about = run_folder.read_json(folder / files.ABOUT)
-        trials = pd.read_csv(folder / files.TRIALS, dtype={"trial": str, "configuration": str})
+        about = run_folder.read_json(folder / search_files.ABOUT)
+        trials = pd.read_csv(folder / search_files.TRIALS, dtype={"trial": str, "configuration": str})
         names = about["specification"]["run"]
         found[tuple(names[name] for name in NAMES)] = Search(about, trials, str(folder))
     return found
@@ -154,7 +154,7 @@ def trials(cells: pd.DataFrame, found: Mapping[tuple[str, ...], Search]) -> pd.D
 
     Returns
     -------
-    table : with the columns `TRIALS`, see :mod:`histobench.train.outcome`; `trial_seconds` are those of the whole
+    table : with the columns `TRIALS`, see :mod:`histobench.tuning.outputs`; `trial_seconds` are those of the whole
         trial.
     """
     parts = []

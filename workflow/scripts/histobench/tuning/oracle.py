@@ -1,7 +1,7 @@
-"""KerasTuner's oracles, made to survive: what they decide is on disk, whole, before anybody acts on it.
+"""KerasTuner's oracles, extended to survive kills: every decision is saved on disk before anybody acts on it.
 
-KerasTuner 1.4 writes its JSON files in place, runs a finished trial again where it was killed between two of them, and
-waits for ever for a worker that has gone. None of that is so here.
+KerasTuner 1.4 writes its JSON files in place, repeats a finished trial if it is killed between two of them, and waits
+forever for a worker that is gone.
 """
 
 import json
@@ -12,21 +12,21 @@ from typing import Any
 
 import keras_tuner as kt
 
-from histobench.core import searches
 from histobench.core.files import write_text
+from histobench.tuning.search_settings import budget
 
 COMPLETED, FAILED, STOPPED = "COMPLETED", "FAILED", "STOPPED"
 
 
 class _Surviving(kt.Oracle):
-    """What both oracles add to KerasTuner's.
+    """What both oracles add to those of KerasTuner.
 
     Attributes
     ----------
-    alive : says of a worker, by its name, whether it is at work.
-    event : adds a line to the search's ``events``.
-    check : raises an error if another job has become the chief meanwhile.
-    over : the search has ended: whoever asks for a trial is sent home.
+    alive : returns whether the worker of a name is at work.
+    event : adds a line to the ``events`` of the search.
+    check : raises an error if another job has become the chief.
+    over : whether the search has ended, so that workers that ask for a trial are told to stop.
     """
 
     alive: Callable[[str], bool]
@@ -35,7 +35,7 @@ class _Surviving(kt.Oracle):
     over = False
 
     def save(self) -> None:
-        """Write what was decided, whole."""
+        """Write the state of the search atomically."""
         self.check()
         write_text(Path(self._get_oracle_fname()), json.dumps(self.get_state()))
 
@@ -43,7 +43,7 @@ class _Surviving(kt.Oracle):
         write_text(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", json.dumps(trial.get_state()))
 
     def reload(self) -> None:
-        """Go on with what an earlier chief has decided."""
+        """Continue from the state that an earlier chief has saved, if there is one."""
         path = Path(self._get_oracle_fname())
         if not path.exists():  # killed before the first trial was given out
             return
@@ -54,18 +54,18 @@ class _Surviving(kt.Oracle):
             shutil.rmtree(self._get_trial_dir(trial_id))
         for worker, trial_id in ongoing.items():
             trial = self.trials[trial_id]
-            if trial.status in (COMPLETED, FAILED):  # killed before the oracle's own file said so
+            if trial.status in (COMPLETED, FAILED):  # killed before the state of the search was saved
                 self._retry_queue.remove(trial_id)
                 self.end_order.append(trial_id)
             elif self.alive(worker):
                 self._retry_queue.remove(trial_id)
                 self.ongoing_trials[worker] = trial
             else:
-                self._tell(worker, trial_id)
+                self._report_gone(worker, trial_id)
 
     @kt.synchronized
     def create_trial(self, tuner_id: str) -> Any:
-        """Return the next trial for a worker; one that was given to a worker that has gone comes first."""
+        """Return the next trial for a worker, first of all one that was given to a worker that is gone."""
         if self.over:
             return kt.engine.trial.Trial(self.get_space(), status=STOPPED)
         for worker in [name for name in self.ongoing_trials if name != tuner_id]:
@@ -73,15 +73,19 @@ class _Surviving(kt.Oracle):
                 trial = self.ongoing_trials.pop(worker)
                 self.tuner_ids.discard(worker)
                 self._retry_queue.append(trial.trial_id)
-                self._tell(worker, trial.trial_id)
+                self._report_gone(worker, trial.trial_id)
         return super().create_trial(tuner_id)
 
-    def _tell(self, worker: str, trial_id: str) -> None:
-        self.event(f"{worker} is gone: trial {trial_id} is for the next that asks")
+    def _report_gone(self, worker: str, trial_id: str) -> None:
+        self.event(f"{worker} is gone: trial {trial_id} goes to the next worker that asks")
 
     @kt.synchronized
     def end_trial(self, trial: Any) -> None:
-        """Take what a worker has found, once: its answer may have got lost, and another may have been as good."""
+        """Take the result of a trial once.
+
+        A worker repeats its call if the answer was lost. Two workers may also end the same trial, if one of them was
+        wrongly taken for dead.
+        """
         if trial.trial_id in self.end_order:
             return
         super().end_trial(trial)
@@ -92,18 +96,13 @@ class _Surviving(kt.Oracle):
 class HyperbandOracle(_Surviving, kt.oracles.HyperbandOracle):
     """Hyperband.
 
-    Its trials do not depend on how many workers there are, or on how fast they are: a trial is promoted before others
-    of its round have ended only when it will be one of the best whatever they give.
+    The trials depend neither on the number nor on the speed of the workers: before all trials of a round have ended,
+    one is promoted only if it will be among the best whatever the others give.
     """
 
 
 class RandomSearchOracle(_Surviving, kt.oracles.RandomSearchOracle):
-    """Random search, of configurations that are all trained for the same number of epochs.
-
-    Parameters
-    ----------
-    max_epochs : that number.
-    """
+    """Random search among configurations that are all trained for the same number of epochs, `max_epochs`."""
 
     def __init__(self, *, max_epochs: int, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -111,48 +110,44 @@ class RandomSearchOracle(_Surviving, kt.oracles.RandomSearchOracle):
 
 
 def build(search: Mapping[str, Any], folder: Path) -> HyperbandOracle | RandomSearchOracle:
-    """Return the oracle of a search, as it starts.
+    """Return the oracle of a search without any trial.
 
     Parameters
     ----------
     search : `recipes.<name>.search` of the configuration.
-    folder : where KerasTuner keeps the search.
+    folder : KerasTuner's folder of the search.
     """
     common = {
         "objective": kt.Objective(search["objective"], "max"),
-        "hyperparameters": space(search["space"]),
+        "hyperparameters": hyperparameters(search["space"]),
         "tune_new_entries": False,
         "allow_new_entries": False,
         "seed": search["seed"],
+        "max_epochs": search["max_epochs"],
     }
     oracle: HyperbandOracle | RandomSearchOracle
     if search["method"] == "hyperband":
-        oracle = HyperbandOracle(
-            max_epochs=search["max_epochs"],
-            factor=search["factor"],
-            hyperband_iterations=search["iterations"],
-            **common,
-        )
+        oracle = HyperbandOracle(factor=search["factor"], hyperband_iterations=search["iterations"], **common)
     else:
-        oracle = RandomSearchOracle(max_epochs=search["max_epochs"], max_trials=searches.budget(search)[0], **common)
+        oracle = RandomSearchOracle(max_trials=budget(search)[0], **common)
     oracle.verbose = 0
     oracle._set_project_dir(folder.parent, folder.name)
     return oracle
 
 
-def space(words: Mapping[str, Mapping[str, Any]]) -> kt.HyperParameters:
+def hyperparameters(space: Mapping[str, Mapping[str, Any]]) -> kt.HyperParameters:
     """Return a search space as KerasTuner describes it.
 
     Parameters
     ----------
-    words : `search.space` of a recipe: by name either `values`, or `min` and `max`, with `step` and `sampling`.
+    space : `search.space` of a recipe: by name either `values`, or `min` and `max`, with `step` and `sampling`.
     """
-    found = kt.HyperParameters()
-    for name, entry in words.items():
+    result = kt.HyperParameters()
+    for name, entry in space.items():
         if "values" in entry:
-            found.Choice(name, list(entry["values"]))
+            result.Choice(name, list(entry["values"]))
             continue
         whole = isinstance(entry["min"], int) and isinstance(entry["max"], int)
-        kind = found.Int if whole else found.Float
+        kind = result.Int if whole else result.Float
         kind(name, entry["min"], entry["max"], step=entry.get("step"), sampling=entry.get("sampling", "linear"))
-    return found
+    return result

@@ -7,8 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench.core import recipes, searches
+from histobench.core import recipes
 from histobench.core.errors import HistobenchError
+from histobench.tuning import search_settings, tuned_recipe
 from support.small import SEARCH
 
 RECIPE = {
@@ -22,16 +23,16 @@ RECIPE = {
 
 
 def test_one_iteration_of_the_authors_search_is_30_trials_and_120_epochs():
-    assert searches.budget(SEARCH) == (30, 120)
-    assert searches.budget(SEARCH | {"iterations": 4}) == (120, 480)
+    assert search_settings.budget(SEARCH) == (30, 120)
+    assert search_settings.budget(SEARCH | {"iterations": 4}) == (120, 480)
     # As many random configurations as those epochs pay for.
-    assert searches.budget(SEARCH | {"method": "random"}) == (12, 120)
-    assert searches.budget(SEARCH | {"method": "random", "iterations": 4}) == (48, 480)
+    assert search_settings.budget(SEARCH | {"method": "random"}) == (12, 120)
+    assert search_settings.budget(SEARCH | {"method": "random", "iterations": 4}) == (48, 480)
 
 
 @given(max_epochs=st.integers(2, 100), factor=st.integers(2, 5))
 def test_every_bracket_goes_on_where_its_round_before_ended_and_to_the_last_epoch(max_epochs, factor):
-    for bracket in searches.hyperband(max_epochs, factor):
+    for bracket in search_settings.hyperband(max_epochs, factor):
         assert [rung.first for rung in bracket] == [0, *(rung.last for rung in bracket[:-1])]
         assert bracket[-1].last == max_epochs
         trials = [rung.trials for rung in bracket]
@@ -71,12 +72,12 @@ def test_augmentation_is_not_searched_for_on_cached_features():
 def test_the_kinds_of_augmentation_are_those_of_training():
     from histobench.train.augmentation import KINDS
 
-    assert set(searches.AUGMENTATIONS) == set(KINDS)
+    assert set(search_settings.AUGMENTATIONS) == set(KINDS)
 
 
 def test_values_are_laid_over_a_recipe():
     values = {"learning_rate": 0.0003, "batch_size": 96, "dense_units": 64, "dropout": 0.25, "augmentation": "d4+stain"}
-    found = searches.lay_over(RECIPE, values | {"tuner/epochs": 4, "tuner/trial_id": "0003"})
+    found = tuned_recipe.with_values(RECIPE, values | {"tuner/epochs": 4, "tuner/trial_id": "0003"})
     assert found == RECIPE | {
         "optimizer": {"name": "adam", "learning_rate": 0.0003},
         "batch_size": 96,
@@ -85,14 +86,14 @@ def test_values_are_laid_over_a_recipe():
         "augmentation": ["d4", "stain"],
     }
     assert recipes.dense(found) == (64, 0.25)
-    assert searches.lay_over(RECIPE, {"augmentation": "none"})["augmentation"] == []
+    assert tuned_recipe.with_values(RECIPE, {"augmentation": "none"})["augmentation"] == []
     assert RECIPE["optimizer"]["learning_rate"] == 0.001
 
 
 def test_what_float32_makes_of_a_value_is_not_seen():
     import numpy as np
 
-    assert searches.rounded({"learning_rate": float(np.float32(0.000314159)), "batch_size": 96}) == {
+    assert tuned_recipe.rounded({"learning_rate": float(np.float32(0.000314159)), "batch_size": 96}) == {
         "learning_rate": 0.000314159,
         "batch_size": 96,
     }
@@ -100,18 +101,18 @@ def test_what_float32_makes_of_a_value_is_not_seen():
 
 def test_what_was_found_can_be_read_and_copied_into_a_recipe(tmp_path):
     path = tmp_path / "recipe.yaml"
-    searches.write_found(path, RECIPE, {"learning_rate": 0.0003, "batch_size": 32}, "hyperband, trial 0007")
+    tuned_recipe.write(path, RECIPE, {"learning_rate": 0.0003, "batch_size": 32}, "hyperband, trial 0007")
     text = path.read_text()
     assert text.startswith("# hyperband, trial 0007\n")
     # The batch size is told although the recipe has the same: it was searched for.
     assert yaml.safe_load(text) == {"optimizer": {"name": "adam", "learning_rate": 0.0003}, "batch_size": 32}
     spec = {"run": {}, "recipe": RECIPE}
-    assert searches.with_found(spec, path)["recipe"]["optimizer"]["learning_rate"] == 0.0003
-    assert searches.with_found(spec, None) == spec
+    assert tuned_recipe.apply(spec, path)["recipe"]["optimizer"]["learning_rate"] == 0.0003
+    assert tuned_recipe.apply(spec, None) == spec
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path):
     path = tmp_path / "recipe.yaml"
     path.write_text("")
-    with pytest.raises(HistobenchError, match=r"recipe.yaml: expected words of a recipe, found NoneType"):
-        searches.read_found(path)
+    with pytest.raises(HistobenchError, match=r"recipe.yaml: expected keys of a recipe, found NoneType"):
+        tuned_recipe.read(path)

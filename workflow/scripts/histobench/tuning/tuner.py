@@ -1,4 +1,4 @@
-"""A trial of a search: a model trained for some epochs with some values, by KerasTuner's tuner."""
+"""Training of a trial: a model with the values of the trial, trained for some epochs."""
 
 import logging
 import math
@@ -10,21 +10,22 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from histobench.core import recipes, searches
+from histobench.core import recipes
 from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
 from histobench.core.files import write_json
 from histobench.train import fit, initial_model, models
-from histobench.train.oracle import COMPLETED
+from histobench.tuning import search_files, tuned_recipe
+from histobench.tuning.oracle import COMPLETED
 
 log = logging.getLogger(__name__)
 
-# In the folder of a trial: a line whenever somebody begins it.
+# File in the folder of a trial: a line with the worker's name each time that the trial is begun.
 TRIES = "tries"
 
 
-class Model(kt.HyperModel):
-    """What is built and trained with the values of a trial; all else is as the recipe says.
+class HyperModel(kt.HyperModel):
+    """Builds and trains the model of a trial, by the recipe with the values of the trial.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class Model(kt.HyperModel):
 
     def build(self, hp: kt.HyperParameters) -> keras.Model:
         """Return the model, not compiled."""
-        # Each time: KerasTuner clears Keras's session before, and with it the policy.
+        # The policy is set for each model, since KerasTuner clears Keras's session before.
         with models.policy(recipes.precision(self._spec["recipe"])):
             return initial_model.build(self._with(hp), self._train, self._weights)[0]
 
@@ -61,44 +62,44 @@ class Model(kt.HyperModel):
     ) -> dict[str, float]:
         """Train from `initial_epoch`, counted from 0, to `epochs`, and return the best value of the objective.
 
-        The optimizer starts anew at `initial_epoch`: KerasTuner hands on weights alone, those of the best epoch.
+        The optimizer starts anew at `initial_epoch`: KerasTuner only passes on weights, those of the best epoch.
         """
         spec = self._with(hp)
         spec["recipe"]["epochs"] = epochs
-        told = keras.callbacks.CallbackList(callbacks, model=model)
+        called = keras.callbacks.CallbackList(callbacks, model=model)
         self.epochs = []
         with models.policy(recipes.precision(spec["recipe"])):
             fit.compile_model(model, spec, initial_epoch)
             for row, timing in fit.epochs(model, self._train, self._valid, spec, initial_epoch):
-                told.on_epoch_end(int(row["epoch"]) - 1, row)
+                called.on_epoch_end(int(row["epoch"]) - 1, row)
                 self.epochs.append(row | timing)
         objective = self._spec["recipe"]["search"]["objective"]
         numbers = [row[objective] for row in self.epochs if not math.isnan(row[objective])]
-        return {objective: max(numbers, default=math.nan)}  # of which KerasTuner makes a failed trial
+        return {objective: max(numbers, default=math.nan)}  # KerasTuner counts NaN as a failed trial
 
     def _with(self, hp: kt.HyperParameters) -> dict[str, Any]:
-        return self._spec | {"recipe": searches.lay_over(self._spec["recipe"], hp.values)}
+        return self._spec | {"recipe": tuned_recipe.with_values(self._spec["recipe"], hp.values)}
 
 
 class Tuner(kt.Hyperband):
-    """KerasTuner's tuner, for Hyperband and for random search: which of them it is decides the oracle.
+    """KerasTuner's tuner for Hyperband, which also does random search if its oracle is one for random search.
 
     Parameters
     ----------
-    oracle : see :func:`histobench.train.oracle.build`; it gives away no trial here, see `client`.
-    client : of the chief, from whom trials come.
-    model : what trials train.
-    folder : where KerasTuner keeps the search.
-    worker : our name.
-    event : adds a line to the search's ``events``.
-    check : called after each trial, before the chief is told: raises an error if the job is to end.
+    oracle : an oracle of this search, see :func:`histobench.tuning.oracle.build`. Trials come from `client` instead.
+    client : of the chief.
+    model : builds and trains the models.
+    folder : KerasTuner's folder of the search.
+    worker : name of this worker.
+    event : adds a line to the ``events`` of the search.
+    check : raises an error if the job is to end; called after each trial, before the chief gets the result.
     """
 
     def __init__(
         self,
         oracle: kt.Oracle,
         client: Any,
-        model: Model,
+        model: HyperModel,
         folder: Path,
         worker: str,
         event: Callable[[str], None],
@@ -112,26 +113,26 @@ class Tuner(kt.Hyperband):
         self._event, self._check = event, check
 
     def _populate_initial_space(self) -> None:
-        """Build no model to find the space: it stands in the configuration."""
+        """Build no model to find out the search space, which the configuration gives."""
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train, and keep what each epoch gave and cost."""
+        """Train, and save metrics and seconds of each epoch."""
         start = time.perf_counter()
         result = super().run_trial(trial, *args, **kwargs)
-        told = {"worker": self.tuner_id, "seconds": time.perf_counter() - start, "epochs": self.hypermodel.epochs}
-        write_json(Path(self.get_trial_dir(trial.trial_id)) / searches.TRIAL, told)
+        record = {"worker": self.tuner_id, "seconds": time.perf_counter() - start, "epochs": self.hypermodel.epochs}
+        write_json(Path(self.get_trial_dir(trial.trial_id)) / search_files.TRIAL, record)
         return result
 
     def on_trial_begin(self, trial: Any) -> None:
-        """Say what is tried."""
-        values = searches.rounded(trial.hyperparameters.values)
-        told = ", ".join(f"{name} {value}" for name, value in values.items())
-        self._event(f"{self.tuner_id} begins trial {trial.trial_id}: {told}")
+        """Log the values of the trial."""
+        values = tuned_recipe.rounded(trial.hyperparameters.values)
+        listed = ", ".join(f"{name} {value}" for name, value in values.items())
+        self._event(f"{self.tuner_id} begins trial {trial.trial_id}: {listed}")
         with (Path(self.get_trial_dir(trial.trial_id)) / TRIES).open("a", encoding="utf-8") as file:
             file.write(f"{self.tuner_id}\n")
 
     def on_trial_end(self, trial: Any) -> None:
-        """Tell the chief."""
+        """Send the result to the chief."""
         self._check()
         if trial.status != COMPLETED:
             log.error("trial %s failed: %s", trial.trial_id, trial.message)

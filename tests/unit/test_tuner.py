@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from histobench.core.datasets.prepared import Records
-from histobench.train import trials
+from histobench.tuning import tuner
 from support.small import search_specification
 
 SPACE = {
@@ -21,16 +21,16 @@ SPACE = {
 
 
 def hyperparameters(**values) -> kt.HyperParameters:
-    found = kt.HyperParameters()
-    found.values = {"learning_rate": 0.01, "batch_size": 8, "dense_units": 16, "dropout": 0.25} | values
-    return found
+    hp = kt.HyperParameters()
+    hp.values = {"learning_rate": 0.01, "batch_size": 8, "dense_units": 16, "dropout": 0.25} | values
+    return hp
 
 
 @pytest.fixture
 def model(prepared_folder):
     def made(**recipe):
         spec = search_specification("b2", "full", recipe=recipe, space=SPACE)
-        return trials.Model(spec, *(Records(prepared_folder, split) for split in ("train", "valid")), None)
+        return tuner.HyperModel(spec, *(Records(prepared_folder, split) for split in ("train", "valid")), None)
 
     return made
 
@@ -76,8 +76,8 @@ def test_the_precision_of_the_recipe_outlives_the_clearing_of_the_session(model)
 
 def test_a_score_that_is_no_number_is_beaten_by_any_that_is(model, monkeypatch):
     rows = [{"epoch": 1, "val_auc": math.nan}, {"epoch": 2, "val_auc": 0.6}]
-    monkeypatch.setattr(trials.fit, "epochs", lambda *_: ((row, {}) for row in rows))
+    monkeypatch.setattr(tuner.fit, "epochs", lambda *_: ((row, {}) for row in rows))
     hypermodel, hp = model(), hyperparameters()
     assert hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=2) == {"val_auc": 0.6}
-    monkeypatch.setattr(trials.fit, "epochs", lambda *_: ((row, {}) for row in rows[:1]))
+    monkeypatch.setattr(tuner.fit, "epochs", lambda *_: ((row, {}) for row in rows[:1]))
     assert math.isnan(hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=1)["val_auc"])

@@ -1,0 +1,75 @@
+"""Recipes with the values that a search tries or has found."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from histobench.core.errors import HistobenchError
+from histobench.core.files import write_text
+
+# What can be searched for. Each is a key of a recipe, except for the learning rate, which is a key of its optimizer.
+HYPERPARAMETERS = ("learning_rate", "batch_size", "dense_units", "dropout", "augmentation")
+# Kinds of augmentation are a list in a recipe and a text in a search space: joined by "+", or "none" for no kind.
+JOINT, NOTHING = "+", "none"
+
+
+def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyperparameters among the values of a KerasTuner trial, floats rounded to six digits.
+
+    KerasTuner's chief and workers exchange values as float32; rounded, they are the same for both.
+    """
+    return {
+        key: float(f"{values[key]:.6g}") if isinstance(values[key], float) else values[key]
+        for key in HYPERPARAMETERS
+        if key in values
+    }
+
+
+def with_values(recipe: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe with the values of a trial in place of its own.
+
+    Parameters
+    ----------
+    recipe : of the configuration.
+    values : of a KerasTuner trial.
+    """
+    changes = rounded(values)
+    if "learning_rate" in changes:
+        changes["optimizer"] = {**recipe["optimizer"], "learning_rate": changes.pop("learning_rate")}
+    if "augmentation" in changes:
+        kinds = changes["augmentation"]
+        changes["augmentation"] = [] if kinds == NOTHING else kinds.split(JOINT)
+    return {**recipe, **changes}
+
+
+def write(path: Path, recipe: Mapping[str, Any], values: Mapping[str, Any], comment: str) -> None:
+    """Write the keys of a recipe that a search has set, as YAML that can be copied into a recipe.
+
+    Parameters
+    ----------
+    path : the file.
+    recipe : the recipe with the search.
+    values : of the best trial.
+    comment : first line of the file.
+    """
+    tuned = {
+        key: value for key, value in with_values(recipe, values).items() if recipe.get(key) != value or key in values
+    }
+    write_text(path, f"# {comment}\n{yaml.safe_dump(tuned, sort_keys=False)}")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read the keys of a recipe that :func:`write` has written."""
+    tuned = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(tuned, dict):
+        raise HistobenchError(
+            f"{path}: expected keys of a recipe, found {type(tuned).__name__}; delete the file: it is made anew"
+        )
+    return tuned
+
+
+def apply(spec: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
+    """Return a run's specification with the tuned recipe of a file; unchanged if `path` is None."""
+    return dict(spec) if path is None else {**spec, "recipe": {**spec["recipe"], **read(path)}}

@@ -1,0 +1,83 @@
+"""A job of a search for hyperparameters: it trains trials until the search has ended.
+
+One or several jobs, the workers, share a search; each may start and end at any time. They get their trials from the
+chief, see :mod:`histobench.tuning.chief`, which is a thread in one of them.
+
+``.state/search`` is KerasTuner's folder, which Snakemake does not know. When the search has ended, the chief writes the
+outputs and deletes it, see :mod:`histobench.core.state`.
+"""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from histobench.core import runs
+from histobench.core.datasets.prepared import Records
+from histobench.core.features import Features
+from histobench.core.lease import add_event, held
+from histobench.core.state import OUTPUTS, State
+from histobench.train import hardware, provenance
+from histobench.tuning import oracle, search_files, tuner
+from histobench.tuning.chief import POLL, STATE, Chief
+from histobench.tuning.client import Client
+
+# The test part is not read.
+SPLITS = ("train", "valid")
+
+
+def run(
+    *,
+    spec: dict[str, Any],
+    data: Path,
+    features: Path | None,
+    weights: Path | None,
+    folder: Path,
+    code: str,
+    threads: int,
+    card: str,
+    worker: int,
+    workers: int,
+) -> None:
+    """Take part in a search until it has ended; the first worker then publishes the outputs.
+
+    Parameters
+    ----------
+    spec : see :meth:`histobench.core.study.Study.search_specification`.
+    data, features, weights, code, threads, card : see :func:`histobench.train.run.train`.
+    folder : where the outputs go, see :mod:`histobench.tuning.search_files`; the same for all workers.
+    worker : number of this worker, from 1. A second job with the same number waits until the first has ended.
+    workers : number of workers.
+    """
+    name = search_files.worker_name(worker)
+    with held(folder / search_files.worker_folder(name)) as lease:
+        hardware.check(spec["run"]["device"], card)
+        about = provenance.About(
+            spec=spec, code=code, inputs=runs.inputs(data, features, weights), threads=threads, card=card
+        )
+        chief = Chief(folder, about.identity, alone=workers == 1)
+        chief.start()
+
+        def check() -> None:
+            lease.check()
+            chief.check()
+
+        try:
+            search = spec["recipe"]["search"]
+            train, valid = (Features(data, features, split) if features else Records(data, split) for split in SPLITS)
+            model = tuner.HyperModel(spec, train, valid, weights)
+            own_oracle = oracle.build(search, chief.project)
+            client = Client(own_oracle, chief.find, check, name)
+            event = partial(add_event, chief.folder)
+            tuning = tuner.Tuner(own_oracle, client, model, chief.project, name, event, check)
+            tuning.search(epochs=search["max_epochs"])
+            while True:
+                check()
+                chief.finish(about)
+                if (folder / STATE / OUTPUTS).exists():
+                    break
+                time.sleep(POLL)
+        finally:
+            chief.leave()
+        if worker == 1:
+            State(folder / STATE, about.identity).publish(folder)
