@@ -1,4 +1,4 @@
-"""What jobs are expected to take: the paper's Table 2 where it says so, else in proportion to it."""
+"""Expected seconds of jobs: those of the paper's Table 2, or in proportion to them."""
 
 import json
 
@@ -7,8 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench.core import costs
-from histobench.core.costs import Costs, measured, settled
+from histobench.core.costs import Costs, measured, minutes, settled
 from histobench.core.study import Study
 from support.project import ROOT
 
@@ -67,26 +66,28 @@ def test_a_head_on_cached_features_takes_its_steps_whatever_the_backbone(paper):
 
 def test_a_model_of_ones_own_counts_as_inceptionv3():
     own = {"xception": {"application": "Xception", "preprocessing": "tf", "smallest_input": 71, "weights": "random"}}
-    found = Costs(study(models=own)).epoch("pcam", "xception", "full", "timing", "a100")
-    assert found == (pytest.approx(270), "estimated")
+    epoch = Costs(study(models=own)).epoch("pcam", "xception", "full", "timing", "a100")
+    assert epoch == (pytest.approx(270), "estimated")
 
 
-def test_what_was_measured_comes_before_all_else(tmp_path):
+def test_measured_seconds_come_first_but_do_not_change_time_limits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     made = study()
     run = next(run for run in made.runs if run.recipe == "timing" and run.model == "b2" and run.device == "a100")
-    folder = tmp_path / "paper" / "runs" / run.path
+    folder = tmp_path / "results" / "paper" / "runs" / run.path
     step = folder / ".state" / "epoch-0003"
     step.mkdir(parents=True)
     rows = [{"training_seconds": 10 * epoch, "validation_seconds": epoch} for epoch in (9, 1, 2)]
     (step / "progress.json").write_text(json.dumps({"timing": rows}))
-    found = measured(made, tmp_path)
-    assert found == {("pcam", "b2", "full", "timing", "a100"): pytest.approx(16.5)}  # 11 and 22: not the first
-    costs = Costs(made, found)
-    assert costs.epoch("pcam", "b2", "full", "timing", "a100") == (pytest.approx(16.5), "measured")
-    assert costs.epoch("pcam", "b2", "full", "timing", "v100").origin == "published"
-    # Once finished, by its table.
+    cell = ("pcam", "b2", "full", "timing", "a100")
+    seconds = measured(made)
+    assert seconds == {cell: pytest.approx(16.5)}  # 11 and 22: not the first
+    assert Costs(made, seconds).epoch(*cell) == (pytest.approx(16.5), "measured")
+    assert Costs(made, seconds).epoch(*cell[:4], "v100").origin == "published"
+    assert Costs(made).epoch(*cell).origin == "published"  # as the Snakefile asks
+    # The table of a finished run comes first.
     (folder / "timing.csv").write_text("epoch,training_seconds,validation_seconds\n1,7,1\n")
-    assert measured(made, tmp_path) == {("pcam", "b2", "full", "timing", "a100"): 8.0}
+    assert measured(made) == {cell: 8.0}
 
 
 @given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=8))
@@ -99,13 +100,8 @@ def test_an_epoch_takes_what_those_after_the_first_do(seconds):
 def test_time_limits_leave_room_and_are_round(paper):
     for model in ("b2", "inceptionv3", "vgg19"):
         cell = ("pcam", model, "full", "paper", "k80")
-        minutes = paper.train_minutes(*cell)
-        assert minutes % 10 == 0
-        assert minutes >= max(30, 2 * paper.train(*cell).seconds / 60)
-    assert paper.predict_minutes("pcam", "b2", "full", "paper", "a100") == 30
-    assert paper.extract_minutes("pcam", "vgg19", "paper", "k80") > 30
-
-
-def test_a_time_limit_does_not_change_with_what_was_measured():
-    made, cell = study(), ("pcam", "b2", "full", "timing", "k80")
-    assert Costs(made).train_minutes(*cell) == costs.Costs(made).train_minutes(*cell) > 30
+        limit = minutes(paper.train(*cell))
+        assert limit % 10 == 0
+        assert limit >= max(30, 2 * paper.train(*cell).seconds / 60)
+    assert minutes(paper.predict("pcam", "b2", "full", "paper", "a100")) == 30
+    assert minutes(paper.extract("pcam", "vgg19", "paper", "k80")) > 30

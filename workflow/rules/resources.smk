@@ -97,23 +97,23 @@ def megabytes(value):
 
 
 def train_minutes(wildcards):
-    """Return the time for a run, which is expected to take a good part of it less."""
-    return COSTS.train_minutes(*(wildcards[name] for name in CELL))
+    """Return the time limit of a run."""
+    return costs.minutes(COSTS.train(*(wildcards[name] for name in CELL)))
 
 
 def tune_minutes(wildcards):
-    """Return the time for a job of a search."""
-    return COSTS.tune_minutes(*(wildcards[name] for name in CELL))
+    """Return the time limit of a job of a search."""
+    return costs.minutes(COSTS.tune_job(*(wildcards[name] for name in CELL)))
 
 
 def predict_minutes(wildcards):
-    """Return the time for the scores of a run."""
-    return COSTS.predict_minutes(*(wildcards[name] for name in CELL))
+    """Return the time limit of a prediction."""
+    return costs.minutes(COSTS.predict(*(wildcards[name] for name in CELL)))
 
 
 def extract_minutes(wildcards):
-    """Return the time for the features of a backbone."""
-    return COSTS.extract_minutes(wildcards.dataset, wildcards.model, wildcards.scaling, wildcards.device)
+    """Return the time limit of an extraction of features."""
+    return costs.minutes(COSTS.extract(wildcards.dataset, wildcards.model, wildcards.scaling, wildcards.device))
 
 
 def run_memory(wildcards):

@@ -1,1 +1,1 @@
-"""Configuration, paths, files and states of jobs: imported by the Snakefile, so quick to import."""
+"""Configuration, paths, files and states of jobs. The Snakefile imports it, so it must be quick to import."""

@@ -1,9 +1,7 @@
 """The CNNs that a configuration can name: the twelve of the study, and any other of ``keras.applications``.
 
-Data only: what is built from it stands in :mod:`histobench.train.models`.
-
-Addresses and md5 sums of the ImageNet weights are those that Keras 3.15 itself downloads
-(``keras/src/applications/*.py``); Keras publishes none for MobileNet, whose first download is recorded instead.
+:mod:`histobench.train.models` builds them. Addresses and md5 sums of the ImageNet weights are those of Keras 3.15
+(``keras/src/applications/*.py``). Keras publishes no sum for MobileNet, so that of the first download is recorded.
 """
 
 from collections.abc import Mapping
@@ -19,21 +17,21 @@ KERAS_WEIGHTS = "https://storage.googleapis.com/tensorflow/keras-applications"
 
 @dataclass(frozen=True)
 class Model:
-    """One CNN.
+    """A CNN.
 
     Attributes
     ----------
-    key : its name in the configuration, in paths and on the command line.
-    name : its name in print.
+    key : name in the configuration, in paths and on the command line.
+    name : name in tables and figures.
     reference : the publication that introduced it.
-    smallest_input : smallest height and width of a patch that it can take, in pixels.
+    smallest_input : smallest height and width of a patch, in pixels.
     application : class in ``keras.applications``; None for a hand-made CNN, which has no pretrained backbone.
-    preprocessing : what `input_scaling: native` does: a mode of
-        ``keras.applications.imagenet_utils.preprocess_input`` ("tf", "caffe", "torch"), "none" where the model rescales
-        inside, "unit" for x / 255.
-    weights : the pretrained weights of the backbone without its top; None means random weights.
-    weights_origin : in words, for tables: "ImageNet", "own file" or what the configuration calls it, "random", or ""
-        where the model has no backbone.
+    preprocessing : scaling of patches by `input_scaling: native`: a mode of
+        ``keras.applications.imagenet_utils.preprocess_input`` ("tf", "caffe", "torch"), "none" if the model has a layer
+        for it, "unit" for x / 255.
+    weights : the pretrained weights of the backbone without its top; None for random weights.
+    weights_origin : for tables: "ImageNet", "own file" or its name in the configuration, "random", or "" if the model
+        has no backbone.
     """
 
     key: str
@@ -47,22 +45,17 @@ class Model:
 
     @property
     def weights_file(self) -> str | None:
-        """Name of the weights file, or None where the weights are random."""
+        """Name of the weights file; None if the weights are random."""
         if self.weights is None or self.weights.url is None:
             return None
         return PurePosixPath(self.weights.url).name
 
 
-def _keras(key: str, name: str, reference: str, file: str, md5: str | None, **fields: Any) -> Model:
-    return Model(
-        key=key,
-        name=name,
-        reference=reference,
-        application=fields.pop("application", name),
-        weights=Remote(f"{KERAS_WEIGHTS}/{file}", md5=md5),
-        weights_origin="ImageNet",
-        **({"smallest_input": 32} | fields),
-    )
+def _keras(
+    key: str, name: str, reference: str, preprocessing: str, file: str, md5: str | None, smallest_input: int = 32
+) -> Model:
+    weights = Remote(f"{KERAS_WEIGHTS}/{file}", md5=md5)
+    return Model(key, name, reference, smallest_input, name, preprocessing, weights, "ImageNet")
 
 
 BONNET = "Bonnet 2024, arXiv:2108.13661"
@@ -76,95 +69,37 @@ CATALOGUE: dict[str, Model] = {
     for model in (
         # Two 5x5 "same" convolutions, each followed by a pool of 2.
         Model("b2", "B2", BONNET, smallest_input=4, preprocessing="unit"),
-        # Six valid 3x3 convolutions and three pools: 36 px is what leaves one pixel at the end.
+        # Six valid 3x3 convolutions and three pools, which leave one pixel of 36 px.
         Model("b6", "B6", BONNET, smallest_input=36, preprocessing="unit"),
-        _keras(
-            "inceptionv3",
-            "InceptionV3",
-            "Szegedy et al. 2016, arXiv:1512.00567",
-            f"inception_v3/inception_v3_{NOTOP}",
-            "bcbd6486424b2319ff4ef7d526e38f63",
-            preprocessing="tf",
-            smallest_input=75,
-        ),
-        _keras(
-            "vgg19",
-            "VGG19",
-            "Simonyan and Zisserman 2015, arXiv:1409.1556",
-            f"vgg19/vgg19_{NOTOP}",
-            "253f8cb515780f3b799900260a226db6",
-            preprocessing="caffe",
-        ),
-        _keras(
-            "resnet50",
-            "ResNet50",
-            "He et al. 2016, arXiv:1512.03385",
-            f"resnet/resnet50_{NOTOP}",
-            "4d473c1dd8becc155b73f8504c6f6626",
-            preprocessing="caffe",
-        ),
-        _keras(
-            "mobilenet",
-            "MobileNet",
-            "Howard et al. 2017, arXiv:1704.04861",
-            "mobilenet/mobilenet_1_0_224_tf_no_top.h5",
-            None,
-            preprocessing="tf",
-        ),
-        _keras(
-            "densenet121",
-            "DenseNet121",
-            DENSENET,
-            f"densenet/densenet121_{NOTOP}",
-            "30ee3e1110167f948a6b9946edeeb738",
-            preprocessing="torch",
-        ),
-        _keras(
-            "densenet169",
-            "DenseNet169",
-            DENSENET,
-            f"densenet/densenet169_{NOTOP}",
-            "b8c4d4c20dd625c148057b9ff1c1176b",
-            preprocessing="torch",
-        ),
-        _keras(
-            "densenet201",
-            "DenseNet201",
-            DENSENET,
-            f"densenet/densenet201_{NOTOP}",
-            "c13680b51ded0fb44dff2d8f86ac8bb1",
-            preprocessing="torch",
-        ),
-        _keras(
-            "efficientnetv2b0",
-            "EfficientNetV2B0",
-            EFFICIENTNETV2,
-            "efficientnet_v2/efficientnetv2-b0_notop.h5",
-            "893217f2bb855e2983157299931e43ff",
-        ),
-        _keras(
-            "efficientnetv2b1",
-            "EfficientNetV2B1",
-            EFFICIENTNETV2,
-            "efficientnet_v2/efficientnetv2-b1_notop.h5",
-            "0e80663031ca32d657f9caa404b6ec37",
-        ),
-        _keras(
-            "efficientnetv2b2",
-            "EfficientNetV2B2",
-            EFFICIENTNETV2,
-            "efficientnet_v2/efficientnetv2-b2_notop.h5",
-            "1dfe2e7a5d45b6632553a8961ea609eb",
-        ),
+        _keras("inceptionv3", "InceptionV3", "Szegedy et al. 2016, arXiv:1512.00567", "tf",
+               f"inception_v3/inception_v3_{NOTOP}", "bcbd6486424b2319ff4ef7d526e38f63", smallest_input=75),
+        _keras("vgg19", "VGG19", "Simonyan and Zisserman 2015, arXiv:1409.1556", "caffe",
+               f"vgg19/vgg19_{NOTOP}", "253f8cb515780f3b799900260a226db6"),
+        _keras("resnet50", "ResNet50", "He et al. 2016, arXiv:1512.03385", "caffe",
+               f"resnet/resnet50_{NOTOP}", "4d473c1dd8becc155b73f8504c6f6626"),
+        _keras("mobilenet", "MobileNet", "Howard et al. 2017, arXiv:1704.04861", "tf",
+               "mobilenet/mobilenet_1_0_224_tf_no_top.h5", None),
+        _keras("densenet121", "DenseNet121", DENSENET, "torch",
+               f"densenet/densenet121_{NOTOP}", "30ee3e1110167f948a6b9946edeeb738"),
+        _keras("densenet169", "DenseNet169", DENSENET, "torch",
+               f"densenet/densenet169_{NOTOP}", "b8c4d4c20dd625c148057b9ff1c1176b"),
+        _keras("densenet201", "DenseNet201", DENSENET, "torch",
+               f"densenet/densenet201_{NOTOP}", "c13680b51ded0fb44dff2d8f86ac8bb1"),
+        _keras("efficientnetv2b0", "EfficientNetV2B0", EFFICIENTNETV2, "none",
+               "efficientnet_v2/efficientnetv2-b0_notop.h5", "893217f2bb855e2983157299931e43ff"),
+        _keras("efficientnetv2b1", "EfficientNetV2B1", EFFICIENTNETV2, "none",
+               "efficientnet_v2/efficientnetv2-b1_notop.h5", "0e80663031ca32d657f9caa404b6ec37"),
+        _keras("efficientnetv2b2", "EfficientNetV2B2", EFFICIENTNETV2, "none",
+               "efficientnet_v2/efficientnetv2-b2_notop.h5", "1dfe2e7a5d45b6632553a8961ea609eb"),
     )
-}
+}  # fmt: skip
 
 
 def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
-    """Return the catalogue with the configuration's `models` block laid over it.
+    """Return the catalogue with the changes and additions of the configuration's `models` block.
 
-    A name of the catalogue changes that entry (``mobilenet: {weights: random}``); another name adds a model of
-    ``keras.applications``, which must then say `application`, `preprocessing`, `smallest_input` and `weights`.
+    A key of the catalogue changes that entry (``mobilenet: {weights: random}``). Any other key adds a model of
+    ``keras.applications``, which needs `application`, `preprocessing`, `smallest_input` and `weights`.
     """
     result = dict(CATALOGUE)
     for key, given in configured.items():

@@ -1,4 +1,4 @@
-"""Digests of code, by which Snakemake knows what an edit makes out of date."""
+"""Digests of code, by which Snakemake notices which results an edit makes out of date."""
 
 import ast
 import hashlib
@@ -12,41 +12,41 @@ from histobench.core.errors import HistobenchError
 
 LIBRARY = Path(__file__).parents[1]
 SCRIPTS = LIBRARY.parent
-# Retraining costs days: what cannot change a result is no change.
+# Tokens that cannot change a result: retraining takes days.
 IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
-# Modules that no result depends on: how files are written and errors raised, where a job logs, what it says about its
-# machine, and what reaches a rule through its params anyway.
+# Modules that no result depends on: they write files, raise errors, log, describe the machine, or compute what is among
+# the params of a rule anyway.
 EXEMPT = {
     *("core/catalogue", "core/code", "core/datasets/published", "core/errors", "core/files", "core/job", "core/lease"),
     *("core/recipes", "core/runs", "core/study"),
     *("train/hardware", "train/nvml", "train/provenance"),
 }
-# Modules that a script imports, but whose work is undone before it could show in the script's result.
+# Modules that a script imports, but that do not change its result.
 WITHOUT_EFFECT = {
-    "train": {"train/model_size"},  # what it counts stands beside the seconds, in run.json
-    "tune": {"train/checkpoints"},  # a trial has no state of its own
-    "predict": {"train/random_state"},  # fresh weights, over which the trained ones are loaded
-    "describe_models": {"train/random_state"},  # sizes do not depend on the weights' values
+    "train": {"train/model_size"},  # its counts are only written to run.json
+    "tune": {"train/checkpoints"},  # a trial has no saved state
+    "predict": {"train/random_state"},  # the initial weights are replaced by trained ones
+    "describe_models": {"train/random_state"},  # sizes do not depend on the values of weights
 }
 
 
 def digest(script: str, *further: str) -> str:
-    """Return a digest of a rule's script and of all library modules and templates that it imports, near or far.
+    """Return a digest of a rule's script and of all library modules and templates that it imports, also indirectly.
 
     Parameters
     ----------
     script : name of a file in ``workflow/scripts``, without its suffix.
-    further : modules that it imports by a name that only its inputs say, such as "core/datasets/idc".
+    further : modules that it imports by a name known at run time only, such as "core/datasets/idc".
 
     Notes
     -----
-    Comments, docstrings and blank lines do not count, nor does where the files lie or when they were written.
+    Comments, docstrings, blank lines, paths and modification times of the files do not count.
     """
     return hashlib.sha256(" ".join(map(_digest, files(script, *further))).encode()).hexdigest()[:16]
 
 
 def files(script: str, *further: str) -> list[Path]:
-    """Return the script, and the files of the library that its result depends on, parameters as for :func:`digest`."""
+    """Return the script and the files of the library that its result depends on; parameters as for :func:`digest`."""
     first = SCRIPTS / f"{script}.py"
     without_effect = {_module(name) for name in WITHOUT_EFFECT.get(script, ())}
     waiting, seen = [first, *map(_module, further)], set[Path]()
@@ -66,41 +66,41 @@ def _digest(path: Path) -> str:
         raise HistobenchError(f"{path}: a rule depends on this piece of code, but it does not exist") from None
     if path.suffix != ".py":
         return hashlib.sha256(source).hexdigest()
-    texts = {
+    strings = {
         (node.lineno, node.col_offset)
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
     code = hashlib.sha256()
     for token in tokenize.tokenize(io.BytesIO(source).readline):
-        if token.type not in IGNORED and token.start not in texts:
+        if token.type not in IGNORED and token.start not in strings:
             code.update(f"{token.type} {token.string}\n".encode())
     return code.hexdigest()
 
 
 @cache
 def _imports(path: Path) -> list[Path]:
-    """Return the files of the library that a module or template imports or names as a template, but for exempt ones."""
+    """Return the modules, except for exempt ones, and templates of the library that a file imports or names."""
     if not path.exists():
-        return []  # `_digest` says so
+        return []  # reported by `_digest`
     source = path.read_text(encoding="utf-8")
     templates = [path.parent / name for name in re.findall(r'"([\w.]+\.j2)"', source)]
     if path.suffix != ".py":
         return templates
-    found = []
+    modules = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("histobench"):
             package = (node.module or "").replace(".", "/").removeprefix("histobench").removeprefix("/")
             for alias in node.names:
-                # `from histobench.results import tables` names a module, `... .tables import write` what is in one.
-                of_alias = f"{package}/{alias.name}".removeprefix("/")
-                name = of_alias if _module(of_alias).exists() else package
+                # `from histobench.results import tables` imports a module, `... .tables import write` a function.
+                submodule = f"{package}/{alias.name}".removeprefix("/")
+                name = submodule if _module(submodule).exists() else package
                 if name not in EXEMPT:
-                    found.append(_module(name))
-    return [*found, *templates]
+                    modules.append(_module(name))
+    return modules + templates
 
 
 def _module(name: str) -> Path:
-    """Return the file of a module, or of a package, by its name below the library."""
+    """Return the file of a module or package, by its path below the library without a suffix."""
     path = LIBRARY / f"{name}.py"
     return path if path.exists() or not (LIBRARY / name).is_dir() else LIBRARY / name / "__init__.py"

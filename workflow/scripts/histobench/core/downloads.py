@@ -1,4 +1,4 @@
-"""Files that others publish, fetched from upstream or a mirror and verified before they carry their final name."""
+"""Download of published files, from their address or a mirror. A file gets its final name after it is verified."""
 
 import fcntl
 import logging
@@ -24,34 +24,34 @@ from histobench.core.files import Remote, digest, write_text
 
 log = logging.getLogger(__name__)
 
-# Seconds to connect, and between two pieces of a body: archives may take half a minute to fetch a file from tape.
+# Seconds to connect, and between two pieces of a body: an archive may take half a minute to fetch a file from tape.
 TIMEOUT = (15.0, 60.0)
-# Attempts in a row that bring no new byte. With the waits below they bridge about two minutes: a restart of a server.
+# Consecutive attempts without a new byte. With the waits below they take about two minutes: a server may restart.
 ATTEMPTS = 7
 BACKOFF = wait_exponential_jitter(multiplier=2, max=60)
 # Bytes per read; larger ones are no faster.
 CHUNK = 64 * 1024
-# Seconds between two updates of the progress bar, on a terminal and in a log file.
+# Seconds between two updates of the progress bar.
 INTERVAL_TERMINAL, INTERVAL_LOG = 0.5, 10.0
 
 
 class _TransientError(Exception):
-    """Worth another attempt."""
+    """An error after which another attempt may succeed."""
 
 
 class _UnavailableError(Exception):
-    """The place does not have the file or does not give it: another attempt would not help, another place might."""
+    """A place does not have the file or refuses it; another attempt would fail, another place may have it."""
 
 
 class _Item:
-    """One file to fetch, and the files beside it.
+    """A file to fetch, and the files beside it.
 
     Attributes
     ----------
-    part : what has arrived so far.
-    origin : two lines, the address that the part came from and the ETag or date that its server gave.
+    part : the bytes received so far.
+    origin : two lines: the address of the part, and the ETag or date that the server gave.
     bad : a complete file that failed verification.
-    pin : the digest of the first download, where none is published.
+    pin : the digest of the first download, if none is published.
     """
 
     def __init__(self, name: str, remote: Remote, target: Path) -> None:
@@ -67,7 +67,7 @@ class _Item:
 
     @property
     def expected(self) -> Remote:
-        """What the file is held to: the configuration, or with no digest there, that of the first download."""
+        """Expected size and digests: those of the configuration, or else the digest of the first download."""
         if not self.pinned:
             return self.remote
         line = self.pin.read_text(encoding="utf-8", errors="replace")
@@ -79,20 +79,20 @@ class _Item:
         return replace(self.remote, sha256=line[:64])
 
     def mismatch(self, path: Path) -> str | None:
-        """Return what differs between `path` and what is expected, or None."""
+        """Return the difference between `path` and the expected size and digests, None if there is none."""
         remote = self.expected
         expected = {"bytes": remote.bytes, "sha256": remote.sha256, "md5": remote.md5}
         expected = {key: value for key, value in expected.items() if value is not None}
-        found: dict[str, int | str | None] = {"bytes": path.stat().st_size}
-        found |= {key: digest(path, key) for key in expected if key != "bytes"}
-        if all(found[key] == value for key, value in expected.items()):
+        actual: dict[str, int | str | None] = {"bytes": path.stat().st_size}
+        actual |= {key: digest(path, key) for key in expected if key != "bytes"}
+        if all(actual[key] == value for key, value in expected.items()):
             return None
-        found.setdefault("sha256", digest(path))  # for the user to compare and to copy
-        expectation, finding = (", ".join(f"{key} {value}" for key, value in d.items()) for d in (expected, found))
-        return f"expected {expectation}\n   found {finding}"
+        actual.setdefault("sha256", digest(path))  # for the user to compare and to copy
+        both = (", ".join(f"{key} {value}" for key, value in each.items()) for each in (expected, actual))
+        return "expected {}\n   found {}".format(*both)
 
     def settled(self) -> bool:
-        """Tell whether the target is there and verified."""
+        """Return whether the target is there and verified."""
         if not self.target.exists() or self.mismatch(self.target):
             return False
         self.record(self.target)
@@ -100,23 +100,28 @@ class _Item:
         return True
 
     def record(self, path: Path) -> None:
-        """Record the digest of a file that has none so far."""
+        """Record the digest of a file, if there is none to verify it by."""
         if self.expected.sha256 is None and self.expected.md5 is None:
             write_text(self.pin, f"{digest(path)}  {self.target.name}\n")
             log.info("%s: no digest is published; the sha256 of this file is recorded in %s", self.name, self.pin)
 
 
 def fetch(name: str, remote: Remote, target: Path, *, mirror: str | None = None, folder: str = "") -> None:
-    """Bring the file `name` to `target`, verified; a download that was interrupted is continued.
+    """Download a file to `target` and verify it; continue a download that was interrupted.
 
     Parameters
     ----------
-    name : the file's name upstream and in messages.
-    remote : where it is published, and the size and digests to hold it to. Without a digest, that of the first download
-        is recorded in `.pins/<name>.sha256` beside the target.
-    target : its final path. It is there complete and verified, or not at all.
-    mirror : a folder or a base address that is used instead of `remote.url`.
-    folder : where the mirror may have the file, `<mirror>/<folder>/<name>`; if not there, `<mirror>/<name>` is tried.
+    name : name of the published file, also in messages.
+    remote : address, size and digests. Without a digest, that of the first download is recorded in
+        `.pins/<name>.sha256` beside the target.
+    target : path of the complete and verified file.
+    mirror : a folder or a base address to use instead of `remote.url`.
+    folder : folder within the mirror. `<mirror>/<folder>/<name>` is tried first, then `<mirror>/<name>`.
+
+    Raises
+    ------
+    HistobenchError
+        if the file can't be downloaded or written, or is not the expected one.
     """
     item = _Item(name, remote, target)
     try:
@@ -143,13 +148,13 @@ def fetch(name: str, remote: Remote, target: Path, *, mirror: str | None = None,
             log.info("%s: verified, %d bytes", name, target.stat().st_size)
     except OSError as error:
         raise HistobenchError(
-            f"{name}: cannot bring it to {target}: {error}\n"
-            f"Make room or mend the permissions, then run again; what has arrived is kept in {item.part}."
+            f"{name}: cannot be written to {target}: {error}\n"
+            f"Make room or correct the permissions, then run again; the bytes received so far are kept in {item.part}."
         ) from error
 
 
 def _advice(item: _Item, place: str, difference: str) -> str:
-    """Return the message for a file that came complete and is not the expected one."""
+    """Return the error message for a complete file that is not the expected one."""
     if item.pinned:
         where = f"The expected sha256 is that of the first download, recorded in {item.pin}. "
         accept = "delete that record, or put the new sha256 into the configuration under sources.<source>.files"
@@ -157,8 +162,8 @@ def _advice(item: _Item, place: str, difference: str) -> str:
         where, accept = "", "put its size and digests into the configuration under sources.<source>.files"
     return (
         f"{item.name}: {place} gave another file than expected\n{difference}\n"
-        f"It is kept as {item.bad}, for you to look at. {where}If the transfer or the mirror is at fault, run again: "
-        f"the next download starts from the first byte. If upstream has published a new file and you want it, {accept}."
+        f"It is kept as {item.bad} for inspection. {where}If the transfer or the mirror is at fault, run again: the "
+        f"next download starts from the first byte. If a new file has been published and you want it, {accept}."
     )
 
 
@@ -166,9 +171,8 @@ def _advice(item: _Item, place: str, difference: str) -> str:
 def _sole_writer(part: Path) -> Iterator[BufferedRandom]:
     """Open `part` for appending, as its only writer.
 
-    One Snakemake fetches a file once, but a second one (--nolock, another folder with the same downloads) may come
-    while the first is at work, and two writers would mix their bytes. The kernel drops the lock with the process,
-    kill -9 included.
+    Another Snakemake (with --nolock, or in another folder with the same downloads) may fetch the same file at the same
+    time, and two writers would mix their bytes. The kernel releases the lock when the process ends, even by kill -9.
     """
     while True:
         with part.open("a+b") as file:
@@ -189,7 +193,7 @@ def _lock(file: BufferedRandom, part: Path) -> None:
     except BlockingIOError:
         log.info("%s: another process is writing it; waiting", part)
         fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError as error:  # some network file systems have no locks: the digest still guards the result
+    except OSError as error:  # some network file systems have no locks; the digest still protects the result
         log.warning("%s: cannot be locked (%s); start no second download of it", part, error)
 
 
@@ -198,11 +202,11 @@ def _stands_at(file: BufferedRandom, path: Path) -> bool:
 
 
 def _places(item: _Item, mirror: str | None, folder: str) -> list[str | Path]:
-    """Return where to look for the file, in order: addresses, or paths for folders and file:// addresses."""
+    """Return the places to try, in this order: addresses, or paths of folders and of file:// addresses."""
     source = item.remote.url if mirror is None else mirror
     if source is None:
         raise HistobenchError(
-            f"{item.name}: no address is known that it could be downloaded from. "
+            f"{item.name}: no address is known to download it from. "
             "Fetch it by hand and give its folder as `mirror` in the configuration."
         )
     if source.startswith("file://"):
@@ -211,7 +215,7 @@ def _places(item: _Item, mirror: str | None, folder: str) -> list[str | Path]:
         base = source.rstrip("/") if "://" in source else Path(source).expanduser()
     if mirror is None:
         return [base]
-    paths = dict.fromkeys([str(Path(folder, item.name)), item.name])  # one place where `folder` is empty
+    paths = dict.fromkeys([str(Path(folder, item.name)), item.name])  # one path if `folder` is empty
     return [base / path if isinstance(base, Path) else f"{base}/{quote(path)}" for path in paths]
 
 
@@ -228,13 +232,13 @@ def _transfer(item: _Item, places: list[str | Path], file: BufferedRandom) -> st
         except _UnavailableError as error:
             failures.append(f"\n  {place}: {error}")
     raise HistobenchError(
-        f"{item.name}: not to be had from{''.join(failures)}\n"
+        f"{item.name}: could not be fetched from{''.join(failures)}\n"
         "Check the address or `mirror` in the configuration, or fetch the file by hand and give its folder as `mirror`."
     )
 
 
 def _copy(item: _Item, path: Path, file: BufferedRandom) -> None:
-    """Copy from a folder. No link: the mirror's file is not ours, and must stay as it is whatever happens here."""
+    """Copy from a folder. A link would endanger the file of the mirror, which must not change."""
     if not path.is_file():
         raise _UnavailableError("no such file")
     log.info("%s: copying from %s", item.name, path)
@@ -245,7 +249,7 @@ def _copy(item: _Item, path: Path, file: BufferedRandom) -> None:
 
 
 def _download(item: _Item, address: str, file: BufferedRandom) -> None:
-    """Download, continuing after breaks; a round of attempts that brings new bytes earns another one."""
+    """Download and continue after interruptions, as long as a round of attempts brings new bytes."""
 
     def report(state: RetryCallState) -> None:
         reason = state.outcome.exception() if state.outcome else None
@@ -267,27 +271,27 @@ def _download(item: _Item, address: str, file: BufferedRandom) -> None:
             if reached <= before:
                 raise HistobenchError(
                     f"{item.name}: the download from {address} stopped at byte {reached}: {error}\n"
-                    f"{ATTEMPTS} attempts brought nothing more. {item.part} keeps what has arrived: run again later. "
+                    f"{ATTEMPTS} attempts brought no more bytes. {item.part} keeps those received: run again later. "
                     "Without a network, fetch the file elsewhere and give its folder as `mirror` in the configuration."
                 ) from error
 
 
 def _request(item: _Item, address: str, file: BufferedRandom) -> None:
-    """Ask once for what is missing and append it to `file`."""
+    """Request the missing bytes once and append them to `file`."""
     size, expected = file.seek(0, os.SEEK_END), item.expected
     noted, _, validator = (item.origin.read_text(encoding="utf-8") if item.origin.exists() else "\n").partition("\n")
     validator = validator.strip()
-    # Continued only where a splice of two files could not pass: same address, and an ETag, a date or a known digest.
+    # Continue only if a mix of two files would be noticed: same address, and an ETag, a date or a known digest.
     known = noted == address and (validator or expected.sha256 or expected.md5)
     start = size if known and (expected.bytes is None or size <= expected.bytes) else 0
     if start and start == expected.bytes:
-        return  # killed between the last byte and the rename
-    # Without "identity", sizes and digests would be those of what a server compressed on the way.
+        return  # it was killed between the last byte and the rename
+    # Otherwise a server might compress the file, which changes size and digest.
     headers = {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     if start and validator:
-        headers["If-Range"] = validator  # a file that has changed since then comes whole
+        headers["If-Range"] = validator  # if the file has changed, the server sends all of it
     try:
         with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
             total = _accept(item, address, response, file, start, validator)
@@ -295,8 +299,8 @@ def _request(item: _Item, address: str, file: BufferedRandom) -> None:
                 return  # nothing is missing
             start = file.seek(0, os.SEEK_END)
             log.info("%s: %s %s", item.name, f"continued at byte {start} from" if start else "downloading", address)
-            # Raw bytes: a .gz that is served as "Content-Encoding: gzip" is to arrive as the .gz it is.
-            # read1 hands over what has come: a broken connection loses nothing of it.
+            # Raw bytes, so that a .gz served as "Content-Encoding: gzip" is not decompressed. read1 returns what has
+            # arrived, so that nothing of it is lost when the connection breaks.
             chunks = iter(lambda: response.raw.read1(CHUNK, decode_content=False), b"")
             _write(chunks, file, item.name, start, total)
     except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
@@ -310,12 +314,12 @@ def _request(item: _Item, address: str, file: BufferedRandom) -> None:
 def _accept(
     item: _Item, address: str, response: requests.Response, file: BufferedRandom, start: int, validator: str
 ) -> int | None:
-    """Judge the head of an answer, ready `file` for its body, and return the size of the whole file where known."""
+    """Check status and headers of an answer, prepare `file` for its body, and return the size of the file if known."""
     status, headers = response.status_code, response.headers
     reason = f"HTTP {status} {response.reason}"
     if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500:
         raise _TransientError(reason)
-    # A weak ETag (W/) speaks of equal meaning, not of equal bytes.
+    # A weak ETag (W/) promises an equal meaning, not equal bytes.
     etag = headers.get("ETag", "")
     current = etag if etag.startswith('"') else headers.get("Last-Modified", "")
     length = response.raw.length_remaining

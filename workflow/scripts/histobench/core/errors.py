@@ -1,9 +1,9 @@
-"""The one exception that is meant for users."""
+"""The exception for errors that a user can correct."""
 
 
 class HistobenchError(Exception):
-    """Something that a user can mend.
+    """An error that a user can correct.
 
-    Its message names the file and the item, what was expected, what was found and what to do. Scripts print it without
-    a traceback.
+    Its message names the file and the item, what was expected, what was found and what to do. Scripts log it without a
+    traceback.
     """

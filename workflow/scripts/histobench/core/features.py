@@ -1,4 +1,4 @@
-"""What `extract_features` leaves behind for a backbone on a data set, and reading it."""
+"""Files with the features of a frozen backbone, as `extract_features` writes them, and reading them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,29 +14,34 @@ ABOUT = "features.json"  # specification, hashes, device, seconds
 
 
 def file_name(split: str) -> str:
-    """Return the name of the file with the features of a split: (patches, features) float32, in NumPy's format."""
+    """Return the name of the NumPy file with the features of a split, of shape (patches, features), float32."""
     return f"{split}.npy"
 
 
 class Features(Split):
-    """The features of one split, by the position of the patch, mapped from their file.
+    """The features of one split, memory-mapped, by the position of the patch.
 
     Attributes
     ----------
-    shape : (features,).
-    dtype : float32.
+    shape : (features,), of one patch.
+    dtype : "float32".
     """
 
     dtype = "float32"
 
     def __init__(self, data: Path, folder: Path, split: str) -> None:
-        """Map the features of a split.
+        """Open the features of a split.
 
         Parameters
         ----------
         data : folder of the prepared data set.
-        folder : where the features lie.
+        folder : folder of the features.
         split : "train", "valid" or "test".
+
+        Raises
+        ------
+        HistobenchError
+            if the file is damaged or has another number of patches.
         """
         import numpy as np
 
@@ -57,7 +62,7 @@ class Features(Split):
         self.shape: tuple[int] = self._features.shape[1:]
 
     def take(self, positions: "npt.NDArray[np.int64]") -> "npt.NDArray[np.float32]":
-        """Return the features at these positions: (len(positions), features) float32."""
+        """Return the features at `positions`, of shape (len(positions), features), float32."""
         import numpy as np
 
         return np.asarray(self._features[positions])

@@ -1,4 +1,4 @@
-"""Hashes and atomic writes: nothing half-written ever carries a final name."""
+"""Hashes and atomic writes: a file with its final name is complete."""
 
 import hashlib
 import json
@@ -12,14 +12,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Remote:
-    """A file that somebody else publishes.
+    """A file that others publish.
 
     Attributes
     ----------
-    url : where it is published, or None where only a mirror or a configured path can give it.
-    bytes : its size, or None where unknown.
-    sha256, md5 : lower-case hexadecimal digests, or None where none is published. With neither, the digest of the
-        first download is recorded and every later one held to it.
+    url : where it is published; None if it must come from a mirror or a configured path.
+    bytes : its size; None if unknown.
+    sha256, md5 : lower-case hexadecimal digests; None if not published. Without any, the digest of the first download
+        is recorded, and later downloads must have the same.
     """
 
     url: str | None = None
@@ -38,8 +38,8 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success flush it to disk and rename it to `path`.
 
-    On an exception the temporary file is removed and whatever stood at `path` stays as it was. The temporary name keeps
-    the suffixes of `path`, since writers such as Keras choose the format by them.
+    After an exception the temporary file is deleted and `path` is unchanged. The temporary name keeps the suffixes of
+    `path`, by which writers such as Keras choose the format.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")

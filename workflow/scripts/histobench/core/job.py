@@ -1,4 +1,4 @@
-"""What every job does around its work: where it logs, how many threads it takes, how it ends on a user's error."""
+"""The start of every job: its log, its number of threads, and its end after an error that a user can correct."""
 
 import gc
 import logging
@@ -13,15 +13,15 @@ from histobench.core.errors import HistobenchError
 
 log = logging.getLogger("histobench")
 
-# New objects between two garbage collections. Importing TensorFlow makes hundreds of thousands that stay: by Python's
-# own 700 they are looked through again and again, which takes a sixth of the import's time.
+# New objects between two garbage collections. The import of TensorFlow creates hundreds of thousands of objects that
+# stay; with Python's default of 700, collections would take a sixth of its time.
 COLLECT_AFTER = 50_000
 
 
 def card(snakemake: Any) -> str:
-    """Return the card that a job is for, see :func:`histobench.train.hardware.check`; "" for none.
+    """Return the card that a job is for, see :func:`histobench.train.hardware.check`; "" for a CPU.
 
-    By the configuration: a profile may ask for cards in a way of its own, and leave the rules' resources empty.
+    The configuration tells it, not the rule's resources, which a profile may leave empty.
     """
     device = snakemake.config["devices"].get(snakemake.wildcards.get("device"), {})
     return str(device.get("card", device.get("gpu_model", "")))
@@ -29,15 +29,14 @@ def card(snakemake: Any) -> str:
 
 @contextmanager
 def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
-    """Run the body of a script: its output goes to the rule's log, its threads are the rule's.
+    """Run the body of a script with its output in the rule's log and with the threads of the rule.
 
-    TensorFlow, NumPy and the rest read their thread counts once, when they are imported: import them inside.
+    TensorFlow, NumPy and other libraries read their number of threads when they are imported, so import them inside.
 
     Parameters
     ----------
     snakemake : the object of that name in a script.
-    watched : show the script's progress bars on the terminal, where there is one, instead of in the log: for a local
-        rule that somebody waits for.
+    watched : show progress bars on the terminal, if there is one, instead of in the log. For local rules.
     """
     gc.set_threshold(COLLECT_AFTER)
     threads = str(snakemake.threads)
@@ -50,15 +49,15 @@ def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
         KERAS_BACKEND="tensorflow",
     )
     if card(snakemake):
-        # The order in which NVML counts, so that both mean the same card by a number.
+        # CUDA then numbers the cards as NVML does.
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     else:
-        # A job that asked for no GPU takes none, even where there is one; TensorFlow calls that an error.
+        # A job without a GPU must not use one that is there. TensorFlow reports this as an error, which is hidden here.
         os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     if not (watched and sys.stderr.isatty()):
-        # The descriptors, not sys.stdout: C++ code of TensorFlow writes there, too.
+        # The file descriptors instead of sys.stdout, since TensorFlow's C++ code writes to them, too.
         with path.open("a", encoding="utf-8") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)

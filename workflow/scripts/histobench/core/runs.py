@@ -1,4 +1,4 @@
-"""What a run folder holds, under which names, and reading and writing it."""
+"""The files of a run folder: their names, reading and writing them."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from histobench.core.files import atomic, digest
 HISTORY = "history.csv"  # metrics per epoch
 TIMING = "timing.csv"  # seconds of training and of validation per epoch
 WEIGHTS = "best.weights.h5"  # of the best epoch
-ABOUT = "run.json"  # configuration, versions, device, hashes; and what varies by nature: dates, seconds, memory
+ABOUT = "run.json"  # configuration, versions, device, hashes; dates, seconds and memory, which vary
 # Written by prediction and evaluation.
 PREDICTIONS = "predictions.csv"  # validation and test patches: split, patch id, group, label, score
 METRICS = "metrics.json"
@@ -21,19 +21,19 @@ REPLICATES = "bootstrap.csv"  # metrics of every bootstrap resample of the test 
 
 PREDICTION_COLUMNS = ("split", "patch_id", "group", "label", "score")
 
-# What the gap of a cell that cannot run begins with; why follows. That of a run that could, see `gap`.
+# Start of the reason why a cell that cannot run has no result. For cells that can run, see `gap`.
 LEFT_OUT = "left out: "
 
 
 def gap(folder: Path, specification: Mapping[str, Any], manifest: str | None, *, scored: bool = True) -> str:
-    """Return in words why a run has no result that could be shown, "" where it has.
+    """Return the reason why a run has no current result, "" if it has one.
 
     Parameters
     ----------
     folder : the run's folder.
-    specification : what the study now says of the run, see :meth:`histobench.core.study.Study.specification`.
-    manifest : sha256 of the manifest of its data set; None where that is gone.
-    scored : whether it must have predictions.
+    specification : of the run in the present study, see :meth:`histobench.core.study.Study.specification`.
+    manifest : sha256 of the manifest of its data set; None if there is no manifest.
+    scored : whether the run must have predictions.
     """
     needed = (HISTORY, TIMING, ABOUT, *([PREDICTIONS] if scored else []))
     if not all((folder / name).exists() for name in needed):
@@ -49,26 +49,26 @@ def gap(folder: Path, specification: Mapping[str, Any], manifest: str | None, *,
 
 
 def inputs(data: Path, features: Path | None, weights: Path | None, tuned: Path | None = None) -> dict[str, str | None]:
-    """Return sha256 of what a run is trained from, by role.
+    """Return sha256 of the input files of a run, by role.
 
     Parameters
     ----------
     data : folder of the prepared data set.
-    features : folder of the cached features that a head is trained on, if it is.
-    weights : the backbone's pretrained weights, if there are any to start from.
+    features : folder of the cached features, if a head is trained on them.
+    weights : pretrained weights of the backbone, if the run starts from them.
     tuned : file with the keys of the recipe that a search has set, if the recipe has a search.
     """
     digests = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
     if features:
-        of_features = read_json(features / cached.ABOUT)["sha256"]
-        digests |= {f"features_{split}": of_features[split] for split in ("train", "valid")}
+        sha256 = read_json(features / cached.ABOUT)["sha256"]
+        digests |= {f"features_{split}": sha256[split] for split in ("train", "valid")}
     if tuned:
         digests["recipe"] = digest(tuned)
     return digests
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, atomically; floats in full precision, so that equal values give equal bytes."""
+    """Write rows as CSV, atomically, with floats in full precision."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -76,7 +76,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a CSV file as texts."""
+    """Read the rows of a CSV file; all values are strings."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

@@ -1,19 +1,19 @@
-"""What a killed job goes on from, and what rebuilds the outputs of a finished one.
+"""The saved state of a job, from which a killed job continues and deleted outputs are restored.
 
-It lies in a folder's ``.state/``, which Snakemake knows nothing of: it survives failure, retries, SIGKILL and
-``--delete-all-output``.
+It is in the folder ``.state`` beside the outputs, which Snakemake does not know. So it survives failures, retries,
+SIGKILL and ``--delete-all-output``.
 
 ======================  ================================================================================
-steps                   folders named by the job: what it has finished so far
-``outputs/``            hard links to the outputs, once the job is finished; the steps are gone by then
-``set-aside/``          the last state that did not belong to this job
-``damaged-*/``          a step that was not what it was when it was written
-``events``              a line for everything that happened
-``lease-*``             whose it is, see :mod:`histobench.core.lease`
+steps                   folders with what the job has finished so far, named by the job
+``outputs/``            the outputs, once the job has finished; the steps are deleted then
+``set-aside/``          the last state that belonged to another specification, code or input
+``damaged-*/``          steps that have changed since they were written
+``events``              a line for each event
+``lease-*``             which job works here, see :mod:`histobench.core.lease`
 ======================  ================================================================================
 
-Every folder is written under another name, flushed to disk and then renamed: a name that is there stands for something
-whole. The digests in its ``sha256.json`` find what a file system damaged all the same.
+Each folder is written under a temporary name, flushed to disk and then renamed, so a folder with its final name is
+complete. The digests in its ``sha256.json`` reveal later damage.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ OUTPUTS = "outputs"
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
-    """Return a digest of what a state was made from, see :class:`State`."""
+    """Return a digest of the identity of a state, see :class:`State`."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -44,8 +44,8 @@ class State:
     Parameters
     ----------
     folder : the ``.state`` of the folder that the job writes into.
-    identity : what the state must have been made from (specification, code, inputs); of anything else it is set aside.
-    lease : on the folder; None where there is no other job.
+    identity : specification, code and inputs of the job. An existing state with another identity is set aside.
+    lease : of the folder; None if no other job can work there.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], lease: Lease | None = None) -> None:
@@ -53,30 +53,28 @@ class State:
         self.lease = lease
         self.outputs = folder / OUTPUTS
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".tmp-*"):  # by a job that was killed while it wrote
-            if left.is_dir():
-                shutil.rmtree(left)
+        for temporary in folder.glob(".tmp-*"):  # of a job that was killed while it wrote
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
             else:
-                left.unlink()
-        text = fingerprint(identity)
-        identified = folder / "identity"
-        found = identified.read_text(encoding="utf-8") if identified.exists() else ""
-        if found != text:
+                temporary.unlink()
+        own, path = fingerprint(identity), folder / "identity"
+        if not path.exists() or path.read_text(encoding="utf-8") != own:
             self._set_aside()
-            write_text(identified, text)
+            write_text(path, own)
 
     def event(self, text: str) -> None:
         """Add a line to ``events``, and to the log."""
         add_event(self.folder, text)
 
     def steps(self, prefix: str) -> list[Path]:
-        """Return the finished steps whose names start so, in the order of their names."""
+        """Return the finished steps whose names start with `prefix`, sorted by name."""
         return sorted(self.folder.glob(f"{prefix}*"))
 
     @contextmanager
     def step(self, name: str) -> Iterator[Path]:
-        """Yield an empty folder, which takes the name of a step when all in it is on disk."""
-        # A job that lost its lease without knowing yet must not write into what its successor writes.
+        """Yield an empty folder, which becomes the step `name` when all files in it are on disk."""
+        # A job that lost its lease and does not know it yet must not write into the folder of the next holder.
         number = self.lease.number if self.lease else 0
         temporary, final = self.folder / f".tmp-{name}-{number}", self.folder / name
         shutil.rmtree(temporary, ignore_errors=True)
@@ -94,17 +92,17 @@ class State:
         temporary.rename(final)
 
     def whole(self, step: Path, otherwise: str) -> bool:
-        """Say whether a step is what it was when it was written; if not, keep it under another name.
+        """Return whether a step is unchanged since it was written; if not, rename it to ``damaged-*``.
 
         Parameters
         ----------
         step : one of `steps`.
-        otherwise : what the job does without it, for the log.
+        otherwise : what the job does without the step, for the log.
         """
         try:
             for name, expected in json.loads((step / DIGESTS).read_text(encoding="utf-8")).items():
-                if (found := digest(step / name)) != expected:
-                    raise ValueError(f"{name}: expected sha256 {expected}, found {found}")
+                if (actual := digest(step / name)) != expected:
+                    raise ValueError(f"{name}: expected sha256 {expected}, found {actual}")
         except (OSError, ValueError) as error:
             damaged = step.with_name(f"damaged-{step.name}")
             shutil.rmtree(damaged, ignore_errors=True)
@@ -115,7 +113,7 @@ class State:
 
     @contextmanager
     def finish(self) -> Iterator[Path]:
-        """Yield an empty folder to write the outputs into; afterwards it is ``outputs``, and the steps are gone."""
+        """Yield an empty folder for the outputs, which then becomes ``outputs``; the steps are deleted."""
         with self.step(self.outputs.name) as folder:
             yield folder
         for path in self._folders():
@@ -124,14 +122,14 @@ class State:
         self.event("finished")
 
     def finished(self) -> bool:
-        """Say whether the outputs are there, whole."""
+        """Return whether the outputs are there and unchanged."""
         if not self.outputs.exists() or not self.whole(self.outputs, "starting anew"):
             return False
         self.event("finished before; the outputs are rebuilt from the state")
         return True
 
     def publish(self, target: Path) -> None:
-        """Give the outputs their final names in `target`, as hard links."""
+        """Link the outputs into the folder `target`, under their final names."""
         self._check()
         for path in self.outputs.iterdir():
             if path.name != DIGESTS:
@@ -139,14 +137,14 @@ class State:
                 temporary.unlink(missing_ok=True)
                 os.link(path, temporary)
                 temporary.replace(target / path.name)
-                temporary.unlink(missing_ok=True)  # of two links to one file a rename leaves both
+                temporary.unlink(missing_ok=True)  # a rename onto a link to the same file keeps both
 
     def _check(self) -> None:
         if self.lease:
             self.lease.check()
 
     def _folders(self) -> list[Path]:
-        """Return the folders of steps and outputs, damaged ones left out."""
+        """Return the folders of steps and outputs, without damaged ones."""
         kept = ("set-aside", "damaged-", ".")
         return [path for path in sorted(self.folder.iterdir()) if path.is_dir() and not path.name.startswith(kept)]
 

@@ -1,1 +1,1 @@
-"""Keras and TensorFlow: from records to trained weights and predictions."""
+"""Training, prediction and feature extraction with Keras and TensorFlow."""

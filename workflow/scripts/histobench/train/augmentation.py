@@ -1,8 +1,8 @@
-"""Augmentation of training patches: a function of (seed, epoch, position) alone.
+"""Augmentation of training patches, as a function of (seed, epoch, position) alone.
 
-Every patch is augmented by itself, in `tf.map_fn`, and not as a slice of its batch. It costs little here, and it is
-what makes the result independent of the batch to the last bit: TensorFlow may compute `log`, `exp` and `sin` by other
-code for the last few numbers of a tensor than for the rest, and split a matrix product by the number of threads.
+Each patch is augmented by itself, in `tf.map_fn`, so that the result does not depend on its batch. On whole batches,
+TensorFlow may compute `log`, `exp` and `sin` differently for the last few numbers of a tensor, and split a matrix
+product by the number of threads, which changes the last bits.
 
 References
 ----------
@@ -24,48 +24,52 @@ import tensorflow as tf
 
 from histobench.core.errors import HistobenchError
 
-# In the order in which they are applied. A kind's place also enters its random numbers: append new ones.
+# In the order in which they are applied. The index of a kind seeds its random numbers, so append new kinds.
 KINDS = ("d4", "author", "stain")
 
-# The paper names rotation, shifts and zoom, where it gives no range these are ours: the usual mild ones.
-ROTATION = 20.0  # degrees, either way
-SHIFT = 0.1  # of the side, either way
-ZOOM = 0.1  # scale of 1 - ZOOM to 1 + ZOOM, drawn for each axis, as Keras does
+# The paper names rotation, shifts and zoom. Where it gives no range, these mild ones are our choice.
+ROTATION = 20.0  # degrees, in both directions
+SHIFT = 0.1  # fraction of the side, in both directions
+ZOOM = 0.1  # scales of 1 - ZOOM to 1 + ZOOM, drawn for each axis, as in Keras
 
-# Optical density of pure hematoxylin, eosin and DAB in red, green and blue. H&E has no DAB: the third row takes what
-# the first two leave over, and is jittered with them, as Tellez et al. do.
+# Optical density of pure hematoxylin, eosin and DAB in red, green and blue. H&E has no DAB: the third row stands for
+# the residual of the first two and is changed with them, as by Tellez et al.
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-# Ours, between the "light" (0.05) and the "strong" (0.2) setting of Tellez et al. 2019.
+# Our choice, between the "light" (0.05) and the "strong" (0.2) setting of Tellez et al. 2019.
 STAIN_SCALE = 0.1  # a concentration is multiplied by 1 - STAIN_SCALE to 1 + STAIN_SCALE
-STAIN_SHIFT = 0.05  # and moved by so much either way, in units of natural logarithms
+STAIN_SHIFT = 0.05  # and shifted by up to this, in both directions, in units of natural logarithms
 
-# Named rather than left to TensorFlow, which otherwise chooses by the device.
+# By default, TensorFlow would choose the generator by the device.
 GENERATOR = "philox"
 
 
 def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], seed: int, epoch: int) -> tf.Tensor:
-    """Augment a batch of patches; usable in `tf.data.Dataset.map`.
+    """Augment a batch of patches, for instance in `tf.data.Dataset.map`.
 
-    What happens to a patch depends on (seed, epoch, position) alone: not on its batch, its place there or the number of
-    threads. Each kind draws numbers of its own, so that naming another one leaves them as they were.
+    The result for a patch depends on (seed, epoch, position) alone, not on its batch or the number of threads. Each
+    kind has random numbers of its own, which do not depend on the other kinds.
 
     Parameters
     ----------
-    images : (n, height, width, 3) uint8, height and width known when the graph is built.
+    images : (n, height, width, 3) uint8 with static height and width.
     positions : (n,) int64, the position of each patch in its split.
     kinds : any of `KINDS`, in any order; they are applied in the order of `KINDS`.
 
         - "d4": one of the eight flips and quarter turns of a square, each equally likely;
-        - "author": the set of the paper's author: rotation, shift of width and height, and zoom, as one affine
-          transform with bilinear interpolation, filled up by reflection. The ranges (`ROTATION`, `SHIFT`, `ZOOM`) are
-          ours where the paper does not give them;
-        - "stain": jitter of the concentrations of hematoxylin, eosin and what they leave over (`STAIN_SCALE`,
+        - "author": rotation, shift and zoom, as by the paper's author, as one affine transform with bilinear
+          interpolation and reflection at the borders (`ROTATION`, `SHIFT`, `ZOOM`);
+        - "stain": random changes of the concentrations of hematoxylin, eosin and their residual (`STAIN_SCALE`,
           `STAIN_SHIFT`).
     seed, epoch : of the run.
 
     Returns
     -------
-    (n, height, width, 3) float32 in 0..255.
+    images : (n, height, width, 3) float32 in 0..255.
+
+    Raises
+    ------
+    HistobenchError
+        if a kind is unknown, or "d4" is asked for patches that are not square.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise HistobenchError(
@@ -94,7 +98,7 @@ def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], se
 
 
 def _uniform(kind: str, n: int, seed: int, epoch: int, position: Any) -> Any:
-    """Return the `n` random numbers of one patch for one kind: (n,) float32 in [-1, 1)."""
+    """Return `n` random numbers of a patch for a kind, (n,) float32 in [-1, 1)."""
     key = tf.constant([seed, epoch], tf.int64)
     for part in (position, KINDS.index(kind)):
         key = tf.random.experimental.stateless_fold_in(key, tf.cast(part, tf.int64), alg=GENERATOR)
@@ -102,21 +106,21 @@ def _uniform(kind: str, n: int, seed: int, epoch: int, position: Any) -> Any:
 
 
 def _d4(image: Any, draws: Any) -> Any:
-    """Flip a patch upside down or not, left to right or not, and transpose it or not: the eight symmetries of a square.
+    """Flip a patch vertically, horizontally and along the diagonal, each or not: the eight symmetries of a square.
 
     Parameters
     ----------
-    image : (side, side, 3) of any type.
-    draws : (3,) float32 in [-1, 1), of which only the sign counts.
+    image : (side, side, 3) of any dtype.
+    draws : (3,) float32 in [-1, 1), of which the signs are used.
     """
     vertical, horizontal, transposed = tf.unstack(draws < 0)
     flipped = tf.raw_ops.Reverse(tensor=image, dims=tf.stack([vertical, horizontal, False]))
-    # TensorFlow can't see that the shape outlives a transposition that is decided at run time.
+    # TensorFlow can't infer the shape after a permutation that is chosen at run time.
     return tf.ensure_shape(tf.transpose(flipped, tf.where(transposed, [1, 0, 2], [0, 1, 2])), image.shape)
 
 
 def _author(image: Any, draws: Any) -> Any:
-    """Rotate, shift and zoom a patch around its centre.
+    """Rotate, shift and zoom a patch about its centre.
 
     Parameters
     ----------
@@ -128,7 +132,7 @@ def _author(image: Any, draws: Any) -> Any:
         draws * [math.radians(ROTATION), SHIFT * width, SHIFT * height, ZOOM, ZOOM]
     )
     cos, sin = tf.cos(angle), tf.sin(angle)
-    # From a pixel of the result to the point in the patch it is taken from: zoom, then rotate, then shift.
+    # The transform from a pixel of the result to its source in the patch: zoom, rotation, shift.
     xx, xy = cos * (1 + zoom_x), -sin * (1 + zoom_y)
     yx, yy = sin * (1 + zoom_x), cos * (1 + zoom_y)
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
@@ -145,24 +149,24 @@ def _author(image: Any, draws: Any) -> Any:
 
 
 def _stain(image: Any, draws: Any) -> Any:
-    """Change how much of each stain a patch took up.
+    """Change the concentration of each stain in a patch.
 
     Parameters
     ----------
     image : (height, width, 3) float32 in 0..255.
-    draws : (6,) float32 in [-1, 1): scale, then shift, of each stain.
+    draws : (6,) float32 in [-1, 1): scales, then shifts, of the stains.
 
     Returns
     -------
-    (height, width, 3) float32, at most 256 and above -1: to be clipped.
+    image : (height, width, 3) float32 in (-1, 256], not clipped.
     """
     scale, shift = 1 + STAIN_SCALE * draws[:3], STAIN_SHIFT * draws[3:]
-    # To concentrations, scaled, and back to densities, as one matrix: three times fewer operations per pixel.
+    # One matrix for: density to concentration, scaling, and back to density. It takes a third of the operations.
     mix = tf.constant(np.linalg.inv(STAINS), tf.float32) @ (scale[:, None] * tf.constant(STAINS, tf.float32))
     offset = tf.reduce_sum(shift[:, None] * tf.constant(STAINS, tf.float32), axis=0)
-    # One level is added on the way in and taken off on the way out, which gives black a density and loses nothing.
+    # One level is added here and subtracted at the end, so that the density of black is finite.
     density = -tf.math.log((image + 1) / 256)
     red, green, blue = tf.split(density, 3, axis=-1)
-    # Written out, since a matrix product over many pixels may round otherwise on another number of threads.
+    # Written out, since the rounding of a matrix product over many pixels may depend on the number of threads.
     density = red * mix[0] + green * mix[1] + blue * mix[2] + offset
     return 256 * tf.exp(-density) - 1

@@ -1,4 +1,4 @@
-"""Records or features to batches: in which order, and patches resized and scaled how."""
+"""Batches of patches or features: their order, and the resizing and scaling of patches."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,14 +15,14 @@ from histobench.core.features import Features
 def order(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """Return the order of `n` training patches in an epoch: a permutation that depends on (seed, epoch) alone.
 
-    A run that goes on at epoch 7 therefore sees what an uninterrupted one sees there, and heads trained on cached
-    features see the order of end-to-end training.
+    So a run that is resumed at an epoch has the order of an uninterrupted run, and a head on cached features has the
+    order of end-to-end training.
     """
     return np.random.default_rng([seed, epoch]).permutation(n)
 
 
 def resize(images: Any, side: int) -> Any:
-    """Resize patches to side x side px, bilinearly; those that have this size stay as they are."""
+    """Resize patches to side x side px by bilinear interpolation, unless they already have this size."""
     if images.shape[1:3] == (side, side):
         return images
     return tf.image.resize(images, (side, side))
@@ -49,10 +49,11 @@ def scale(images: Any, preprocessing: str) -> Any:
 
 
 def spans(n: int, size: int) -> list[tuple[int, int]]:
-    """Return where batches, or other parts, of `size` of `n` patches start and end; the last holds what is left.
+    """Return starts and ends of parts of `size` out of `n` patches, of which the last may be shorter.
 
-    A single last patch joins those before it: batch norm has no variance over one patch, and TensorFlow computes one by
-    other kernels, with other last bits, than several. Of two or more, each comes out the same whatever the others are.
+    A single last patch is added to the part before. Batch norm has no variance over one patch, and TensorFlow computes
+    a batch of one by other kernels, with other last bits. In a batch of two or more, the result for a patch does not
+    depend on the others.
     """
     starts = list(range(0, n, size))
     if size > 1 and len(starts) > 1 and n - starts[-1] == 1:
@@ -68,20 +69,19 @@ def batches(
     image: Mapping[str, Any] | None,
     augment: Callable[[Any, Any], Any] | None = None,
 ) -> tf.data.Dataset:
-    """Return the inputs at `positions`, in that order, as batches of (inputs, labels).
+    """Return batches of the inputs at `positions`, in this order, and their labels.
 
     Parameters
     ----------
     part : patches, or the features that a backbone made of them.
     positions : (n,) int64, in `part`.
-    batch_size : the last batch holds what is left, see :func:`spans`.
-    image : of patches, the `preprocessing` and the `side`, see :meth:`histobench.core.study.Study.input`; None for
-        features.
+    batch_size : of all batches but the last, see :func:`spans`.
+    image : `preprocessing` and `side` of the patches, see :meth:`histobench.core.study.Study.input`; None for features.
     augment : takes uint8 patches and their positions, see :func:`histobench.train.augmentation.augment`.
 
     Returns
     -------
-    Batches of inputs, (batch, side, side, 3) or (batch, features) float32, and labels, (batch, 1) float32.
+    data : batches of inputs, (batch, side, side, 3) or (batch, features) float32, and labels, (batch, 1) float32.
     """
     limits = np.array(spans(len(positions), batch_size))
 
@@ -102,8 +102,8 @@ def batches(
             inputs = scale(resize(inputs, image["side"]), image["preprocessing"])
         return inputs, labels
 
-    # Nothing here is left for tf.data to tune, and the thread that would tune it holds up the end of an epoch: it
-    # sleeps for 10 ms, 20 ms, 40 ms and so on, and an iterator is not done before it wakes (seen in TensorFlow 2.21).
+    # There is nothing for tf.data to tune, and its tuning thread delays the end of an epoch: it sleeps for 10, 20, 40
+    # ms and so on, and an iterator ends only after it has woken up (seen in TensorFlow 2.21).
     options = tf.data.Options()
     options.autotune.enabled = False
     return (

@@ -1,4 +1,4 @@
-"""Statistics of batch norm for random backbones that stay frozen."""
+"""Calibration of the batch norm of random backbones that stay frozen."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -12,27 +12,26 @@ from histobench.train.models import BACKBONE_SEED
 
 log = logging.getLogger(__name__)
 
-# Batches of training patches, and patches in each.
+# Number of batches of training patches.
 BATCHES = 8
 BATCH_SIZE = 64
 
 
 def calibrate(backbone: keras.Model, train: Records, image: Mapping[str, Any]) -> bool:
-    """Set the statistics of a random backbone's batch norm to those of training patches.
+    """Set moving means and variances of a random backbone's batch norm to those of training patches.
 
-    As they come, with mean 0 and variance 1, random deep backbones shrink what passes through them until nothing is
-    left of it (MobileNet's features of real patches have a standard deviation of 8e-21), and no head could learn.
-    Which patches it takes is the same in every run of the data set.
+    With the initial values of 0 and 1, activations shrink from layer to layer (MobileNet's features of real patches
+    have a standard deviation of 8e-21), and no head could learn. The same patches are used in all runs of a data set.
 
     Parameters
     ----------
-    backbone : its moving means and variances are changed, nothing else.
+    backbone : changed in place.
     train : the training part.
     image : see :func:`histobench.train.batches.batches`.
 
     Returns
     -------
-    calibrated : False for a backbone without batch norm, VGG19's for instance, which stays as it comes.
+    calibrated : False if the backbone has no batch norm, such as that of VGG19.
     """
     positions = batches.order(len(train), BACKBONE_SEED, 0)[: BATCHES * BATCH_SIZE]
     norms = calibrate_on(
@@ -43,16 +42,20 @@ def calibrate(backbone: keras.Model, train: Records, image: Mapping[str, Any]) -
 
 
 def calibrate_on(backbone: keras.Model, images: Iterable[Any]) -> int:
-    """Calibrate a backbone on batches of scaled patches, (n, height, width, 3) float32 each; return its batch norms.
+    """Calibrate a backbone on batches of scaled patches, (n, height, width, 3) float32.
+
+    Returns
+    -------
+    norms : number of batch norm layers.
 
     Notes
     -----
-    The average over batches is exact: momentum k / (k + 1) at batch k makes the moving average a cumulative one.
+    The momentum k / (k + 1) at batch k makes the moving average the mean over all batches.
     """
     norms = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momentum = [norm.momentum for norm in norms]
     trainable = backbone.trainable
-    backbone.trainable = True  # batch norm that is frozen never looks at its batch
+    backbone.trainable = True  # frozen batch norm does not update its statistics
     for k, batch in enumerate(images):
         for norm in norms:
             norm.momentum = k / (k + 1)

@@ -1,6 +1,6 @@
-"""The state of a run after each of its epochs, in steps of :class:`histobench.core.state.State`.
+"""The saved state of a run after each epoch, as steps of :class:`histobench.core.state.State`.
 
-``epoch-0007/`` stands for seven finished epochs: ``model.npz`` (every variable of model and optimizer),
+``epoch-0007/`` is the state after seven epochs: ``model.npz`` (all variables of model and optimizer),
 ``best.weights.h5`` and ``progress.json``.
 """
 
@@ -18,21 +18,21 @@ from histobench.core.files import write_text
 from histobench.core.state import State
 
 PREFIX = "epoch-"
-# The one before the last is what a damaged last one falls back to.
+# The second one is used if the last one is damaged.
 KEPT = 2
 MODEL, BEST, PROGRESS = "model.npz", "best.weights.h5", "progress.json"
 
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes
     ----------
-    epoch : finished epochs.
+    epoch : number of finished epochs.
     history, timing : a row per finished epoch, see :func:`histobench.train.fit.fit`.
-    best_epoch : the best so far, from 1; 0 before the first.
-    best : its value of the metric that the recipe picks by.
+    best_epoch : the best epoch so far, from 1; 0 before the first.
+    best : its value of the recipe's `best_epoch` metric.
     """
 
     epoch: int = 0
@@ -43,16 +43,16 @@ class Progress:
 
 
 def load(state: State, model: keras.Model, compile_for: Callable[[int], None]) -> Progress:
-    """Restore a model, its optimizer included, to the last finished epoch and return the progress.
+    """Restore model and optimizer to the last finished epoch and return the progress.
 
-    A damaged epoch is kept under another name and the one before it taken; without any the model stays as it was built.
+    If the last epoch is damaged, the one before it is used. Without any, the model stays as it is.
 
     Parameters
     ----------
     state : of the run.
     model : built, not yet compiled.
-    compile_for : compiles the model as it is trained in an epoch, counted from 0: the variables of its optimizer may
-        change from one to another.
+    compile_for : compiles the model for an epoch, counted from 0, since the variables of the optimizer may differ
+        between epochs.
     """
     for path in reversed(state.steps(PREFIX)):
         if state.whole(path, "falling back to the one before"):
@@ -68,7 +68,7 @@ def load(state: State, model: keras.Model, compile_for: Callable[[int], None]) -
 
 
 def save(state: State, model: keras.Model, progress: Progress) -> None:
-    """Save the state after an epoch; when this returns, a killed job loses nothing of it."""
+    """Save the state after an epoch; once this returns, the epoch survives a kill."""
     with state.step(f"{PREFIX}{progress.epoch:04d}") as folder:
         with (folder / MODEL).open("wb") as file:
             np.savez(file, *map(np.asarray, _variables(model)))
@@ -76,7 +76,7 @@ def save(state: State, model: keras.Model, progress: Progress) -> None:
             model.save_weights(folder / BEST)
         else:
             os.link(best_weights(state), folder / BEST)
-        # A loss that is no number must not stop the run, so not `write_json`.
+        # `write_json` would refuse a loss that is NaN, which must not stop the run.
         write_text(folder / PROGRESS, json.dumps(asdict(progress)))
     for old in state.steps(PREFIX)[:-KEPT]:
         shutil.rmtree(old)
@@ -87,10 +87,10 @@ def best_weights(state: State) -> Path:
     return state.steps(PREFIX)[-1] / BEST
 
 
-def _variables(model: keras.Model) -> "list[keras.Variable]":  # quoted: Keras 2 has no such class
+def _variables(model: keras.Model) -> "list[keras.Variable]":  # quoted, since Keras 2 has no such class
     optimizer = model.optimizer
-    if not getattr(optimizer, "built", False):  # else Keras 3 would start the scale of the loss anew
+    if not getattr(optimizer, "built", False):  # Keras 3 would reset the scale of the loss
         optimizer.build(model.trainable_variables)
-    # Of float16, where Keras 2 keeps it apart.
+    # With mixed_float16, Keras 2 keeps the scale of the loss apart from the optimizer's variables.
     scale = getattr(getattr(optimizer, "_loss_scale", None), "_weights", {})
     return [*model.variables, *optimizer.variables, *scale.values()]

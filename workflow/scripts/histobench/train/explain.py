@@ -1,6 +1,6 @@
-"""Grad-CAM (Selvaraju et al. 2017, ICCV): where in a patch lies what spoke for the class that a run predicted.
+"""Grad-CAM (Selvaraju et al. 2017, ICCV): heat maps of the evidence in a patch for the class that a run predicted.
 
-It imports TensorFlow, as few modules of ``train/`` do: Keras has no way of its own to ask for a gradient.
+Gradients come from TensorFlow, since Keras has no function for them.
 """
 
 import logging
@@ -26,34 +26,34 @@ log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 
 BATCH_SIZE = 32
-# The score above which a patch is predicted to hold tumour, as in `results/metrics`.
+# Patches with a score above this are predicted to be tumour, as in `results/metrics`.
 THRESHOLD = 0.5
-# The scores of one network differ by less, from machine to machine and from batch to batch. Those of a GPU may come
-# from products of 10 bits (TF32), and the heat maps are made on a CPU.
+# Scores of a network differ by less than this between machines and batches. Scores from a GPU may be products with 10
+# bits (TF32), while heat maps are computed on a CPU.
 TOLERANCE = 1e-4
 TOLERANCE_GPU = 0.02
-# Passed over on the way from the end of a CNN to its last feature map: they coarsen it or leave it as it is.
-PASSED = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.Dropout)
+# Layers that are skipped when searching for the last feature map: they coarsen it or do not change it.
+SKIPPED = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.Dropout)
 
 
 def explain_errors(
     *, errors: Path, abouts: Sequence[Path], data: Path, weights: Mapping[str, Path | None], output: Path
 ) -> None:
-    """Write the heat maps of the patches that a run got wrong.
+    """Write the heat maps of patches that a run classified wrongly.
 
     Parameters
     ----------
-    errors : CSV file with a row per patch; `run` is the run's folder, the same in every row, and `patch_id` the patch.
-        Without any row, the file written holds no heat map: `run` "", `patch_id` (0,), `heatmap` (0, 1, 1).
-    abouts : ``run.json`` of every run that may be asked for.
+    errors : CSV file with a row per patch: `run`, the run's folder, the same in every row, and `patch_id`. Without any
+        row, the output has no heat maps: `run` "", `patch_id` (0,), `heatmap` (0, 1, 1).
+    abouts : ``run.json`` of all runs that `errors` may name.
     data : folder of the prepared data set.
-    weights : the files of pretrained weights by model, None for random ones.
+    weights : files of pretrained weights by model, None for random weights.
     output : see :func:`explain`.
 
     Raises
     ------
     HistobenchError
-        if the file names several runs, or one that is not among `abouts`; and see :func:`explain`.
+        if `errors` names several runs, or one that is not among `abouts`; and see :func:`explain`.
     """
     rows = runs.read_rows(errors)
     if not rows:
@@ -67,7 +67,7 @@ def explain_errors(
             "delete it and start again"
         )
     about = runs.read_json(folder / runs.ABOUT)
-    # With what a search has found for its recipe.
+    # The recipe with the values that a search has set.
     spec = about["specification"] | {"recipe": about["recipe"]}
     explain(
         spec=spec,
@@ -82,7 +82,7 @@ def explain_errors(
 def explain(
     *, spec: dict[str, Any], data: Path, patches: list[str], run_folder: Path, weights: Path | None, output: Path
 ) -> None:
-    """Write the Grad-CAM heat maps of test patches, each for the class that the run predicted.
+    """Write Grad-CAM heat maps of test patches, each for the class that the run predicted.
 
     Parameters
     ----------
@@ -90,33 +90,31 @@ def explain(
     data : folder of the prepared data set.
     patches : ids of test patches, at least one.
     run_folder : the run's folder, with its trained weights, ``run.json`` and predictions.
-    weights : the backbone's pretrained weights, where the run's head was trained on cached features; None for random
-        ones, calibrated as `extract_features` does. A run that was trained on patches keeps its backbone itself.
+    weights : pretrained weights of the backbone, if the run's head was trained on cached features; None for random
+        weights, which are calibrated. Not used for a run on patches, which has saved its backbone.
     output : the file to write, in NumPy's format ``.npz``: `run`, the run's folder, `patch_id` (n,) text, in the order
-        of `patches`, and `heatmap` (n, height, width) float32 in [0, 1], as large as the last feature map. The largest
-        value of a heat map is 1; one where nothing spoke for the class is 0 all over.
+        of `patches`, and `heatmap` (n, height, width) float32 in [0, 1], as large as the last feature map. The maximum
+        of a heat map is 1, or 0 if there is no evidence for the class.
 
     Raises
     ------
     HistobenchError
-        if a patch is none of the test split or has no prediction, or if the network built here gives another score
-        than the run's predictions: the heat maps would be those of another network.
+        if a patch is not in the test split or has no prediction, or if its score differs from the prediction, which
+        means that the network built here is not that of the run.
     """
     part = Records(data, "test")
     positions = _positions(part, patches, data)
     predicted = _predicted(run_folder / runs.PREDICTIONS, patches)
     about = runs.read_json(run_folder / runs.ABOUT)
-    # A head on cached features says how patches become inputs of its backbone among what it knows of the features.
+    # For a head on cached features, the scaling of patches is part of the specification of the features.
     image = spec["input"] or about["features"]["specification"]["input"]
     visual, behind = split(_trained(spec, image, data, run_folder, weights))
-    found = [
-        scores_and_maps(visual, behind, images)
-        for images, _ in batches(part, positions, batch_size=BATCH_SIZE, image=image)
-    ]
-    scores, maps = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    data_of_patches = batches(part, positions, batch_size=BATCH_SIZE, image=image)
+    by_batch = [scores_and_maps(visual, behind, images) for images, _ in data_of_patches]
+    scores, maps = (np.concatenate(arrays) for arrays in zip(*by_batch, strict=True))
     tolerance = TOLERANCE_GPU if about["device"]["gpu"] else TOLERANCE
     _check(scores, predicted, tolerance, patches, run_folder / runs.PREDICTIONS)
-    # The logit is that of tumour; against tumour speaks what lowers it.
+    # The logit is that of tumour; evidence against tumour lowers it.
     signs = np.where(predicted > THRESHOLD, np.float32(1), np.float32(-1))
     _write(output, str(run_folder), patches, scaled(signs[:, None, None] * maps))
     log.info("explained %d test patches by heat maps of %d x %d", *maps.shape)
@@ -125,12 +123,12 @@ def explain(
 def split(model: keras.Model) -> tuple[keras.Model, list[Any]]:
     """Split a CNN of :func:`histobench.train.models.build` at its last feature map.
 
-    That is the last one of its convolutions, behind batch norm and activation, before any pooling.
+    This is the output of its last convolution after batch norm and activation, before any pooling.
 
     Returns
     -------
-    visual : from scaled patches to the feature map, (n, height, width, channels); its weights are the CNN's.
-    behind : the layers from there to the score, each the only input of the next.
+    visual : model from scaled patches to the feature map, (n, height, width, channels), which shares the CNN's weights.
+    behind : the sequence of layers from the feature map to the score.
     """
     first, *others = model.layers
     backbone = isinstance(first, keras.Model)
@@ -138,7 +136,7 @@ def split(model: keras.Model) -> tuple[keras.Model, list[Any]]:
     last = max(
         place
         for place, layer in enumerate(stack)
-        if len(layer.output.shape) == 4 and not isinstance(layer, PASSED)  # (n, height, width, channels)
+        if len(layer.output.shape) == 4 and not isinstance(layer, SKIPPED)  # (n, height, width, channels)
     )
     return keras.Model((first if backbone else model).inputs[0], stack[last].output), stack[last + 1 :]
 
@@ -148,32 +146,32 @@ def scores_and_maps(visual: keras.Model, behind: Sequence[Any], images: Any) -> 
 
     Parameters
     ----------
-    visual, behind : see :func:`split`; the last layer is dense, with one unit and a sigmoid.
+    visual, behind : see :func:`split`; the last layer is dense with one unit and a sigmoid.
     images : (n, height, width, 3) float32, scaled patches.
 
     Returns
     -------
     scores : (n,) float32, the probability of tumour.
     maps : (n, height, width) float32, the sum of the feature map's channels, each weighted by the mean gradient of the
-        logit in it; positive where the patch speaks for tumour, negative where against it.
+        logit with respect to it; positive for evidence for tumour, negative for evidence against it.
     """
     *layers, end = behind
     features = visual(images, training=False)
-    # What the tape sees it keeps in memory, so it sees nothing of the layers below the feature map.
+    # The tape keeps what it records in memory, so it does not record the layers before the feature map.
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(features)
         values = features
         for layer in layers:
             values = layer(values)
-        # Not the score: where the sigmoid is saturated its slope is 0 in float32, and the patches of which the model
-        # is surest would have no heat map. The slope would only scale it otherwise.
+        # The logit, not the score: the gradient of a saturated sigmoid is 0 in float32, so patches with an extreme
+        # score would have no heat map. For other patches the sigmoid only scales the gradient.
         logits = tf.matmul(values, end.kernel) + end.bias
     weights = tf.reduce_mean(tape.gradient(logits, features), axis=(1, 2), keepdims=True)
     return np.asarray(end.activation(logits))[:, 0], np.asarray(tf.reduce_sum(weights * features, axis=-1))
 
 
 def scaled(maps: Floats) -> Floats:
-    """Return maps, (n, height, width) float32, without what is negative and divided by their maxima, to [0, 1]."""
+    """Return maps, (n, height, width) float32, clipped at 0 and divided by the maximum of each, if that is not 0."""
     positive = np.maximum(maps, 0)
     highest = positive.max(axis=(1, 2), keepdims=True)
     result = np.zeros_like(positive)
@@ -203,7 +201,7 @@ def _trained(
 
 
 def _positions(part: Records, patches: list[str], data: Path) -> npt.NDArray[np.int64]:
-    """Return where the patches stand in their split, (n,) int64."""
+    """Return the positions of patches in their split, (n,) int64."""
     places = {patch: place for place, patch in enumerate(part.ids)}
     if unknown := [patch for patch in patches if patch not in places]:
         raise HistobenchError(
@@ -214,7 +212,7 @@ def _positions(part: Records, patches: list[str], data: Path) -> npt.NDArray[np.
 
 
 def _predicted(path: Path, patches: list[str]) -> Floats:
-    """Return the scores that the run's predictions give to test patches, (n,) float32."""
+    """Return the scores of test patches in the run's predictions, (n,) float32."""
     scores = {row["patch_id"]: row["score"] for row in runs.read_rows(path) if row["split"] == "test"}
     if missing := [patch for patch in patches if patch not in scores]:
         raise HistobenchError(
@@ -225,8 +223,8 @@ def _predicted(path: Path, patches: list[str]) -> Floats:
 
 
 def _check(scores: Floats, predicted: Floats, tolerance: float, patches: list[str], path: Path) -> None:
-    """Refuse scores that are not those of the run's predictions, both (n,)."""
-    apart = ~(np.abs(scores - predicted) <= tolerance)  # and so a score that is no number
+    """Raise an error if scores, (n,), differ from the run's predictions, (n,)."""
+    apart = ~(np.abs(scores - predicted) <= tolerance)  # also True for NaN
     if apart.any():
         first = int(apart.argmax())
         raise HistobenchError(
@@ -238,7 +236,7 @@ def _check(scores: Floats, predicted: Floats, tolerance: float, patches: list[st
 
 
 def _some(patches: Sequence[str]) -> str:
-    """Return the first three of the patches, and how many more there are, in words."""
+    """Return a text with the first three patches and the number of others."""
     more = f" and {len(patches) - 3} more" if len(patches) > 3 else ""
     return ", ".join(patches[:3]) + more
 

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, computed once, for all heads that are trained on them."""
+"""Extraction of the features of a frozen backbone, on which heads are trained."""
 
 import logging
 import time
@@ -21,9 +21,9 @@ from histobench.train.calibration import calibrate
 
 log = logging.getLogger(__name__)
 
-# No gradients are held. A feature does not depend on the patches beside it, see `batches.batches`.
+# Larger than in training, since there are no gradients. Features do not depend on it, see `batches.spans`.
 BATCH_SIZE = 128
-# Patches in a step of the state: what a killed job loses at most.
+# Patches after which the state is saved.
 CHUNK = 2048
 PART = "part.npz"
 
@@ -39,20 +39,17 @@ def extract(
     card: str,
     chunk: int = CHUNK,
 ) -> None:
-    """Write the features of all patches of a data set, going on where a killed job left off.
+    """Write the features of all patches of a data set; continue after a killed job.
 
-    Features are those of the backbone in inference mode: what a head sees end to end, too, but for EfficientNetV2,
-    whose drop-connect layers stay active in training although they are frozen.
+    The backbone is in inference mode, as in end-to-end training of a head. Only EfficientNetV2 differs there: its
+    drop-connect layers stay active in training although they are frozen.
 
     Parameters
     ----------
     spec : see :meth:`histobench.core.study.Study.features_specification`.
-    data : folder of the prepared data set.
-    weights : the backbone's pretrained weights; None for random ones, whose batch norm is then calibrated.
-    folder : where the features go, see :mod:`histobench.core.features`.
-    code : digest of the code that the result depends on.
-    threads : CPU threads of the job; the result depends on them in the last bits.
-    card : the card that the job is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
+    data, code, threads, card : see :func:`histobench.train.run.train`.
+    weights : pretrained weights of the backbone; None for random weights, whose batch norm is then calibrated.
+    folder : folder for the features, see :mod:`histobench.core.features`.
     chunk : patches after which the state is saved.
     """
     inputs = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
@@ -69,7 +66,7 @@ def _extract(
     spec: dict[str, Any], data: Path, weights: Path | None, state: State, about: provenance.About, chunk: int
 ) -> None:
     parts = {split: Records(data, split) for split in SPLITS}
-    # Every part of the work: where its state is, and which patches it holds.
+    # The folder, split and positions of each part.
     plan = [
         (state.folder / f"{split}-{number:05d}", split, np.arange(start, end))
         for split, part in parts.items()
@@ -114,9 +111,9 @@ def _extract(
 def _features(
     backbone: keras.Model, part: Records, positions: npt.NDArray[np.int64], image: dict[str, Any], progress: "tqdm[Any]"
 ) -> npt.NDArray[np.float32]:
-    """Return the features of the patches at `positions`: (len(positions), features) float32."""
-    found = []
+    """Return the features of the patches at `positions`, (len(positions), features) float32."""
+    features = []
     for images, _ in batches.batches(part, positions, batch_size=BATCH_SIZE, image=image):
-        found.append(np.asarray(backbone.predict_on_batch(images)))
-        progress.update(len(found[-1]))
-    return np.concatenate(found)
+        features.append(np.asarray(backbone.predict_on_batch(images)))
+        progress.update(len(features[-1]))
+    return np.concatenate(features)

@@ -1,4 +1,4 @@
-"""Train a model by a recipe: epoch after epoch, training and validation timed apart, the best epoch kept."""
+"""Training of a model, epoch by epoch, with separate times for training and validation."""
 
 import logging
 import math
@@ -24,25 +24,25 @@ log = logging.getLogger(__name__)
 
 # Seconds between two lines of progress within an epoch.
 PROGRESS_EVERY = 20.0
-# Columns of the history. Keras 2 reports them in another order.
+# Columns of the history, named since their order differs between Keras 2 and 3.
 MEASURES = ("accuracy", "auc", "loss")
-# A step of a head on cached features is so short that a good part of it is Python between the steps.
+# Steps of a head on cached features are so short that the time between them matters.
 STEPS_ON_FEATURES = 32
 
 
 def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
-    """Compile a model as it is trained in an epoch, counted from 0.
+    """Compile a model for the training in an epoch, counted from 0.
 
-    The loss is binary cross-entropy, metrics are accuracy and AUC, optimizer and learning rate those of the recipe. In
-    mode "finetune" the head is trained for the recipe's `head_epochs`; then the upper layers of the backbone come in,
-    with an optimizer of their own at the recipe's lower rate.
+    The loss is binary cross-entropy, the metrics are accuracy and AUC; optimizer and learning rate are those of the
+    recipe. In mode "finetune", only the head is trained for the recipe's `head_epochs`, then also the upper layers of
+    the backbone, with a new optimizer and the learning rate of `finetune`.
     """
     recipe = spec["recipe"]
     rate = recipe["optimizer"]["learning_rate"]
     if spec["run"]["mode"] == "finetune" and epoch >= recipe["finetune"]["head_epochs"]:
         unfreeze(model.layers[0], recipe["finetune"]["upper_layers"])
         rate = recipe["finetune"]["learning_rate"]
-    # By its name alone: with a configuration, Keras 2 takes it for an optimizer of its older kind.
+    # By its name alone: with a configuration, Keras 2 would return one of its legacy optimizers.
     optimizer = keras.optimizers.get(recipe["optimizer"]["name"])
     optimizer.learning_rate = rate
     model.compile(
@@ -50,13 +50,13 @@ def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
         loss="binary_crossentropy",
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
         steps_per_execution=STEPS_ON_FEATURES if spec["input"] is None else 1,
-        # Always said: left to itself, Keras 3 turns XLA on where it finds a GPU, and Keras 2, the paper's, does not.
+        # By default, Keras 3 would turn XLA on if there is a GPU, and Keras 2, the paper's, would not.
         jit_compile=jit_compile(recipe),
     )
 
 
 def covered(train: Records | Features, valid: Records | Features, spec: dict[str, Any]) -> dict[str, int]:
-    """Return how many patches of "train" and "valid" an epoch runs over: all, unless the recipe says how many steps."""
+    """Return the number of patches of "train" and "valid" in an epoch, which the recipe's number of steps may limit."""
     recipe = spec["recipe"]
     steps = {"train": recipe.get("steps_per_epoch", math.inf), "valid": recipe.get("validation_steps", math.inf)}
     parts = {"train": train, "valid": valid}
@@ -64,12 +64,12 @@ def covered(train: Records | Features, valid: Records | Features, spec: dict[str
 
 
 def _starts_stage(spec: dict[str, Any], epoch: int) -> bool:
-    """Say whether another part of the model is trained from this epoch on, or the same by another optimizer."""
+    """Return whether the trained layers and the optimizer change at this epoch."""
     return spec["run"]["mode"] == "finetune" and epoch == int(spec["recipe"]["finetune"]["head_epochs"])
 
 
 class _ProgressLines(keras.callbacks.Callback):
-    """A line in the log every `PROGRESS_EVERY` seconds."""
+    """Log the progress every `PROGRESS_EVERY` seconds."""
 
     def __init__(self, epoch: int, epochs: int, steps: int) -> None:
         super().__init__()
@@ -86,10 +86,12 @@ class _ProgressLines(keras.callbacks.Callback):
 
 
 def better(value: float, best: float | None, rule: str) -> bool:
-    """Say whether an epoch beats the best so far; of equal ones the first stays.
+    """Return whether an epoch is better than the best one so far; of equal epochs the first one is better.
 
-    `rule` is the recipe's `best_epoch`: "val_accuracy", "val_auc", "val_loss" or "last". A value that is no number
-    never beats one that is.
+    Parameters
+    ----------
+    value, best : the metric in this epoch and in the best one; None if there is none yet. NaN is worse than any number.
+    rule : the recipe's `best_epoch`: "val_accuracy", "val_auc", "val_loss" or "last".
     """
     if rule == "last" or best is None:
         return True
@@ -103,12 +105,12 @@ def better(value: float, best: float | None, rule: str) -> bool:
 def epochs(
     model: keras.Model, train: Records | Features, valid: Records | Features, spec: dict[str, Any], first: int
 ) -> Iterator[tuple[dict[str, float], dict[str, float | None]]]:
-    """Train a model epoch after epoch, to the recipe's last, and yield what each has given and what it has cost.
+    """Train a model to the recipe's last epoch, and yield metrics and seconds of each epoch.
 
     Parameters
     ----------
     model, train, valid, spec : see :func:`fit`; the model is compiled, unless `first` is 0.
-    first : the epoch to start with, counted from 0.
+    first : the first epoch to train, counted from 0.
 
     Yields
     ------
@@ -123,8 +125,8 @@ def epochs(
             compile_model(model, spec, epoch)
         reseed(model, seed, epoch)
         kinds = recipe.get("augmentation")
-        changed = partial(augment, kinds=kinds, seed=seed, epoch=epoch) if kinds else None
-        data = batches(train, order(len(train), seed, epoch)[: covers["train"]], augment=changed, **options)
+        augmentation = partial(augment, kinds=kinds, seed=seed, epoch=epoch) if kinds else None
+        data = batches(train, order(len(train), seed, epoch)[: covers["train"]], augment=augmentation, **options)
         lines = _ProgressLines(epoch, recipe["epochs"], int(data.cardinality()))
         joules = nvml.energy()
         start = time.perf_counter()
@@ -156,20 +158,20 @@ def epochs(
 def fit(
     model: keras.Model, train: Records | Features, valid: Records | Features, spec: dict[str, Any], state: State
 ) -> checkpoints.Progress:
-    """Train a model, from where its state says to the recipe's last epoch.
+    """Train a model from its last saved epoch to the recipe's last epoch.
 
     Parameters
     ----------
-    model : as :mod:`histobench.train.models` builds it; afterwards it is as the last epoch left it.
-    train, valid : the training and the validation part, patches or their features; the test part never comes here.
+    model : built by :mod:`histobench.train.models`; trained in place.
+    train, valid : patches or features of the training and the validation part.
     spec : the run's specification, see :meth:`histobench.core.study.Study.specification`.
-    state : where every epoch is saved, the best one's weights included.
+    state : each epoch is saved there, with the weights of the best epoch so far.
 
     Returns
     -------
     progress : its `history` has a row per epoch: epoch (from 1), loss, accuracy, auc, and the same with `val_`; its
-        `timing` has epoch, seconds of training and of validation, apart, and the energy that the card took in both, J,
-        None where it has no counter.
+        `timing` has epoch, training_seconds, validation_seconds, and energy_joules, the energy that the card used in
+        both, None if it is not measured.
     """
     recipe = spec["recipe"]
     progress = checkpoints.load(state, model, partial(compile_model, model, spec))

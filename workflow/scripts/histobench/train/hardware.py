@@ -1,4 +1,4 @@
-"""The device that a run finds, held against the one that it was meant for."""
+"""The device of a job: whether it is the one that the run is meant for, and its properties."""
 
 import os
 import platform
@@ -11,55 +11,55 @@ import keras
 from histobench.core.errors import HistobenchError
 from histobench.train import nvml
 
-# The first whose tensor cores know TF32 (NVIDIA's Ampere).
+# Compute capability of the first cards with TF32 (NVIDIA's Ampere).
 TF32_CAPABILITY = (8, 0)
 
 
 def devices() -> list[str]:
-    """Return the names of the GPUs that the backend sees; empty on a CPU."""
+    """Return the names of the GPUs that TensorFlow sees; empty on a CPU."""
     if keras.backend.backend() != "tensorflow":
         raise HistobenchError(f"KERAS_BACKEND is {keras.backend.backend()!r}; histobench trains with tensorflow")
-    from tensorflow import config  # the one question that Keras cannot answer in both of its versions
+    from tensorflow import config  # Keras has no function for it in both versions
 
     details = [config.experimental.get_device_details(gpu) for gpu in config.list_physical_devices("GPU")]
     return [str(detail.get("device_name", "unknown GPU")) for detail in details]
 
 
-def is_card(card: str, found: str) -> bool:
-    """Say whether a card that was found is the one that was meant.
+def is_card(card: str, name: str) -> bool:
+    """Return whether the name of a GPU contains that of a card.
 
     Parameters
     ----------
-    card : as a scheduler or a user calls it, "a100" or "rtx_6000".
-    found : as its driver does, "NVIDIA A100-SXM4-40GB" or "Quadro RTX 6000".
+    card : name used by a scheduler or a user, such as "a100" or "rtx_6000".
+    name : name given by the driver, such as "NVIDIA A100-SXM4-40GB" or "Quadro RTX 6000".
 
     Notes
     -----
-    Words and numbers of the one must follow each other in the other: an A1000 is no A100, an RTX A6000 no RTX 6000.
+    The words and numbers of `card` must follow each other in `name`: an A1000 is no A100, an RTX A6000 no RTX 6000.
     """
-    meant, named = (re.findall(r"[a-z]+|\d+", name.lower()) for name in (card, found))
-    return any(named[start : start + len(meant)] == meant for start in range(len(named)))
+    wanted, given = (re.findall(r"[a-z]+|\d+", text.lower()) for text in (card, name))
+    return any(given[start : start + len(wanted)] == wanted for start in range(len(given)))
 
 
 def check(device: str, card: str) -> None:
-    """Stop at once where a run meant for a GPU finds none, or another model.
+    """Raise an error if a run is meant for a GPU that this machine does not have.
 
     Parameters
     ----------
-    device : the device's name in the configuration.
-    card : what the card is called, see :func:`is_card`; "" for a CPU.
+    device : name of the device in the configuration.
+    card : name of the card, see :func:`is_card`; "" for a CPU.
     """
-    found = devices() if card else []
-    if card and not any(is_card(card, name) for name in found):
+    names = devices() if card else []
+    if card and not any(is_card(card, name) for name in names):
         raise HistobenchError(
-            f"this run is for the device {device!r} (card {card}), found on {node()}: {', '.join(found) or 'no GPU'}. "
-            "Run it where there is one, or choose `devices: [cpu]` in the matrix; if it is the right one by another "
-            f"name, say a part of that in `devices.{device}.card`"
+            f"this run is for the device {device!r} (card {card}), found on {node()}: {', '.join(names) or 'no GPU'}. "
+            "Run it where there is such a card, or choose `devices: [cpu]` in the matrix; if the card is the right one "
+            f"by another name, set `devices.{device}.card` to a part of that name"
         )
 
 
 def describe(card: str) -> dict[str, Any]:
-    """Return what a reader needs to know of the machine: card or processor, node, job.
+    """Return the properties of the machine for ``run.json``.
 
     Parameters
     ----------
@@ -67,16 +67,17 @@ def describe(card: str) -> dict[str, Any]:
 
     Returns
     -------
-    gpu : the card's name, and what :func:`histobench.train.nvml.describe` says of it; None on a CPU.
-    tf32 : whether float32 was multiplied in TF32; None on a card that does not know it, and on a CPU.
-    processor, node, platform, slurm_job : of the machine.
+    gpu : name of the card; None on a CPU.
+    ... : on a GPU, see :func:`histobench.train.nvml.describe`.
+    tf32 : whether float32 is multiplied in TF32; None on a CPU and on cards without TF32.
+    processor, node, platform, slurm_job : of the machine and the job.
     """
-    found = devices() if card else []
-    of_card = nvml.describe() if found else {}
+    names = devices() if card else []
+    properties = nvml.describe() if names else {}
     return {
-        "gpu": found[0] if found else None,
-        **of_card,
-        "tf32": _tf32(of_card.get("compute_capability")),
+        "gpu": names[0] if names else None,
+        **properties,
+        "tf32": _tf32(properties.get("compute_capability")),
         "processor": _processor(),
         "node": node(),
         "platform": platform.platform(),
@@ -85,19 +86,19 @@ def describe(card: str) -> dict[str, Any]:
 
 
 def peak_memory_mib(card: str) -> int | None:
-    """Return the most memory that TensorFlow has held on the card so far, MiB; None on a CPU."""
+    """Return the peak of TensorFlow's memory on the card so far, in MiB; None on a CPU."""
     if not card:
         return None
     from tensorflow import config
 
     try:
         return int(config.experimental.get_memory_info("GPU:0")["peak"]) // 2**20
-    except ValueError:  # there is no such device, or it does not tell
+    except ValueError:  # no such device, or no memory info
         return None
 
 
 def node() -> str:
-    """Return the name of this machine, as SLURM calls it where it is one of its nodes."""
+    """Return the name of this machine, on a node of SLURM its name there."""
     return os.environ.get("SLURMD_NODENAME") or platform.node()
 
 

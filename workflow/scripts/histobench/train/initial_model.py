@@ -14,13 +14,17 @@ from histobench.train.calibration import calibrate
 
 
 def build(spec: dict[str, Any], train: Records | Features, weights: Path | None) -> tuple[keras.Model, bool]:
-    """Return the model of a run, not compiled, and whether its random backbone was calibrated.
+    """Build the model of a run, without compiling it.
 
     Parameters
     ----------
     spec : the run's specification, see :meth:`histobench.core.study.Study.specification`.
-    train : the training part: patches, or features of a backbone, on which a head alone is trained.
+    train : the training patches; or their features, for a head without its backbone.
     weights : see :func:`histobench.train.models.backbone`.
+
+    Returns
+    -------
+    model, calibrated : the model, and whether the batch norm of its random backbone was calibrated.
     """
     mode, seed, dense = spec["run"]["mode"], spec["run"]["seed"], recipes.dense(spec["recipe"])
     if isinstance(train, Features):

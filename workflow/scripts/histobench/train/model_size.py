@@ -1,4 +1,4 @@
-"""The size of a CNN, in each of the ways in which it is counted: layers, parameters, file, multiply-adds."""
+"""The size of a CNN: layers, parameters, file size and multiply-adds."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,17 +10,17 @@ from histobench.train.models import build
 
 layers = keras.layers
 
-# Sides of the two data sets' patches in pixels: PCam and IDC.
+# Sides of the patches of PCam and IDC in pixels.
 PCAM_SIDE = 96
 IDC_SIDE = 50
-# float32, in which Keras keeps and saves weights.
+# Weights are saved as float32.
 BYTES_PER_PARAMETER = 4
-# The layers whose multiply-adds count. Named one by one, since Keras 2 and 3 derive them differently from each other.
+# Layers whose multiply-adds are counted. All are listed, since their base classes differ between Keras 2 and 3.
 MULTIPLYING = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
 
 
 def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
-    """Return the size of a CNN with random weights: sizes do not depend on their values.
+    """Return the size of a CNN.
 
     Parameters
     ----------
@@ -28,27 +28,26 @@ def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
 
     Returns
     -------
-    layers : all layers; of a CNN of ``keras.applications``, those of the ImageNet model with its top.
-    layers_with_weights : those of `layers` that hold weights, a moving mean and variance included.
-    layers_with_head : all layers of the model as trained: the backbone's and the head's three (average pooling and two
-        dense layers), without the one that stands for the nested backbone as a whole.
-    parameters_with_top : of the ImageNet model with its top; of a hand-made CNN the same as `parameters`.
-    parameters : of the model as trained on patches of 96x96 px, or of `smallest_input` where that is larger. Only a
-        hand-made CNN's depend on the side.
-    checkpoint_mb : `parameters` as float32, in MB (1e6 bytes): a file of the weights without its own overhead.
-    multiply_adds_96, multiply_adds_50 : of one forward pass of the model as trained over one patch of 96x96 px or
-        50x50 px, see :func:`multiply_adds`; None where `smallest_input` is larger.
+    layers : number of layers; for a CNN of ``keras.applications``, those of the ImageNet model with its top.
+    layers_with_weights : number of these with weights, including moving means and variances.
+    layers_with_head : number of layers of the model as it is trained: those of the backbone and three of the head
+        (average pooling and two dense layers), without the nested backbone itself.
+    parameters_with_top : parameters of the ImageNet model with its top; equal to `parameters` for a hand-made CNN.
+    parameters : parameters of the model as it is trained on patches of 96x96 px, or of `smallest_input` if that is
+        larger. They depend on the side for hand-made CNNs only.
+    checkpoint_mb : size of `parameters` as float32, in MB (1e6 bytes).
+    multiply_adds_96, multiply_adds_50 : multiply-adds of the model as it is trained for one patch of 96x96 px or 50x50
+        px, see :func:`multiply_adds`; None if `smallest_input` is larger.
 
     Notes
     -----
-    Input layers count in a CNN of ``keras.applications``, as in Keras's own `model.layers`, and not in a hand-made
-    Sequential, whose `layers` leave them out. So counted, Bonnet 2024 (arXiv:2108.13661), Table 1, states
-    `layers_with_weights` for InceptionV3, ResNet50, MobileNet and the DenseNets, and `layers_with_head` for the six
-    others (B2 10, B6 28, VGG19 25, EfficientNetV2B0 273, B1 337, and B2 352, where 252 is printed). `layers` is the
-    same number as `layers_with_head` for all of these but VGG19 (26), as the top of an EfficientNetV2 has three layers,
-    too. VGG19's 25 would also be its layers with its ImageNet top, had the input layer been left out for it alone.
+    As in Keras's `model.layers`, input layers are counted for CNNs of ``keras.applications``, but not for hand-made
+    Sequential models. Bonnet 2024 (arXiv:2108.13661), Table 1, then prints `layers_with_weights` for InceptionV3,
+    ResNet50, MobileNet and the DenseNets, and `layers_with_head` for the six others (B2 10, B6 28, VGG19 25,
+    EfficientNetV2B0 273, B1 337, and B2 352, where 252 is printed). For these, `layers` is the same number, except for
+    VGG19 (26). VGG19's 25 could also be its layers with the ImageNet top but without the input layer.
 
-    Building the models sets the random state of Python, NumPy and Keras, so this is no call to make during training.
+    This function builds models, which resets the random state of Python, NumPy and Keras.
     """
     smallest = int(spec["smallest_input"])
     trained = _trained(spec, max(PCAM_SIDE, smallest))
@@ -60,7 +59,7 @@ def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
         "multiply_adds_96": multiply_adds(trained) if smallest <= PCAM_SIDE else None,
         "multiply_adds_50": multiply_adds(_trained(spec, IDC_SIDE)) if smallest <= IDC_SIDE else None,
     }
-    # Last, since `build` is what says in words that an application does not exist.
+    # After `_trained`, which raises an error for users if the application does not exist.
     whole = trained if spec["application"] is None else getattr(keras.applications, spec["application"])(weights=None)
     return {
         "layers": len(whole.layers),
@@ -71,34 +70,34 @@ def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
 
 
 def multiply_adds(model: "keras.Model", *, trained: bool = False) -> int:
-    """Return the multiply-adds of one forward pass over one image, of convolutions and dense layers.
+    """Return the multiply-adds of convolutions and dense layers in one forward pass over one image.
 
-    Biases, batch norm, activations, pools, sums and scalings are not counted: they do one operation or a few per
-    value, against a kernel's tens to thousands. Products with the zeros of a "same" padding are counted.
+    Biases, batch norm, activations, pooling, sums and scalings are not counted: they take few operations per value,
+    while a kernel takes tens to thousands. Products with the zeros of "same" padding are counted.
 
     Parameters
     ----------
-    model : a built model with a fixed input size, channels last; models nested in it are walked.
-    trained : count those layers alone that are trained.
+    model : a built model with a fixed input size, channels last; it may contain nested models.
+    trained : count trainable layers only.
 
     Notes
     -----
-    Each number of a kernel is used once at each place of the output: height x width x kernel height x kernel width x
-    channels in (1 for a depthwise one) x channels out. A separable convolution has two kernels and, as its stride is
-    in the first, the same places for both.
+    Each number of a kernel is used once per output position: height x width x kernel height x kernel width x input
+    channels (1 for a depthwise convolution) x output channels. Both kernels of a separable convolution have the same
+    output positions, since the first one has the stride.
     """
     total = 0
     for layer in _flat(model):
         if isinstance(layer, MULTIPLYING) and (layer.trainable or not trained):
-            places = math.prod(int(length) for length in layer.output.shape[1:-1])
-            # A bias is what has one dimension. Kernels go by other names in Keras 2 than in Keras 3.
+            positions = math.prod(int(length) for length in layer.output.shape[1:-1])
+            # Kernels are the weights with more than one dimension; their names differ between Keras 2 and 3.
             kernels = (weight.shape for weight in layer.weights if len(weight.shape) > 1)
-            total += places * sum(math.prod(int(length) for length in shape) for shape in kernels)
+            total += positions * sum(math.prod(int(length) for length in shape) for shape in kernels)
     return total
 
 
 def _flat(model: "keras.Model") -> Iterator[Any]:
-    """Yield the model's layers, and in the place of a nested model its layers."""
+    """Yield the layers of a model and of the models nested in it."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _flat(layer)

@@ -1,4 +1,4 @@
-"""Specifications of the catalogue to Keras models."""
+"""Keras models of the CNNs in the catalogue."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,13 +17,12 @@ from histobench.train.random_state import KERAS_2, seed_everything
 
 layers = keras.layers
 
-# A random backbone to transfer from stands in for a file of pretrained weights: it is the same in every run, whatever
-# the run's seed.
+# Seed of random backbones that stay frozen. They replace pretrained weights, so they are the same in runs of all seeds.
 BACKBONE_SEED = 20240101
 
 
 def b2(shape: tuple[int, int, int], dense: Dense = PAPER) -> keras.Model:
-    """Return B2 of Bonnet 2024: two convolutions, 10 layers, 9.49 million parameters at 96 px."""
+    """Return the CNN B2 of Bonnet 2024: two convolutions, 10 layers, 9.49 million parameters at 96 px."""
     return keras.Sequential(
         [
             keras.Input(shape),
@@ -44,7 +43,7 @@ def b2(shape: tuple[int, int, int], dense: Dense = PAPER) -> keras.Model:
 
 
 def b6(shape: tuple[int, int, int], dense: Dense = PAPER) -> keras.Model:
-    """Return B6 of Bonnet 2024: six valid convolutions, 28 layers, 2.39 million parameters at 96 px."""
+    """Return the CNN B6 of Bonnet 2024: six valid convolutions, 28 layers, 2.39 million parameters at 96 px."""
     stack: list[Any] = [keras.Input(shape), layers.Conv2D(32, 3, activation="relu")]
     for place, filters in enumerate((32, 64, 64, 128, 128)):
         stack += [
@@ -67,9 +66,9 @@ def b6(shape: tuple[int, int, int], dense: Dense = PAPER) -> keras.Model:
 
 @contextmanager
 def policy(precision: str) -> Iterator[None]:
-    """Build and train models in a precision: one of Keras's dtype policies. Their weights are float32 in any.
+    """Build and train models with a global dtype policy of Keras. Their weights are always float32.
 
-    The last layer computes in float32 throughout, as Keras's guide to mixed precision advises: so do loss and metrics.
+    The last layer, the loss and the metrics are computed in float32, as Keras's guide to mixed precision advises.
     """
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(precision)
@@ -83,7 +82,7 @@ HAND_MADE: dict[str, Callable[[tuple[int, int, int], Dense], keras.Model]] = {"b
 
 
 def input_shape(image: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return (height, width, 3) of what a CNN takes, see :meth:`histobench.core.study.Study.input`."""
+    """Return the input shape of a CNN, (height, width, 3), see :meth:`histobench.core.study.Study.input`."""
     return (image["side"], image["side"], 3)
 
 
@@ -96,17 +95,17 @@ def build(
     weights: Path | None = None,
     dense: Dense = PAPER,
 ) -> keras.Model:
-    """Return an uncompiled model that maps scaled patches to the probability of tumour.
+    """Return an uncompiled model from scaled patches to the probability of tumour.
 
     Parameters
     ----------
     spec : the fields of :class:`histobench.core.catalogue.Model` as a mapping.
-    mode : "tl" and "finetune" freeze the backbone, whose batch norm then runs in inference mode; "full" and "scratch"
-        train every layer.
+    mode : "tl" and "finetune" freeze the backbone, whose batch norm is then in inference mode; "full" and "scratch"
+        train all layers.
     shape : (height, width, 3) of a patch in pixels.
-    seed : the run's seed, from which all fresh weights come but those of a frozen random backbone.
+    seed : the run's seed, for all initial weights except those of a frozen random backbone.
     weights : see :func:`backbone`.
-    dense : the layers before the last, see :func:`histobench.core.recipes.dense`.
+    dense : the dense layer before the last layer, see :func:`histobench.core.recipes.dense`.
 
     Notes
     -----
@@ -123,14 +122,19 @@ def build(
 def backbone(
     spec: dict[str, Any], shape: tuple[int, int, int], *, seed: int = BACKBONE_SEED, weights: Path | None = None
 ) -> keras.Model:
-    """Return the backbone of a CNN of ``keras.applications``, from patches to features, by global average pooling.
+    """Return the backbone of a CNN of ``keras.applications``, from scaled patches to features (average pooling).
 
     Parameters
     ----------
     spec, shape : see :func:`build`.
-    seed : of its random weights.
-    weights : file with its pretrained weights, in the format of Keras that runs (``.weights.h5``; Keras 3 reads that of
-        Keras 2, too) or that of ``keras.applications`` (``.h5``); None for random ones.
+    seed : seed of random weights.
+    weights : file with pretrained weights, in the format of the installed Keras (``.weights.h5``; Keras 3 also reads
+        that of Keras 2) or of ``keras.applications`` (``.h5``); None for random weights.
+
+    Raises
+    ------
+    HistobenchError
+        if there is no such class in ``keras.applications``, or the file does not have all weights.
     """
     application = getattr(keras.applications, spec["application"], None)
     if application is None:
@@ -146,21 +150,20 @@ def backbone(
 
 
 def head(features: int, *, seed: int, dense: Dense = PAPER) -> keras.Model:
-    """Return an uncompiled model from features to the probability of tumour: the author's head, by itself.
+    """Return an uncompiled model from features to the probability of tumour.
 
-    Its weights are those of the head that :func:`build` makes of the same seed.
+    Its initial weights are those of the head of :func:`build` with the same seed.
 
     Parameters
     ----------
-    features : length of a patch's features.
-    seed : the run's seed.
-    dense : see :func:`build`.
+    features : number of features of a patch.
+    seed, dense : see :func:`build`.
     """
     return keras.Sequential([keras.Input((features,)), *_head(seed, dense)], name="head")
 
 
 def _head(seed: int, dense: Dense) -> list[Any]:
-    """Return the layers behind the pooled features: Dense(256, relu), Dense(1, sigmoid) in the paper."""
+    """Return the layers after the pooled features; in the paper Dense(256, relu) and Dense(1, sigmoid)."""
     seed_everything(seed)
     return [
         layers.Dense(dense.units, activation="relu"),
@@ -174,15 +177,15 @@ def _dropout(dense: Dense) -> list[Any]:
 
 
 def unfreeze(base: keras.Model, upper_layers: float) -> None:
-    """Let the upper layers of a frozen backbone be trained, but for its batch norm.
+    """Make the upper layers of a frozen backbone trainable, except for batch norm.
 
-    Batch norm stays in inference mode, as Keras's guide to transfer learning advises: statistics and scales that move
-    with small batches would undo what the frozen layers below have learned.
+    Batch norm stays in inference mode, as Keras's guide to transfer learning advises: updates from small batches would
+    destroy what the frozen layers have learned.
 
     Parameters
     ----------
     base : changed in place.
-    upper_layers : the fraction of its layers, counted from the output, of which the trained ones are.
+    upper_layers : fraction of its layers, counted from the output.
     """
     base.trainable = True
     first = len(base.layers) - round(upper_layers * len(base.layers))
@@ -191,11 +194,11 @@ def unfreeze(base: keras.Model, upper_layers: float) -> None:
 
 
 def load_pretrained(model: keras.Model, path: Path) -> None:
-    """Load pretrained weights, and refuse a file that leaves any of the model's weights as it was."""
+    """Load pretrained weights; raise an error if the file does not have all kernels of the model."""
     before = [np.asarray(value) for value in model.get_weights()]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # layer by layer; what is missing is counted below
+            warnings.simplefilter("ignore")  # about missing layers, which are counted below
             model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         if KERAS_2 and _written_by_keras_3(path):
@@ -215,7 +218,7 @@ def load_pretrained(model: keras.Model, path: Path) -> None:
 
 
 def _written_by_keras_3(path: Path) -> bool:
-    """Say whether a file is in Keras 3's own format of weights; Keras 2's has another name for `layers`."""
+    """Return whether a file has the format of Keras 3, in which a group is called `layers`."""
     if not h5py.is_hdf5(path):
         return False
     with h5py.File(path) as file:

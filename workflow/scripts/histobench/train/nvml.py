@@ -1,4 +1,4 @@
-"""What the driver of an NVIDIA card says of it, by NVML. Nothing here ever stops a job: what a card lacks is None."""
+"""Properties of an NVIDIA card by NVML. They are None if they are not available, so a job never fails here."""
 
 import os
 from collections.abc import Callable
@@ -8,13 +8,13 @@ T = TypeVar("T")
 
 
 def _ask(question: Callable[[Any, Any], T]) -> T | None:
-    """Return the answer to a question about the card of this job; None if there is no card or it does not know.
+    """Return the result of `question` for the card of this job; None if there is no card or NVML raises an error.
 
     Parameters
     ----------
     question : takes the module ``pynvml`` and the handle of the card.
     """
-    # As SLURM or a user chose it: numbers, or UUIDs of cards or of their slices, the first of which TensorFlow takes.
+    # Set by SLURM or the user: numbers, or UUIDs of cards or of their slices. TensorFlow takes the first one.
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     if chosen in ("", "-1"):
         return None
@@ -28,27 +28,27 @@ def _ask(question: Callable[[Any, Any], T]) -> T | None:
         by_number = chosen.isdecimal()
         card = pynvml.nvmlDeviceGetHandleByIndex(int(chosen)) if by_number else pynvml.nvmlDeviceGetHandleByUUID(chosen)
         return question(pynvml, card)
-    except pynvml.NVMLError:  # NotSupported, for the most part: older cards count no energy, for instance
+    except pynvml.NVMLError:  # usually NotSupported; older cards do not measure energy, for instance
         return None
     finally:
         pynvml.nvmlShutdown()
 
 
 def energy() -> float | None:
-    """Return the energy that the card has taken since its driver was loaded, J: Volta and newer have a counter."""
+    """Return the energy in J that the card has used since its driver was loaded (Volta and newer)."""
     return _ask(lambda nvml, card: nvml.nvmlDeviceGetTotalEnergyConsumption(card) / 1000)
 
 
 def describe() -> dict[str, Any]:
-    """Return what the driver says of the card: each None where it says nothing.
+    """Return the properties of the card, each None if unknown.
 
     Returns
     -------
-    driver, cuda : its version, and that of the newest CUDA that it runs, texts.
-    compute_capability : a text, such as "8.0".
-    memory_mib : of the card, MiB.
-    sm_mhz, sm_max_mhz, memory_mhz, memory_max_mhz : clocks when asked, and the highest, of processors and memory.
-    power_limit_watts : that is in force.
+    driver, cuda : versions of the driver and of the newest CUDA that it supports.
+    compute_capability : such as "8.0".
+    memory_mib : memory of the card in MiB.
+    sm_mhz, sm_max_mhz, memory_mhz, memory_max_mhz : present and highest clock rates of processors and memory.
+    power_limit_watts : the power limit in force.
     """
     return {name: _ask(question) for name, question in _FACTS.items()}
 

@@ -1,4 +1,4 @@
-"""Scores of a run's validation and test patches, by the weights of its best epoch."""
+"""Prediction: scores of a run's validation and test patches with the weights of its best epoch."""
 
 import logging
 from pathlib import Path
@@ -18,13 +18,13 @@ from histobench.tuning import tuned_recipe
 
 log = logging.getLogger(__name__)
 
-# Larger than in training, since no gradients are held; the scores do not depend on it beyond rounding.
+# Larger than in training, since there are no gradients. Scores depend on it by rounding only.
 BATCH_SIZE = 128
 SPLITS = ("valid", "test")
 
 
 def scores(model: keras.Model, part: Records | Features, spec: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """Return the probability of tumour of every patch, (n,) float32, in the order of its split."""
+    """Return the probability of tumour for each patch of a split, (n,) float32."""
     data = batches(part, np.arange(len(part)), batch_size=BATCH_SIZE, image=spec["input"])
     return np.concatenate([np.asarray(model.predict_on_batch(inputs))[:, 0] for inputs, _ in data])
 
@@ -45,15 +45,19 @@ def predict(
     ----------
     spec : see :meth:`histobench.core.study.Study.specification`.
     data : folder of the prepared data set.
-    features : folder of the features that the run's head was trained on, or None where it was trained on patches.
+    features : folder of the features that the run's head was trained on; None if it was trained on patches.
     weights : the trained weights of the run.
     output : the CSV file to write, with the columns of ``runs.PREDICTION_COLUMNS``.
-    card : the card that the job is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
-    tuned : see :func:`histobench.train.run.train`.
+    card, tuned : see :func:`histobench.train.run.train`.
+
+    Raises
+    ------
+    HistobenchError
+        if a score is NaN.
 
     Notes
     -----
-    Scores are computed in float32, whatever the precision of training: its weights are float32, too.
+    Scores are computed in float32, whatever the precision of training.
     """
     hardware.check(spec["run"]["device"], card)
     seed, dense = spec["run"]["seed"], recipes.dense(tuned_recipe.apply(spec, tuned)["recipe"])
@@ -75,7 +79,7 @@ def predict(
                 "that is no number: training diverged; lower the recipe's learning rate"
             )
         rows += [
-            # The shortest text that gives the same float32 again.
+            # The shortest decimal representation of the float32.
             dict(zip(runs.PREDICTION_COLUMNS, (part.split, patch, group, int(label), str(score)), strict=True))
             for patch, group, label, score in zip(part.ids, part.groups, part.labels, values, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""What ``run.json`` says about a run, so that a number can be traced and a run repeated."""
+"""The record of a run in ``run.json``, by which its results can be traced and repeated."""
 
 import contextlib
 import datetime
@@ -20,26 +20,26 @@ def _now() -> datetime.datetime:
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that are installed."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of installed packages."""
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):  # Snakemake has its own environment
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions
 
 
 @dataclass
 class About:
-    """What is known of a run when its job starts.
+    """The facts about a run that are known when its job starts.
 
     Attributes
     ----------
     spec : the run's specification.
     code : digest of the code that the result depends on.
     inputs : sha256 of the input files, by role.
-    threads : CPU threads of the job; the result depends on them in the last bits.
-    card : the card that the run is meant for, "" for a CPU.
-    started : when the job started that finished the run; earlier ones stand in ``.state/events``.
+    threads : CPU threads of the job, on which the last bits of the result depend.
+    card : the card that the run is meant for; "" for a CPU.
+    started : start of the job that finishes the run; ``.state/events`` lists earlier jobs.
     """
 
     spec: dict[str, Any]
@@ -51,11 +51,11 @@ class About:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the result depends on, see :class:`histobench.core.state.State`."""
+        """Specification, code and inputs, see :class:`histobench.core.state.State`."""
         return {"specification": self.spec, "code": self.code, "inputs": self.inputs}
 
     def write(self, path: Path, facts: dict[str, Any]) -> None:
-        """Write ``run.json``, with what training found out besides."""
+        """Write ``run.json`` with further facts, which training has found."""
         ended = _now()
         write_json(
             path,

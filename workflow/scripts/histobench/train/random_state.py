@@ -1,4 +1,4 @@
-"""Random state as a function of (seed, epoch), for every generator that a model holds."""
+"""Random state of the generators in a model, as a function of (seed, epoch)."""
 
 from typing import Any
 
@@ -7,19 +7,19 @@ import numpy as np
 
 KERAS_2 = keras.__version__.startswith("2.")
 if KERAS_2:
-    # Else its dropout draws from operations of TensorFlow that keep their state to themselves.
+    # Otherwise its dropout uses operations of TensorFlow whose state can't be set.
     keras.backend.experimental.enable_tf_random_generator()
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and the backend, so that fresh weights depend on `seed` alone."""
+    """Seed Python, NumPy and the backend, so that initial weights depend on `seed` alone."""
     keras.utils.set_random_seed(seed)
 
 
 def reseed(model: "keras.Model", seed: int, epoch: int) -> None:
-    """Set every generator inside the model (dropout, drop-connect, augmentation) by (seed, epoch, its place).
+    """Set each generator in the model (dropout, drop-connect) by seed, epoch and its position in the model.
 
-    Without this a resumed run would draw other masks than an uninterrupted one: Keras saves no generator's state.
+    Keras does not save the states of generators, so a resumed run would otherwise draw other masks.
     """
     for place, generator in enumerate(_generators(model)):
         draws = np.random.default_rng([seed, epoch, place]).integers(0, 2**31, 2)
@@ -30,7 +30,7 @@ def reseed(model: "keras.Model", seed: int, epoch: int) -> None:
 
 
 def _generators(model: "keras.Model") -> list[Any]:
-    """Return what holds the state of the model's generators: of TensorFlow in Keras 2, variables in Keras 3."""
+    """Return the generators of TensorFlow (Keras 2), or the variables with the states of generators (Keras 3)."""
     if KERAS_2:
         layers = [layer for layer in model._flatten_layers() if hasattr(layer, "_random_generator")]
         return [layer._random_generator._generator for layer in layers]

@@ -1,4 +1,4 @@
-"""Write a data set's records: raw uint8 TFRecord shards, a columnar index and a manifest."""
+"""Writing of a prepared data set: TFRecord shards of raw uint8 patches, an index and a manifest."""
 
 import contextlib
 import logging
@@ -31,21 +31,21 @@ ROW_GROUP = 128
 
 
 def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[str, Any]) -> None:
-    """Write shards, index and manifest of a data set, in constant memory but for the set of patch ids.
+    """Write shards, index and manifest of a data set.
 
-    Nothing carries its final name before all of it is whole; the manifest, which stands for the whole, comes last.
+    Files get their final names when all of them are complete, the manifest last. Only the patch ids are kept in memory.
 
     Parameters
     ----------
     folder : the data set's folder.
     patches : chunks of patches, each of one split.
-    tally : filled by whoever makes `patches`; its counts go into the manifest.
-    about : what the manifest says besides the counts: data set, source, split, hashes.
+    tally : counts for the manifest, filled while `patches` is consumed.
+    about : further content of the manifest: data set, source, split, hashes.
 
     Raises
     ------
     HistobenchError
-        if a split ends up empty or with one class only, or a patch id comes twice.
+        if a split is empty or has only one class, shapes of patches differ, or a patch id occurs twice.
     """
     count: Counter[str] = Counter()
     tumour: Counter[str] = Counter()
@@ -120,7 +120,7 @@ def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[st
 
 def _rows(some: Patches, start: int) -> pa.RecordBatch:
     n = len(some.ids)
-    # One plane after another in memory: twenty times as fast as along the pixels of an image.
+    # Contiguous planes: twenty times as fast as interleaved pixels.
     planes = some.images.reshape(n, -1, 3).transpose(0, 2, 1).astype(np.float32, order="C")
     means = planes.mean(axis=2)
     planes -= means[..., None]

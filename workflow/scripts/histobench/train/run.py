@@ -1,4 +1,4 @@
-"""One run: build, calibrate, train, and leave in the run folder what training leaves."""
+"""A run: build a model, train it, and write the outputs into the run folder."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from histobench.tuning import tuned_recipe
 
 log = logging.getLogger(__name__)
 
-# There is no test part to see.
+# The test part is not read.
 SPLITS = ("train", "valid")
 
 
@@ -36,17 +36,17 @@ def train(
     card: str,
     tuned: Path | None = None,
 ) -> None:
-    """Train one run, going on where a killed job left it; what it writes is named in :mod:`histobench.core.runs`.
+    """Train a run; continue after a killed job. Its files are listed in :mod:`histobench.core.runs`.
 
     Parameters
     ----------
     spec : see :meth:`histobench.core.study.Study.specification`.
     data : folder of the prepared data set.
-    features : folder of the cached features that the head is trained on; None to train on patches.
-    weights : the backbone's pretrained weights; None for random ones, and where the features come from a backbone.
+    features : folder of cached features to train a head on; None to train on patches.
+    weights : pretrained weights of the backbone; None for random weights, and if there are cached features.
     folder : the run's folder.
     code : digest of the code that the result depends on.
-    threads : CPU threads of the job; the result depends on them in the last bits.
+    threads : CPU threads of the job, on which the last bits of the result depend.
     card : the card that the run is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
     tuned : file with the keys of the recipe that a search has set, see :mod:`histobench.tuning.tuned_recipe`; None if
         the recipe has no search.
@@ -57,7 +57,7 @@ def train(
         about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
         state = State(folder / ".state", about.identity, lease)
         if not state.finished():
-            (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # those of other weights
+            (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # of other weights
             with models.policy(recipes.precision(spec["recipe"])):
                 _train(tuned_recipe.apply(spec, tuned), data, features, weights, state, about)
         state.publish(folder)
@@ -108,7 +108,7 @@ def _finish(
         "trainable_parameters": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
         "precision": recipes.precision(about.spec["recipe"]),
         "jit_compile": recipes.jit_compile(about.spec["recipe"]),
-        # Of one patch, or of the features of one, as an epoch runs over them.
+        # For one patch, or for the features of one patch.
         "multiply_adds": {"forward": multiply_adds(model), "trained": multiply_adds(model, trained=True)},
     }
     with state.finish() as outputs:
