@@ -84,9 +84,9 @@ def main() -> None:
             common.simulate(Path(folder, str(size)), counts(size))
         for how in WAYS:
             measured = common.measure(how, folder)
-            for size, found in zip(sizes(n), measured, strict=True):
-                speed = size / found["seconds"]
-                print(f"{how:6} {size:7} patches: {speed:7.0f} patches/s, peak {found['peak']:6.0f} MiB", flush=True)
+            for size, result in zip(sizes(n), measured, strict=True):
+                speed = size / result["seconds"]
+                print(f"{how:6} {size:7} patches: {speed:7.0f} patches/s, peak {result['peak']:6.0f} MiB", flush=True)
             slope = (measured[1]["peak"] - measured[0]["peak"]) * 2**20 / (all_of_them - few)
             print(f"{how:6} peak memory grows by {slope:.0f} bytes per patch")
             seconds[how] = measured[1]["seconds"]

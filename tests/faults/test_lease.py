@@ -88,20 +88,6 @@ def test_the_second_job_waits_and_ends_well_without_training(two_jobs):
     assert (folder / "history.csv").samefile(folder / ".state" / "outputs" / "history.csv")
 
 
-def test_the_second_job_takes_over_at_once_from_one_that_was_killed(prepared_folder, two_jobs, tmp_path):
-    folder = tmp_path / "run"
-    first = stopped_in_the_middle(prepared_folder, folder)
-    second = train(prepared_folder, folder)
-    wait_for(lambda: waits(folder, second, first), second)
-    first.kill()  # but do not wait for it: where nobody does, it stays a zombie
-    wait_for(lambda: "its process is gone" in events(folder), second, seconds=15)
-    assert second.wait(timeout=120) == 0, (folder / "log").read_text()[-3000:]
-    assert events(folder).count("going on after epoch 2") == 1
-    for name in ("history.csv", "predictions.csv"):
-        assert (folder / name).read_bytes() == (two_jobs[0] / name).read_bytes()
-    first.wait()
-
-
 def test_a_run_that_was_taken_for_dead_ends_and_writes_nothing_more(prepared_folder, tmp_path):
     folder = tmp_path / "run"
     first = stopped_in_the_middle(prepared_folder, folder)
@@ -250,25 +236,6 @@ def slurm(tmp_path, monkeypatch) -> Callable[[str], None]:
 
 
 ON_A_NODE = {"host": "node7", "boot": "another", "job": "77", "restarts": "0", "cluster": "c"}
-
-
-@pytest.mark.parametrize("line", [INVALID, "true", "echo CANCELLED", "echo PENDING"])
-def test_a_holder_that_slurm_does_not_run_is_dead_at_once(line, slurm, tmp_path):
-    slurm(line)
-    write_lease(tmp_path, 1, **ON_A_NODE)
-    with held(tmp_path / ".state", Intervals(look=0.02)) as lease:
-        assert lease.number == 2
-    assert "lease taken over from pid" in events(tmp_path)
-    assert "SLURM job 77" in events(tmp_path)
-
-
-def test_a_job_that_slurm_started_again_takes_over_from_itself(slurm, tmp_path, monkeypatch):
-    slurm("echo RUNNING")
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    write_lease(tmp_path, 1, **ON_A_NODE | {"job": "78"})
-    with held(tmp_path / ".state", Intervals(look=0.02)):
-        pass
-    assert "SLURM has started its job again" in events(tmp_path)
 
 
 def test_a_holder_that_slurm_runs_is_waited_for_however_silent(slurm, tmp_path):

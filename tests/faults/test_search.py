@@ -1,4 +1,4 @@
-"""A search that is killed, shared, or found to be another one: no finished trial is lost, none is run twice.
+"""A search that is killed, shared or changed: no finished trial is lost, none is run twice.
 
 What a chief does that is killed between any two writes is in `unit/test_oracle.py`.
 """
@@ -49,8 +49,8 @@ def test_a_search_without_test_patches(undisturbed):
     assert (about["spent"]["failed"], about["spent"]["repeated"]) == (0, 0)
     rows = trials(undisturbed)
     best = max(rows, key=lambda row: float(row["score"]))
-    found = tuned_recipe.read(undisturbed / search_files.RECIPE)
-    assert found == {
+    tuned = tuned_recipe.read(undisturbed / search_files.RECIPE)
+    assert tuned == {
         "batch_size": int(best["batch_size"]),
         "optimizer": {"name": "adam", "learning_rate": float(best["learning_rate"])},
     }
@@ -162,7 +162,7 @@ def test_an_address_that_is_not_ours_is_told(tmp_path, monkeypatch):
 
 
 def test_a_chief_does_not_talk_to_strangers(tmp_path):
-    """Another search's worker, which found our port where its own chief was before."""
+    """Such as a worker of another search, whose chief had the same port before."""
     import grpc
     from keras_tuner.src import protos
 

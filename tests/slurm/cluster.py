@@ -131,8 +131,8 @@ class Cluster:
         wanted = set(nodes or self.nodes)
 
         def up() -> bool:
-            found = client("sinfo", "--noheader", "-N", "--states=idle,mixed,allocated", "--format=%N", check=False)
-            return wanted <= set(found.split())
+            nodes = client("sinfo", "--noheader", "-N", "--states=idle,mixed,allocated", "--format=%N", check=False)
+            return wanted <= set(nodes.split())
 
         if not _wait(up, UP):
             logs = "\n".join(_tail(path) for path in sorted((self.root / "log").glob("*.log")))

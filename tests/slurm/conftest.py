@@ -21,8 +21,8 @@ def installed() -> None:
 @pytest.fixture(scope="module")
 def cluster(installed) -> Iterator[Cluster]:
     """Four nodes with the paper's cards, one with a site's own, one without any; no accounting."""
-    with Cluster((*PAPER, "rtx_6000")) as found:
-        yield found
+    with Cluster((*PAPER, "rtx_6000")) as cluster:
+        yield cluster
 
 
 @pytest.fixture(autouse=True)

@@ -111,12 +111,12 @@ def resumed_after(folder: Path) -> list[int]:
 
 def records(of: Iterable[str] | None = None) -> list[dict[str, str]]:
     """Return the controller's records of jobs, by default of all, with `rule` and `wildcards`, from the comment."""
-    found = []
+    entries = []
     for job in sorted(cluster.jobs() if of is None else of, key=int):
         entry = cluster.record(job)
         rule, _, wildcards = entry["Comment"].removeprefix("rule_").partition("_wildcards_")
-        found.append(entry | {"rule": rule, "wildcards": wildcards})
-    return found
+        entries.append(entry | {"rule": rule, "wildcards": wildcards})
+    return entries
 
 
 def trainings(of: Iterable[str], device: str = "a100") -> list[str]:

@@ -110,9 +110,9 @@ def wrong_card(project, left_alone) -> Iterator[tuple[Path, Snakemake]]:
 def undisturbed(left_alone) -> Path:
     folder, study = left_alone
     study.succeed()
-    found = {entry["rule"]: entry for entry in records(study.submitted())}
-    assert {"train", "predict", "prepare"} <= set(found)
-    for rule, entry in found.items():
+    by_rule = {entry["rule"]: entry for entry in records(study.submitted())}
+    assert {"train", "predict", "prepare"} <= set(by_rule)
+    for rule, entry in by_rule.items():
         gres = entry.get("TresPerNode"), entry.get("TresPerJob"), entry["Partition"], entry["NodeList"]
         expected = ("gres:gpu:a100:1", None, "a100", "a100") if rule in ON_CARDS else (None, None, "cpu", "cpu")
         assert gres == expected, rule
@@ -123,13 +123,13 @@ def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, distu
     # Tables are enough: figures and page are made where these are, not in the queue.
     tables = [f"results/slurm/tables/{name}" for name in ("speed.md", "performance_pcam-simulated.md")]
     Snakemake(project, "--nolock", "--", *tables).succeed()
-    found = [entry for entry in records() if not entry["wildcards"].startswith(OF_LONG_RUNS)]
-    assert {entry["JobState"] for entry in found} == {"COMPLETED"}
+    entries = [entry for entry in records() if not entry["wildcards"].startswith(OF_LONG_RUNS)]
+    assert {entry["JobState"] for entry in entries} == {"COMPLETED"}
 
     # Every job that needs a card had one of its device's, on its partition; no other took any.
     devices = (*slurm.PAPER, "rtx_6000")
     landed = set()
-    for entry in found:
+    for entry in entries:
         where = entry["Partition"], entry["NodeList"], entry.get("TresPerJob")
         if entry["rule"] in ON_CARDS:
             (device,) = [name for name in devices if re.search(rf"_{name}(_|$)", entry["wildcards"])]
@@ -142,7 +142,7 @@ def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, distu
     assert landed == set(devices)
 
     # What a run says of itself is what SLURM says of it.
-    jobs = {entry["JobId"]: entry["wildcards"] for entry in found if entry["rule"] == "train"}
+    jobs = {entry["JobId"]: entry["wildcards"] for entry in entries if entry["rule"] == "train"}
     runs = sorted((project / "results" / "slurm" / "runs").glob("*/*/*/*/*/seed-*/run.json"))
     assert len(runs) == len(jobs) == 2 * 2 + 3
     for path in runs:
@@ -151,7 +151,7 @@ def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, distu
         assert about["device"]["node"] == about["specification"]["run"]["device"]
 
     # What takes seconds ran here, not in the queue.
-    assert not {entry["rule"] for entry in found} & {"collect_runs", "table_performance", "table_speed"}
+    assert not {entry["rule"] for entry in entries} & {"collect_runs", "table_performance", "table_speed"}
     assert "rtx_6000" in (project / "results" / "slurm" / "tables" / "speed.md").read_text()
 
 
@@ -181,14 +181,14 @@ def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(proje
     wait_until(lambda: events(shared).count("worker-2 begins") >= 2, "it has ended a trial")
     os.kill(int(re.findall(r"pid (\d+) job \d+: worker-2 begins", events(shared))[-1]), signal.SIGKILL)
     study.succeed()
-    found = {folder: pd.read_csv(folder / TRIALS) for folder in (shared, alone)}
-    for trials in found.values():
+    by_folder = {folder: pd.read_csv(folder / TRIALS) for folder in (shared, alone)}
+    for trials in by_folder.values():
         assert trials["status"].tolist() == ["COMPLETED"] * 15
-    assert found[shared]["tries"].sum() <= 15 + 1
-    assert set(found[shared]["worker"]) == {"worker-1", "worker-2"}
+    assert by_folder[shared]["tries"].sum() <= 15 + 1
+    assert set(by_folder[shared]["worker"]) == {"worker-1", "worker-2"}
     tried = [
         sorted(trials[["learning_rate", "batch_size", "first_epoch", "last_epoch", "score"]].itertuples(index=False))
-        for trials in found.values()
+        for trials in by_folder.values()
     ]
     assert tried[0] == tried[1]
     jobs = {entry["wildcards"]: entry["NodeList"] for entry in records() if entry["rule"] in ("tune", "tune_worker")}

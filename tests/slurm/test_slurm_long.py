@@ -33,8 +33,8 @@ KILLS = 10
 @pytest.fixture(scope="module")
 def cluster(installed) -> Iterator[Cluster]:
     """As that of the other tests, with accounting."""
-    with Cluster((*PAPER, "rtx_6000"), accounting=True) as found:
-        yield found
+    with Cluster((*PAPER, "rtx_6000"), accounting=True) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def since(before: set[str]) -> set[str]:
 
 def of_job(job: str) -> list[int]:
     """Return the processes of a SLURM job on this machine, the daemon's own for it among them."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             theirs = f"SLURM_JOB_ID={job}\0".encode() in (path / "environ").read_bytes()
@@ -64,8 +64,8 @@ def of_job(job: str) -> list[int]:
         except OSError:
             continue
         if theirs:
-            found.append(int(path.name))
-    return found
+            pids.append(int(path.name))
+    return pids
 
 
 def kill_all(job: str) -> None:
@@ -207,9 +207,9 @@ def test_by_sacct_every_job_landed_where_its_cell_belongs(project, undisturbed):
     targets = [f"results/slurm/runs/{run}/run.json" for run in runs]
     Snakemake(project, "--slurm-status-command", "sacct", "--", *targets).succeed()
     columns = "JobIDRaw,State,Partition,NodeList,AllocTRES,Comment"
-    found = slurm.client("sacct", "--allocations", "--noheader", "--parsable2", f"--format={columns}").splitlines()
+    lines = slurm.client("sacct", "--allocations", "--noheader", "--parsable2", f"--format={columns}").splitlines()
     ended = dict(zip(devices, [None] * len(devices), strict=True))
-    for job, state, partition, node, tres, comment in (line.split("|") for line in found):
+    for job, state, partition, node, tres, comment in (line.split("|") for line in lines):
         if job in before or not comment.startswith("rule_train_"):
             continue
         device = comment.removesuffix("_1").removeprefix("rule_train_wildcards_pcam-simulated_b2_full_tiny-timing_")

@@ -51,7 +51,7 @@ def run(model: str = "b2", seed: int = 1, auc: float = 0.9, **changes: Any) -> d
 
 def cells(*rows: dict[str, Any], missing: tuple[dict[str, Any], ...] = ()) -> pd.DataFrame:
     """Return `cells.csv` of runs, in their order, then of cells that have none: their names, a `gap`, and changes."""
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    by_cell: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in (*rows, *missing):
         key = tuple(
             row.get(name, default) for name, default in zip(NAMES, ("pcam", "b2", "full", "paper", "cpu"), strict=True)
@@ -72,8 +72,8 @@ def cells(*rows: dict[str, Any], missing: tuple[dict[str, Any], ...] = ()) -> pd
             "timing_only": row.get("timing_only", False),
             "tuned_from": row.get("tuned_from", ""),
         }
-        found.setdefault(key, told)["seeds"] += 1
-    return pd.DataFrame(found.values())
+        by_cell.setdefault(key, told)["seeds"] += 1
+    return pd.DataFrame(by_cell.values())
 
 
 def replicates(*rows: dict[str, Any], spread: float = 0.01) -> dict[str, pd.DataFrame]:

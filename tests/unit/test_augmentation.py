@@ -138,13 +138,6 @@ def test_d4_is_one_of_eight_each_as_likely():
     assert counts.min() > 400 and counts.max() < 600
 
 
-def test_d4_keeps_every_pixel():
-    def pixels(images):
-        return [sorted(map(tuple, image.reshape(-1, 3).tolist())) for image in images]
-
-    assert pixels(run(NOISE, POSITIONS, ("d4",))) == pixels(NOISE)
-
-
 def test_d4_refuses_oblong_patches():
     with pytest.raises(HistobenchError, match="40 x 50"):
         augment(NOISE[:, :40], POSITIONS, kinds=["author", "d4"], seed=0, epoch=0)
@@ -177,11 +170,6 @@ def moments(images):
 def test_author_without_ranges_changes_nothing(monkeypatch):
     only(monkeypatch)
     np.testing.assert_allclose(run(NOISE, POSITIONS, ("author",)), NOISE, atol=0.05)
-
-
-def test_author_is_not_the_identity():
-    changed = np.abs(run(NOISE, POSITIONS, ("author",)) - NOISE).mean(axis=(1, 2, 3))
-    assert (changed > 20).all()
 
 
 def test_author_fills_by_reflection():
@@ -260,10 +248,10 @@ def test_stain_scales_concentrations_by_a_tenth(monkeypatch, stain):
     density = 1.2 * augmentation.STAINS[stain]
     pure = same_everywhere(np.broadcast_to(np.round(256 * np.exp(-density) - 1), (2, 2, 3)).astype(np.uint8), 200)
     out = run(pure, np.arange(200), ("stain",))[:, 0, 0]
-    found = -np.log((out + 1) / 256) @ np.linalg.inv(augmentation.STAINS) / 1.2
-    assert 0.89 < found[:, stain].min() < 0.91 and 1.09 < found[:, stain].max() < 1.11
+    concentrations = -np.log((out + 1) / 256) @ np.linalg.inv(augmentation.STAINS) / 1.2
+    assert 0.89 < concentrations[:, stain].min() < 0.91 and 1.09 < concentrations[:, stain].max() < 1.11
     # A pure stain stays pure, but for the rounding of its colour to whole levels.
-    assert np.abs(np.delete(found, stain, axis=1)).max() < 0.03
+    assert np.abs(np.delete(concentrations, stain, axis=1)).max() < 0.03
 
 
 def test_stain_shifts_every_concentration_by_its_own_amount(monkeypatch):

@@ -86,11 +86,11 @@ def test_it_learns(prepared_folder):
     ],
 )
 def test_which_epoch_is_best(rule, values, best):
-    found, so_far = -1, None
+    chosen, so_far = -1, None
     for epoch, value in enumerate(values):
         if better(value, so_far, rule):
-            found, so_far = epoch, value
-    assert found == best
+            chosen, so_far = epoch, value
+    assert chosen == best
 
 
 def test_augmentation_is_a_function_of_seed_and_epoch(prepared_folder):

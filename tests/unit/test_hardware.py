@@ -1,4 +1,4 @@
-"""A run stops where it finds another card than it was meant for, and says what the driver knows of the one it found."""
+"""A run refuses another card than the one it is meant for, and records the properties of its card."""
 
 import sys
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from histobench.train import hardware, nvml
 
 
 @pytest.mark.parametrize(
-    ("card", "found", "same"),
+    ("card", "name", "same"),
     [
         ("a100", "NVIDIA A100-SXM4-40GB", True),
         ("a100", "NVIDIA A100 80GB PCIe", True),
@@ -29,8 +29,8 @@ from histobench.train import hardware, nvml
         ("h100", "NVIDIA H200", False),
     ],
 )
-def test_cards_by_the_names_of_schedulers_and_drivers(card, found, same):
-    assert hardware.is_card(card, found) is same
+def test_cards_by_the_names_of_schedulers_and_drivers(card, name, same):
+    assert hardware.is_card(card, name) is same
 
 
 @given(st.from_regex(r"[A-Za-z]{1,4}[0-9]{1,4}", fullmatch=True), st.sampled_from("0123456789"))
@@ -39,11 +39,11 @@ def test_a_card_is_itself_and_none_whose_number_goes_on(card, digit):
     assert not hardware.is_card(card, f"NVIDIA {card}{digit}")
 
 
-@pytest.mark.parametrize(("found", "said"), [([], "no GPU"), (["Tesla V100", "Tesla K80"], "Tesla V100, Tesla K80")])
-def test_another_card_is_named_with_the_node(monkeypatch, found, said):
-    monkeypatch.setattr(hardware, "devices", lambda: found)
+@pytest.mark.parametrize(("names", "listed"), [([], "no GPU"), (["Tesla V100", "Tesla K80"], "Tesla V100, Tesla K80")])
+def test_another_card_is_named_with_the_node(monkeypatch, names, listed):
+    monkeypatch.setattr(hardware, "devices", lambda: names)
     monkeypatch.setenv("SLURMD_NODENAME", "node17")
-    with pytest.raises(HistobenchError, match=rf"device 'a100' \(card a100\), found on node17: {said}\."):
+    with pytest.raises(HistobenchError, match=rf"device 'a100' \(card a100\), found on node17: {listed}\."):
         hardware.check("a100", "a100")
 
 
@@ -65,71 +65,42 @@ def test_the_card_of_a_job_is_that_of_the_configuration(wildcards, card):
     assert job.card(SimpleNamespace(config=CARDS, wildcards=wildcards, resources={"gpu": 0, "gpu_model": ""})) == card
 
 
-class Driver:
-    """NVML as nvidia-ml-py offers it, with two cards; `lacks` names what the driver does not support."""
+class NVMLError(Exception):
+    """As in nvidia-ml-py."""
 
-    NVML_CLOCK_SM, NVML_CLOCK_MEM = 1, 2
-    CARDS = ("GPU-0000", "GPU-1111")
 
-    class NVMLError(Exception):
-        pass
+def fake_nvml(lacks: tuple[str, ...]) -> SimpleNamespace:
+    """NVML as nvidia-ml-py offers it, with two cards; `lacks` names functions that the driver does not support."""
+    opened: list[bool] = []
+    functions = {
+        "nvmlInit": lambda: opened.append(True),
+        "nvmlShutdown": opened.pop,
+        "nvmlDeviceGetHandleByIndex": ("GPU-0000", "GPU-1111").__getitem__,
+        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+        "nvmlDeviceGetTotalEnergyConsumption": {"GPU-0000": 1_500, "GPU-1111": 2_250_000}.__getitem__,
+        "nvmlSystemGetDriverVersion": lambda: b"535.161.08",
+        "nvmlSystemGetCudaDriverVersion_v2": lambda: 12020,
+        "nvmlDeviceGetCudaComputeCapability": lambda card: [8, 0],
+        "nvmlDeviceGetMemoryInfo": lambda card: SimpleNamespace(total=40 * 2**30),
+        "nvmlDeviceGetClockInfo": lambda card, clock: {1: 1095, 2: 1215}[clock],
+        "nvmlDeviceGetMaxClockInfo": lambda card, clock: {1: 1410, 2: 1215}[clock],
+        "nvmlDeviceGetEnforcedPowerLimit": lambda card: 400_000,
+    }
 
-    def __init__(self, lacks: tuple[str, ...] = ()) -> None:
-        self.lacks, self.open, self.joules = lacks, 0, 5.0
+    def refuse(*_):
+        raise NVMLError("Not Supported")
 
-    def __getattribute__(self, name: str):
-        if name.startswith("nvml") and name in self.lacks:
-
-            def refuse(*arguments):
-                raise Driver.NVMLError("Not Supported")
-
-            return refuse
-        return super().__getattribute__(name)
-
-    def nvmlInit(self) -> None:  # noqa: N802
-        self.open += 1
-
-    def nvmlShutdown(self) -> None:  # noqa: N802
-        self.open -= 1
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
-        return self.CARDS[index]
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
-        return uuid
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, card: str) -> int:  # noqa: N802
-        return {"GPU-0000": 1_500, "GPU-1111": 2_250_000}[card]
-
-    def nvmlSystemGetDriverVersion(self) -> bytes:  # noqa: N802
-        return b"535.161.08"
-
-    def nvmlSystemGetCudaDriverVersion_v2(self) -> int:  # noqa: N802
-        return 12020
-
-    def nvmlDeviceGetCudaComputeCapability(self, card: str) -> list[int]:  # noqa: N802
-        return [8, 0]
-
-    def nvmlDeviceGetMemoryInfo(self, card: str) -> SimpleNamespace:  # noqa: N802
-        return SimpleNamespace(total=40 * 2**30)
-
-    def nvmlDeviceGetClockInfo(self, card: str, clock: int) -> int:  # noqa: N802
-        return {1: 1095, 2: 1215}[clock]
-
-    def nvmlDeviceGetMaxClockInfo(self, card: str, clock: int) -> int:  # noqa: N802
-        return {1: 1410, 2: 1215}[clock]
-
-    def nvmlDeviceGetEnforcedPowerLimit(self, card: str) -> int:  # noqa: N802
-        return 400_000
+    constants = {"NVML_CLOCK_SM": 1, "NVML_CLOCK_MEM": 2, "NVMLError": NVMLError, "opened": opened}
+    return SimpleNamespace(**functions | dict.fromkeys(lacks, refuse) | constants)
 
 
 @pytest.fixture
 def driver(monkeypatch):
-    def install(*lacks: str) -> Driver:
-        made = Driver(lacks)
-        monkeypatch.setitem(sys.modules, "pynvml", made)
+    def install(*lacks: str) -> SimpleNamespace:
+        nvml = fake_nvml(lacks)
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-        return made
+        return nvml
 
     return install
 
@@ -141,9 +112,9 @@ FACTS = {
 
 
 def test_what_the_driver_says(driver):
-    made = driver()
+    installed = driver()
     assert nvml.describe() == FACTS
-    assert made.open == 0  # as often closed as opened
+    assert installed.opened == []  # as often closed as opened
 
 
 def test_what_an_old_card_does_not_know_is_left_open(driver):

@@ -14,21 +14,21 @@ def model():
 
 def states(model) -> list[tuple[int, ...]]:
     """The states of its generators, one for each of B6's four dropouts."""
-    found = [tuple(np.array(v).tolist()) for v in model.variables if v.path.endswith("seed_generator_state")]
-    assert len(found) == 4
-    return found
+    values = [tuple(np.array(v).tolist()) for v in model.variables if v.path.endswith("seed_generator_state")]
+    assert len(values) == 4
+    return values
 
 
 def test_a_seed_and_an_epoch_give_a_state_to_every_generator(model):
-    found = {}
+    by_seed = {}
     for seed in (1, 2):
         for epoch in (0, 1, 2):
             reseed(model, seed, epoch)
-            found[seed, epoch] = states(model)
-    drawn = [state for each in found.values() for state in each]
+            by_seed[seed, epoch] = states(model)
+    drawn = [state for each in by_seed.values() for state in each]
     assert len(set(drawn)) == len(drawn) == 2 * 3 * 4
     reseed(model, 1, 1)
-    assert states(model) == found[1, 1]
+    assert states(model) == by_seed[1, 1]
 
 
 def test_what_was_drawn_before_does_not_matter(model):

@@ -37,12 +37,12 @@ def test_a_run_for_its_seconds_needs_no_predictions(finished):
 
 
 @pytest.mark.parametrize(
-    ("specification", "manifest", "words"),
+    ("specification", "manifest", "reason"),
     [
         (SPECIFICATION | {"recipe": {"epochs": 4}}, "m", "another configuration"),
         (SPECIFICATION, "other", "data prepared otherwise"),
         (SPECIFICATION, None, "its data set is gone"),
     ],
 )
-def test_a_result_of_something_else(finished, specification, manifest, words):
-    assert words in runs.gap(finished, specification, manifest)
+def test_a_result_of_something_else(finished, specification, manifest, reason):
+    assert reason in runs.gap(finished, specification, manifest)

@@ -44,7 +44,7 @@ def with_space(**space) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("space", "found"),
+    ("space", "message"),
     [
         ({"batch_size": {"min": 64, "max": 32}}, "search.space.batch_size: expected min < max, found 64 and 32"),
         ({"learning_rate": {"min": 0, "max": 1, "sampling": "log"}}, "needs a min above 0, found 0"),
@@ -56,8 +56,8 @@ def with_space(**space) -> dict:
         ({"augmentation": {"values": ["flips"]}}, r"kinds of augmentation joined by '\+' \(d4, author, stain\)"),
     ],
 )
-def test_a_space_that_cannot_be_is_refused(space, found):
-    with pytest.raises(HistobenchError, match=found):
+def test_a_space_that_cannot_be_is_refused(space, message):
+    with pytest.raises(HistobenchError, match=message):
         recipes.check("tuned", with_space(**space))
 
 
@@ -77,15 +77,15 @@ def test_the_kinds_of_augmentation_are_those_of_training():
 
 def test_values_are_laid_over_a_recipe():
     values = {"learning_rate": 0.0003, "batch_size": 96, "dense_units": 64, "dropout": 0.25, "augmentation": "d4+stain"}
-    found = tuned_recipe.with_values(RECIPE, values | {"tuner/epochs": 4, "tuner/trial_id": "0003"})
-    assert found == RECIPE | {
+    tuned = tuned_recipe.with_values(RECIPE, values | {"tuner/epochs": 4, "tuner/trial_id": "0003"})
+    assert tuned == RECIPE | {
         "optimizer": {"name": "adam", "learning_rate": 0.0003},
         "batch_size": 96,
         "dense_units": 64,
         "dropout": 0.25,
         "augmentation": ["d4", "stain"],
     }
-    assert recipes.dense(found) == (64, 0.25)
+    assert recipes.dense(tuned) == (64, 0.25)
     assert tuned_recipe.with_values(RECIPE, {"augmentation": "none"})["augmentation"] == []
     assert RECIPE["optimizer"]["learning_rate"] == 0.001
 

@@ -4,14 +4,14 @@ import subprocess
 
 def check_partitions():
     """Refuse jobs that no partition takes: the plugin would warn, and submit them to the default partition."""
-    found = partitions()
-    if not found:
+    known = partitions()
+    if not known:
         return
     refused = {}
     for job in workflow.dag.needrun_jobs():
         model = gpu_model(job.wildcards)
         # By the plugin's own judgement, but for cards: it lets jobs without one go where cards are.
-        fitting = [partition for partition in found if has_card(partition, model)]
+        fitting = [partition for partition in known if has_card(partition, model)]
         if job.is_local or any(partition.score_job_fit(job) is not None for partition in fitting):
             continue
         device = job.wildcards.get("device", "cpu")
@@ -26,10 +26,10 @@ def check_partitions():
         refused.setdefault(whom, why)
     if refused:
         path = workflow.executor_settings.partition_config
-        known = "; ".join(f"{each.name}: {cards(each)}" for each in found)
+        listed = "; ".join(f"{each.name}: {cards(each)}" for each in known)
         raise WorkflowError(
             "\n".join(f"{path}: {whom}: {why}" for whom, why in refused.items())
-            + f"\nFound {known}. Nothing was submitted. Edit that file, or leave these devices out of the matrix"
+            + f"\nFound {listed}. Nothing was submitted. Edit that file, or leave these devices out of the matrix"
         )
 
 

@@ -1,5 +1,5 @@
-# Needs: what the training of a recipe with a `search` needs. Gives: what the search has found, as words of that recipe,
-# and all its trials, results/{study}/searches/{dataset}/{model}/{mode}/{recipe}/{device}.
+# Needs: the same as the training of a recipe with a `search`. Gives: the keys of the recipe that the search has set, and
+# all its trials, results/{study}/searches/{dataset}/{model}/{mode}/{recipe}/{device}.
 
 TUNE_CODE = code.digest("tune")
 
