@@ -231,16 +231,6 @@ def test_a_broken_download_is_continued(upstream, target, caplog):
     assert "next attempt in 0.0 s" in caplog.text
 
 
-def test_a_reset_connection_is_continued(upstream, target, caplog):
-    upstream.cuts, upstream.resets = [5000, 7000], True
-    fetch(NAME, remote(upstream.url()), target)
-    assert target.read_bytes() == DATA
-    assert caplog.text.count("connection lost") == 2
-    # A reset discards what was sent but not yet read, the head included: only the last start is known to fit.
-    start = upstream.log[-1].range or "bytes=0-"
-    assert upstream.log[-1].sent == len(DATA) - int(start.removeprefix("bytes=").removesuffix("-"))
-
-
 def test_many_breaks_are_no_failure_while_bytes_arrive(upstream, target):
     upstream.cuts = [1000] * 15
     fetch(NAME, remote(upstream.url()), target)
@@ -262,15 +252,6 @@ def test_a_body_without_length_is_held_to_the_known_size(upstream, target, caplo
     fetch(NAME, remote(upstream.url()), target)
     assert target.read_bytes() == DATA
     assert f"the answer ended at byte 5000 of {len(DATA)}" in caplog.text
-
-
-def test_a_server_without_ranges_means_starting_over(upstream, target, caplog):
-    upstream.ranges, upstream.cuts = False, [5000]
-    fetch(NAME, remote(upstream.url()), target)
-    assert target.read_bytes() == DATA
-    assert [exchange.status for exchange in upstream.log] == [200, 200]
-    assert upstream.log[1].range == "bytes=5000-"
-    assert "starting over" in caplog.text
 
 
 @pytest.mark.parametrize("obeys", [True, False], ids=["If-Range obeyed", "If-Range ignored"])

@@ -11,8 +11,9 @@ from histobench.core.datasets.prepared import Records
 from histobench.core.errors import HistobenchError
 from histobench.core.files import write_json
 from histobench.core.runs import read_rows, write_rows
-from histobench.train import explain, extract, models, predict, records, run
+from histobench.train import explain, models, predict, records
 from histobench.train.calibration import calibrate
+from support import jobs
 from support.small import features_specification, prepare, specification
 
 SIDE = 64
@@ -26,32 +27,15 @@ def data(tmp_path_factory):
     return prepare(tmp_path_factory.mktemp("prepared"), COUNTS, (SIDE, SIDE, 3))
 
 
-def predicted(spec, data, folder, features=None):
-    predict.predict(
-        spec=spec,
-        data=data,
-        features=features,
-        weights=folder / "best.weights.h5",
-        output=folder / "predictions.csv",
-        card="",
-    )
+def predicted(spec, data, folder):
+    weights, output = folder / "best.weights.h5", folder / "predictions.csv"
+    predict.predict(spec=spec, data=data, features=None, weights=weights, output=output, card="")
     return folder
 
 
 def about(folder, spec, gpu=None):
     """What `explain` reads in ``run.json`` of a run whose weights are set by hand."""
     write_json(folder / "run.json", {"specification": spec, "recipe": spec["recipe"], "device": {"gpu": gpu}})
-
-
-def trained(spec, data, folder, features=None):
-    run.train(spec=spec, data=data, features=features, weights=None, folder=folder, code="c", threads=1, card="")
-    return predicted(spec, data, folder, features)
-
-
-def extracted(model, data, folder, weights=None):
-    spec = features_specification(model, side=SIDE)
-    extract.extract(spec=spec, data=data, weights=weights, folder=folder, code="c", threads=1, card="")
-    return folder
 
 
 def explained(spec, data, folder, output, patches=CHOSEN, weights=None):
@@ -78,8 +62,8 @@ SIDES = {"b2": 32, "b6": 9, "tiny": 13}
 @pytest.mark.parametrize("model", SIDES)
 def test_heat_maps_of_runs_trained_on_patches(model, data, tmp_path):
     spec = specification(model, "full", side=SIDE, **RECIPE)
-    folder = trained(spec, data, tmp_path)
-    check(explained(spec, data, folder, tmp_path / "maps.npz"), SIDES[model])
+    jobs.train(data, tmp_path, spec)
+    check(explained(spec, data, tmp_path, tmp_path / "maps.npz"), SIDES[model])
 
 
 def by_hand(model, data):
@@ -121,7 +105,9 @@ def test_heat_maps_of_a_head_on_cached_features(origin, data, tmp_path):
         backbone = models.backbone(spec["model"], (SIDE, SIDE, 3), seed=5)
         calibrate(backbone, Records(data, "train"), {"preprocessing": "unit", "side": SIDE})
         backbone.save_weights(weights)
-    folder = trained(spec, data, tmp_path / "run", extracted("tiny", data, tmp_path / "features", weights))
+    folder, features = tmp_path / "run", tmp_path / "features"
+    jobs.extract(data, features, features_specification("tiny", side=SIDE), weights=weights)
+    jobs.train(data, folder, spec, features)
     heatmaps = explained(spec, data, folder, tmp_path / "maps.npz", weights=weights)
     check(heatmaps, SIDES["tiny"])
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histobench.core.datasets.prepared import Split
+from histobench.core.datasets.prepared import Records, Split
 from histobench.core.errors import HistobenchError
 
 if TYPE_CHECKING:
@@ -66,3 +66,8 @@ class Features(Split):
         import numpy as np
 
         return np.asarray(self._features[positions])
+
+
+def open_split(data: Path, features: Path | None, split: str) -> Records | Features:
+    """Open the patches of a split, or their cached features if there is a folder of these."""
+    return Features(data, features, split) if features else Records(data, split)

@@ -109,8 +109,10 @@ def explain(
     # For a head on cached features, the scaling of patches is part of the specification of the features.
     image = spec["input"] or about["features"]["specification"]["input"]
     visual, behind = split(_trained(spec, image, data, run_folder, weights))
-    data_of_patches = batches(part, positions, batch_size=BATCH_SIZE, image=image)
-    by_batch = [scores_and_maps(visual, behind, images) for images, _ in data_of_patches]
+    by_batch = [
+        scores_and_maps(visual, behind, images)
+        for images, _ in batches(part, positions, batch_size=BATCH_SIZE, image=image)
+    ]
     scores, maps = (np.concatenate(arrays) for arrays in zip(*by_batch, strict=True))
     tolerance = TOLERANCE_GPU if about["device"]["gpu"] else TOLERANCE
     _check(scores, predicted, tolerance, patches, run_folder / runs.PREDICTIONS)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from histobench.core import recipes, runs
 from histobench.core.datasets.prepared import Records
 from histobench.core.errors import HistobenchError
-from histobench.core.features import Features
+from histobench.core.features import Features, open_split
 from histobench.train import hardware, models
 from histobench.train.batches import batches
 from histobench.tuning import tuned_recipe
@@ -61,12 +61,10 @@ def predict(
     """
     hardware.check(spec["run"]["device"], card)
     seed, dense = spec["run"]["seed"], recipes.dense(tuned_recipe.apply(spec, tuned)["recipe"])
-    parts: list[Any]
+    parts = [open_split(data, features, split) for split in SPLITS]
     if features is not None:
-        parts = [Features(data, features, split) for split in SPLITS]
         model = models.head(parts[0].shape[0], seed=seed, dense=dense)
     else:
-        parts = [Records(data, split) for split in SPLITS]
         shape = models.input_shape(spec["input"])
         model = models.build(spec["model"], spec["run"]["mode"], shape, seed=seed, dense=dense)
     model.load_weights(weights)

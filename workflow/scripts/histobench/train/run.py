@@ -5,13 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from histobench.core import recipes, runs
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import ABOUT as ABOUT_FEATURES
-from histobench.core.features import Features
+from histobench.core.features import open_split
 from histobench.core.lease import held
 from histobench.core.state import State
 from histobench.train import checkpoints, fit, hardware, initial_model, models, provenance
@@ -71,8 +69,7 @@ def _train(
     state: State,
     about: provenance.About,
 ) -> None:
-    parts: list[Any] = [Features(data, features, split) if features else Records(data, split) for split in SPLITS]
-    train_part, valid_part = parts
+    train_part, valid_part = (open_split(data, features, split) for split in SPLITS)
     model, calibrated = initial_model.build(spec, train_part, weights)
     log.info(
         "%s of %s, %s, %d patches for training, %d for validation, weights: %s",
@@ -81,33 +78,20 @@ def _train(
         spec["run"]["mode"],
         len(train_part),
         len(valid_part),
-        spec["model"]["weights_origin"] or "fresh",
+        spec["model"]["weights_origin"] or "random",
     )
     progress = fit.fit(model, train_part, valid_part, spec, state)
-    of_features = runs.read_json(features / ABOUT_FEATURES) if features else None
-    facts = {
-        "parameters": model.count_params() + (of_features["backbone_parameters"] if of_features else 0),
-        "random_backbone_calibrated": of_features["random_backbone_calibrated"] if of_features else calibrated,
-        "features": of_features,
-        "recipe": spec["recipe"],
-        "epoch_patches": fit.covered(train_part, valid_part, spec),
-    }
-    _finish(state, model, progress, about, facts)
-
-
-def _finish(
-    state: State,
-    model: keras.Model,
-    progress: checkpoints.Progress,
-    about: provenance.About,
-    facts: dict[str, Any],
-) -> None:
+    cached = runs.read_json(features / ABOUT_FEATURES) if features else None
     facts = {
         "best_epoch": progress.best_epoch,
-        **facts,
+        "parameters": model.count_params() + (cached["backbone_parameters"] if cached else 0),
+        "random_backbone_calibrated": cached["random_backbone_calibrated"] if cached else calibrated,
+        "features": cached,
+        "recipe": spec["recipe"],
+        "epoch_patches": fit.covered(train_part, valid_part, spec),
         "trainable_parameters": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
-        "precision": recipes.precision(about.spec["recipe"]),
-        "jit_compile": recipes.jit_compile(about.spec["recipe"]),
+        "precision": recipes.precision(spec["recipe"]),
+        "jit_compile": recipes.jit_compile(spec["recipe"]),
         # For one patch, or for the features of one patch.
         "multiply_adds": {"forward": multiply_adds(model), "trained": multiply_adds(model, trained=True)},
     }

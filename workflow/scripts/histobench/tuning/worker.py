@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from histobench.core import runs
-from histobench.core.datasets.prepared import Records
-from histobench.core.features import Features
+from histobench.core.features import open_split
 from histobench.core.lease import add_event, held
 from histobench.core.state import OUTPUTS, State
 from histobench.train import hardware, provenance
@@ -64,7 +63,7 @@ def run(
 
         try:
             search = spec["recipe"]["search"]
-            train, valid = (Features(data, features, split) if features else Records(data, split) for split in SPLITS)
+            train, valid = (open_split(data, features, split) for split in SPLITS)
             model = tuner.HyperModel(spec, train, valid, weights)
             own_oracle = oracle.build(search, chief.project)
             client = Client(own_oracle, chief.find, check, name)
