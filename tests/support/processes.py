@@ -53,10 +53,10 @@ def events(folder: Path) -> str:
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
-    found = {}
+    arrays = {}
     with h5py.File(folder / "best.weights.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
+        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return arrays
 
 
 def assert_equal_runs(one: Path, two: Path) -> None:

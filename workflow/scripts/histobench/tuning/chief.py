@@ -40,13 +40,10 @@ TOKEN = "histobench-search"
 
 
 class Address(NamedTuple):
-    """Where a chief answers, and the token that it asks for: only those who can read the search's folder know it.
+    """Host and port of a chief, and the token that it asks for.
 
-    Attributes
-    ----------
-    place : host and port.
-    token : differs for each chief, so that a worker of another search is refused if the chief got the port of a chief
-        that is gone.
+    The token proves that a worker can read the folder of the search. A worker of another search, whose chief had the
+    same port before, does not know it.
     """
 
     place: str
@@ -106,11 +103,8 @@ class Chief:
         """Stop the server and release the lease, so that another job can become the chief."""
         if self._server:
             self._server.stop(grace=TIMEOUT).wait(TIMEOUT)
-            self._address_file().unlink(missing_ok=True)
+            (self.folder / f"chief-{self._lease.number:06d}").unlink(missing_ok=True)
         self._lease.release()
-
-    def _address_file(self) -> Path:
-        return self.folder / f"chief-{self._lease.number:06d}"
 
     def _run(self) -> None:
         try:
@@ -143,7 +137,7 @@ class Chief:
         for path in self.folder.glob("chief-*"):
             path.unlink()
         address = {"place": f"{host}:{port}", "token": token, "search": self._fingerprint}
-        with atomic(self._address_file()) as temporary:
+        with atomic(self.folder / f"chief-{self._lease.number:06d}") as temporary:
             temporary.touch(0o600)
             temporary.write_text(json.dumps(address), encoding="utf-8")
         self._state, self._oracle = state, served
