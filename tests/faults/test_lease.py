@@ -57,30 +57,23 @@ def waits(folder: Path, second: subprocess.Popen, first: subprocess.Popen) -> bo
     return text in events(folder)
 
 
-@pytest.fixture(scope="module")
-def two_jobs(prepared_folder, tmp_path_factory) -> tuple[Path, int, int]:
-    """A run that two jobs were started on, the second while the first was at work; and their process ids."""
-    folder = tmp_path_factory.mktemp("runs") / "two"
+def test_the_second_job_waits_and_ends_well_without_training(prepared_folder, tmp_path):
+    folder = tmp_path / "run"
     first = stopped_in_the_middle(prepared_folder, folder)
-    left = folder / ".state" / ".tmp-of-the-first"
-    left.mkdir()
+    temporary = folder / ".state" / ".tmp-of-the-first"
+    temporary.mkdir()
     second = train(prepared_folder, folder)
     wait_for(lambda: waits(folder, second, first), second)
-    assert left.exists()  # nobody touches the state before it is his
+    assert temporary.exists()  # a job that waits does not touch the state
     first.send_signal(signal.SIGCONT)
     for process in (first, second):
         assert process.wait(timeout=120) == 0, (folder / "log").read_text()[-3000:]
-    return folder, first.pid, second.pid
-
-
-def test_the_second_job_waits_and_ends_well_without_training(two_jobs):
-    folder, first, second = two_jobs
     lines = events(folder).splitlines()
     assert [line.partition(" pid ")[2].partition(" job ")[0] for line in lines if "starting at epoch" in line] == [
-        str(first)
+        str(first.pid)
     ]
     assert "going on" not in events(folder)
-    ours = [line for line in lines if f" pid {second} " in line]
+    ours = [line for line in lines if f" pid {second.pid} " in line]
     assert "its process is there" in ours[0]
     assert ours[-2].endswith(": released")
     assert ours[-1].endswith("finished before; the outputs are rebuilt from the state")
@@ -137,7 +130,7 @@ def hold(folder: Path, *, seconds: float = 0.02, start: int = 0, **pace: float) 
     return python(folder / "log", "-c", HOLD, str(folder), json.dumps(QUICK | pace), str(start), str(seconds))
 
 
-def test_a_stopped_holder_keeps_its_lease_and_one_that_ends_releases_it(tmp_path):
+def test_a_stopped_holder_keeps_its_lease_one_that_ends_releases_it_and_one_that_is_killed_loses_it(tmp_path):
     first = hold(tmp_path)
     wait_for(lambda: epochs_done(tmp_path), first)
     first.send_signal(signal.SIGSTOP)
@@ -153,8 +146,14 @@ def test_a_stopped_holder_keeps_its_lease_and_one_that_ends_releases_it(tmp_path
     assert first.wait(timeout=10) == 128 + signal.SIGTERM
     wait_for(lambda: "epoch-5000" in epochs_done(tmp_path), second, seconds=5)
     assert ": released" in events(tmp_path)
-    second.kill()
-    second.wait()
+    third = hold(tmp_path, start=9000)
+    wait_for(lambda: waits(tmp_path, third, second), third)
+    second.kill()  # but do not wait for it: until its parent does, it is a zombie
+    wait_for(lambda: "epoch-9000" in epochs_done(tmp_path), third, seconds=5)
+    assert "its process is gone" in events(tmp_path)
+    for process in (second, third):
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("noticed_by", ["heartbeat", "step"])
