@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from histobench.results import report, tables
+from histobench.results import printing, report
 from histobench.results.figures import style
 from histobench.results.figures.forest import forest
 from histobench.results.figures.modes import auc_by_mode
@@ -74,35 +74,35 @@ def table(name="performance", columns=COLUMNS, **changes):
     values = {
         "name": name,
         "title": "Performance on the test patches",
-        "grids": [tables.Grid("", list(columns), styles, rows, first=min(FIRST, len(columns)))],
+        "grids": [printing.Grid("", list(columns), styles, rows, first=min(FIRST, len(columns)))],
         "notes": ANNOUNCEMENTS[:2],
         "left_out": "Cannot run: B2, TL: it has no backbone to transfer from.",
         "footnotes": ["95 % intervals: bootstrap over groups.", "† At or below the colour floor."],
         "runs": ["results/demo/runs/pcam-simulated/b2/full/demo/cpu/seed-1"],
     }
-    return tables.Printed(**values | changes)
+    return printing.Printed(**values | changes)
 
 
 def prose():
     """A table with sentences, wide enough for no phone."""
     told = "the deepest of all, DenseNet201, was not timed; " * 3
     rows = [["The deepest model trains in about an hour", "holds", told]]
-    grid = tables.Grid("", ["Claim", "Verdict", "Numbers"], ["", "", "prose"], rows, first=3)
-    return tables.Printed("claims", "The paper's claims", [grid], [], "", [], [])
+    grid = printing.Grid("", ["Claim", "Verdict", "Numbers"], ["", "", "prose"], rows, first=3)
+    return printing.Printed("claims", "The paper's claims", [grid], [], "", [], [])
 
 
 def best():
     """The small table of the first screen."""
     headings = ["Data set", "Model", "Mode", "AUC (95 % interval)", "Balanced accuracy", "Accuracy", "Loss"]
     rows = [[name, "EfficientNetV2B0", "fine-tuned", "0.853 (0.803–0.898)", *["0.853"] * 3] for name in DATA_SETS]
-    grid = tables.Grid("", headings, ["", "row", "", *["number"] * 4], rows, first=len(headings))
-    return tables.Printed("best", "Best model of each data set", [grid], ANNOUNCEMENTS, "", [], ["results/demo/runs"])
+    grid = printing.Grid("", headings, ["", "row", "", *["number"] * 4], rows, first=len(headings))
+    return printing.Printed("best", "Best model of each data set", [grid], ANNOUNCEMENTS, "", [], ["results/demo/runs"])
 
 
 def points(datasets=("pcam",)):
     models = [f"EfficientNetV2B{number}" for number in range(3)]
     rows = [(dataset, model, mode) for dataset in datasets for model in models for mode in ("full", "tl")]
-    frame = pd.DataFrame(rows, columns=["dataset", "model", "mode"])
+    frame = pd.DataFrame(rows, columns=["dataset", "model_name", "mode"])
     place = pd.Series(range(len(frame)), dtype=float)
     return frame.assign(
         origin="ours", auc=0.8 + 0.01 * place, auc_low=0.75, auc_high=0.95,

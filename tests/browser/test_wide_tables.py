@@ -5,7 +5,9 @@ import itertools
 import pandas as pd
 import pytest
 
-from histobench.results import contrasts, mode_tests, performance, report, sizes, speed, tables
+from histobench.results import printing, report
+from histobench.results.columns import names
+from histobench.results.tables import claims, contrasts, controls, models, performance, speed, tests
 from histobench.tuning import search_tables
 from support.browser import launched, open_page
 
@@ -16,9 +18,9 @@ SENTENCE = (
 )
 
 MADE_UP = {
-    "data_set": ["pcam", "idc-random"],
-    "key": ["efficientnetv2b0"],
-    "model": ["EfficientNetV2B0", "InceptionV3"],
+    "dataset": ["pcam", "idc-random"],
+    "model": ["efficientnetv2b0"],
+    "model_name": ["EfficientNetV2B0", "InceptionV3"],
     "mode": ["tl", "full", "finetune"],
     "transfer": ["cached", ""],
     "recipe": ["paper", "paper-resized"],
@@ -56,33 +58,45 @@ MADE_UP = {
 
 def made_up(columns, **changes):
     """Return rows with these columns; what is not known otherwise is a number with three decimals."""
-    values = {name: itertools.cycle(changes.get(name, MADE_UP.get(name, [0.8534, 0.9271]))) for name in columns}
+    values = {name: itertools.cycle(changes.get(name, MADE_UP.get(name, [0.8534, 0.9271]))) for name in names(columns)}
     return pd.DataFrame([{name: next(each) for name, each in values.items()} for _ in range(ROWS)])
 
 
 def every_table():
-    """Return from a table's name to its frame and how it is printed."""
-    scores = made_up(performance.COLUMNS, data_set=["idc-random"])
-    seconds = made_up(speed.SPEED, data_set=["pcam"], device=["k80", "p100", "v100", "a100"], recipe=["timing", "fast"])
+    """Return a table of every kind, by name."""
+    scores = made_up(performance.COLUMNS, dataset=["idc-random"])
+    seconds = made_up(
+        speed.COLUMNS, dataset=["pcam"], device=["k80", "p100", "v100", "a100"], recipe=["timing", "fast"]
+    )
     unfinished = scores.assign(**dict.fromkeys(performance.METRICS), runs="", gap="not run yet")
-    found, tried = made_up(search_tables.SEARCHES), made_up(search_tables.TRIALS)
-    tested = ["source", "data_set", "test", "n_tl", "n_full", "t", "df", "p", "difference", "difference_low",
-              "difference_high", "effect", "gap"]  # fmt: skip
-    sized = [*sizes.FIRST, "published_depth_is", "layers_with_head", "checkpoint_mb", "multiply_adds_50_px_millions"]
-    floor = [f"{name}{end}" for name in ("floor_auc", "shuffled_auc") for end in ("", "_low", "_high")]
-    said = {"claim": ["InceptionV3-TL costs about what B2 and B6 cost"], "published_verdict": ["does not hold"],
-            "published_numbers": [SENTENCE], "our_verdict": ["cannot be told"], "our_numbers": [SENTENCE]}  # fmt: skip
+    found, tried = made_up(search_tables.COLUMNS), made_up(search_tables.TRIALS)
+    said = made_up(
+        claims.COLUMNS,
+        claim=["InceptionV3-TL costs about what B2 and B6 cost"],
+        published_verdict=["does not hold"],
+        published_numbers=[SENTENCE],
+        our_verdict=["cannot be told"],
+        our_numbers=[SENTENCE],
+    )
     return {
-        "performance": (scores, {"first": performance.first(scores)}),
-        "unfinished": (unfinished, {"first": performance.first(unfinished)}),
-        "speed": (seconds, {"grids": speed.in_print(seconds), "first": speed.FIRST}),
-        "contrasts": (made_up(contrasts.CONTRASTS), {"first": contrasts.FIRST}),
-        "tests": (made_up(tested), {"first": mode_tests.FIRST}),
-        "models": (made_up(sized), {"first": sizes.FIRST}),
-        "claims": (made_up(list(said), **said), {}),
-        "controls": (made_up(["data_set", "n", *floor, "floor_balanced_accuracy", "holds_chance"]), {}),
-        "searches": (found, {"grids": search_tables.in_print(found), "first": search_tables.FIRST}),
-        "trials": (tried, {"grids": search_tables.trials_in_print(tried), "first": search_tables.TRIALS_FIRST}),
+        "performance": (scores, performance.COLUMNS, {"first": performance.first(scores)}),
+        "unfinished": (unfinished, performance.COLUMNS, {"first": performance.first(unfinished)}),
+        "speed": (seconds, speed.COLUMNS, {"grids": speed.in_print(seconds), "first": speed.FIRST}),
+        "contrasts": (made_up(contrasts.COLUMNS), contrasts.COLUMNS, {"first": contrasts.FIRST}),
+        "tests": (made_up(tests.COLUMNS), tests.COLUMNS, {"first": tests.FIRST}),
+        "models": (made_up(models.COLUMNS), models.COLUMNS, {"first": models.FIRST}),
+        "claims": (said, claims.COLUMNS, {}),
+        "controls": (made_up(controls.COLUMNS), controls.COLUMNS, {}),
+        "searches": (
+            found,
+            search_tables.COLUMNS,
+            {"grids": search_tables.in_print(found), "first": search_tables.FIRST},
+        ),
+        "trials": (
+            tried,
+            search_tables.TRIALS,
+            {"grids": search_tables.trials_in_print(tried), "first": search_tables.TRIALS_FIRST},
+        ),
     }
 
 
@@ -90,9 +104,10 @@ def every_table():
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wide")
     items = []
-    for name, (frame, how) in every_table().items():
-        tables.write(frame, folder / "tables" / name, name, ["Simulated patches: all."], **how)
-        items.append(tables.read(folder / "tables" / f"{name}.json"))
+    for name, (frame, columns, how) in every_table().items():
+        table = printing.Table(name, frame, columns, ["Simulated patches: all."], **how)
+        printing.write(table, folder / "tables" / name)
+        items.append(printing.read(folder / "tables" / f"{name}.json"))
     report.write(
         folder / "report.html", title="Study wide", lead="", announcements=[],
         sections=[report.Section("All", "", items)], facts=[], configuration="",

@@ -151,7 +151,7 @@ def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, distu
         assert about["device"]["node"] == about["specification"]["run"]["device"]
 
     # What takes seconds ran here, not in the queue.
-    assert not {entry["rule"] for entry in entries} & {"collect_runs", "table_performance", "table_speed"}
+    assert not {entry["rule"] for entry in entries} & {"collect_runs", "table"}
     assert "rtx_6000" in (project / "results" / "slurm" / "tables" / "speed.md").read_text()
 
 

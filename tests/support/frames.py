@@ -17,7 +17,7 @@ def run(model: str = "b2", seed: int = 1, auc: float = 0.9, **changes: Any) -> d
         "recipe": "paper",
         "device": "cpu",
         "seed": seed,
-        "name": model.upper(),
+        "model_name": model.upper(),
         "format": "pcam",
         "split": "published",
         "leaky": False,
@@ -59,7 +59,7 @@ def cells(*rows: dict[str, Any], missing: tuple[dict[str, Any], ...] = ()) -> pd
         told = {
             **dict(zip(NAMES, key, strict=True)),
             "format": row.get("format", "pcam"),
-            "name": row.get("name", key[1].upper()),
+            "model_name": row.get("model_name", key[1].upper()),
             "gpu": row.get("device", "cpu") != "cpu",
             "year": "",
             "cuda_cores": "",
@@ -90,8 +90,8 @@ def replicates(*rows: dict[str, Any], spread: float = 0.01) -> dict[str, pd.Data
 
 PUBLISHED = pd.DataFrame(
     [
-        {"dataset": "pcam", "model": "b2", "mode": "full", "loss": 0.47, "accuracy": 0.78, "auc": 0.85},
-        {"dataset": "pcam", "model": "vgg19", "mode": "tl", "loss": 0.42, "accuracy": 0.80, "auc": 0.89},
-        {"dataset": "idc", "model": "b2", "mode": "full", "loss": 0.31, "accuracy": 0.86, "auc": 0.92},
+        {"format": "pcam", "model": "b2", "mode": "full", "loss": 0.47, "accuracy": 0.78, "auc": 0.85},
+        {"format": "pcam", "model": "vgg19", "mode": "tl", "loss": 0.42, "accuracy": 0.80, "auc": 0.89},
+        {"format": "idc", "model": "b2", "mode": "full", "loss": 0.31, "accuracy": 0.86, "auc": 0.92},
     ]
 )

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from histobench.core.catalogue import CATALOGUE
-from histobench.results import claims, paper
+from histobench.results import paper
+from histobench.results.tables import claims
 from support.project import ROOT
 
 PUBLISHED = paper.read(ROOT / "config" / "paper")

@@ -104,22 +104,22 @@ def test_a_module_that_is_gone_is_an_error():
 @pytest.mark.parametrize(
     ("edited", "counts"),
     [
-        ("table_speed.py", True),
-        ("histobench/results/speed.py", True),
-        ("histobench/results/statistics.py", True),  # by way of claims
-        ("histobench/results/table.html.j2", True),  # a template of tables
+        ("table.py", True),
+        ("histobench/results/tables/speed.py", True),
+        ("histobench/results/tables/performance.py", True),  # by way of claims
+        ("histobench/results/table.html.j2", True),  # a template of printing
         ("histobench/results/parts.html.j2", True),  # that this one imports
         ("histobench/core/files.py", False),  # exempt
         ("histobench/results/figures/size.py", False),
-        ("table_models.py", False),
+        ("figure.py", False),
     ],
 )
 def test_an_edit_counts_if_the_file_is_imported_near_or_far(library, edited, counts):
-    before = code.digest("table_speed")
+    before = code.digest("table", "results/tables/claims")
     root = library()
-    assert code.digest("table_speed") == before
+    assert code.digest("table", "results/tables/claims") == before
     code._imports.cache_clear()
     code._digest.cache_clear()
     path = root / edited
     path.write_text(path.read_text() + "\nx = 1\n")
-    assert (code.digest("table_speed") != before) == counts
+    assert (code.digest("table", "results/tables/claims") != before) == counts

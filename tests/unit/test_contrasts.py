@@ -11,7 +11,8 @@ from scipy.stats import norm
 
 from histobench.core.errors import HistobenchError
 from histobench.results.cells import first_cells, runs_of
-from histobench.results.contrasts import CONTRASTS, NOTES, TRANSFER, TUNED, contrasts
+from histobench.results.columns import names
+from histobench.results.tables.contrasts import COLUMNS, NOTES, TRANSFER, TUNED, contrasts
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 # 39 replicates, so that the smallest p is 2 / 40.
@@ -24,7 +25,7 @@ def cell(mode="full", model="b2", **changes):
         "dataset": "pcam",
         "format": "pcam",
         "model": model,
-        "name": model.upper(),
+        "model_name": model.upper(),
         "mode": mode,
         "recipe": "paper",
         "device": "cpu",
@@ -71,7 +72,7 @@ class Study:
         ]
         runs = pd.DataFrame(self.runs, columns=columns)
         table = contrasts(runs, pd.DataFrame(self.cells), self.replicates, self.predictions)
-        assert list(table) == CONTRASTS
+        assert list(table) == names(COLUMNS)
         return table
 
     def row(self):
@@ -111,7 +112,7 @@ def test_transfer_against_full_by_hand():
     tl = study.replicates["pcam/b2/tl/paper/cpu/seed-1"]
     tl.loc[[3, 5, 8], "auc"] -= [0.06, 0.05, 0.11]
     row = study.row()
-    assert (row["contrast"], row["data_set"], row["model"], row["mode"]) == ("TL − full", "pcam", "B2", "")
+    assert (row["contrast"], row["dataset"], row["model_name"], row["mode"]) == ("TL − full", "pcam", "B2", "")
     assert row[["auc_a", "auc_b"]].tolist() == [0.90, 0.80]
     assert row["difference"] == pytest.approx(0.1)
     # One of 39 below zero: 2 (1 + 1) / 40. The quantile 0.025 of 39 values is 0.95 of the way from the lowest to the
@@ -196,7 +197,7 @@ def test_holm_is_over_the_contrasts_of_a_data_set():
             study.add(mode, model, aucs=[0.8 + (mode == "tl") / 10], dataset=dataset)
     study.add("full", "resnet50", aucs=[0.8]).add("tl", "resnet50", gap="not run yet")
     table = study.table()
-    assert table["data_set"].tolist() == ["pcam"] * 4 + ["idc"]
+    assert table["dataset"].tolist() == ["pcam"] * 4 + ["idc"]
     assert table["p"].tolist() == pytest.approx([0.05] * 3 + [np.nan, 0.05], nan_ok=True)
     assert table["p_holm"].tolist() == pytest.approx([0.15] * 3 + [np.nan, 0.05], nan_ok=True)
 
@@ -333,7 +334,11 @@ def test_data_sets_stand_together_in_the_order_of_the_matrix():
     for dataset, model in [("pcam", "b6"), ("idc", "b6"), ("pcam", "b2")]:
         study.add("full", model, dataset=dataset, aucs=[0.8]).add("tl", model, dataset=dataset, aucs=[0.8])
     table = study.table()
-    assert list(zip(table["data_set"], table["model"], strict=True)) == [("pcam", "B6"), ("pcam", "B2"), ("idc", "B6")]
+    assert list(zip(table["dataset"], table["model_name"], strict=True)) == [
+        ("pcam", "B6"),
+        ("pcam", "B2"),
+        ("idc", "B6"),
+    ]
 
 
 def test_the_notes_say_what_delong_assumes_and_what_holm_is_over():
@@ -361,6 +366,6 @@ def test_first_cells_are_the_first_of_each_data_set_model_and_mode():
 
 def test_the_runs_of_a_cell_are_those_of_all_its_names():
     study = Study().add(aucs=[0.8, 0.9])
-    for names in ({"dataset": "idc"}, {"model": "b6"}, {"mode": "tl"}, {"recipe": "native"}, {"device": "a100"}):
-        study.add(**names, aucs=[0.7])
+    for other in ({"dataset": "idc"}, {"model": "b6"}, {"mode": "tl"}, {"recipe": "native"}, {"device": "a100"}):
+        study.add(**other, aucs=[0.7])
     assert runs_of(cell(), pd.DataFrame(study.runs))["auc"].tolist() == [0.8, 0.9]

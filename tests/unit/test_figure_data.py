@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from histobench.results import figure_data
-from histobench.results.performance import performance, standing
+from histobench.results.tables.performance import performance, standing
 from support.frames import PUBLISHED, cells, replicates, run
 
 
@@ -20,7 +20,7 @@ def stand(*rows, missing=()):
 def test_ours_and_published_are_points_of_their_own():
     missing = ({"model": "vgg19", "mode": "tl", "gap": "not run yet"},)
     points = figure_data.points(stand(run(auc=0.9), run("b6", auc=0.8), missing=missing))
-    assert {(row.model, row.mode, row.origin): row.auc for row in points.itertuples()} == {
+    assert {(row.model_name, row.mode, row.origin): row.auc for row in points.itertuples()} == {
         ("B2", "full", "ours"): pytest.approx(0.9),
         ("B6", "full", "ours"): pytest.approx(0.8),
         ("B2", "full", "published"): 0.85,
@@ -53,7 +53,7 @@ def test_seconds_are_means_over_seeds_and_count_the_extraction():
         run("b6", collapsed=True),
     ]
     table = performance("pcam", pd.DataFrame(rows), cells(*rows), replicates(*rows), PUBLISHED)
-    found = figure_data.against_seconds(pd.DataFrame(rows), table).set_index("model")["seconds"]
+    found = figure_data.against_seconds(pd.DataFrame(rows), table).set_index("model_name")["seconds"]
     assert found.to_dict() == {"B2": 200.0, "VGG19": 25.0}
 
 

@@ -33,11 +33,11 @@ def cells(models=3, modes=("full",), datasets=("pcam",), origins=("ours", "publi
     keys = [
         (d, f"EfficientNetV2B{m}", mode, o) for d in datasets for m in range(models) for mode in modes for o in origins
     ]
-    frame = pd.DataFrame(keys, columns=["dataset", "model", "mode", "origin"]).assign(device="a100")
+    frame = pd.DataFrame(keys, columns=["dataset", "model_name", "mode", "origin"]).assign(device="a100")
     frame["auc"] = rng.uniform(0.7, 0.95, len(frame))
     ours = frame["origin"] == "ours"
     frame["auc_low"], frame["auc_high"] = ((frame["auc"] + shift).where(ours) for shift in (-0.02, 0.03))
-    number = frame["model"].str[-1].astype(int) + 1
+    number = frame["model_name"].str[-1].astype(int) + 1
     return frame.assign(layers=50.0 * number, parameters_millions=3.0 * number, seconds=100.0 * number)
 
 
@@ -143,7 +143,7 @@ def test_size_draws_every_point_in_both_panels():
             expected = frame.loc[frame["origin"] == origin, [size, "auc"]].to_numpy()
             np.testing.assert_array_equal(drawn(figure, origin, panel), expected)
         # One name per model, not per point.
-        assert sorted(text.get_text() for text in figure.axes[panel].texts) == sorted(frame["model"].unique())
+        assert sorted(text.get_text() for text in figure.axes[panel].texts) == sorted(frame["model_name"].unique())
 
 
 def test_seconds_and_forest_draw_every_point():

@@ -17,7 +17,7 @@ RECIPE = {**CONFIG["recipes"]["paper"], "transfer": "cached"}
 
 def aucs(dataset, mode):
     rows = PUBLISHED.performance
-    return rows[(rows["dataset"] == dataset) & (rows["mode"] == mode)].set_index("model")["auc"]
+    return rows[(rows["format"] == dataset) & (rows["mode"] == mode)].set_index("model")["auc"]
 
 
 def printed(value, text):
@@ -34,7 +34,7 @@ def test_the_tables_hold_what_welchs_test_was_run_on(dataset, of_tl, of_full):
 def test_the_printed_tables_give_the_printed_welch_tests(dataset):
     """Twenty values of a table and two modes in one test: a slip of the transcription would show."""
     found = statistics.welch(aucs(dataset, "tl").to_numpy(), aucs(dataset, "full").to_numpy())
-    published = PUBLISHED.welch.set_index("dataset").loc[dataset]
+    published = PUBLISHED.welch.set_index("format").loc[dataset]
     assert {key: printed(found[key], published[key]) for key in ("t", "df", "p")} == published.to_dict()
 
 
@@ -48,7 +48,7 @@ def test_every_model_mode_and_device_is_one_of_the_configuration():
 
 
 def test_no_cell_is_printed_twice():
-    assert not PUBLISHED.performance.duplicated(["dataset", "model", "mode"]).any()
+    assert not PUBLISHED.performance.duplicated(["format", "model", "mode"]).any()
     assert not PUBLISHED.speed.duplicated(["device", "model", "mode"]).any()
 
 

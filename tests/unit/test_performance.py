@@ -8,8 +8,8 @@ import pytest
 
 from histobench.core.errors import HistobenchError
 from histobench.results.metrics import evaluate
-from histobench.results.performance import performance, read, standing, tuned
-from histobench.results.tables import to_csv
+from histobench.results.printing import to_csv
+from histobench.results.tables.performance import performance, read, standing, tuned
 from support.frames import PUBLISHED, cells, replicates, run
 
 
@@ -24,21 +24,21 @@ def test_one_row_per_cell_in_the_order_of_the_matrix():
         run("b2", seed=2),
     ]
     found = table(*rows)
-    assert list(zip(found["key"], found["mode"], found["device"], found["seeds"], strict=True)) == [
+    assert list(zip(found["model"], found["mode"], found["device"], found["seeds"], strict=True)) == [
         ("vgg19", "full", "cpu", 2),
         ("b2", "full", "cpu", 2),
         ("b2", "tl", "cpu", 1),
         ("b2", "full", "a100", 1),
     ]
     assert found["runs"][1].split() == [rows[1]["folder"], rows[5]["folder"]]
-    assert found["model"].tolist() == ["VGG19", "B2", "B2", "B2"]
+    assert found["model_name"].tolist() == ["VGG19", "B2", "B2", "B2"]
 
 
 def test_other_data_sets_and_cells_for_their_seconds_have_no_row():
     rows = [run(), run(dataset="idc"), run("b6", recipe="timing", timing_only=True)]
     frame = pd.DataFrame(rows)
     found = performance("pcam", frame, cells(*rows), replicates(*rows), PUBLISHED)
-    assert found["key"].tolist() == ["b2"]
+    assert found["model"].tolist() == ["b2"]
 
 
 def test_seeds_are_averaged():
@@ -204,10 +204,10 @@ def test_a_study_without_such_tables_has_no_rows():
 
 
 def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
-    rows = [run("007", name="NA", recipe="null", device="NaN")]
+    rows = [run("007", model_name="NA", recipe="null", device="NaN")]
     asked = cells(*rows)
     found = performance("pcam", pd.DataFrame(rows), asked, replicates(*rows), PUBLISHED)
     to_csv(found, tmp_path / "performance.csv")
     row = read([tmp_path / "performance.csv"]).iloc[0]
-    assert row[["key", "model", "recipe", "device"]].tolist() == ["007", "NA", "null", "NaN"]
+    assert row[["model", "model_name", "recipe", "device"]].tolist() == ["007", "NA", "null", "NaN"]
     assert pd.isna(row["published_auc"])

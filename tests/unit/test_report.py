@@ -6,7 +6,7 @@ import re
 import pytest
 
 from histobench.core.errors import HistobenchError
-from histobench.results import report, tables
+from histobench.results import printing, report
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"><path id="a" d="M0 0"/></svg>'
 
@@ -21,8 +21,8 @@ def svg(tmp_path):
 
 def write(path, svg, name="B2", narrow=None):
     """Write a page in which `name` stands wherever a text can, and return its text."""
-    grids = [tables.Grid(name, ["Model", name], ["row", ""], [[name, name]], first=1)]
-    table = tables.Printed("performance", name, grids, [name], name, [name], [f"results/{name}"])
+    grids = [printing.Grid(name, ["Model", name], ["row", ""], [[name, name]], first=1)]
+    table = printing.Printed("performance", name, grids, [name], name, [name], [f"results/{name}"])
     figure = report.Figure("forest", name, name, svg, narrow)
     report.write(
         path,
@@ -131,8 +131,8 @@ def test_a_study_without_anything_has_a_page(tmp_path):
 
 def test_the_lower_part_of_a_table_has_its_heading(tmp_path):
     path = tmp_path / "report.html"
-    grids = [tables.Grid(title, ["Model"], ["row"], [[model]], 1) for title, model in (("", "B2"), ("Below", "B6"))]
-    section = report.Section("Seconds", "", [tables.Printed("speed", "Seconds per epoch", grids, [], "", [], [])])
+    grids = [printing.Grid(title, ["Model"], ["row"], [[model]], 1) for title, model in (("", "B2"), ("Below", "B6"))]
+    section = report.Section("Seconds", "", [printing.Printed("speed", "Seconds per epoch", grids, [], "", [], [])])
     report.write(path, title="Two", lead="", announcements=[], sections=[section], facts=[], configuration="")
     page = path.read_text(encoding="utf-8")
     places = [page.index(text) for text in (">B2<", "<h4>Below</h4>", ">B6<")]
@@ -143,8 +143,8 @@ def test_the_lower_part_of_a_table_has_its_heading(tmp_path):
 
 def test_a_table_without_rows_says_so(tmp_path):
     path = tmp_path / "report.html"
-    grids = [tables.Grid("", ["Model"], ["row"], [], 1)]
-    section = report.Section("Seconds", "", [tables.Printed("speed", "Seconds per epoch", grids, [], "", [], [])])
+    grids = [printing.Grid("", ["Model"], ["row"], [], 1)]
+    section = report.Section("Seconds", "", [printing.Printed("speed", "Seconds per epoch", grids, [], "", [], [])])
     report.write(path, title="Empty", lead="", announcements=[], sections=[section], facts=[], configuration="")
     page = path.read_text(encoding="utf-8")
     assert "Nothing yet." in page

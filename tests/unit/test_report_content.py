@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from histobench.results import report_content, tables
+from histobench.results import printing, registry, report_content
 from support.frames import cells, run
 
 MANIFEST = {
@@ -29,20 +29,16 @@ def about(device="cpu", memory=1000, keras="3.15.1", code="c"):
 
 @pytest.fixture
 def files(tmp_path):
-    """Tables and figures of two data sets, and captions."""
+    """Tables and figures of two data sets."""
     for name in ("performance_b", "performance_a", "claims", "best"):
-        tables.write(pd.DataFrame({"model": ["B2"]}), tmp_path / name, f"Table {name}, study mine")
+        printing.write(printing.Table(f"Table {name}", pd.DataFrame({"model": ["B2"]})), tmp_path / name, "mine")
     for name in ("roc_a", "gallery_a", "auc_by_mode", "forest", "forest_narrow", "roc_a_narrow"):
         (tmp_path / f"{name}.svg").write_text("<svg/>")
-    return {
-        "printed": sorted(tmp_path.glob("*.json")),
-        "svgs": sorted(tmp_path.glob("*.svg")),
-        "captions": {"roc": "What it\nshows.\n"},
-    }
+    return {"printed": sorted(tmp_path.glob("*.json")), "svgs": sorted(tmp_path.glob("*.svg"))}
 
 
 def test_what_matters_comes_first_then_data_sets_in_their_order_then_the_study(files):
-    found = report_content.sections("mine", ["b", "a"], **files)
+    found = report_content.sections(["b", "a"], **files)
     assert [(section.title, [item.name for item in section.items]) for section in found] == [
         ("At a glance", ["best", "forest"]),
         ("Data set b", ["performance_b"]),
@@ -53,13 +49,13 @@ def test_what_matters_comes_first_then_data_sets_in_their_order_then_the_study(f
 
 
 def test_titles_leave_out_the_study_and_figures_have_their_captions(files):
-    found = report_content.sections("mine", ["a"], **files)[1].items
+    found = report_content.sections(["a"], **files)[1].items
     assert [item.title for item in found] == ["Table performance_a", "ROC curves", "The surest errors"]
-    assert [item.caption for item in found[1:]] == ["What it shows.", ""]
+    assert [item.caption for item in found[1:]] == [registry.ITEMS[name].caption for name in ("roc", "gallery")]
 
 
 def test_a_figure_of_the_study_has_its_narrow_one_and_one_of_a_data_set_no_other_data_sets(files):
-    found = report_content.sections("mine", ["a", "a_narrow"], **files)
+    found = report_content.sections(["a", "a_narrow"], **files)
     figures = {item.name: item.narrow for section in found for item in section.items if item.kind == "figure"}
     assert figures["forest"].name == "forest_narrow.svg"
     assert figures["roc_a"] is None

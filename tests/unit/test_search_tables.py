@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.results import tables
+from histobench.results import printing
+from histobench.results.columns import names
 from histobench.results.figures import search as figures
-from histobench.results.performance import COLUMNS
+from histobench.results.printing import Table
+from histobench.results.tables import performance as of_runs
 from histobench.tuning import search_files, search_tables
 from support.frames import cells, run
 from support.small import SEARCH
 
-PUBLISHED = pd.DataFrame({"dataset": ["pcam"], "model": ["b2"], "mode": ["full"], "auc": [0.95]})
+PUBLISHED = pd.DataFrame({"format": ["pcam"], "model": ["b2"], "mode": ["full"], "auc": [0.95]})
 HYPERBAND, RANDOM = "tuned", "tuned-random"
 
 
@@ -82,16 +84,16 @@ def matrix() -> pd.DataFrame:
 
 def performance() -> pd.DataFrame:
     rows = [
-        {"data_set": "pcam", "key": "b2", "model": "B2", "mode": "full", "recipe": recipe, "device": "cpu",
+        {"dataset": "pcam", "model": "b2", "model_name": "B2", "mode": "full", "recipe": recipe, "device": "cpu",
          "auc": auc, "auc_low": auc - 0.02, "auc_high": auc + 0.02, "seeds": 2}
         for recipe, auc in (("paper", 0.88), (HYPERBAND, 0.93), (RANDOM, 0.91))
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=names(of_runs.COLUMNS))
 
 
 def test_a_search_stands_beside_what_it_is_worth(found, matrix):
     table = search_tables.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED)
-    assert list(table.columns) == search_tables.SEARCHES
+    assert list(table.columns) == names(search_tables.COLUMNS)
     hyperband, at_random, waiting = table.to_dict("records")
     assert (hyperband["method"], hyperband["trials"], hyperband["failed"], hyperband["repeated"]) == (
         "hyperband",
@@ -107,14 +109,14 @@ def test_a_search_stands_beside_what_it_is_worth(found, matrix):
     assert np.isnan(at_random["published_auc"])
     assert hyperband["space"] == "learning rate, batch size"
     # One that has not ended has a row all the same.
-    assert (waiting["key"], waiting["gap"], waiting["method"]) == ("vgg19", "not run yet", "")
+    assert (waiting["model"], waiting["gap"], waiting["method"]) == ("vgg19", "not run yet", "")
     assert pd.isna(waiting["trials"])
     assert np.isnan(waiting["auc"])
 
 
 def test_all_trials_the_best_first(found, matrix):
     table = search_tables.trials(matrix, found)
-    assert list(table.columns) == search_tables.TRIALS
+    assert list(table.columns) == names(search_tables.TRIALS)
     assert table["trial"].tolist() == ["0003", "0001", "0000", "0002", "0000"]
     assert table["recipe"].tolist() == [HYPERBAND] * 4 + [RANDOM]
     assert table["trial_seconds"].tolist() == [5.0] * 5
@@ -122,7 +124,8 @@ def test_all_trials_the_best_first(found, matrix):
 
 def test_in_print_a_rate_is_no_zero(found, matrix, tmp_path):
     table = search_tables.trials(matrix, found)
-    tables.write(table, tmp_path / "trials", "Trials", grids=search_tables.trials_in_print(table))
+    grids = search_tables.trials_in_print(table)
+    printing.write(Table("Trials", table, search_tables.TRIALS, grids=grids), tmp_path / "trials")
     text = (tmp_path / "trials.md").read_text()
     assert "0.000316" in text
     assert "3.16e-05" in text
@@ -131,7 +134,8 @@ def test_in_print_a_rate_is_no_zero(found, matrix, tmp_path):
 
 def test_print_says_what_was_found_and_what_it_cost_apart(found, matrix, tmp_path):
     table = search_tables.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED)
-    tables.write(table, tmp_path / "searches", "Searches", grids=search_tables.in_print(table))
+    grids = search_tables.in_print(table)
+    printing.write(Table("Searches", table, search_tables.COLUMNS, grids=grids), tmp_path / "searches")
     worth, values, cost = (tmp_path / "searches.md").read_text().split("\n## ")
     assert "0.930 (0.910–0.950)" in worth
     assert "not run yet" in worth
@@ -176,7 +180,9 @@ def test_a_search_for_one_number_has_the_score_for_its_other_axis(found, matrix)
 
 def test_the_figure_of_no_trials_and_that_of_no_searches_can_be_drawn(matrix):
     figures.trials(search_tables.trials(matrix, {}))
-    figures.tuned(search_tables.searches(matrix, [HYPERBAND], {}, pd.DataFrame(columns=COLUMNS), PUBLISHED))
+    figures.tuned(
+        search_tables.searches(matrix, [HYPERBAND], {}, pd.DataFrame(columns=names(of_runs.COLUMNS)), PUBLISHED)
+    )
 
 
 def test_tuned_stands_beside_untuned_with_intervals(found, matrix):

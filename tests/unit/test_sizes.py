@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from histobench.core.catalogue import CATALOGUE
-from histobench.results.sizes import compare, in_short, read
+from histobench.results.tables.models import compare, in_short, read
 from support.project import ROOT
 
 PUBLISHED = pd.read_csv(ROOT / "config" / "paper" / "table1.csv")

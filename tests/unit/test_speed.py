@@ -7,8 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histobench.core.catalogue import CATALOGUE
-from histobench.results import claims, collect, paper, tables
-from histobench.results.speed import FIRST, SPEED, for_claims, in_print, notes, speed, timed, warnings
+from histobench.results import collect, paper, printing
+from histobench.results.columns import names, read
+from histobench.results.printing import Table
+from histobench.results.tables import claims
+from histobench.results.tables.speed import COLUMNS, FIRST, for_claims, in_print, notes, speed, timed, warnings
 from support.project import ROOT
 
 PUBLISHED = paper.read(ROOT / "config" / "paper")
@@ -27,7 +30,7 @@ def cell(model="b2", mode="full", device="a100", **changes):
         "dataset": "pcam",
         "format": "pcam",
         "model": model,
-        "name": NAMES[model],
+        "model_name": NAMES[model],
         "mode": mode,
         "recipe": "timing",
         "device": device,
@@ -83,7 +86,7 @@ def table(runs, cells):
     """Return Table 2 by (device, model key, mode); runs may be none."""
     columns = list(run())
     found = speed(pd.DataFrame(runs, columns=columns), pd.DataFrame(cells), PUBLISHED.speed)
-    assert list(found) == SPEED
+    assert list(found) == names(COLUMNS)
     return found
 
 
@@ -110,7 +113,7 @@ def whole(**changes):
 
 
 def test_the_published_table_alone():
-    found = table([], whole(gap="not run yet")).set_index(["key", "mode", "device"])
+    found = table([], whole(gap="not run yet")).set_index(["model", "mode", "device"])
     assert len(found) == 16
     assert (found["gap"] == "not run yet").all()
     measured = ["training_seconds", "validation_seconds", "seconds", "against_oldest", "against_simplest", "difference"]
@@ -150,7 +153,7 @@ def test_training_and_validation_stand_apart():
     assert found[["training_seconds", "validation_seconds", "seconds"]].tolist() == [20, 5.5, 25.5]
     assert found["difference"] == pytest.approx(25.5 - 26)
     assert found[["n_train", "n_valid"]].tolist() == [262144, 32768]
-    assert (found["key"], found["model"]) == ("b2", NAMES["b2"])
+    assert (found["model"], found["model_name"]) == ("b2", NAMES["b2"])
 
 
 def test_the_oldest_card_is_the_oldest_that_was_measured():
@@ -208,7 +211,7 @@ def test_where_recipes_are_there_for_their_seconds_others_stay_out():
     cells = [cell(recipe="paper", timing_only=False), cell(), cell("vgg19", recipe="paper", timing_only=False)]
     assert table([], cells)["recipe"].tolist() == ["timing"]
     others = [each for each in cells if not each["timing_only"]]
-    assert table([], others)["key"].tolist() == ["b2", "vgg19"]
+    assert table([], others)["model"].tolist() == ["b2", "vgg19"]
 
 
 def test_a_cell_that_cannot_run_has_no_row():
@@ -415,7 +418,7 @@ def test_the_median_lies_within_the_spread_and_a_part_gives_the_rate_of_the_whol
 def test_rows_keep_the_order_of_the_matrix():
     cells = [cell("inceptionv3", device="v100"), cell("b2", device="k80"), cell("b6"), cell("b2", device="cpu")]
     found = table([run("b6")], cells)
-    assert list(zip(found["key"], found["device"], strict=True)) == [
+    assert list(zip(found["model"], found["device"], strict=True)) == [
         ("inceptionv3", "v100"),
         ("b2", "k80"),
         ("b6", "a100"),
@@ -466,8 +469,8 @@ def test_claims_take_no_extrapolated_seconds(tmp_path):
     found = table([part, run()], cells)
     assert for_claims(found)[0]["device"].tolist() == ["a100"]
     # They read the file.
-    tables.to_csv(found, tmp_path / "speed.csv")
-    assert for_claims(collect.read(tmp_path / "speed.csv"))[0]["device"].tolist() == ["a100"]
+    printing.to_csv(found, tmp_path / "speed.csv")
+    assert for_claims(read(tmp_path / "speed.csv", COLUMNS))[0]["device"].tolist() == ["a100"]
 
 
 def test_the_files_give_the_same_table(tmp_path):
@@ -482,7 +485,7 @@ def test_the_files_give_the_same_table(tmp_path):
         run(device="cpu", jit_compile=True, **PART),
     ]
     for name, rows in (("runs", runs), ("cells", cells)):
-        tables.to_csv(pd.DataFrame(rows), tmp_path / f"{name}.csv")
+        printing.to_csv(pd.DataFrame(rows), tmp_path / f"{name}.csv")
     found = speed(*(collect.read(tmp_path / f"{name}.csv") for name in ("runs", "cells")), PUBLISHED.speed)
     expected = table(runs, cells)
     assert expected["peak_precision"].tolist() == ["tf32", "", ""]
@@ -555,10 +558,11 @@ def test_print_shows_the_seconds_above_and_what_is_behind_them_below(tmp_path):
     spread = ends((19.94, 21.5), (4.9, 5.25))
     measured = run(seconds=(20.125, 5.0), **spread, energy_joules_per_epoch=8125.0, peak_device_memory_mib=1234)
     whole_table = table([measured, run(device="cpu", seconds=(66.6, 9.9), **PART)], cells)
-    tables.write(whole_table, tmp_path / "speed", "Seconds", grids=in_print(whole_table), first=FIRST)
+    grids = in_print(whole_table)
+    printing.write(Table("Seconds", whole_table, COLUMNS, grids=grids, first=FIRST), tmp_path / "speed")
     above, below = (
         [dict(zip(grid.headings, row, strict=True)) for row in grid.rows]
-        for grid in tables.read(tmp_path / "speed.json").grids
+        for grid in printing.read(tmp_path / "speed.json").grids
     )
     assert [(row["Seconds"], row["Published seconds"], row["Remark"]) for row in above] == [
         ("25.1", "26", ""),
@@ -571,10 +575,10 @@ def test_print_shows_the_seconds_above_and_what_is_behind_them_below(tmp_path):
     assert [row["GPU, MiB"] for row in below] == ["1,234", "–", "–"]
     assert [row["Energy, kJ"] for row in below] == ["8.12", "–", "–"]
     assert "Remark" not in below[0]
-    (said,) = [note for note in tables.read(tmp_path / "speed.json").footnotes if note.startswith("In every row")]
+    (said,) = [note for note in printing.read(tmp_path / "speed.json").footnotes if note.startswith("In every row")]
     assert "seeds 1" in said
-    assert {grid.headings.index("Model") for grid in tables.read(tmp_path / "speed.json").grids} == {0}
-    assert pd.read_csv(tmp_path / "speed.csv").columns.tolist() == SPEED
+    assert {grid.headings.index("Model") for grid in printing.read(tmp_path / "speed.json").grids} == {0}
+    assert pd.read_csv(tmp_path / "speed.csv").columns.tolist() == names(COLUMNS)
     # Nothing finished, nothing behind it.
     assert len(in_print(table([], cells))) == 1
 

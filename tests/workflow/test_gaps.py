@@ -27,7 +27,7 @@ def test_missing_runs_are_gaps_with_a_reason_and_the_others_are_there(copy):
     (copy / f"{RUNS}/b2/full/tiny/cpu/seed-1/predictions.csv").unlink()
     tables = [f"results/tiny/tables/performance_{name}-simulated" for name in ("idc", "pcam")]
     snakemake(copy, *GAP, "--", *(f"{table}.csv" for table in tables))
-    idc, pcam = (pd.read_csv(copy / f"{table}.csv").set_index("key") for table in tables)
+    idc, pcam = (pd.read_csv(copy / f"{table}.csv").set_index("model") for table in tables)
     assert idc["gap"].to_dict() == {"b2": "started, not finished", "mobilenet": "not run yet"}
     assert idc["auc"].isna().all()
     assert pcam["auc"].notna().all()
@@ -44,4 +44,4 @@ def test_a_run_of_another_configuration_is_a_gap(copy):
 
 def test_a_finished_study_is_the_same_either_way(copy):
     output = snakemake(copy, "-n", *GAP).stdout
-    assert not {name for name in jobs(output) if name.startswith(("table_", "figure_", "evaluate", "collect"))}
+    assert not {name for name in jobs(output) if name.startswith(("table", "figure", "evaluate", "collect"))}

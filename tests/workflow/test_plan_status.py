@@ -22,7 +22,7 @@ ENDLESS = "study: endless\nrecipes: {tiny: {epochs: 1000}}\n"
 def ask(project: Path, tool: str, *arguments: str) -> str:
     """Return what `make plan` or `make status` prints in a project."""
     done = subprocess.run(
-        [sys.executable, "-m", f"histobench.core.{tool}", *arguments], cwd=project, text=True, capture_output=True,
+        [sys.executable, "-m", f"histobench.{tool}", *arguments], cwd=project, text=True, capture_output=True,
         timeout=300, env=os.environ | {"PYTHONPATH": "workflow/scripts", "COLUMNS": "100"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -60,7 +60,7 @@ def test_deleted_predictions_of_one_run_run_what_depends_on_them(copy):
     (copy / "results/tiny/runs/idc-simulated/b2/full/tiny/cpu/seed-1/predictions.csv").unlink()
     planned = plan(copy)
     assert {name: count for name, count in planned.items() if name in STAGES} == {"predict": 1, "evaluate": 1}
-    assert {"collect_runs", "table_performance", "figure_curves", "report"} <= set(planned)
+    assert {"collect_runs", "table", "figure", "report"} <= set(planned)
     assert "describe_models" not in planned
 
 
@@ -100,9 +100,10 @@ def test_deleted_features_are_not_missed_until_a_new_head_needs_them(copy):
     assert {name for name in planned if name in STAGES} == {"extract_features", "train"}
 
 
-def test_an_edited_script_runs_its_rule(copy):
-    edit(copy / "workflow" / "scripts" / "figure_learning.py")
-    assert set(plan(copy)) == {"figure_learning", "report", "default", "total"}
+def test_an_edited_figure_is_drawn_anew_and_no_other(copy):
+    edit(copy / "workflow" / "scripts" / "histobench" / "results" / "figures" / "learning.py")
+    # One for each data set; `all`, `default` and the sum.
+    assert plan(copy) == {"figure": 2, "report": 1, "default": 1, "total": 4}
 
 
 def test_another_recipe_trains_anew_what_uses_it_and_another_number_of_workers_searches_nothing_anew(copy):

@@ -16,6 +16,7 @@ from histobench.core.datasets import prepared
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
 from histobench.core.study import MODES, Study
+from histobench.results import registry
 from histobench.tuning import search_files, search_settings
 
 try:
@@ -220,8 +221,6 @@ DATASETS = list(dict.fromkeys(cell.dataset for cell in STUDY.cells if not STUDY.
 SCORED_DATASETS = [dataset for dataset in DATASETS if any(run.dataset == dataset and STUDY.scored(run) for run in RUNS)]
 STUDY_MODELS = list(dict.fromkeys(run.model for run in STUDY.runs))
 NAMES = {key: model.name for key, model in STUDY.models.items()}
-
-TABLE_FORMATS = (".csv", ".md", ".json")  # beside HTML; JSON is the printed table, for the report
 
 PAPER_FILES = sorted(str(path) for path in Path("config/paper").glob("*.csv"))
 # By their content: a fresh clone's dates say nothing.

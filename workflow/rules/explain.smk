@@ -1,4 +1,4 @@
-# Needs: the surest errors of the best run on a data set, see figures.smk, and its weights. Gives: Grad-CAM of them,
+# Needs: the surest errors of the best run on a data set, see results.smk, and its weights. Gives: Grad-CAM of them,
 # results/{study}/explain/{dataset}.npz. The one job behind a figure that needs TensorFlow.
 
 

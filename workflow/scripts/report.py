@@ -6,30 +6,25 @@ with job.start(snakemake):
     from pathlib import Path
 
     from histobench.core import runs as run_folder
-    from histobench.results import collect, report, report_content
-    from histobench.results.announcements import announcements
+    from histobench.results import report, report_content
+    from histobench.results.inputs import Inputs
 
-    runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
+    study = snakemake.params.study
+    inputs = Inputs(dict(snakemake.input.items()), "", study)
     manifests = {
         name: run_folder.read_json(Path(path))
-        for name, path in zip(snakemake.params.run_datasets, snakemake.input.manifests, strict=True)
+        for name, path in zip(study["run_datasets"], snakemake.input.manifests, strict=True)
     }
     report.write(
         Path(snakemake.output.page),
-        title=f"Study {snakemake.params.study}",
-        lead=report_content.lead(runs, cells, manifests),
-        announcements=announcements(runs, cells),
-        sections=report_content.sections(
-            snakemake.params.study,
-            snakemake.params.datasets,
-            map(Path, snakemake.input.tables),
-            map(Path, snakemake.input.figures),
-            snakemake.params.captions,
-        ),
+        title=f"Study {study['name']}",
+        lead=report_content.lead(inputs.runs, inputs.cells, manifests),
+        announcements=inputs.announcements(),
+        sections=report_content.sections(snakemake.params.datasets, inputs.files["tables"], inputs.files["figures"]),
         facts=report_content.facts(
-            runs,
+            inputs.runs,
             manifests,
-            [run_folder.read_json(Path(path)) for path in snakemake.input.about],
+            [run_folder.read_json(path) for path in inputs.files["about"]],
             snakemake.params.left_out,
         ),
         configuration=snakemake.params.configuration,

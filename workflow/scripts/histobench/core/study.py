@@ -193,10 +193,10 @@ class Study:
 
         Returns
         -------
-        cells : `dataset`, its `format`, `model`, its `name` in print, `mode`, `recipe`, `device`, and whether that is a
-            `gpu`, with its `CARD` and, for each of `PEAKS`, `peak_tflops_<name>`, "" where unknown; `seeds`, how many;
-            `gap`, why some or all of them have no result, "" where they have; `left_out`, whether it cannot run;
-            `end_to_end`, whether every epoch runs over patches, not over cached features; `timing_only` and
+        cells : `dataset`, its `format`, `model`, its `model_name` in print, `mode`, `recipe`, `device`, and whether
+            that is a `gpu`, with its `CARD` and, for each of `PEAKS`, `peak_tflops_<name>`, "" where unknown; `seeds`,
+            how many; `gap`, why some or all of them have no result, "" where they have; `left_out`, whether it cannot
+            run; `end_to_end`, whether every epoch runs over patches, not over cached features; `timing_only` and
             `tuned_from`, see :mod:`histobench.core.recipes`.
         """
         found = []
@@ -211,7 +211,7 @@ class Study:
                 names
                 | {
                     "format": self.datasets[cell.dataset].source.format,
-                    "name": self.models[cell.model].name,
+                    "model_name": self.models[cell.model].name,
                     "gpu": "gpu_model" in self.devices[cell.device],
                     **{fact: self.devices[cell.device].get(fact, "") for fact in CARD},
                     **{

@@ -31,7 +31,7 @@ def announcements(runs: pd.DataFrame, cells: pd.DataFrame, *, collapsed: str = "
             ),
             (
                 "Random weights",
-                runs.loc[runs["weights"] == "random", "name"],
+                runs.loc[runs["weights"] == "random", "model_name"],
                 "These models did not start from ImageNet weights.",
             ),
             (

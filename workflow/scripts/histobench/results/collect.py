@@ -12,6 +12,7 @@ import pandas as pd
 from histobench.core import runs
 from histobench.core.files import write_text
 from histobench.results import paper
+from histobench.results.columns import read_csv
 
 METRICS = (
     *("loss", "auc", "average_precision", "brier"),
@@ -20,7 +21,7 @@ METRICS = (
 AT_HALF = ("accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity")
 
 COLUMNS = (
-    *("dataset", "model", "mode", "recipe", "device", "seed", "name"),
+    *("dataset", "model", "mode", "recipe", "device", "seed", "model_name"),
     *("format", "split", "leaky", "patches", "weights", "transfer"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ"),
     *("n_train", "n_valid", "n_test", "epochs", "best_epoch", "parameters", "collapsed", "valid_auc"),
@@ -52,15 +53,23 @@ COLUMNS = (
 """
 
 TEXTS = (
-    *("dataset", "format", "model", "name", "mode", "recipe", "device", "split", "patches", "weights", "transfer"),
+    *(
+        "dataset",
+        "format",
+        "model",
+        "model_name",
+        "mode",
+        "recipe",
+        "device",
+        "split",
+        "patches",
+        "weights",
+        "transfer",
+    ),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
-    "precision",
-    # Of cells.csv, and of the tables.
-    *("gap", "tuned_from", "data_set", "key", "year", "interval", "not_comparable", "runs"),
-    *("extrapolated", "peak_precision"),
-    *("method", "space", "objective", "trial", "configuration", "status", "worker", "augmentation"),
+    *("precision", "gap", "tuned_from", "year"),
 )
-"""Columns that hold texts, in any table."""
+"""Columns of `runs.csv` and `cells.csv` that hold texts."""
 
 
 def split_in_words(manifest: Mapping[str, Any]) -> str:
@@ -94,7 +103,7 @@ def _row(
     extraction = about["features"]["extraction_seconds"] if about["features"] else {}
     return {
         **spec["run"],
-        "name": names[spec["run"]["model"]],
+        "model_name": names[spec["run"]["model"]],
         "format": manifest["format"],
         "split": split_in_words(manifest),
         "leaky": manifest["leaky"],
@@ -203,41 +212,5 @@ def _write(path: Path, frame: pd.DataFrame) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a table of this project; an empty text is "", a missing number NaN, and a model may be called "NA"."""
-    columns = pd.read_csv(path, nrows=0).columns
-    return pd.read_csv(
-        path,
-        dtype=dict.fromkeys(set(TEXTS) & set(columns), str),
-        keep_default_na=False,
-        na_values={name: [""] for name in columns if name not in TEXTS},
-    )
-
-
-def controls(datasets: Sequence[str], metrics: Sequence[Path], shuffled: Sequence[Path]) -> pd.DataFrame:
-    """Return the table of floors and controls, one row per data set.
-
-    Parameters
-    ----------
-    datasets : their names.
-    metrics, shuffled : for each of them the metrics of its colour floor, and its shuffled-label control.
-    """
-    rows = []
-    for dataset, floor_path, shuffled_path in zip(datasets, metrics, shuffled, strict=True):
-        floor, control = runs.read_json(floor_path), runs.read_json(shuffled_path)
-        low, high = floor["intervals"]["auc"] or (None, None)
-        shuffled_low, shuffled_high = control["auc_interval"] or (None, None)
-        rows.append(
-            {
-                "data_set": dataset,
-                "n": floor["test"]["n"],
-                "floor_auc": floor["test"]["auc"],
-                "floor_auc_low": low,
-                "floor_auc_high": high,
-                "floor_balanced_accuracy": floor["test"]["at_0.5"]["balanced_accuracy"],
-                "shuffled_auc": control["auc_mean"],
-                "shuffled_auc_low": shuffled_low,
-                "shuffled_auc_high": shuffled_high,
-                "holds_chance": control["holds_chance"],
-            }
-        )
-    return pd.DataFrame(rows)
+    """Read `runs.csv` or `cells.csv`, see :func:`histobench.results.columns.read`."""
+    return read_csv(path, TEXTS)

@@ -12,7 +12,7 @@ from histobench.core import runs as run_folder
 from histobench.results import evaluation
 from histobench.results.cells import MODE_NAMES
 from histobench.results.cells import NAMES as CELL
-from histobench.results.performance import DIFFERS, by_cell
+from histobench.results.tables.performance import DIFFERS
 
 if TYPE_CHECKING:  # of the figures' modules only a type
     from histobench.results.figures.curves import Seed
@@ -32,11 +32,10 @@ def points(standing: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    frame : `dataset`, `key`, `model` (its name in print), `mode`, `origin` ("ours" or "published"), `auc`, `auc_low`,
+    frame : `dataset`, `model`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc`, `auc_low`,
         `auc_high` (NaN where unknown); only rows with an AUC.
     """
-    same = {name: standing[name] for name in ("dataset", "mode")}
-    same |= {"key": standing["model"], "model": standing["name"]}
+    same = {name: standing[name] for name in ("dataset", "model", "model_name", "mode")}
     ours = pd.DataFrame(same | {name: standing[name] for name in ("auc", "auc_low", "auc_high")})
     papers = pd.DataFrame(same | {"auc": standing["published_auc"]}).assign(auc_low=np.nan, auc_high=np.nan)
     both = pd.concat([ours.assign(origin="ours"), papers.assign(origin="published")])
@@ -66,13 +65,13 @@ def against_seconds(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    frame : `dataset`, `model` (its name in print), `mode`, `device`, `auc`, `auc_low`, `auc_high`, `seconds`: of
+    frame : `dataset`, `model_name`, `mode`, `device`, `auc`, `auc_low`, `auc_high`, `seconds`: of
         training without validation, and for heads on cached features of their extraction besides.
     """
     seconds = runs.assign(seconds=runs["train_seconds"] + runs["features_seconds"])
     seconds = seconds[~seconds["collapsed"].astype(bool)].groupby(CELL, sort=False)["seconds"].mean().reset_index()
-    frame = by_cell(table).merge(seconds, on=CELL).drop(columns="model").rename(columns={"name": "model"})
-    return frame[["dataset", "model", "mode", "device", "auc", "auc_low", "auc_high", "seconds"]]
+    frame = table.merge(seconds, on=CELL)
+    return frame[["dataset", "model_name", "mode", "device", "auc", "auc_low", "auc_high", "seconds"]]
 
 
 def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -88,7 +87,7 @@ def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFr
     """
     of_seconds = cells.loc[cells["timing_only"].astype(bool), "recipe"]
     shown = runs[(runs["dataset"] == dataset) & ~runs["collapsed"].astype(bool) & ~runs["recipe"].isin(of_seconds)]
-    label = shown["name"] + ", " + shown["mode"].map(MODE_NAMES)
+    label = shown["model_name"] + ", " + shown["mode"].map(MODE_NAMES)
     same = shown.drop_duplicates(CELL)
     for name in ("recipe", "device"):
         if same.duplicated([each for each in CELL if each != name], keep=False).any():

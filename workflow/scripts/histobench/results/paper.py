@@ -27,6 +27,8 @@ PROTOCOL: dict[str, Any] = {
 # Parts of a recipe that belong to one mode, not to the protocol.
 NO_PROTOCOL = {*recipes.OF_MODE, "search"}
 MODES = ("full", "tl")
+# Its simplest model, which the cost of the others is compared with.
+SIMPLEST = "b2"
 DATASETS = {"pcam": "PCam", "idc": "IDC"}
 # The tables that hold the performance on each data set.
 PERFORMANCE = {"pcam": "table3.csv", "idc": "table4.csv"}
@@ -40,9 +42,9 @@ class Published:
     ----------
     sizes : Table 1: `model`, `depth` and `parameters_millions` as printed, and `all_layers`, ours.
     speed : Table 2: `device`, `year`, `cuda_cores`, `gflops`, `model`, `mode`, `seconds_per_epoch`.
-    performance : Tables 3 and 4: `dataset` ("pcam", "idc"), `model`, `mode`, `loss`, `accuracy`, `auc`.
-    tuned : `dataset`, `model`, `mode`, `auc` of the tuned models.
-    welch : `dataset`, `t`, `df`, `p` of Welch's test as printed.
+    performance : Tables 3 and 4: `format` ("pcam", "idc"), `model`, `mode`, `loss`, `accuracy`, `auc`.
+    tuned : `format`, `model`, `mode`, `auc` of the tuned models.
+    welch : `format`, `t`, `df`, `p` of Welch's test as printed.
     code : keys of the models that the author's public code holds.
     """
 
@@ -71,8 +73,8 @@ def read(folder: Path) -> Published:
             f"git checkout -- {folder}"
         )
     performance = [
-        pd.read_csv(folder / name).assign(dataset=dataset)[["dataset", "model", "mode", "loss", "accuracy", "auc"]]
-        for dataset, name in PERFORMANCE.items()
+        pd.read_csv(folder / name).assign(format=kind)[["format", "model", "mode", "loss", "accuracy", "auc"]]
+        for kind, name in PERFORMANCE.items()
     ]
     return Published(
         sizes=pd.read_csv(folder / "table1.csv"),

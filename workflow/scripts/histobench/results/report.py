@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from histobench.core.errors import HistobenchError
 from histobench.core.files import write_text
-from histobench.results import tables
+from histobench.results import printing
 
 ENLARGED = 4 / 3
 """Figures are drawn for paper; on a screen, which is read from farther away, their 7 points are too small."""
@@ -46,7 +46,7 @@ class Section:
 
     title: str
     text: str
-    items: list[tables.Printed | Figure]
+    items: list[printing.Printed | Figure]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def write(
     HistobenchError
         if the file of a figure is missing or is no SVG.
     """
-    environment = tables.environment()
+    environment = printing.environment()
     environment.filters["image"] = _image
     page = environment.get_template("report.html.j2").render(
         title=title,

@@ -2,59 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from histobench.results import tables
+from histobench.results import printing, registry
 from histobench.results.cells import asked
 from histobench.results.report import Facts, Figure, Section
-
-# Title and introduction of a section, and the stems of its files; those of data sets end in `_{dataset}`.
-AT_A_GLANCE = ("At a glance", "", ["best", "forest"])
-GENERAL = [
-    (
-        "Transfer learning against full training",
-        "Over models, as the paper asked it, and model by model on the same test patches.",
-        ["auc_by_mode", "tests", "contrasts"],
-    ),
-    (
-        "Search for hyperparameters",
-        "What was tried, what it cost, and what it is worth beside the recipe before, on the same test patches.",
-        ["tuned", "searches", "search", "trials"],
-    ),
-    ("Claims of the paper", "", ["claims"]),
-    ("Size of the models", "", ["auc_against_size", "models"]),
-    ("Seconds", "What training costs, and what it buys.", ["speed", "auc_against_seconds"]),
-    ("Controls", "What a CNN has to beat.", ["controls"]),
-]
-OF_DATASET = (
-    "performance",
-    "examples",
-    "roc",
-    "precision_recall",
-    "calibration",
-    "learning_curves",
-    "groups",
-    "gallery",
-)
-TITLES = {
-    "auc_by_mode": "AUC by mode",
-    "forest": "AUC by model and mode",
-    "auc_against_size": "AUC against depth and parameters",
-    "auc_against_seconds": "AUC against seconds of training",
-    "tuned": "Tuned against untuned",
-    "search": "Trials",
-    "examples": "Example patches",
-    "roc": "ROC curves",
-    "precision_recall": "Precision and recall",
-    "calibration": "Calibration",
-    "learning_curves": "Learning curves",
-    "groups": "Accuracy by slide or patient",
-    "gallery": "The surest errors",
-}
 
 MODES_IN_WORDS = {
     "tl": "transfer learning",
@@ -65,41 +20,37 @@ MODES_IN_WORDS = {
 SPLITS_IN_WORDS = {"train": "training", "valid": "validation", "test": "test"}
 
 
-def sections(
-    study: str, datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Path], captions: Mapping[str, str]
-) -> list[Section]:
+def sections(datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Path]) -> list[Section]:
     """Return the sections of the page: what the first screen shows, one per data set, then those of the whole study.
 
     Parameters
     ----------
-    study : its name, which the page's title says; the titles of its tables need not.
     datasets : in their order.
-    printed : the printed tables, JSON files as from `tables.write`.
+    printed : the printed tables, JSON files as from `printing.write`.
     svgs : the figures' SVG files.
-    captions : texts by the stem that they belong to, without the data set; their lines are joined.
     """
-    found = {path.stem: path for path in (*printed, *svgs)}
+    paths = {path.stem: path for path in (*printed, *svgs)}
 
-    def item(stem: str, kind: str) -> list[tables.Printed | Figure]:
-        path = found.get(stem)
-        if path is None:
-            return []
-        if path.suffix == ".json":
-            table = tables.read(path)
-            return [replace(table, title=table.title.removesuffix(f", study {study}"))]
-        # Data sets have names that may end in anything, so a figure of theirs has no such file.
-        narrow = found.get(f"{kind}_narrow") if stem == kind else None
-        return [Figure(stem, TITLES[kind], " ".join(captions.get(kind, "").split()), path, narrow)]
+    def section(of: registry.Section, dataset: str = "") -> Section:
+        items: list[printing.Printed | Figure] = []
+        for item in (registry.ITEMS[name] for name in of.items):
+            path = paths.get(item.stem(dataset))
+            if path is None:
+                continue
+            if item.kind == "table":
+                items.append(printing.read(path))
+            else:
+                # A data set may have any name, so a figure of its has no narrow one.
+                narrow = None if item.of_dataset else paths.get(f"{item.name}_narrow")
+                items.append(Figure(path.stem, item.title, item.caption, path, narrow))
+        return Section(of.title, of.text, items)
 
-    of_datasets = [
-        Section(f"Data set {name}", "", [one for kind in OF_DATASET for one in item(f"{kind}_{name}", kind)])
-        for name in datasets
+    found = [
+        section(registry.AT_A_GLANCE),
+        *(section(registry.Section(f"Data set {name}", "", registry.OF_DATASET), name) for name in datasets),
+        *map(section, registry.SECTIONS),
     ]
-    glance, *general = [
-        Section(title, text, [one for kind in kinds for one in item(kind, kind)])
-        for title, text, kinds in (AT_A_GLANCE, *GENERAL)
-    ]
-    return [section for section in (glance, *of_datasets, *general) if section.items]
+    return [each for each in found if each.items]
 
 
 def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mapping[str, Any]]) -> str:
@@ -112,8 +63,8 @@ def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mappin
     """
     can = cells[~cells["left_out"].astype(bool)]
     models, modes = can["model"].nunique(), [mode for mode in MODES_IN_WORDS if (can["mode"] == mode).any()]
-    compared = f"{models} CNN{'s' * (models != 1)}, by {tables.words([MODES_IN_WORDS[mode] for mode in modes])},"
-    on = tables.words([_with_patches(name, manifests.get(name)) for name in can["dataset"].unique()])
+    compared = f"{models} CNN{'s' * (models != 1)}, by {printing.words([MODES_IN_WORDS[mode] for mode in modes])},"
+    on = printing.words([_with_patches(name, manifests.get(name)) for name in can["dataset"].unique()])
     done = f"{len(runs)} of {asked(cells)} runs finished"
     return f"{compared} on {on}: {done}" + (f"; {_device_time(runs)} of device time." if len(runs) else ".")
 

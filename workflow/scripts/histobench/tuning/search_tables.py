@@ -9,7 +9,10 @@ import pandas as pd
 
 from histobench.core import runs as run_folder
 from histobench.results.cells import NAMES
-from histobench.results.performance import by_cell
+from histobench.results.columns import ALL_ROWS, BOOTSTRAP, CELL, GAP, Column, general, names, pick, text, three_digits
+from histobench.results.inputs import Inputs
+from histobench.results.printing import Table
+from histobench.results.tables import performance
 from histobench.tuning import search_files, tuned_recipe
 
 PUBLISHED_NOTE = "Published values: Bonnet 2024; the author's search for InceptionV3 had three iterations of Hyperband."
@@ -29,17 +32,49 @@ TRIALS_NOTES = [
 
 VALUES = list(tuned_recipe.HYPERPARAMETERS)
 
-SEARCHES = [
-    *("data_set", "key", "model", "mode", "recipe", "device", "method", "space"),
-    *("trials", "failed", "repeated", "epochs", "search_seconds", "workers"),
-    *("objective", "best_score", *VALUES),
-    *("auc", "auc_low", "auc_high", "untuned_auc", "untuned_auc_low", "untuned_auc_high", "published_auc", "seeds"),
-    *("gap", "folder"),
+HYPERPARAMETERS = [
+    Column("learning_rate", format=general),
+    *(Column(name) for name in VALUES if name not in ("learning_rate", "augmentation")),
+    text("augmentation"),
+]
+OBJECTIVE = text("objective", once=ALL_ROWS)
+COLUMNS = [
+    *CELL,
+    text("method"),
+    text("space"),
+    Column("trials"),
+    Column("failed"),
+    Column("repeated"),
+    Column("epochs"),
+    Column("search_seconds", "Device seconds", three_digits),
+    Column("workers"),
+    OBJECTIVE,
+    Column("best_score"),
+    *HYPERPARAMETERS,
+    *pick(performance.COLUMNS, "auc"),
+    Column("untuned_auc", "AUC, untuned", interval=BOOTSTRAP),
+    *pick(performance.COLUMNS, "published_auc", "seeds"),
+    GAP,
+    text("folder"),
 ]
 TRIALS = [
-    *("data_set", "key", "model", "mode", "recipe", "device", "trial", "configuration", "bracket", "round", *VALUES),
-    *("first_epoch", "last_epoch", "objective", "score", "status"),
-    *("trial_seconds", "training_seconds", "validation_seconds", "worker", "tries", "folder"),
+    *CELL,
+    text("trial"),
+    text("configuration"),
+    Column("bracket"),
+    Column("round"),
+    *HYPERPARAMETERS,
+    Column("first_epoch"),
+    Column("last_epoch"),
+    OBJECTIVE,
+    Column("score"),
+    text("status"),
+    Column("trial_seconds", "Seconds", three_digits),
+    Column("training_seconds"),
+    Column("validation_seconds"),
+    text("worker"),
+    Column("tries"),
+    text("folder"),
 ]
 
 
@@ -66,8 +101,8 @@ def read(folders: Iterable[Path]) -> dict[tuple[str, ...], Search]:
     for folder in folders:
         about = run_folder.read_json(folder / search_files.ABOUT)
         trials = pd.read_csv(folder / search_files.TRIALS, dtype={"trial": str, "configuration": str})
-        names = about["specification"]["run"]
-        found[tuple(names[name] for name in NAMES)] = Search(about, trials, str(folder))
+        run = about["specification"]["run"]
+        found[tuple(run[name] for name in NAMES)] = Search(about, trials, str(folder))
     return found
 
 
@@ -75,7 +110,7 @@ def searches(
     cells: pd.DataFrame,
     searched: Sequence[str],
     found: Mapping[tuple[str, ...], Search],
-    performance: pd.DataFrame,
+    scores_of_cells: pd.DataFrame,
     published: pd.DataFrame,
 ) -> pd.DataFrame:
     """Return a table of the searches of a study, one row per cell whose recipe has one.
@@ -85,40 +120,37 @@ def searches(
     cells : as in `cells.csv`.
     searched : the recipes with a search.
     found : see :func:`read`.
-    performance : see `performance.read`.
-    published : `dataset` (a format), `model`, `mode`, `auc` of the models that the paper tuned, by Hyperband.
+    scores_of_cells : see `performance.read`.
+    published : `format`, `model`, `mode`, `auc` of the models that the paper tuned, by Hyperband.
 
     Returns
     -------
-    table : in the order of the matrix, with the columns `SEARCHES`. `space` are the names of what was searched for.
+    table : in the order of the matrix, with the columns `COLUMNS`. `space` are the names of what was searched for.
         `search_seconds` are device seconds. `best_score` is that of the best trial on validation patches, and `VALUES`
         are its values. `auc` is that of the runs by the found recipe on the test patches, `untuned_auc` that of the
         recipe it was tuned from, on the same device; NaN where there is none. `published_auc` is the paper's, by a
         search of its own. `gap` says why a search, or its runs,
         have no result.
     """
-    printed = published.set_index(["dataset", "model", "mode"])["auc"]
-    scores = by_cell(performance).set_index(NAMES)[["auc", "auc_low", "auc_high", "seeds"]]
+    printed = published.set_index(["format", "model", "mode"])["auc"]
+    scores = scores_of_cells.set_index(NAMES)[["auc", "auc_low", "auc_high", "seeds"]]
     rows = []
     asked = cells[cells["recipe"].isin(searched) & ~cells["left_out"].astype(bool)]
     for cell in asked.to_dict("records"):
-        names = tuple(cell[name] for name in NAMES)
+        key = tuple(cell[name] for name in NAMES)
         before = tuple(cell["tuned_from"] if name == "recipe" else cell[name] for name in NAMES)
         row = {
-            "data_set": cell["dataset"],
-            "key": cell["model"],
-            "model": cell["name"],
-            **{name: cell[name] for name in ("mode", "recipe", "device", "gap")},
-            **_scores(scores, names, ""),
-            "seeds": scores["seeds"].get(names, 0),
+            **{name: cell[name] for name in (*NAMES, "model_name", "gap")},
+            **_scores(scores, key, ""),
+            "seeds": scores["seeds"].get(key, 0),
             **_scores(scores, before, "untuned_"),
         }
-        if names in found:
-            row |= _of_search(found[names].about) | {"folder": found[names].folder}
+        if key in found:
+            row |= _of_search(found[key].about) | {"folder": found[key].folder}
             if row["method"] == "hyperband":
                 row["published_auc"] = printed.get((cell["format"], cell["model"], cell["mode"]), np.nan)
         rows.append(row)
-    table = pd.DataFrame(rows, columns=SEARCHES)
+    table = pd.DataFrame(rows, columns=names(COLUMNS))
     whole = ["trials", "failed", "repeated", "epochs", "workers", "batch_size", "dense_units"]
     texts = ["method", "space", "objective", "folder"]
     table[texts] = table[texts].astype(object).fillna("")
@@ -159,37 +191,34 @@ def trials(cells: pd.DataFrame, found: Mapping[tuple[str, ...], Search]) -> pd.D
     """
     parts = []
     for cell in cells.to_dict("records"):
-        names = tuple(cell[name] for name in NAMES)
-        if names not in found:
+        key = tuple(cell[name] for name in NAMES)
+        if key not in found:
             continue
-        about, of_search, folder = found[names]
+        about, of_search, folder = found[key]
         part = of_search.sort_values("score", ascending=False, kind="stable").rename(
             columns={"seconds": "trial_seconds"}
         )
         parts.append(
             part.assign(
-                data_set=cell["dataset"],
-                key=cell["model"],
-                model=cell["name"],
-                **{name: cell[name] for name in ("mode", "recipe", "device")},
+                **{name: cell[name] for name in (*NAMES, "model_name")},
                 objective=about["specification"]["recipe"]["search"]["objective"],
                 folder=folder,
             )
         )
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TRIALS)
-    table = table.reindex(columns=TRIALS)
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names(TRIALS))
+    table = table.reindex(columns=names(TRIALS))
     whole = ["bracket", "round", "first_epoch", "last_epoch", "tries", "batch_size", "dense_units"]
     return table.astype(dict.fromkeys(whole, "Int64"))
 
 
-CELL = ["model", "mode", "data_set", "recipe", "device"]
+IN_PRINT = ["model_name", "mode", "dataset", "recipe", "device"]
 
 FIRST = [
-    *(*CELL, "auc", "untuned_auc", "published_auc", "remark"),
+    *(*IN_PRINT, "auc", "untuned_auc", "published_auc", "remark"),
     *("best_score", *VALUES),
     *("trials", "epochs", "search_seconds"),
 ]
-TRIALS_FIRST = [*CELL, "trial", "score", "last_epoch", "learning_rate", "batch_size"]
+TRIALS_FIRST = [*IN_PRINT, "trial", "score", "last_epoch", "learning_rate", "batch_size"]
 """Columns in print that matter first, of either table."""
 
 
@@ -197,13 +226,39 @@ def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return what print shows of :func:`searches`, by titles."""
     worth = [f"{arm}auc{end}" for arm in ("", "untuned_") for end in ("", "_low", "_high")]
     return {
-        "": table[[*CELL, *worth, "published_auc", "seeds", "gap"]],
-        "What was found": table[[*CELL, "method", "objective", "best_score", *VALUES]],
-        "What it cost": table[[*CELL, "method", "trials", "failed", "repeated", "epochs", "search_seconds", "workers"]],
+        "": table[[*IN_PRINT, *worth, "published_auc", "seeds", "gap"]],
+        "What was found": table[[*IN_PRINT, "method", "objective", "best_score", *VALUES]],
+        "What it cost": table[
+            [*IN_PRINT, "method", "trials", "failed", "repeated", "epochs", "search_seconds", "workers"]
+        ],
     }
 
 
 def trials_in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return what print shows of :func:`trials`."""
     epochs = ["first_epoch", "last_epoch", "objective", "score", "trial_seconds"]
-    return {"": table[[*CELL, "trial", *VALUES, *epochs]]}
+    return {"": table[[*IN_PRINT, "trial", *VALUES, *epochs]]}
+
+
+def searches_table(inputs: Inputs) -> Table:
+    """Return the table of the study's searches."""
+    found = read(inputs.folders("search_outputs"))
+    scores = performance.read(inputs.files["performance"])
+    table = searches(inputs.cells, inputs.study["searched"], found, scores, inputs.published.tuned)
+    below = [PUBLISHED_NOTE] * bool(table["published_auc"].notna().any()) + NOTES
+    title = "Searches for hyperparameters"
+    return Table(title, table, COLUMNS, inputs.announcements(), below, grids=in_print(table), first=FIRST)
+
+
+def trials_table(inputs: Inputs) -> Table:
+    """Return the table of the trials of the study's searches."""
+    table = trials(inputs.cells, read(inputs.folders("search_outputs")))
+    return Table(
+        "Trials of the searches",
+        table,
+        TRIALS,
+        inputs.announcements(),
+        TRIALS_NOTES,
+        grids=trials_in_print(table),
+        first=TRIALS_FIRST,
+    )

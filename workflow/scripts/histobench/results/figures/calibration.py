@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 from sklearn.metrics import brier_score_loss
 
 from histobench.results import calibration as numbers
+from histobench.results import figure_data
 from histobench.results.figures import style
 from histobench.results.figures.curves import Integers, Seed
+from histobench.results.inputs import Inputs
 
 MIN_PATCHES = 1000
 """With 15 bins some 67 patches stand behind a point, whose standard error at a half is then 0.06. A choice."""
@@ -100,3 +102,9 @@ def _reliability(axes: Axes, seeds: Sequence[Seed]) -> None:
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8},
         zorder=4,
     )
+
+
+def calibration_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the data set."""
+    shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
+    return calibration(figure_data.scores(shown)), []

@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from histobench.results import figure_data
 from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
+from histobench.results.inputs import Inputs
+from histobench.results.tables import performance
 
 
 @style.styled
@@ -14,7 +17,7 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : one row per cell, seeds averaged: `dataset`, `model` (its name in print), `mode`, `device`, `auc` and
+    frame : one row per cell, seeds averaged: `dataset`, `model_name`, `mode`, `device`, `auc` and
         `seconds` (NaN, or 0 seconds: left out), `auc_low` and `auc_high` (95 % interval, NaN where unknown).
 
     Returns
@@ -61,5 +64,11 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
         at = found[["seconds", "auc"]].to_numpy(np.float64)
         ends = found[["auc_low", "auc_high"]].apply(lambda column, aucs=found["auc"]: column.fillna(aucs))
         upright = list(zip(found["seconds"], ends["auc_low"], ends["auc_high"], strict=True))
-        style.label_points(axes, at, list(found["model"]), at, upright)
+        style.label_points(axes, at, list(found["model_name"]), at, upright)
     return figure
+
+
+def auc_against_seconds_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the study."""
+    scores = performance.read(inputs.files["performance"])
+    return auc_against_seconds(figure_data.against_seconds(inputs.runs, scores)), []

@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from histobench.results import figure_data
 from histobench.results.bootstrap import LEVEL, resampled_units, resampled_weights
 from histobench.results.figures import style
+from histobench.results.inputs import Inputs
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -173,3 +175,15 @@ def _band(
             resampled.append(np.mean([curve(at, *total) for total in totals], axis=0))
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
+
+
+def roc_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the data set."""
+    shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
+    return roc(figure_data.scores(shown), figure_data.best_on_validation(shown)), []
+
+
+def precision_recall_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the data set."""
+    shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
+    return precision_recall(figure_data.scores(shown), figure_data.best_on_validation(shown)), []

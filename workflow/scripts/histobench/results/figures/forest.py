@@ -5,8 +5,11 @@ import pandas as pd
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
+from histobench.results import figure_data
 from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
+from histobench.results.inputs import Inputs
+from histobench.results.tables import performance
 
 OFFSETS = {"ours": 0.21, "published": -0.21}
 
@@ -17,7 +20,7 @@ def forest(frame: pd.DataFrame, *, narrow: bool = False) -> Figure:
 
     Parameters
     ----------
-    frame : `dataset`, `model` (its name in print), `mode`, `origin` ("ours" or "published"), `auc` (NaN: left out),
+    frame : `dataset`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc` (NaN: left out),
         `auc_low` and `auc_high` (NaN where unknown).
     narrow : for a phone, data sets one below the other instead of side by side.
 
@@ -27,7 +30,7 @@ def forest(frame: pd.DataFrame, *, narrow: bool = False) -> Figure:
     """
     frame = frame[frame["auc"].notna()]
     datasets = list(frame["dataset"].unique()) or [""]
-    rows = list(frame[["model", "mode"]].drop_duplicates().itertuples(index=False, name=None))
+    rows = list(frame[["model_name", "mode"]].drop_duplicates().itertuples(index=False, name=None))
     grid = (len(datasets), 1) if narrow else (1, len(datasets))
     width = style.PHONE if narrow else style.SINGLE if len(datasets) == 1 else style.DOUBLE
     height = (0.3 + 0.2 * max(len(rows), 2)) * grid[0] + 0.5
@@ -46,7 +49,7 @@ def forest(frame: pd.DataFrame, *, narrow: bool = False) -> Figure:
         for (mode, origin), some in frame[frame["dataset"] == dataset].groupby(["mode", "origin"], sort=False):
             look = style.mode_style(str(mode))
             offset = OFFSETS[str(origin)] if frame["origin"].nunique() > 1 else 0.0
-            at = np.array([heights[row] for row in zip(some["model"], some["mode"], strict=True)]) + offset
+            at = np.array([heights[row] for row in zip(some["model_name"], some["mode"], strict=True)]) + offset
             axes.hlines(at, some["auc_low"], some["auc_high"], color=look["colour"], linewidth=0.9)
             style.points(axes, some["auc"], at, filled=origin == "ours", label=str(origin), **look)
     for axes in panels[-1]:
@@ -57,3 +60,14 @@ def forest(frame: pd.DataFrame, *, narrow: bool = False) -> Figure:
     if keys:
         figure.legend(handles=keys, loc="outside upper right", ncols=2 if width < style.DOUBLE else len(keys))
     return figure
+
+
+def forest_figure(inputs: Inputs, *, narrow: bool = False) -> tuple[Figure, list[str]]:
+    """Return the figure of the study, and notes on the published values in it."""
+    standing = performance.standing(performance.read(inputs.files["performance"]), inputs.cells)
+    return forest(figure_data.points(standing), narrow=narrow), figure_data.notes_on_published(standing)
+
+
+def forest_narrow_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the study as a phone shows it, and its notes."""
+    return forest_figure(inputs, narrow=True)

@@ -4,10 +4,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from histobench.results import figure_data
+from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
+from histobench.results.inputs import Inputs
 
 COLUMNS = 6
 
@@ -90,3 +95,28 @@ def _caption(error: Mapping[str, Any]) -> str:
                 lines.append("")
             lines[-1] += part
     return "\n".join(line for line in lines if line)
+
+
+def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the data set, and notes on the run that it shows."""
+    errors = pd.read_csv(
+        inputs.files["errors"][0], dtype={"patch_id": str, "group": str, "run": str}, keep_default_na=False
+    )
+    test, notes = inputs.test_patches, []
+    position = {patch: place for place, patch in enumerate(test.ids)}
+    images = test.take(np.array([position[patch] for patch in errors["patch_id"]], np.int64))
+    maps = {}
+    for path in inputs.files["heatmaps"]:
+        with np.load(path) as file:
+            if set(errors["run"]) == {str(file["run"])}:  # not those of an earlier choice
+                maps = dict(zip(file["patch_id"].tolist(), file["heatmap"], strict=True))
+    if any(heatmap.size == 1 for heatmap in maps.values()):
+        maps = {}
+        notes.append("Without Grad-CAM: the last feature map of this network is a single value for a whole patch.")
+    runs = inputs.runs
+    if figure_data.labelled(runs, inputs.cells, inputs.dataset).empty:
+        notes.append(figure_data.NO_RUN)
+    for run in runs[runs["folder"].isin(errors["run"])].itertuples():
+        name = f"{run.model_name}, {MODE_NAMES[str(run.mode)]}, seed {run.seed}"
+        notes.append(f"{name}: the best run on the validation patches.")
+    return gallery(figure_data.errors_with_patches(errors, images, maps)), notes

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from histobench.results import figure_data
 from histobench.results.figures import style
+from histobench.results.inputs import Inputs
 
 MAX_NAMED = 40
 """More names of groups than this would overlap, or be too small to read."""
@@ -81,3 +83,10 @@ def _nothing(text: str) -> Figure:
     panels[0, 0].set_axis_off()
     panels[0, 0].text(0, 0.5, text, ha="left", va="center", transform=panels[0, 0].transAxes)
     return figure
+
+
+def groups_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the data set."""
+    shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
+    unknown = "The slides or patients of some or all of these patches are unknown."
+    return per_group(figure_data.groups(shown), figure_data.NO_RUN if shown.empty else unknown), []

@@ -8,7 +8,9 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from histobench.results import figure_data
 from histobench.results.figures import style
+from histobench.results.inputs import Inputs
 
 METRICS = {"loss": "Loss", "accuracy": "Accuracy"}
 
@@ -102,3 +104,9 @@ def _range(histories: Mapping[str, Sequence[pd.DataFrame]], metric: str) -> tupl
     values = pd.concat(columns) if columns else pd.Series([0.5])
     values = values[values > 0] if metric == "loss" else values
     return float(values.min()), float(values.max())
+
+
+def learning_curves_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the data set."""
+    shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
+    return learning_curves(*figure_data.histories(shown)), []

@@ -5,8 +5,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from histobench.results import figure_data
 from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
+from histobench.results.inputs import Inputs
+from histobench.results.tables import performance
 
 MIN_BOX = 5
 """A box prints five numbers (Tukey 1977, Exploratory Data Analysis); fewer points are shown as points alone."""
@@ -79,3 +82,9 @@ def _box(axes: Axes, aucs: style.Floats, centre: float, width: float, mode: str,
     # Steps of the golden ratio: neighbours in AUC, which might hide each other, stand far apart.
     jitter = (np.arange(len(aucs)) * 0.6180339887 % 1 - 0.5) * width * 0.75 if len(aucs) > 1 else np.zeros(len(aucs))
     style.points(axes, centre + jitter, aucs, filled=filled, label="ours" if filled else "published", **look)
+
+
+def auc_by_mode_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the study, and notes on the published values in it."""
+    standing = performance.standing(performance.read(inputs.files["performance"]), inputs.cells)
+    return auc_by_mode(figure_data.points(standing)), figure_data.notes_on_published(standing)

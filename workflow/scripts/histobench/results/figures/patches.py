@@ -1,11 +1,15 @@
 """Example patches: Figures 1 and 2 of Bonnet 2024 (arXiv:2108.13661)."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from histobench.results import figure_data
 from histobench.results.figures import style
+from histobench.results.inputs import Inputs
 
 COLUMNS = 6
 
@@ -14,7 +18,7 @@ PCAM_CENTRE = 32
 
 
 @style.styled
-def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], centre: int | None = None) -> Figure:
+def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[Any], centre: int | None = None) -> Figure:
     """Draw patches of both classes, positive ones above negative ones.
 
     Parameters
@@ -47,3 +51,11 @@ def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], centr
                         Rectangle((corner, corner), centre, centre, fill=False, edgecolor=colour, linewidth=width)
                     )
     return figure
+
+
+def examples_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the data set."""
+    test = inputs.test_patches
+    chosen = figure_data.example_positions(test.labels, COLUMNS)
+    centre = PCAM_CENTRE if inputs.manifest["format"] == "pcam" else None
+    return examples(test.take(chosen), test.labels[chosen], centre), []

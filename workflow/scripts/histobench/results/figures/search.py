@@ -11,11 +11,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from histobench.results import columns
 from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
+from histobench.results.inputs import Inputs
+from histobench.tuning import search_tables
 from histobench.tuning.search_tables import VALUES
 
-SEARCH = ["data_set", "model", "mode", "recipe", "device"]
+SEARCH = ["dataset", "model_name", "mode", "recipe", "device"]
 METHODS = {"hyperband": "Hyperband", "random": "random search"}
 """In print."""
 
@@ -67,7 +70,7 @@ def trials(frame: pd.DataFrame) -> Figure:
     scale = Normalize(frame["score"].min(), frame["score"].max()) if len(frame) else Normalize(0, 1)
     for axes, part in zip(every, found, strict=False):
         names = dict(zip(SEARCH, part[SEARCH].iloc[0], strict=True))
-        label = f"{names['data_set']}, {names['model']}, {MODE_NAMES.get(names['mode'], names['mode'])}"
+        label = f"{names['dataset']}, {names['model_name']}, {MODE_NAMES.get(names['mode'], names['mode'])}"
         several = {name for name in ("recipe", "device") if frame[name].nunique() > 1}
         axes.set_title(", ".join([label, *(names[name] for name in ("recipe", "device") if name in several)]))
         _trials(axes, part, scale)
@@ -127,7 +130,7 @@ def tuned(frame: pd.DataFrame) -> Figure:
         for each arm that has one.
     """
     arms = _arms(frame)
-    datasets = list(arms["data_set"].unique()) or [""]
+    datasets = list(arms["dataset"].unique()) or [""]
     rows = list(arms["row"].unique())
     width = style.ONE_AND_A_HALF if len(datasets) == 1 else style.DOUBLE
     figure, panels = style.new(width, 0.9 + 0.42 * max(len(rows), 2), 1, len(datasets), sharex=True, sharey=True)
@@ -141,7 +144,7 @@ def tuned(frame: pd.DataFrame) -> Figure:
         for height in range(0, len(rows), 2):
             axes.axhspan(height - 0.5, height + 0.5, color="#F5F5F5", zorder=0, linewidth=0)
         for place, arm in enumerate(shown):
-            some = arms[(arms["data_set"] == dataset) & (arms["arm"] == arm)]
+            some = arms[(arms["dataset"] == dataset) & (arms["arm"] == arm)]
             offset = 0.25 * ((len(shown) - 1) / 2 - place)
             at = some["row"].map(heights).to_numpy(np.float64) + offset
             axes.hlines(at, some["auc_low"], some["auc_high"], color=LOOKS[arm]["colour"], linewidth=0.9)
@@ -154,13 +157,23 @@ def tuned(frame: pd.DataFrame) -> Figure:
 
 
 def _arms(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `data_set`, `row`, `arm`, `auc`, `auc_low`, `auc_high`, a row per AUC; of several recipes the first."""
-    row = frame["model"] + ", " + frame["mode"].map(MODE_NAMES)
+    """Return `dataset`, `row`, `arm`, `auc`, `auc_low`, `auc_high`, a row per AUC; of several recipes the first."""
+    row = frame["model_name"] + ", " + frame["mode"].map(MODE_NAMES)
     if frame["device"].nunique() > 1:
         row += ", " + frame["device"]
     tuned = frame.assign(row=row, arm=frame["method"])
     columns = ("auc", "auc_low", "auc_high")
     before = frame.assign(row=row, arm="untuned", **{name: frame[f"untuned_{name}"] for name in columns})
-    both = pd.concat([before, tuned])[["data_set", "row", "arm", *columns]]
+    both = pd.concat([before, tuned])[["dataset", "row", "arm", *columns]]
     both = both[both["auc"].notna() & both["arm"].isin(list(LOOKS))]
-    return both.drop_duplicates(["data_set", "row", "arm"])
+    return both.drop_duplicates(["dataset", "row", "arm"])
+
+
+def search_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the study's trials."""
+    return trials(columns.read(inputs.files["trials"][0], search_tables.TRIALS)), []
+
+
+def tuned_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the study's tuned models."""
+    return tuned(columns.read(inputs.files["searches"][0], search_tables.COLUMNS)), []

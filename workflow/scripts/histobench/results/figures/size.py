@@ -5,7 +5,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from histobench.results import figure_data
 from histobench.results.figures import style
+from histobench.results.inputs import Inputs
+from histobench.results.tables import models, performance
 
 SIZES = {"layers": "Depth, all layers", "parameters_millions": "Parameters, millions"}
 """What the panels show, and their axes' names."""
@@ -19,7 +22,7 @@ def auc_against_size(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : one row per data set, model and origin: `dataset`, `model` (its name in print), `origin` ("ours" or
+    frame : one row per data set, model and origin: `dataset`, `model_name`, `origin` ("ours" or
         "published"), `auc` (NaN: left out), `auc_low` and `auc_high` (95 % interval, NaN where unknown), `layers`
         (NaN: left out of that panel), `parameters_millions`.
 
@@ -45,7 +48,7 @@ def auc_against_size(frame: pd.DataFrame) -> Figure:
                 some = found[found["origin"] == origin]
                 style.points(axes, some[size], some["auc"], filled=origin == "ours", label=origin)
                 axes.vlines(some[size], some["auc_low"], some["auc_high"], color=style.BLUE, linewidth=0.8)
-            for _, model in found.groupby("model", sort=False):
+            for _, model in found.groupby("model_name", sort=False):
                 axes.plot(model[size], model["auc"], color=style.GREY, linewidth=0.4, zorder=1)
         panels[row, 0].set_ylabel("Test AUC")
     if keys := style.origin_keys(frame, intervals=True):
@@ -70,15 +73,26 @@ def _limits(sizes: pd.Series, *, log: bool) -> tuple[float, float]:
 
 def _label(axes: Axes, found: pd.DataFrame, size: str) -> None:
     """Write each model's name once, at our point where there is one."""
-    first = found.sort_values("origin", kind="stable").drop_duplicates("model")  # "ours" sorts before "published"
+    first = found.sort_values("origin", kind="stable").drop_duplicates("model_name")  # "ours" sorts before "published"
     spans = found.assign(
         low=found[["auc", "auc_low"]].min(axis=1), high=found[["auc", "auc_high"]].max(axis=1)
-    ).groupby("model", sort=False)
+    ).groupby("model_name", sort=False)
     upright = [(rows[size].iloc[0], rows["low"].min(), rows["high"].max()) for _, rows in spans]
     style.label_points(
         axes,
         first[[size, "auc"]].to_numpy(np.float64),
-        list(first["model"]),
+        list(first["model_name"]),
         found[[size, "auc"]].to_numpy(np.float64),
         upright,
     )
+
+
+def auc_against_size_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
+    """Return the figure of the study's models trained in full, and notes on the published values in it."""
+    published = inputs.published.sizes
+    sizes = models.read(next(iter(inputs.files["sizes"]), None), published, inputs.study["all_names"])
+    standing = performance.standing(performance.read(inputs.files["performance"]), inputs.cells)
+    standing = standing[standing["mode"] == "full"]
+    in_short = models.in_short(sizes, published).rename(columns={"all_layers": "layers"})
+    points = figure_data.points(standing).merge(in_short, on="model")
+    return auc_against_size(points), figure_data.notes_on_published(standing)

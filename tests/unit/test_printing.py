@@ -1,0 +1,339 @@
+"""Tables in print: what a reader sees of a frame."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from histobench.results import printing
+from histobench.results.columns import BOOTSTRAP, GAP, RUNS, Column, hidden, three_digits
+from histobench.results.printing import Table
+from histobench.results.tables import performance
+from support.frames import PUBLISHED, cells, replicates, run
+
+
+def texts(tmp_path, frame, columns=(), **options):
+    """Return the texts of a table's files by suffix."""
+    printing.write(Table(**{"title": "A table", "frame": frame, "columns": columns} | options), tmp_path / "table")
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["table.csv", "table.html", "table.json", "table.md"]
+    return {file.suffix: file.read_text(encoding="utf-8") for file in files}
+
+
+def performances(tmp_path, *rows, missing=(), **kwargs):
+    """Return the texts of a table of performance."""
+    frame = pd.DataFrame(rows)
+    table = performance.performance("pcam", frame, cells(*rows, missing=missing), replicates(*rows), PUBLISHED)
+    return texts(tmp_path, table, performance.COLUMNS, first=performance.first(table), **kwargs)
+
+
+def grid(text):
+    """Return the cells of a Markdown table, heading first."""
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in (rows[0], *rows[2:])]
+
+
+def test_csv_round_trips(tmp_path):
+    table = pd.DataFrame({"model_name": ["B2", "B6"], "auc": [1 / 3, np.nan], "n": [1, 2]})
+    texts(tmp_path, table)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "table.csv"), table, check_exact=True)
+
+
+def test_what_the_report_reads_is_what_was_printed(tmp_path):
+    frame = pd.DataFrame({"model_name": ["B2"], "auc": [0.5], "runs": ["a b"]})
+    page = texts(tmp_path, frame, [RUNS], notes=["note"], title="Title", footnotes=["foot"])
+    table = printing.read(tmp_path / "table.json")
+    assert (table.name, table.title, table.notes, table.runs) == ("table", "Title", ["note"], ["a", "b"])
+    assert [grid.rows for grid in table.grids] == [[["B2", "0.500"]]]
+    assert table.footnotes[-1] == "foot"
+    assert printing.html(table) == page[".html"]
+
+
+def test_markdown(tmp_path):
+    text = performances(
+        tmp_path,
+        run("densenet121", auc=0.91234),
+        run("x", model_name="x|y <i>", auc=0.7),
+        run("mobilenet", auc=0.5, collapsed=True),
+        run("mobilenet", seed=2, auc=0.5, collapsed=True),
+        notes=["Simulated patches: a | b."],
+        title="Performance",
+    )[".md"]
+    lines = text.splitlines()
+    assert lines[0] == "# Performance"
+    heading, first, second, third = grid(text)
+    assert lines.index("> **Simulated patches: a \\| b.**") < next(
+        i for i, line in enumerate(lines) if line[0:1] == "|"
+    )
+    assert re.fullmatch(r"0\.912 \(0\.\d{3}–0\.\d{3}\)", first[heading.index("AUC (95 % interval)")])
+    assert second[heading.index("Model")] == "x\\|y &lt;i&gt;"
+    assert second[heading.index("AUC (95 % interval)")].startswith("† 0.700")
+    assert third.count("collapsed") == 4
+    assert third[heading.index("Seeds")] == "0 (2 collapsed)"
+    assert text.count("† At or below the colour floor") == 1
+    assert "95 % intervals: bootstrap over groups." in text
+
+
+def test_what_is_the_same_in_all_rows_is_said_once(tmp_path):
+    text = performances(tmp_path, run(), run("b6"), missing=({"model": "vgg19", "gap": "not run yet"},))[".md"]
+    heading = grid(text)[0]
+    assert not {"Recipe", "Device", "Test patches", "Data set", "Split"} & set(heading)
+    (said,) = [line for line in text.splitlines() if line.startswith("In every row: ")]
+    for words in ("data set pcam", "recipe paper", "device cpu", "test patches 32,768", "split published"):
+        assert words in said
+    assert heading.index("Seeds")  # 1, 1 and 0
+
+
+def test_what_differs_is_a_column(tmp_path):
+    heading, *rows = grid(performances(tmp_path, run(), run(recipe="native"))[".md"])
+    assert [row[heading.index("Recipe")] for row in rows] == ["paper", "native"]
+
+
+def test_a_single_row_keeps_its_columns(tmp_path):
+    text = performances(tmp_path, run())[".md"]
+    assert "In every row" not in text
+    assert "Recipe" in grid(text)[0]
+
+
+def test_a_column_without_a_value_is_left_out(tmp_path):
+    text = performances(tmp_path, run("resnet50"), run("b6"))[".md"]
+    assert "over seeds" not in text
+    assert "Published" not in text
+    assert "Remark" not in text
+
+
+def test_gaps_and_reasons_stand_in_a_remark(tmp_path):
+    rows = [
+        run(data_differs="a subset", weights_differ="random weights"),
+        run(mode="tl", model="vgg19", data_differs="a subset"),
+    ]
+    text = performances(tmp_path, *rows, missing=({"model": "b6", "gap": "not run yet"},))[".md"]
+    heading, *found = grid(text)
+    assert [row[heading.index("Remark")] for row in found] == ["not comparable: random weights", "", "not run yet"]
+    assert "Not comparable with the published values: a subset." in text
+
+
+def test_what_the_paper_does_not_have_is_not_called_incomparable(tmp_path):
+    text = performances(tmp_path, run("b6", data_differs="a subset"), run(mode="scratch", data_differs="a subset"))[
+        ".md"
+    ]
+    assert "omparable" not in text
+
+
+def test_published_values_keep_their_two_decimals(tmp_path):
+    heading, row = grid(performances(tmp_path, run(auc=0.9))[".md"])
+    assert row[heading.index("Published accuracy")] == "0.78"
+    assert row[heading.index("AUC, ours − published")] == "0.050"
+
+
+def test_no_mark_without_a_footnote_and_no_footnote_without_a_mark(tmp_path):
+    assert "†" not in performances(tmp_path, run(auc=0.9))[".md"]
+
+
+def test_html_is_self_contained_and_escaped(tmp_path):
+    notes = ["Own <script> note: the rest"]
+    page = performances(tmp_path, run("x", model_name="<b>"), run(auc=0.5), notes=notes, title="A & B <i>")[".html"]
+    for request in ["http:", "https:", "src=", "<link", "@import", "url("]:
+        assert request not in page
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+    assert "<script" not in page
+    assert "<i>" not in page
+    assert "A &amp; B &lt;i&gt;" in page
+    assert "<strong>Own &lt;script&gt; note</strong>" in page
+    assert "Own &lt;script&gt; note: the rest" in page
+    assert len(re.findall("<tr>", page)) == 3
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+    assert re.search(r'<td class="number">† 0\.500 <span class="interval">\(0\.\d{3}–0\.\d{3}\)</span></td>', page)
+    assert run(auc=0.5)["folder"] in page
+
+
+def test_any_table_can_be_written(tmp_path):
+    table = pd.DataFrame({"model_name": ["B2", "B6"], "seconds_per_epoch": [1.23456, np.nan], "faster": [True, False]})
+    text = texts(tmp_path, table)[".md"]
+    assert grid(text) == [["Model name", "Seconds per epoch", "Faster"], ["B2", "1.235", "yes"], ["B6", "–", "no"]]
+    assert text.splitlines()[3].split("|")[2].endswith(":")  # numbers stand at the right
+
+
+def test_a_table_too_wide_for_a_page_is_stacked(tmp_path):
+    frame = pd.DataFrame({"model": ["B2"], "AUC": [0.9], "loss": [0.25], "device": ["cpu"]})
+    grids = {"": frame[["model", "AUC"]], "Below & <i>": frame[["model", "loss"]]}
+    text = texts(tmp_path, frame, grids=grids)[".md"]
+    above, below = text.split("## Below &amp; &lt;i&gt;")
+    assert grid(above) == [["Model", "Auc"], ["B2", "0.900"]]
+    assert grid(below) == [["Model", "Loss"], ["B2", "0.250"]]
+    page = (tmp_path / "table.html").read_text(encoding="utf-8")
+    captions = re.findall("<caption>(.*?)</caption>", page)
+    assert captions == ["A table", "Below &amp; &lt;i&gt;"]
+    assert list(pd.read_csv(tmp_path / "table.csv")) == list(frame)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (9158.4, "9,158"),
+        (100.4, "100"),
+        (25.125, "25.1"),
+        (-7.164, "-7.16"),
+        (0.01234, "0.0123"),
+        (0.0, "0"),
+        (np.nan, "–"),
+    ],
+)
+def test_seconds_have_three_digits(tmp_path, seconds, text):
+    frame = pd.DataFrame({"model": ["B2", "B6"], "seconds": [seconds, 1.0]})
+    assert grid(texts(tmp_path, frame, [Column("seconds", format=three_digits)])[".md"])[1:] == [
+        ["B2", text],
+        ["B6", "1.00"],
+    ]
+
+
+def test_extrapolated_values_are_marked_in_front_and_stay_numbers(tmp_path):
+    said = "extrapolated from 1 of 2 training patches"
+    frame = pd.DataFrame(
+        {"model": ["B2", "B6"], "seconds": [1428.0, 20.0], "extrapolated": [said, ""], "gap": ["", ""]}
+    )
+    columns = [
+        Column("seconds", format=three_digits, mark=("extrapolated", "≈")),
+        hidden("extrapolated", remark="as it is"),
+        GAP,
+    ]
+    text = texts(tmp_path, frame, columns)
+    assert grid(text[".md"])[1:] == [["B2", "≈1,428", said], ["B6", "20.0", ""]]
+    assert '<td class="number">≈1,428</td>' in text[".html"]
+    without_gaps = texts(tmp_path, frame.drop(columns="gap"), columns)[".md"]
+    assert grid(without_gaps) == [["Model", "Seconds"], ["B2", "≈1,428"], ["B6", "20.0"]]
+
+
+def test_an_empty_table_says_so(tmp_path):
+    assert "Nothing yet." in texts(tmp_path, pd.DataFrame(columns=["model", "auc"]))[".md"]
+
+
+def test_negative_intervals_have_no_dash(tmp_path):
+    table = pd.DataFrame({"model": ["B2"], "difference": [-0.1], "difference_low": [-0.2], "difference_high": [-0.05]})
+    heading, row = grid(texts(tmp_path, table, [Column("difference", interval=BOOTSTRAP)])[".md"])
+    assert (heading[1], row[1]) == ("Difference (95 % interval)", "-0.100 (-0.200 to -0.050)")
+
+
+def test_the_spread_over_seeds_is_printed_with_its_interval(tmp_path):
+    rows = [run(seed=number, auc=auc) for number, auc in enumerate([0.80, 0.84, 0.88])]
+    assert "0.040 (0.741–0.939)" in performances(tmp_path, *rows)[".md"]
+
+
+def test_print_says_how_a_head_was_trained(tmp_path):
+    rows = [
+        run("vgg19"),
+        run("vgg19", mode="tl", transfer="cached"),
+        run("mobilenet", mode="tl", transfer="end_to_end"),
+    ]
+    found = performances(tmp_path, *rows)
+    for suffix in (".md", ".html"):
+        assert "TL, cached features" in found[suffix]
+        assert "TL, end to end" in found[suffix]
+        assert "full, " not in found[suffix]
+    assert "Transfer" not in found[".md"]
+    assert list(pd.read_csv(tmp_path / "table.csv")["transfer"].fillna("")) == ["", "cached", "end_to_end"]
+
+
+def test_sentences_wrap_on_a_page_and_figures_do_not(tmp_path):
+    table = pd.DataFrame({"claim": ["Short", "Short"], "numbers": ["a sentence " * 10, "short"], "auc": [0.9, 0.8]})
+    page = texts(tmp_path, table)[".html"]
+    assert [style or "" for style in re.findall(r'<td(?: class="(\w+)")?>', page)] == ["", "prose", "number"] * 2
+
+
+def test_whole_numbers_that_may_be_missing(tmp_path):
+    table = pd.DataFrame({"model": ["B2", "B6"], "published_seconds": pd.array([1333, pd.NA], dtype="Int64")})
+    assert [row[1] for row in grid(texts(tmp_path, table)[".md"])[1:]] == ["1,333", "–"]
+
+
+def test_the_columns_that_matter_come_first_and_the_csv_keeps_its_order(tmp_path):
+    frame = pd.DataFrame({"loss": [0.1, 0.2], "n": [3, 4], "model": ["B2", "B6"], "auc": [0.9, 0.8], "x": ["a", "b"]})
+    text = texts(tmp_path, frame, [Column("auc", "AUC")], first=["model", "auc", "of another table", "loss"])
+    assert grid(text[".md"])[0] == ["Model", "AUC", "Loss", "N", "X"]
+    (printed,) = printing.read(tmp_path / "table.json").grids
+    assert printed.headings[: printed.first] == ["Model", "AUC", "Loss"]
+    assert re.findall(r'class="([^"]*more)"', text[".html"]) == ["number more", "more"] * 3  # a heading, two rows
+    assert text[".html"].count("All columns</label>") == 1
+    assert list(pd.read_csv(tmp_path / "table.csv")) == list(frame)
+
+
+def test_a_column_that_is_said_once_is_not_among_the_first(tmp_path):
+    performances(tmp_path, run("resnet50"), run("b6"))
+    (printed,) = printing.read(tmp_path / "table.json").grids
+    first = [heading.partition(" (")[0] for heading in printed.headings[: printed.first]]
+    assert first == ["Model", "Mode", "AUC", "Balanced accuracy", "Accuracy", "Loss"]
+
+
+@pytest.mark.parametrize("first", [(), ("model", "auc"), ("not here",)])
+def test_where_nothing_is_left_over_nothing_opens(tmp_path, first):
+    page = texts(tmp_path, pd.DataFrame({"model": ["B2"], "auc": [0.9]}), first=first)[".html"]
+    assert "All columns" not in page
+    assert "more" not in re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)
+
+
+def test_published_values_stand_for_ours_where_no_run_is_there(tmp_path):
+    missing = ({"model": "vgg19", "mode": "tl", "gap": "not run yet"}, {"model": "b2", "gap": "not run yet"})
+    table = performance.performance("pcam", pd.DataFrame(columns=list(run())), cells(missing=missing), {}, PUBLISHED)
+    texts(tmp_path, table, performance.COLUMNS, first=performance.first(table))
+    (printed,) = printing.read(tmp_path / "table.json").grids
+    assert {"Published AUC", "Published accuracy", "Published loss"} <= set(printed.headings[: printed.first])
+
+
+def test_why_a_run_is_missing_is_among_the_first(tmp_path):
+    performances(tmp_path, run(), missing=({"model": "b6", "gap": "not run yet"},))
+    (printed,) = printing.read(tmp_path / "table.json").grids
+    assert "Remark" in printed.headings[: printed.first]
+
+
+def out(model, mode, why="no backbone", **changes):
+    return {"model": model, "mode": mode, "gap": f"left out: {why}", "left_out": True, **changes}
+
+
+def test_cells_that_cannot_run_are_a_line_below_the_table(tmp_path):
+    small = "it needs 75 px"
+    missing = (
+        *(out("b2", "tl"), out("b6", "tl"), out("vgg19", "tl", small), out("vgg19", "full", small)),
+        {"model": "mobilenet", "gap": "not run yet"},
+    )
+    text = performances(tmp_path, run(), missing=missing)
+    heading, *rows = grid(text[".md"])
+    assert [row[heading.index("Model")] for row in rows] == ["B2", "MOBILENET"]
+    line = "Cannot run: B2 and B6, TL: no backbone. VGG19, TL and full: it needs 75 px."
+    assert line in text[".md"].splitlines()
+    assert f'<p class="small">{line}</p>' in text[".html"]
+    assert pd.read_csv(tmp_path / "table.csv")["gap"].str.startswith("left out: ").sum() == 4
+
+
+def test_recipe_and_device_of_a_cell_that_cannot_run_are_told_where_there_are_several(tmp_path):
+    text = performances(tmp_path, run(), run(recipe="native"), missing=(out("vgg19", "full", "too small"),))[".md"]
+    assert "Cannot run: VGG19, full, paper: too small." in text
+
+
+def test_where_no_cell_can_run_nothing_is_promised(tmp_path):
+    nothing = pd.DataFrame(columns=list(run()))
+    table = performance.performance("pcam", nothing, cells(missing=(out("b2", "tl"),)), {}, PUBLISHED)
+    found = texts(tmp_path, table, performance.COLUMNS, first=performance.first(table))
+    for suffix in (".md", ".html"):
+        assert "Nothing yet" not in found[suffix]
+        assert "Cannot run: B2, TL: no backbone." in found[suffix]
+
+
+def test_notes_are_folded_under_their_heads_and_marks_are_explained_in_sight(tmp_path):
+    notes = ["Simulated patches: pcam. Nothing.", "Random weights: B2, B6.", "Random weights: another."]
+    page = performances(tmp_path, run(auc=0.5), run("b6", data_differs="a subset"), notes=notes)[".html"]
+    sight, folded = page.split('<details class="about">')
+    (summary,) = re.findall("<summary>(.*?)</summary>", folded.partition("</summary>")[0] + "</summary>")
+    assert re.sub("<.*?>", "", summary) == "Simulated patches · Random weights · notes and runs"
+    assert "† At or below the colour floor" in sight
+    assert "† At or below the colour floor" not in folded
+    for text in (*notes, "95 % intervals: "):
+        assert text not in sight
+        assert text in folded
+
+
+def test_a_page_says_in_sight_that_published_values_are_not_comparable(tmp_path):
+    rows = [run(data_differs="a subset"), run("vgg19", mode="tl", data_differs="a subset")]
+    page = performances(tmp_path, *rows)[".html"]
+    assert "<strong>Not comparable with the published values</strong>" in page

@@ -1,0 +1,76 @@
+"""What tables and figures are made of: the files of a job of `table` or `figure`, read once each when asked for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from histobench.core import runs as run_folder
+from histobench.core.datasets.prepared import Records
+from histobench.results import announcements, collect, evaluation, paper
+
+
+class Inputs:
+    """The inputs of a table or a figure.
+
+    Parameters
+    ----------
+    files : paths by the names that the item has for its inputs, see :class:`histobench.results.registry.Item`.
+    dataset : the data set that it is about, "" for all of the study.
+    study : what the configuration says that no file does, see `STUDY_FACTS` in ``rules/results.smk``.
+    """
+
+    def __init__(self, files: Mapping[str, str | Sequence[str]], dataset: str, study: Mapping[str, Any]) -> None:
+        self.files = {
+            name: [Path(path) for path in ([paths] if isinstance(paths, str) else paths)]
+            for name, paths in files.items()
+        }
+        self.dataset, self.study = dataset, study
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """`runs.csv`, all of it."""
+        return collect.read(self.files["runs"][0])
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """`cells.csv`, all of it."""
+        return collect.read(self.files["cells"][0])
+
+    @cached_property
+    def published(self) -> paper.Published:
+        """The paper's numbers."""
+        return paper.read(self.files["published"][0].parent)
+
+    def by_run(self, name: str) -> dict[str, pd.DataFrame]:
+        """Return "replicates" or "predictions" by run folder."""
+        read: Callable[[Path], pd.DataFrame] = evaluation.read if name == "predictions" else pd.read_csv
+        return {str(path.parent): read(path) for path in self.files[name]}
+
+    def folders(self, name: str) -> list[Path]:
+        """Return the folders that these files lie in, each once."""
+        return list(dict.fromkeys(path.parent for path in self.files[name]))
+
+    def announcements(self, cells: pd.DataFrame | None = None, **options: Any) -> list[str]:
+        """Return what must stand above every table and figure, see :func:`announcements.announcements`.
+
+        Parameters
+        ----------
+        cells : those that it is about; by default those of its data set, or all.
+        options : of that function.
+        """
+        if cells is None:
+            cells = self.cells[self.cells["dataset"] == self.dataset] if self.dataset else self.cells
+        return announcements.announcements(self.runs, cells, **options)
+
+    @property
+    def test_patches(self) -> Records:
+        """The test patches of the data set."""
+        return Records(self.files["patches"][0].parent, "test")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of the data set."""
+        return run_folder.read_json(self.files["patches"][0].parent / "manifest.json")

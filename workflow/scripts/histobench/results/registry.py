@@ -1,0 +1,303 @@
+"""The tables and figures of a study: what each is made of, what stands below it, and where on the page it stands.
+
+Imported by the Snakefile, so it imports nothing. Rules, page and tests take their lists from here. A new table or
+figure is a function and an entry of `ITEMS`, see :class:`Item`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Item:
+    """A table or a figure.
+
+    Attributes
+    ----------
+    name : stem of its files; one that is made for every data set has `_{dataset}` after it.
+    kind : "table" or "figure".
+    module, function : what makes it, by the module's name below the library. The function takes
+        :class:`histobench.results.inputs.Inputs`. That of a table returns a :class:`histobench.results.printing.Table`,
+        that of a figure a figure and the notes that it needs besides those that every figure has.
+    inputs : what it is made of, see `INPUTS` in ``rules/results.smk``.
+    title : its heading on the page; tables have titles of their own.
+    caption : what it shows: on Snakemake's report, and for a figure on the page.
+    of_dataset : whether it is made for every data set.
+    needs : what a study must have for it: "runs", "searches", "scores" (of test patches), "patches" (scores, and the
+        test patches themselves), or "" for nothing.
+    """
+
+    name: str
+    kind: str
+    module: str
+    function: str
+    inputs: tuple[str, ...]
+    caption: str
+    title: str = ""
+    of_dataset: bool = False
+    needs: str = ""
+
+    def stem(self, dataset: str) -> str:
+        """Return the stem of its files for a data set."""
+        return f"{self.name}_{dataset}" if self.of_dataset else self.name
+
+
+def _table(
+    name: str, inputs: tuple[str, ...], caption: str, *, module: str = "", of_dataset: bool = False, needs: str = ""
+) -> Item:
+    module = module or f"results/tables/{name}"
+    return Item(name, "table", module, f"{name}_table", ("runs", "cells", *inputs), caption, "", of_dataset, needs)
+
+
+def _figure(
+    name: str,
+    module: str,
+    title: str,
+    inputs: tuple[str, ...],
+    caption: str,
+    *,
+    of_dataset: bool = False,
+    needs: str = "",
+) -> Item:
+    module, inputs = f"results/figures/{module}", ("runs", "cells", *inputs)
+    return Item(name, "figure", module, f"{name}_figure", inputs, caption, title, of_dataset, needs)
+
+
+ITEMS = {
+    item.name: item
+    for item in (
+        _table(
+            "best",
+            ("performance",),
+            "The best model of each data set, chosen by its AUC on the validation patches; its metrics on the test "
+            "patches.",
+        ),
+        _figure(
+            "forest",
+            "forest",
+            "AUC by model and mode",
+            ("performance",),
+            "Test AUC of every model and mode, with its 95 % interval, beside the published one.",
+        ),
+        _figure(
+            "forest_narrow",
+            "forest",
+            "AUC by model and mode, narrow",
+            ("performance",),
+            "Test AUC of every model and mode, with its 95 % interval, beside the published one, for phones.",
+        ),
+        _table(
+            "performance",
+            ("published", "replicates"),
+            "Loss, accuracy and AUC on the test set of every cell, beside the published values. The paper's Tables 3 "
+            "and 4.",
+            of_dataset=True,
+        ),
+        _figure(
+            "examples",
+            "patches",
+            "Example patches",
+            ("patches",),
+            "Patches of the test set, six of each class, evenly spaced over it. In PCam the square marks the 32 px "
+            "centre whose tissue decides the label. The paper's Figures 1 and 2.",
+            of_dataset=True,
+            needs="patches",
+        ),
+        _figure(
+            "roc",
+            "curves",
+            "ROC curves",
+            ("predictions",),
+            "ROC curves on the test set, means over seeds. Bands, pointwise 95 %, belong to the models that are best "
+            "on the validation set.",
+            of_dataset=True,
+            needs="scores",
+        ),
+        _figure(
+            "precision_recall",
+            "curves",
+            "Precision and recall",
+            ("predictions",),
+            "Precision against recall on the test set, means over seeds. Bands, pointwise 95 %, belong to the models "
+            "that are best on the validation set.",
+            of_dataset=True,
+            needs="scores",
+        ),
+        _figure(
+            "calibration",
+            "calibration",
+            "Calibration",
+            ("predictions",),
+            "Share of positives against mean score in 15 bins of equal mass, with Brier score, slope and intercept. "
+            "Hidden under 1,000 test patches.",
+            of_dataset=True,
+            needs="scores",
+        ),
+        _figure(
+            "learning_curves",
+            "learning",
+            "Learning curves",
+            ("histories",),
+            "Loss and accuracy of training and validation by epoch. The dot marks the epoch whose weights were kept.",
+            of_dataset=True,
+            needs="scores",
+        ),
+        _figure(
+            "groups",
+            "groups",
+            "Accuracy by slide or patient",
+            ("metrics",),
+            "Accuracy on the test set by slide or patient, below the number of their patches.",
+            of_dataset=True,
+            needs="scores",
+        ),
+        _figure(
+            "gallery",
+            "gallery",
+            "The surest errors",
+            ("patches", "errors", "heatmaps"),
+            "The errors that the best run on the validation set is surest of, and by Grad-CAM what spoke for the "
+            "class that it chose.",
+            of_dataset=True,
+            needs="patches",
+        ),
+        _figure(
+            "auc_by_mode",
+            "modes",
+            "AUC by mode",
+            ("performance",),
+            "Test AUC by training mode, a point per model; boxes from five models up. The paper's Figure 4.",
+        ),
+        _table(
+            "tests",
+            ("published", "performance"),
+            "Transfer learning against full training over models: the test that the paper ran, and the paired one.",
+        ),
+        _table(
+            "contrasts",
+            ("replicates", "predictions"),
+            "Differences of the AUC between cells on the same test patches, with paired intervals and p values.",
+        ),
+        _figure(
+            "tuned",
+            "search",
+            "Tuned against untuned",
+            ("searches",),
+            "Test AUC, with its 95 % interval, by the recipes that the searches found beside the recipe before tuning.",
+            needs="searches",
+        ),
+        _table(
+            "searches",
+            ("published", "search_outputs", "performance"),
+            "Every search for hyperparameters: what it tried and spent, its best trial on validation patches, and the "
+            "AUC on test patches of the recipe that came of it.",
+            module="tuning/search_tables",
+            needs="searches",
+        ),
+        _figure(
+            "search",
+            "search",
+            "Trials",
+            ("trials",),
+            "Trials of the searches for hyperparameters: where each stood, how many epochs it had been trained for "
+            "(area), and what it scored on validation patches (colour). A configuration that was promoted has a "
+            "circle for each of its rounds.",
+            needs="searches",
+        ),
+        _table(
+            "trials",
+            ("search_outputs",),
+            "All trials of all searches, the best first.",
+            module="tuning/search_tables",
+            needs="searches",
+        ),
+        _table(
+            "claims",
+            ("published", "sizes", "performance", "speed"),
+            "The paper's claims, held against its own tables and against this study.",
+        ),
+        _figure(
+            "auc_against_size",
+            "size",
+            "AUC against depth and parameters",
+            ("published", "performance", "sizes"),
+            "Test AUC of models trained in full against their depth (all layers) and their parameters. The paper's "
+            "Figure 3.",
+        ),
+        _table(
+            "models",
+            ("published", "sizes"),
+            "Sizes of the models under each definition, beside the published ones. The paper's Table 1.",
+        ),
+        _table(
+            "speed",
+            ("published",),
+            "What an epoch costs on each device: its seconds, beside the paper's Table 2, and what is behind them: "
+            "the first epoch, training and validation, patches per second, the share of the card's peak, memory and "
+            "energy.",
+        ),
+        _figure(
+            "auc_against_seconds",
+            "cost",
+            "AUC against seconds of training",
+            ("performance",),
+            "Test AUC of every cell against its seconds of training; of a head on cached features the seconds of "
+            "their extraction are counted in.",
+            needs="scores",
+        ),
+        _table(
+            "controls",
+            ("control_metrics", "shuffled_labels"),
+            "What colour alone reaches, and what labels without meaning reach.",
+            needs="runs",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: its heading, a sentence or two of introduction (may be ""), and the names of its items."""
+
+    title: str
+    text: str
+    items: tuple[str, ...]
+
+
+# The first one belongs to the first screen; the sections of the data sets follow it.
+AT_A_GLANCE = Section("At a glance", "", ("best", "forest"))
+OF_DATASET = tuple(item.name for item in ITEMS.values() if item.of_dataset)
+SECTIONS = (
+    Section(
+        "Transfer learning against full training",
+        "Over models, as the paper asked it, and model by model on the same test patches.",
+        ("auc_by_mode", "tests", "contrasts"),
+    ),
+    Section(
+        "Search for hyperparameters",
+        "What was tried, what it cost, and what it is worth beside the recipe before, on the same test patches.",
+        ("tuned", "searches", "search", "trials"),
+    ),
+    Section("Claims of the paper", "", ("claims",)),
+    Section("Size of the models", "", ("auc_against_size", "models")),
+    Section("Seconds", "What training costs, and what it buys.", ("speed", "auc_against_seconds")),
+    Section("Controls", "What a CNN has to beat.", ("controls",)),
+)
+
+
+def stems(kind: str, datasets: Iterable[str], has: Callable[[str, str], bool]) -> dict[str, tuple[Item, str]]:
+    """Return the tables or the figures of a study by the stems of their files: each with its data set, "" for all.
+
+    Parameters
+    ----------
+    kind : "table" or "figure".
+    datasets : of the study, in their order.
+    has : whether the study, or one of its data sets ("" for the study), has what an item `needs`.
+    """
+    return {
+        item.stem(dataset): (item, dataset)
+        for item in ITEMS.values()
+        if item.kind == kind
+        for dataset in (datasets if item.of_dataset else ("",))
+        if not item.needs or has(item.needs, dataset)
+    }

@@ -1,0 +1,1 @@
+"""The tables of a study, a module each: `registry` lists them."""

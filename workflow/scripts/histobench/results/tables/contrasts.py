@@ -1,0 +1,217 @@
+"""Paired contrasts of cells on one test set: transfer learning against full training, tuned against untuned."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from histobench.core.errors import HistobenchError
+from histobench.results import statistics
+from histobench.results.bootstrap import RESAMPLES
+from histobench.results.cells import Cell, can_stand, first_cells, runs_of
+from histobench.results.columns import BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, names, p_value, pick, text
+from histobench.results.inputs import Inputs
+from histobench.results.paper import MODES
+from histobench.results.printing import Table
+
+TRANSFER, TUNED = "TL − full", "tuned − untuned"
+
+NOTES = [
+    "Differences of the mean AUC on the test set, a less b. Interval and p are of a paired bootstrap: both arms on the "
+    "same resampled groups or patches (see Unit), the seeds of either drawn anew within them. Of an arm with one seed "
+    "the spread over seeds is not seen, of one with two half of its variance.",
+    f"The smallest p of {RESAMPLES:,} resamples is {2 / (RESAMPLES + 1):.3f}; Holm's, of m contrasts, m times that.",
+    "p Holm is adjusted for all contrasts of one data set.",
+    "DeLong's p is secondary. It treats patches as independent, which those of a slide or patient are not, so that it "
+    "is too small; and it sees one seed, the lowest that both arms have.",
+    "Of several recipes and devices TL − full takes the first that have both modes. Collapsed runs are left out.",
+]
+
+COLUMNS = [
+    *pick(CELL, "dataset"),
+    text("contrast"),
+    *pick(CELL, "model", "model_name", "mode", "recipe", "device"),
+    Column("auc_a", "AUC a"),
+    Column("auc_b", "AUC b"),
+    Column("difference", interval=BOOTSTRAP),
+    Column("p", "p", format=p_value),
+    Column("p_holm", "p, Holm", format=p_value),
+    Column("delong_p", "p, DeLong", format=p_value),
+    Column("seeds_a"),
+    Column("seeds_b"),
+    text("unit", once=KNOWN_ROWS),
+    GAP,
+    RUNS,
+]
+
+FIRST = [
+    *("model_name", "contrast", "mode", "dataset", "recipe", "device"),
+    *("auc_a", "auc_b", "difference", "p_holm", "remark"),
+]
+"""Columns that matter first in print."""
+
+
+def contrasts(
+    runs: pd.DataFrame,
+    cells: pd.DataFrame,
+    replicates: Mapping[str, pd.DataFrame],
+    predictions: Mapping[str, pd.DataFrame],
+) -> pd.DataFrame:
+    """Return the contrasts of a study: `TRANSFER` of every model that has both modes, `TUNED` of every tuned recipe.
+
+    The arms of `TRANSFER` are the first cells of either mode by one recipe on one device; where no recipe has both
+    modes, on the first device that has both. Those of `TUNED` are the cell of the tuned recipe and that of the recipe
+    that it was tuned from, of the same data set, model, mode and device. A mode, or a tuned cell, that cannot run has
+    no contrast and no row.
+
+    Parameters
+    ----------
+    runs : one row per run, as in `runs.csv`.
+    cells : one row per cell, as in `cells.csv`.
+    replicates : from a run's folder to its bootstrap replicates, as in `bootstrap.csv`.
+    predictions : from a run's folder to its predictions, as in `predictions.csv`.
+
+    Returns
+    -------
+    table : one row per contrast, by data set, with the columns `COLUMNS`.
+
+        - `mode`: of both arms, "" for `TRANSFER`. `recipe`, `device`: of both, "a / b" where they differ.
+        - `auc_a`, `auc_b`: means over the `seeds_a` and `seeds_b` seeds that finished and did not collapse.
+        - `difference` with its 95 % interval, `p`: see `statistics.paired_bootstrap`. `p_holm`: see `statistics.holm`,
+          over the contrasts of the data set that have a result.
+        - `delong_p`: see `statistics.delong`, of the lowest seed that neither arm lacks; NaN where there is none or the
+          test is not defined.
+        - `unit`: what was resampled, "group" or "patch"; "" where neither arm has a run.
+        - `gap`: why there is no result, "" where there is one.
+        - `runs`: folders of both arms, collapsed runs included, separated by spaces.
+
+    Raises
+    ------
+    HistobenchError
+        Where a run of a contrast has no replicates or no predictions, or its arms were tested on different patches.
+    """
+    rows = [
+        _row(*arms, runs, replicates, predictions)
+        for _, of_dataset in cells.groupby("dataset", sort=False)
+        for arms in _arms(of_dataset)
+    ]
+    table = pd.DataFrame(rows, columns=names(COLUMNS))
+    for _, family in table.groupby("dataset"):
+        table.loc[family.index, "p_holm"] = statistics.holm(family["p"])
+    return table
+
+
+def _arms(cells: pd.DataFrame) -> Iterator[tuple[str, Cell, Cell]]:
+    """Yield each contrast of one data set: its name and the cells of its arms."""
+    trained = can_stand(cells[cells["mode"].isin(MODES)])
+    for _, of_model in trained.groupby("model", sort=False):
+        # What else differs would be taken for the effect of the mode, so it is the same where it can be.
+        alike = [frame for _, frame in of_model.groupby(["device", "recipe"], sort=False)]
+        by_device = [frame for _, frame in of_model.groupby("device", sort=False)]
+        for frame in (*alike, *by_device, of_model):
+            arms = {cell["mode"]: cell for cell in first_cells(frame).to_dict("records")}
+            if len(arms) == len(MODES):
+                yield TRANSFER, arms["tl"], arms["full"]
+                break
+    usable = ~cells["left_out"].astype(bool) & ~cells["timing_only"].astype(bool)
+    for cell in cells[usable & (cells["tuned_from"] != "")].to_dict("records"):
+        others = cells[
+            (cells[["model", "mode", "device"]] == [cell["model"], cell["mode"], cell["device"]]).all(axis=1)
+        ]
+        untuned = others[others["recipe"] == cell["tuned_from"]].to_dict("records")
+        absent = {**cell, "recipe": cell["tuned_from"], "gap": "not in the matrix"}
+        yield TUNED, cell, untuned[0] if untuned else absent
+
+
+def _row(
+    contrast: str,
+    a: Cell,
+    b: Cell,
+    runs: pd.DataFrame,
+    replicates: Mapping[str, pd.DataFrame],
+    predictions: Mapping[str, pd.DataFrame],
+) -> dict[str, Any]:
+    finished_a, finished_b = runs_of(a, runs), runs_of(b, runs)
+    runs_a, runs_b = (found[~found["collapsed"].astype(bool)] for found in (finished_a, finished_b))
+    finished = pd.concat([finished_a, finished_b])
+    name_a, name_b = contrast.split(" − ")
+    gaps = [*_gaps(name_a, a, finished_a, runs_a), *_gaps(name_b, b, finished_b, runs_b)]
+    if a["device"] != b["device"]:
+        gaps.append("no device has both modes")
+    row = {
+        "contrast": contrast,
+        **{name: a[name] for name in ("dataset", "model", "model_name")},
+        "mode": a["mode"] if a["mode"] == b["mode"] else "",
+        **{name: " / ".join(dict.fromkeys([a[name], b[name]])) for name in ("recipe", "device")},
+        "auc_a": runs_a["auc"].mean(),
+        "auc_b": runs_b["auc"].mean(),
+        **dict.fromkeys(["difference", "difference_low", "difference_high", "p", "p_holm", "delong_p"], np.nan),
+        "seeds_a": len(runs_a),
+        "seeds_b": len(runs_b),
+        "unit": finished["interval_unit"].iloc[0] if len(finished) else "",
+        "gap": "; ".join(gaps),
+        "runs": " ".join(finished["folder"]),
+    }
+    if gaps:
+        return row
+    found = statistics.paired_bootstrap(
+        runs_a["auc"], runs_b["auc"], _replicates(runs_a, replicates), _replicates(runs_b, replicates)
+    )
+    return row | {
+        "difference": found["difference"],
+        "difference_low": found["low"],
+        "difference_high": found["high"],
+        "p": found["p"],
+        "delong_p": _delong(runs_a, runs_b, predictions),
+    }
+
+
+def _gaps(name: str, cell: Cell, finished: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
+    """Return why an arm has no AUC; an empty list where it has."""
+    if runs.empty:
+        reasons = ["collapsed"] * bool(len(finished)) + [cell["gap"]] * bool(cell["gap"])
+        return [f"{name}: {', '.join(reasons)}"]
+    return [f"{name}: no AUC, the test patches are of one class"] if runs["auc"].isna().any() else []
+
+
+def _replicates(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> list["pd.Series[Any]"]:
+    """Return the AUCs of each run by number of the replicate."""
+    return [_of(folder, replicates, "bootstrap.csv").set_index("replicate")["auc"] for folder in runs["folder"]]
+
+
+def _delong(runs_a: pd.DataFrame, runs_b: pd.DataFrame, predictions: Mapping[str, pd.DataFrame]) -> float:
+    """Return p of DeLong's test of the lowest seed of both arms, NaN where there is none or the test is not defined."""
+    common = runs_a.merge(runs_b, on="seed", suffixes=("_a", "_b")).sort_values("seed")
+    if common.empty:
+        return np.nan
+    folder_a, folder_b = common[["folder_a", "folder_b"]].iloc[0]
+    a, b = (_test_patches(_of(folder, predictions, "predictions.csv")) for folder in (folder_a, folder_b))
+    if not a["label"].equals(b["label"]):
+        raise HistobenchError(
+            f"contrasts: expected the same test patches and labels in {folder_a} ({len(a)} patches) and {folder_b} "
+            f"({len(b)} patches), found different ones. Predict and evaluate both again."
+        )
+    if a["label"].value_counts().reindex([0, 1], fill_value=0).min() < 2:
+        return np.nan
+    p = statistics.delong(a["label"], a["score"], b["score"])["p"]
+    return np.nan if p is None else float(p)
+
+
+def _test_patches(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return `label` and `score` of the test patches, sorted by `patch_id`."""
+    return predictions[predictions["split"] == "test"].set_index("patch_id")[["label", "score"]].sort_index()
+
+
+def _of(folder: str, frames: Mapping[str, pd.DataFrame], file: str) -> pd.DataFrame:
+    if folder not in frames:
+        raise HistobenchError(
+            f"contrasts: no {file} of {folder}. Every run that did not collapse needs it: evaluate the run again."
+        )
+    return frames[folder]
+
+
+def contrasts_table(inputs: Inputs) -> Table:
+    """Return the table of the study."""
+    table = contrasts(inputs.runs, inputs.cells, inputs.by_run("replicates"), inputs.by_run("predictions"))
+    return Table("Paired contrasts of the AUC", table, COLUMNS, inputs.announcements(), NOTES, first=FIRST)

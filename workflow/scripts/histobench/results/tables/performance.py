@@ -1,0 +1,268 @@
+"""Tables 3 and 4: loss, accuracy and AUC of every cell on a data set, beside the published ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from histobench.core.errors import HistobenchError
+from histobench.core.runs import LEFT_OUT
+from histobench.results import columns
+from histobench.results.bootstrap import LEVEL, percentile_interval
+from histobench.results.cells import NAMES, first_cells, runs_of
+from histobench.results.columns import (
+    ALL_ROWS,
+    BOOTSTRAP,
+    CELL,
+    GAP,
+    KNOWN_ROWS,
+    OF_THE_MEAN,
+    RUNS,
+    Column,
+    hidden,
+    text,
+    two_decimals,
+)
+from histobench.results.inputs import Inputs
+from histobench.results.printing import Table
+
+# An interval from two seeds would be wider than the AUC's range.
+MIN_SEEDS = 3
+
+METRICS = ["loss", "accuracy", "balanced_accuracy", "auc"]
+
+PUBLISHED = ["loss", "accuracy", "auc"]
+"""Those that the paper prints."""
+
+DIFFERS = ["data_differs", "recipe_differs", "weights_differ"]
+"""Why a cell is not comparable with the paper's, see `results/paper`."""
+
+
+def _intervals_are(table: pd.DataFrame) -> str:
+    kinds = table.loc[table["auc_low"].notna(), "interval"].unique()
+    return f"95 % intervals: {', '.join(kinds)}." if len(kinds) else ""
+
+
+def _below_floor_is(table: pd.DataFrame) -> str:
+    if not table["below_floor"].any():
+        return ""
+    return (
+        "† At or below the colour floor: the AUC of a logistic regression on the mean and standard deviation of each "
+        "patch's colours."
+    )
+
+
+def _means_are(table: pd.DataFrame) -> str:
+    if not (table["seeds"] > 1).any():
+        return ""
+    return (
+        "Metrics are means over the seeds that did not collapse; the intervals show the uncertainty of the test set "
+        "alone."
+    )
+
+
+TRANSFERS = {"": "", "cached": ", cached features", "end_to_end": ", end to end"}
+"""What print says beside the mode of how a head was trained."""
+
+COLUMNS = [
+    *(replace(column, after="transfer") if column.name == "mode" else column for column in CELL),
+    hidden("transfer", format=TRANSFERS.get),
+    Column("loss", interval=BOOTSTRAP, collapsible=True),
+    Column("accuracy", interval=BOOTSTRAP, collapsible=True),
+    Column("balanced_accuracy", collapsible=True),
+    Column("auc", "AUC", interval=BOOTSTRAP, collapsible=True, mark=("below_floor", "† ")),
+    hidden("interval", footnote=_intervals_are),
+    Column("auc_over_seeds", "AUC, deviation over seeds", interval=OF_THE_MEAN),
+    # With the decimals that the paper prints: a third would claim more.
+    Column("published_loss", format=two_decimals),
+    Column("published_accuracy", format=two_decimals),
+    Column("published_auc", "Published AUC", format=two_decimals),
+    Column("loss_difference", "Loss, ours − published"),
+    Column("accuracy_difference", "Accuracy, ours − published"),
+    Column("auc_difference", "AUC, ours − published"),
+    Column("n", "Test patches", once=KNOWN_ROWS),
+    Column("seeds", after="collapsed", once=KNOWN_ROWS, footnote=_means_are),
+    Column("collapsed", format=lambda number: f" ({number:,} collapsed)" if number else "", shown=False),
+    Column("floor_auc", "Colour floor, AUC", once=KNOWN_ROWS),
+    Column("below_floor", shown=False, footnote=_below_floor_is),
+    text("weights", once=ALL_ROWS),
+    text("patches", once=KNOWN_ROWS),
+    text("split", once=KNOWN_ROWS),
+    *(hidden(why, remark="not comparable") for why in DIFFERS),
+    GAP,
+    RUNS,
+]
+
+NOTES = ["Published values: Bonnet 2024, Table 3 (PCam) and Table 4 (IDC), with the decimals that it prints."]
+
+INTERVALS = {"group": "bootstrap over groups", "patch": "bootstrap over patches, ignores clustering"}
+
+
+def performance(
+    dataset: str,
+    runs: pd.DataFrame,
+    cells: pd.DataFrame,
+    replicates: Mapping[str, pd.DataFrame],
+    published: pd.DataFrame,
+) -> pd.DataFrame:
+    """Return the test metrics of each cell on a data set, averaged over its seeds, beside those of the paper.
+
+    A run that collapsed to a constant has no metrics to average: it is counted and left out.
+
+    Parameters
+    ----------
+    dataset : its name.
+    runs, cells : of the study, as in `runs.csv` and `cells.csv`.
+    replicates : from a run's folder to its bootstrap replicates, as in `bootstrap.csv`. Resample r holds the same test
+        patches in every run on a data set (see `bootstrap.resampled_weights`), so the replicates of the average over
+        seeds are the averages of the seeds' replicates. They show the uncertainty of the test set, not of the seed.
+    published : `format`, `model`, `mode` and `PUBLISHED` of the paper, none of which was tuned.
+
+    Returns
+    -------
+    table : one row per cell that was asked for, in the order of the matrix, with the columns `COLUMNS`; cells that are
+        there for their seconds alone have none. `n` is the number of test patches, `seeds` the number of seeds
+        averaged, `collapsed` the number left out; where none remains, the metrics are NaN. `loss_low`, `loss_high` and
+        so on are the uncertainty of the test set. `auc_over_seeds` is that of training: the standard deviation over the
+        averaged seeds, from two seeds up, and its interval is Student's of their mean, from three seeds up.
+        `below_floor` is True where the AUC is at or below that of the colour floor. `loss_difference` and so on (ours -
+        published) stand only where nothing in `DIFFERS` does. `gap` says why seeds are missing. `runs` are the folders
+        of the cell's runs, collapsed ones included, separated by spaces.
+
+    Raises
+    ------
+    HistobenchError
+        Where a run that did not collapse has no replicates.
+    """
+    asked = cells[(cells["dataset"] == dataset) & ~cells["timing_only"].astype(bool)]
+    printed = published.set_index(["format", "model", "mode"])
+    rows = []
+    for cell in asked.to_dict("records"):
+        key = (cell["format"], cell["model"], cell["mode"])
+        row = {
+            **{name: cell[name] for name in (*NAMES, "model_name", "gap")},
+            **{
+                f"published_{metric}": printed.loc[key, metric]
+                if key in printed.index and not cell["tuned_from"]
+                else np.nan
+                for metric in PUBLISHED
+            },
+            **_of_runs(runs_of(cell, runs), replicates),
+        }
+        comparable = not any(row[why] for why in DIFFERS)
+        row |= {
+            f"{metric}_difference": row[metric] - row[f"published_{metric}"] if comparable else np.nan
+            for metric in PUBLISHED
+        }
+        rows.append(row)
+    return pd.DataFrame(rows, columns=columns.names(COLUMNS)).astype({"n": "Int64"})
+
+
+def first(table: pd.DataFrame) -> list[str]:
+    """Return the columns that matter first: the cell and its metrics, the paper's where no run of ours has any.
+
+    Parameters
+    ----------
+    table : as :func:`performance` returns it.
+    """
+    metrics = ["auc", "balanced_accuracy", "accuracy", "loss"]
+    if (table["runs"] == "").all():
+        metrics = ["published_auc", "published_accuracy", "published_loss"]
+    missing = (table["gap"] != "") & ~table["gap"].str.startswith(LEFT_OUT)
+    # Else a remark says why a published value is not comparable, and opens with these.
+    return ["model_name", "mode", "recipe", "device", *metrics, *(["remark"] if missing.any() else [])]
+
+
+def read(paths: Iterable[Path]) -> pd.DataFrame:
+    """Read tables as :func:`performance` gave them, of one or several data sets."""
+    frames = [columns.read(path, COLUMNS).astype({"n": "Int64"}) for path in paths]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns.names(COLUMNS))
+
+
+def standing(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that stand for data set, model and mode where one AUC is wanted, see `cells.first_cells`."""
+    return first_cells(cells)[NAMES].merge(table, on=NAMES)
+
+
+def tuned(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the AUCs of tuned cells beside those of the cells that they were tuned from, on the same device.
+
+    Returns
+    -------
+    frame : `dataset`, `model`, `mode`, `recipe`, `device`, `auc`, `auc_untuned`; NaN where there is none.
+    """
+    found = table[[*NAMES, "auc"]]
+    some = cells[(cells["tuned_from"] != "") & ~cells["left_out"].astype(bool)][[*NAMES, "tuned_from"]]
+    before = found.rename(columns={"recipe": "tuned_from", "auc": "auc_untuned"})
+    keys = [name for name in NAMES if name != "recipe"]
+    pairs = some.merge(found, on=NAMES, how="left").merge(before, on=[*keys, "tuned_from"], how="left")
+    return pairs[[*NAMES, "auc", "auc_untuned"]]
+
+
+def _of_runs(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+    """Return what the runs of one cell found; metrics are NaN and texts "" where there is none."""
+    texts = ["transfer", "weights", "patches", "split", *DIFFERS]
+    first = runs.iloc[0] if len(runs) else pd.Series(dict.fromkeys(texts, "") | {"n_test": pd.NA, "floor_auc": np.nan})
+    learnt = runs[~runs["collapsed"].astype(bool)]
+    intervals = _intervals(list(learnt["folder"]), replicates)
+    means = {metric: float(learnt[metric].mean()) if len(learnt) else np.nan for metric in METRICS}
+    return {
+        **means,
+        **intervals,
+        "interval": INTERVALS[first["interval_unit"]] if len(runs) else "",
+        **_over_seeds(learnt["auc"].astype(float)),
+        "n": first["n_test"],
+        "seeds": len(learnt),
+        "collapsed": len(runs) - len(learnt),
+        "floor_auc": first["floor_auc"],
+        "below_floor": bool(means["auc"] <= first["floor_auc"]),
+        **{name: first[name] for name in texts},
+        "runs": " ".join(runs["folder"]),
+    }
+
+
+def _intervals(folders: Sequence[str], replicates: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Return the percentile intervals of the means over these runs, NaN where there are none."""
+    missing = [folder for folder in folders if folder not in replicates]
+    if missing:
+        raise HistobenchError(
+            f"tables: no bootstrap replicates of {', '.join(missing)}. Every run that did not collapse needs its "
+            "bootstrap.csv: evaluate these runs again."
+        )
+    found: dict[str, float] = {}
+    for metric in PUBLISHED:
+        low, high = np.nan, np.nan
+        if folders:
+            columns = [replicates[folder].set_index("replicate")[metric] for folder in folders]
+            means = pd.concat(columns, axis=1, join="inner").mean(axis=1)
+            low, high = percentile_interval(means) or (np.nan, np.nan)
+        found |= {f"{metric}_low": low, f"{metric}_high": high}
+    return found
+
+
+def _over_seeds(aucs: pd.Series) -> dict[str, float]:
+    """Return the spread of the AUC over seeds; NaN where there are too few to tell."""
+    n, deviation = len(aucs), aucs.std(ddof=1)
+    low, high = np.nan, np.nan
+    if n >= MIN_SEEDS:
+        half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * deviation / np.sqrt(n)
+        low, high = aucs.mean() - half, aucs.mean() + half
+    return {"auc_over_seeds": deviation, "auc_over_seeds_low": low, "auc_over_seeds_high": high}
+
+
+def performance_table(inputs: Inputs) -> Table:
+    """Return the table of the data set."""
+    cells = inputs.cells
+    table = performance(inputs.dataset, inputs.runs, cells, inputs.by_run("replicates"), inputs.published.performance)
+    shown = cells[(cells["dataset"] == inputs.dataset) & ~cells["timing_only"]]
+    return Table(
+        f"Performance on the test set of {inputs.dataset}",
+        table,
+        COLUMNS,
+        inputs.announcements(shown),
+        NOTES if table["published_auc"].notna().any() else [],
+        first=first(table),
+    )

@@ -1,0 +1,434 @@
+"""Table 2: what an epoch costs on each kind of GPU, our seconds beside those that the paper prints."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from histobench.core.study import CARD as CARD_FACTS
+from histobench.results import columns
+from histobench.results.cells import MODE_NAMES, NAMES, Cell, runs_of
+from histobench.results.columns import (
+    CELL,
+    GAP,
+    KNOWN_ROWS,
+    RANGE,
+    RUNS,
+    Column,
+    hidden,
+    text,
+    three_digits,
+    two_decimals,
+)
+from histobench.results.inputs import Inputs
+from histobench.results.paper import SIMPLEST
+from histobench.results.printing import NOT_COMPARABLE, Table
+
+PUBLISHED_NOTE = (
+    "Published values: Bonnet 2024, Table 2, on PCam. Year, CUDA cores and GFLOPS of the paper's cards are as it "
+    "prints them."
+)
+SECONDS_NOTE = (
+    "Seconds per epoch: of each run the median of the epochs after the first, then the median over seeds, training and "
+    "validation apart and summed; ranges go from the shortest to the longest of these epochs, of all seeds. The first "
+    "epoch stands apart, since it holds tracing, compilation and warm-up; so does the next one of a job that was "
+    "killed and went on. All runs trained on patches, none on cached features."
+)
+EXTRAPOLATED_MARK = "≈ Extrapolated from a part of the patches."
+EXTRAPOLATED_NOTE = (
+    "Extrapolated seconds: measured on a part of the patches, as the row says, and scaled to all patches of the data "
+    "set, training and validation apart. They are compared with each other alone, never with published ones. Such a "
+    "row has no first epoch, most of which is start-up, and no energy."
+)
+PEAK_NOTE = (
+    "% of peak: the operations of the training steps over what the card could have done in that time. A multiply-add "
+    "is two operations. A training patch costs a forward pass, and twice the part of it that is trained, for the "
+    "gradients by inputs and by weights; convolutions and dense layers alone are counted."
+)
+MEMORY_NOTE = "GPU, MiB: the most memory that TensorFlow held on the card at a time."
+ENERGY_NOTE = (
+    "Energy: of the card, over an epoch's training and validation, by its own counter; summarised as seconds are."
+)
+OLDEST_NOTE = (
+    "Against oldest: how many times as fast as the oldest card that has seconds of this data set, model, mode and "
+    "recipe; that need not be the paper's oldest."
+)
+SIMPLEST_NOTE = "Against simplest: how many times the seconds of B2 by the same recipe on the same device."
+K80_NOTE = (
+    "A K80 is two chips and a job gets half of one; its CUDA cores and GFLOPS are those of the whole card, its peak "
+    "rate that of the half."
+)
+
+CARD = list(CARD_FACTS)
+
+# Measurements have three digits: a fourth would not repeat. "≈" says that they are extrapolated.
+_extrapolated = ("extrapolated", "≈")
+COLUMNS = [
+    *CELL,
+    text("format"),
+    Column("gpu", shown=False),
+    text("year"),  # print sets thousands apart, which a year has not
+    Column("cuda_cores"),
+    Column("gflops"),
+    Column("batch_size"),
+    text("precision"),
+    Column("tf32"),
+    Column("jit_compile"),
+    Column("first_epoch_seconds", "First epoch, s", three_digits),
+    Column("training_seconds", "Training, s", three_digits, interval=RANGE, mark=_extrapolated),
+    Column("validation_seconds", "Validation, s", three_digits, interval=RANGE, mark=_extrapolated),
+    Column("seconds", format=three_digits, mark=_extrapolated),
+    hidden("extrapolated", remark="as it is"),
+    Column("against_oldest", format=two_decimals),
+    Column("against_simplest", format=two_decimals),
+    Column("published_seconds"),
+    Column("published_against_oldest"),
+    Column("published_against_simplest"),
+    Column("difference", "Seconds, ours − published", three_digits),
+    Column("patches_per_second", "Training patches/s", three_digits),
+    Column("multiply_adds_forward"),
+    Column("multiply_adds_trained"),
+    text("peak_precision"),
+    Column("peak_tflops"),
+    Column("percent_of_peak", "% of peak", three_digits),
+    Column("device_memory_mib", "GPU, MiB"),
+    Column("energy_kilojoules", "Energy, kJ", three_digits),
+    Column("n_train", "Training patches", once=KNOWN_ROWS),
+    Column("n_valid", "Validation patches", once=KNOWN_ROWS),
+    Column("seeds", once=KNOWN_ROWS),
+    hidden("not_comparable", remark="not comparable"),
+    GAP,
+    RUNS,
+]
+
+PEAK = "peak_tflops_"
+"""What the columns of `cells.csv` that hold a device's peak rates begin with; a precision follows."""
+
+
+def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Return Table 2, one row per cell that trains on patches.
+
+    Parameters
+    ----------
+    runs : one row per run, as in `runs.csv`. Those that collapsed count too: they took their time like any other.
+    cells : one row per cell, as in `cells.csv`. Where recipes are there for their seconds, cells of others stay out.
+    published : the paper's Table 2: `device`, `year`, `cuda_cores`, `gflops`, `model`, `mode`, `seconds_per_epoch`.
+
+    Returns
+    -------
+    table : one row per cell, in the order of the cells, with the columns `COLUMNS`.
+        What was measured is NaN, NA or "" where no run has it.
+
+        - `year` (text), `cuda_cores`, `gflops`: as the configuration has them, NA where it has not.
+        - `batch_size`, `precision`, `tf32`, `jit_compile`: of the runs, see `collect.COLUMNS`.
+        - `first_epoch_seconds`, training and validation; of the epochs after it `training_seconds` and
+          `validation_seconds`, with `_low` and `_high`, and `seconds`, their sum: see `SECONDS_NOTE`.
+        - `extrapolated`: from how many patches these are scaled to a whole epoch, in words, "" where they were measured
+          over one. See `EXTRAPOLATED_NOTE`.
+        - `against_oldest`: seconds on the oldest card that has any, by the same data set, model, mode and recipe, over
+          these; NaN for a device without a year.
+        - `against_simplest`: these seconds over those of `paper.SIMPLEST` in mode "full", by the same data set, device
+          and recipe.
+        - `published_seconds`, `published_against_oldest`, `published_against_simplest`: the paper's own, on data of the
+          format "pcam"; NA and NaN where it has none.
+        - `difference`: seconds less published ones, where data and steps are the paper's and nothing is extrapolated.
+          `not_comparable`: why there is none although both are there, else "". Weights don't matter to seconds.
+        - `patches_per_second`: of training. `multiply_adds_forward`, `multiply_adds_trained`: for one of them.
+        - `percent_of_peak`: see `PEAK_NOTE`; `peak_tflops`, the card's rate that it is a part of, TFLOPS, and
+          `peak_precision`, in which that is: "tf32" where float32 was multiplied so and the configuration has the rate.
+          None of mode "finetune", whose epochs do not all train the same layers.
+        - `device_memory_mib`: the most of any seed, MiB. `energy_kilojoules`: of an epoch, kJ.
+        - `n_train`, `n_valid`: patches of the data set, NA where no run has finished.
+        - `seeds`: how many have finished. `gap`: why some, or all, have no seconds.
+        - `runs`: folders, separated by spaces.
+    """
+    on_patches = _whole_epochs(runs[runs["transfer"] != "cached"])
+    rows = [_row(cell, runs_of(cell, on_patches)) for cell in timed(cells).to_dict("records")]
+    table = pd.DataFrame(rows, columns=MEASURED)
+    table = table.astype(dict.fromkeys([*FLOATS, *WHOLE], "float64") | dict.fromkeys(TRUTHS, "boolean"))
+    cards = cells.drop_duplicates("device").set_index("device")[CARD].apply(pd.to_numeric, errors="coerce")
+    table = table.merge(cards, on="device", how="left")
+    table = _with_peak(_with_ratios(table, ["dataset", "recipe", "extrapolated"]), cells)
+
+    printed = _with_ratios(published.rename(columns={"seconds_per_epoch": "seconds"}), [])
+    names = {name: f"published_{name}" for name in ("seconds", "against_oldest", "against_simplest")}
+    printed = printed[["device", "model", "mode", *names]].rename(columns=names).assign(format="pcam")
+    table = table.merge(printed, on=["format", "device", "model", "mode"], how="left")
+
+    both = table["seconds"].notna() & table["published_seconds"].notna()
+    table["not_comparable"] = table["not_comparable"].where(both, "")
+    table["difference"] = (table["seconds"] - table["published_seconds"]).where(table["not_comparable"] == "")
+    whole = [*CARD, *WHOLE, "published_seconds"]
+    table[whole] = table[whole].astype("Int64")
+    return table.assign(year=table["year"].astype("string"))[columns.names(COLUMNS)]
+
+
+def timed(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of the table: those that train on patches; if any is there for its seconds, such ones alone."""
+    wanted = cells[cells["end_to_end"].astype(bool) & ~cells["left_out"].astype(bool)]
+    timing = wanted["timing_only"].astype(bool)
+    return wanted[timing] if timing.any() else wanted
+
+
+FIRST = [
+    *("model_name", "dataset", "recipe", "device", "seconds", "against_oldest", "against_simplest"),
+    *("published_seconds", "difference", "remark"),
+    *("first_epoch_seconds", "training_seconds", "validation_seconds", "patches_per_second", "percent_of_peak"),
+]
+"""Columns in print that matter first, see :func:`in_print`."""
+
+
+def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return what print shows of the table, by titles: the paper's Table 2, and what is behind its seconds.
+
+    Parameters
+    ----------
+    table : as :func:`speed` returns it.
+    """
+    # Columns are what there is not enough room for. No seeds are none to tell of.
+    seeds = table["seeds"].astype("Int64")
+    name = table["model_name"] + ", " + table["mode"].map(MODE_NAMES)
+    table = table.assign(model_name=name, seeds=seeds.mask(seeds == 0))
+    cell = ["dataset", "model_name", "recipe", "device"]
+    beside = ["published_seconds", "difference"]
+    told = ["n_train", "n_valid", "seeds", "extrapolated", "gap"]
+    spread = [f"{name}{end}" for name in PARTS for end in ("", "_low", "_high")]
+    of_card = ["patches_per_second", "percent_of_peak", "device_memory_mib", "energy_kilojoules"]
+    grids = {"": table[[*cell, "seconds", "against_oldest", "against_simplest", *beside, *told]]}
+    if table["seeds"].notna().any():
+        grids["Behind the seconds"] = table[[*cell, "first_epoch_seconds", *spread, *of_card, "extrapolated"]]
+    return grids
+
+
+def warnings(table: pd.DataFrame) -> list[str]:
+    """Return what a reader must know of the seconds: whether some are extrapolated, and why some are not comparable."""
+    found = [EXTRAPOLATED_NOTE] * bool((table["extrapolated"] != "").any())
+    some = table[table["not_comparable"] != ""].drop_duplicates(["dataset", "recipe", "not_comparable"])
+    words = [f"{row.recipe} on {row.dataset} ({row.not_comparable})" for row in some.itertuples()]
+    return found + ([f"{NOT_COMPARABLE}: {', '.join(words)}."] if words else [])
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """Return what stands below the table, of what it holds."""
+
+    def has(*columns: str) -> bool:
+        return bool(table[list(columns)].notna().any(axis=None))
+
+    found = [PUBLISHED_NOTE] if has("published_seconds") else []
+    found.append(SECONDS_NOTE)
+    found += [EXTRAPOLATED_MARK] * bool((table["extrapolated"] != "").any()) + _recipes(table)
+    if has("against_oldest"):
+        found.append(OLDEST_NOTE)
+    if has("against_simplest"):
+        found.append(SIMPLEST_NOTE)
+    if has("percent_of_peak"):
+        found += [PEAK_NOTE, _peaks(table)]
+    if has("device_memory_mib"):
+        found.append(MEMORY_NOTE)
+    if has("energy_kilojoules"):
+        found.append(ENERGY_NOTE)
+    if has(*CARD):
+        found.append(_cards(table))
+    return [*found, K80_NOTE] if (table["device"] == "k80").any() else found
+
+
+def _recipes(table: pd.DataFrame) -> list[str]:
+    """Return in words what the recipes that have runs say of a step, and where float32 was multiplied in TF32."""
+    finished = table[table["seeds"] > 0]
+    words = [
+        f"{row.recipe}, batch size {row.batch_size}, {row.precision}" + (", XLA" if row.jit_compile else ", no XLA")
+        for row in finished.drop_duplicates("recipe").itertuples()
+    ]
+    in_tf32 = finished.loc[(finished["precision"] == "float32") & finished["tf32"].fillna(False), "device"].unique()
+    return [
+        *([f"Recipes: {'; '.join(words)}."] if words else []),
+        *([f"On {', '.join(in_tf32)} float32 was multiplied in TF32."] if len(in_tf32) else []),
+    ]
+
+
+def _peaks(table: pd.DataFrame) -> str:
+    """Return in words the peak rates that the table compares with."""
+    used = table[table["percent_of_peak"].notna()].drop_duplicates(["device", "peak_precision"])
+    words = [
+        f"{device} " + ", ".join(f"{row.peak_tflops:g} ({row.peak_precision})" for row in rates.itertuples())
+        for device, rates in used.groupby("device", sort=False)
+    ]
+    return f"Peak rates, TFLOPS: {'; '.join(words)}."
+
+
+def _cards(table: pd.DataFrame) -> str:
+    """Return in words what the configuration says of the cards."""
+    words = []
+    for row in table.drop_duplicates("device")[["device", *CARD]].to_dict("records"):
+        facts = [row["year"], *(f"{row[name]:,} {unit}" for name, unit in UNITS.items() if not pd.isna(row[name]))]
+        if told := [fact for fact in facts if not pd.isna(fact)]:
+            words.append(f"{row['device']} ({', '.join(told)})")
+    return f"Cards: {', '.join(words)}. GFLOPS are of double precision."
+
+
+def for_claims(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return our seconds, and the number of training patches behind them, as `claims.Tables` takes them.
+
+    Claims compare cards and models with each other, so all seconds are of one data set and one recipe: of several the
+    first that have seconds. Extrapolated ones claim nothing.
+
+    Parameters
+    ----------
+    table : as :func:`speed` returns it.
+
+    Returns
+    -------
+    seconds : `device`, `gpu` (False for a CPU), `model`, `mode`, `seconds_per_epoch`, on data of the format
+        "pcam"; no rows where none were measured.
+    epoch : training patches of an epoch, 0 where none were measured.
+    """
+    measured = table[(table["format"] == "pcam") & table["seconds"].notna() & (table["extrapolated"] == "")]
+    for name in ("dataset", "recipe"):
+        measured = measured[measured[name].isin(measured[name].head(1))]
+    seconds = measured[["device", "gpu", "model", "mode", "seconds"]].reset_index(drop=True)
+    epoch = int(measured["n_train"].iloc[0]) if len(measured) else 0
+    return seconds.rename(columns={"seconds": "seconds_per_epoch"}), epoch
+
+
+UNITS = {"cuda_cores": "CUDA cores", "gflops": "GFLOPS"}
+
+PARTS = ["training_seconds", "validation_seconds"]
+
+COMMON = [
+    *("batch_size", "tf32", "jit_compile", "multiply_adds_forward", "multiply_adds_trained"),
+    *("n_train", "n_valid"),
+]
+"""What the runs of a cell should have in common."""
+
+FLOATS = [
+    *("first_epoch_seconds", "seconds", "energy_kilojoules"),
+    *(f"{name}{end}" for name in PARTS for end in ("", "_low", "_high")),
+]
+WHOLE = [
+    *("batch_size", "multiply_adds_forward", "multiply_adds_trained"),
+    *("device_memory_mib", "n_train", "n_valid"),
+]
+TRUTHS = ["tf32", "jit_compile"]
+
+MEASURED = [
+    *NAMES,
+    *("model_name", "format", "gpu", "precision", *COMMON, *FLOATS),
+    *("extrapolated", "device_memory_mib", "seeds", "not_comparable", "gap", "runs"),
+]
+"""What a cell has before it is compared; `not_comparable` is then how its runs differ from the paper's."""
+
+START_UP = "a single epoch, which holds the start-up"
+EXTRAPOLATED = "extrapolated seconds"
+
+
+def _whole_epochs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with seconds of whole epochs: scaled where theirs cover a part, and `extrapolated` says so."""
+    runs = runs.assign(extrapolated=[_from_part(run) for run in runs.to_dict("records")])
+    for part, of_part in (("training", "train"), ("validation", "valid")):
+        name = f"{part}_seconds_per_epoch"
+        scale = runs[f"n_{of_part}"] / runs[f"{of_part}_patches_per_epoch"]
+        runs = runs.assign(**{f"{name}{end}": runs[f"{name}{end}"] * scale for end in ("", "_low", "_high")})
+    measured = runs["extrapolated"] == ""
+    # Most of a short first epoch is start-up, and energy is that of training and validation in one.
+    once = ["first_epoch_seconds", "energy_joules_per_epoch"]
+    return runs.assign(**{name: runs[name].where(measured) for name in once})
+
+
+def _from_part(run: Mapping[Hashable, Any]) -> str:
+    """Return in words which part of the patches an epoch of a run covers, "" where all of them."""
+    for of_part, part in (("train", "training"), ("valid", "validation")):
+        covered, whole = run[f"{of_part}_patches_per_epoch"], run[f"n_{of_part}"]
+        if covered < whole:
+            return f"extrapolated from {covered:,} of {whole:,} {part} patches"
+    return ""
+
+
+def _row(cell: Cell, runs: pd.DataFrame) -> dict[str, Any]:
+    """Return a cell's `MEASURED`."""
+    settled = runs[runs["training_seconds_per_epoch"].notna()]
+    seconds: dict[str, float] = {}
+    for name in PARTS:
+        of_part = settled[f"{name}_per_epoch"]
+        low, high = settled[f"{name}_per_epoch_low"], settled[f"{name}_per_epoch_high"]
+        seconds |= {name: of_part.median(), f"{name}_low": low.min(), f"{name}_high": high.max()}
+    extrapolated = _together(runs["extrapolated"])
+    differences = [*runs["data_differs"], *runs["steps_differ"], EXTRAPOLATED if extrapolated else ""]
+    return {
+        **{name: cell[name] for name in (*NAMES, "model_name", "format", "gpu")},
+        "precision": _together(runs["precision"]),
+        **{name: _common(runs[name]) for name in COMMON},
+        "first_epoch_seconds": runs["first_epoch_seconds"].median(),
+        **seconds,
+        "seconds": sum(seconds[name] for name in PARTS),
+        "extrapolated": extrapolated,
+        "device_memory_mib": runs["peak_device_memory_mib"].max(),
+        "energy_kilojoules": settled["energy_joules_per_epoch"].median() / 1000,
+        "seeds": len(runs),
+        "not_comparable": _together(differences),
+        "gap": "; ".join(filter(None, [cell["gap"], START_UP if len(settled) < len(runs) else ""])),
+        "runs": " ".join(runs["folder"]),
+    }
+
+
+def _together(texts: Iterable[str]) -> str:
+    """Return what is said in several texts, each once."""
+    return "; ".join(text for text in dict.fromkeys(texts) if text)
+
+
+def _common(values: pd.Series) -> Any:
+    """Return the value that all runs have, NaN where there is none or they differ."""
+    return values.iloc[0] if values.nunique(dropna=False) == 1 else np.nan
+
+
+def _with_peak(frame: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with `patches_per_second`, `peak_precision`, `peak_tflops` and `percent_of_peak`."""
+    rates = cells.drop_duplicates("device").set_index("device").filter(like=PEAK)
+    rates = rates.rename(columns=lambda name: name.removeprefix(PEAK)).apply(pd.to_numeric, errors="coerce")
+    rates = rates.reset_index().melt("device", var_name="peak_precision", value_name="peak_tflops").dropna()
+    with_tf32 = rates.loc[rates["peak_precision"] == "tf32", "device"]
+    in_tf32 = (frame["precision"] == "float32") & frame["tf32"].fillna(False) & frame["device"].isin(with_tf32)
+    frame = frame.assign(peak_precision=frame["precision"].mask(in_tf32, "tf32"))
+    frame = frame.merge(rates, on=["device", "peak_precision"], how="left")
+    per_second = frame["n_train"] / frame["training_seconds"]
+    operations = 2 * (frame["multiply_adds_forward"] + 2 * frame["multiply_adds_trained"])
+    percent = 100 * per_second * operations / (frame["peak_tflops"] * 1e12)
+    return frame.assign(
+        peak_precision=frame["peak_precision"].where(frame["peak_tflops"].notna(), ""),
+        patches_per_second=per_second,
+        percent_of_peak=percent.where(frame["mode"] != "finetune"),
+    )
+
+
+def _with_ratios(frame: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
+    """Return the frame with `against_oldest` and `against_simplest`.
+
+    Parameters
+    ----------
+    frame : `device`, `year` (missing where it has none), `model`, `mode`, `seconds` and the columns `within`.
+    within : columns in which rows must be the same to be compared.
+    """
+    of_model, of_device = [*within, "model", "mode"], [*within, "device"]
+    oldest = frame.dropna(subset=["year", "seconds"]).sort_values("year").drop_duplicates(of_model)
+    simplest = frame[(frame["model"] == SIMPLEST) & (frame["mode"] == "full")]
+    frame = frame.merge(oldest[[*of_model, "seconds"]], on=of_model, how="left", suffixes=("", "_oldest"))
+    frame = frame.merge(simplest[[*of_device, "seconds"]], on=of_device, how="left", suffixes=("", "_simplest"))
+    return frame.assign(
+        against_oldest=(frame["seconds_oldest"] / frame["seconds"]).where(frame["year"].notna()),
+        against_simplest=frame["seconds"] / frame["seconds_simplest"],
+    )
+
+
+def speed_table(inputs: Inputs) -> Table:
+    """Return the table of the study."""
+    table = speed(inputs.runs, inputs.cells, inputs.published.speed)
+    announced = inputs.announcements(timed(inputs.cells), collapsed="their seconds count all the same")
+    return Table(
+        "Seconds per epoch",
+        table,
+        COLUMNS,
+        [*announced, *warnings(table)],
+        notes(table),
+        grids=in_print(table),
+        first=FIRST,
+    )

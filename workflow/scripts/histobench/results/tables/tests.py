@@ -1,0 +1,136 @@
+"""Tests of the AUCs of transfer learning against full training, model by model: the paper's, and ours."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from histobench.core.errors import HistobenchError
+from histobench.results import statistics
+from histobench.results.columns import BOOTSTRAP, CELL, GAP, Column, pick, text
+from histobench.results.inputs import Inputs
+from histobench.results.paper import DATASETS, MODES, Published
+from histobench.results.printing import Table
+from histobench.results.tables import performance
+
+NOTES = [
+    "Welch's test, as the paper ran it, is descriptive: full training holds B2 and B6, which have no transfer "
+    "learning, and the models are not independent. The paired test asks it of the models that both modes have.",
+    "Effect size: Hedges' g for Welch's test, Cohen's d_z for the paired one; none of samples so small that the "
+    "correction of g would swallow it.",
+]
+
+COLUMNS = [
+    text("source"),
+    *pick(CELL, "dataset"),
+    text("test"),
+    Column("n_tl", "Models, TL"),
+    Column("n_full", "Models, full"),
+    *(text(statistic, statistic) for statistic in ("t", "df", "p")),
+    Column("difference", interval=BOOTSTRAP),
+    Column("effect", "Effect size"),
+    GAP,
+]
+
+FIRST = ["source", "dataset", "test", "t", "df", "p", "difference", "remark"]
+"""Columns that matter first in print."""
+
+FEWEST = 2
+"""Values, or pairs of them, of which a test can be made."""
+
+DIGITS = {
+    "Welch": {"t": "0.0000", "df": "0.0000", "p": "0.0000"},
+    "paired t": {"t": "0.0000", "df": "0", "p": "0.0000"},
+}
+"""As which numbers are printed, apart from Welch's tests of the paper's values."""
+
+TESTS: dict[str, Callable[..., dict[str, Any]]] = {"Welch": statistics.welch, "paired t": statistics.paired}
+
+
+def tests(published: Published, ours: pd.DataFrame) -> pd.DataFrame:
+    """Return the tests, a row per source of the AUCs, data set and test.
+
+    Parameters
+    ----------
+    published : the paper's tables.
+    ours : `dataset`, `model`, `mode`, `auc`, one row per data set, model and mode; NaN where there is none. A data set
+        without any AUC has no tests.
+
+    Returns
+    -------
+    table : `source` ("published", "this study"), `dataset`, `test`, `n_tl`, `n_full`, `t`, `df`, `p` as texts, Welch's
+        of the published values with the digits that the paper prints; `difference` (TL - full) with its 95 % interval,
+        `difference_low` and `difference_high`; `effect`, Hedges' g or Cohen's d_z, see `statistics`; `gap`, why there
+        is no test.
+    """
+    printed = published.welch.set_index("format")
+    papers = published.performance.rename(columns={"format": "dataset"})
+    rows = []
+    for source, aucs in (("published", papers), ("this study", ours.dropna(subset=["auc"]))):
+        for dataset, frame in aucs.groupby("dataset", sort=False):
+            by_mode = frame.pivot_table(index="model", columns="mode", values="auc", observed=True)
+            by_mode = by_mode.reindex(columns=list(MODES))
+            for test in TESTS:
+                of_paper = source == "published" and test == "Welch"
+                digits = (
+                    {key: str(printed.loc[str(dataset), key]) for key in DIGITS[test]} if of_paper else DIGITS[test]
+                )
+                name = DATASETS[str(dataset)] if source == "published" else dataset
+                rows.append({"source": source, "dataset": name, "test": test, **_test(test, by_mode, digits)})
+    return pd.DataFrame(rows)
+
+
+def check(table: pd.DataFrame, published: Published) -> None:
+    """Hold Welch's tests of the published values to those that the paper prints.
+
+    Raises
+    ------
+    HistobenchError
+        if a digit differs.
+    """
+    welch = table[(table["test"] == "Welch") & (table["source"] == "published")].set_index("dataset")
+    for row in published.welch.to_dict("records"):
+        found = welch.loc[DATASETS[row["format"]], ["t", "df", "p"]].to_dict()
+        expected = {key: row[key] for key in ("t", "df", "p")}
+        if found != expected:
+            raise HistobenchError(
+                f"Welch's test on {DATASETS[row['format']]}: expected {expected} as printed, found {found} from the "
+                "printed AUCs. Either config/paper or histobench/results/statistics.py has changed."
+            )
+
+
+def _test(test: str, by_mode: pd.DataFrame, digits: dict[str, str]) -> dict[str, Any]:
+    """Return one test; `by_mode` has a row per model and a column per mode."""
+    values = by_mode.dropna() if test == "paired t" else by_mode
+    n = values.count()
+    row: dict[str, Any] = {"n_tl": n["tl"], "n_full": n["full"], **dict.fromkeys(("t", "df", "p"), "–")}
+    if n.min() < FEWEST:
+        what = "models with both modes" if test == "paired t" else "models in each mode"
+        return row | {"gap": f"fewer than {FEWEST} {what}"}
+    found = TESTS[test](values["tl"].dropna(), values["full"].dropna())
+    return row | {
+        **{key: _rounded(found[key], digits[key]) for key in ("t", "df")},
+        "p": "< 0.0001" if found["p"] is not None and found["p"] < 0.00005 else _rounded(found["p"], digits["p"]),
+        "difference": found["difference"],
+        "difference_low": found["low"],
+        "difference_high": found["high"],
+        "effect": found["effect"],
+        "gap": "",
+    }
+
+
+def _rounded(value: float | None, like: str) -> str:
+    """Return a number as text, with as many decimals as another text has."""
+    if value is None:
+        return "–"
+    decimals = len(like.partition(".")[2])
+    return f"{value:.{decimals}f}"
+
+
+def tests_table(inputs: Inputs) -> Table:
+    """Return the table of the study, if its Welch tests of the published values are those that the paper prints."""
+    scores = performance.read(inputs.files["performance"])
+    table = tests(inputs.published, performance.standing(scores, inputs.cells))
+    check(table, inputs.published)
+    title = "Transfer learning against full training, AUC"
+    return Table(title, table, COLUMNS, inputs.announcements(), NOTES, first=FIRST)
