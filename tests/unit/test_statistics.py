@@ -26,7 +26,7 @@ PUBLISHED = paper.read(ROOT / "config" / "paper").performance
 
 def published(dataset, mode):
     """The published AUCs by model."""
-    rows = PUBLISHED[(PUBLISHED["dataset"] == dataset) & (PUBLISHED["mode"] == mode)]
+    rows = PUBLISHED[(PUBLISHED["format"] == dataset) & (PUBLISHED["mode"] == mode)]
     return rows.set_index("model")["auc"]
 
 

@@ -16,7 +16,7 @@ def announcements(runs: pd.DataFrame, cells: pd.DataFrame, *, collapsed: str = "
     """
     runs = runs.merge(cells[NAMES], on=NAMES)
     leaky = runs[runs["leaky"].astype(bool)]
-    found = [
+    notes = [
         f"{title}: {', '.join(which.unique())}. {text}"
         for title, which, text in (
             (
@@ -43,7 +43,7 @@ def announcements(runs: pd.DataFrame, cells: pd.DataFrame, *, collapsed: str = "
         if len(which)
     ]
     if constant := int(runs["collapsed"].astype(bool).sum()):
-        found.append(f"Collapsed runs: {constant} of {len(runs)}. They predict a constant; {collapsed}.")
+        notes.append(f"Collapsed runs: {constant} of {len(runs)}. They predict a constant; {collapsed}.")
     if (wanted := asked(cells)) > len(runs):
-        found.append(f"Missing runs: {wanted - len(runs)} of {wanted}. They stand as gaps.")
-    return found
+        notes.append(f"Missing runs: {wanted - len(runs)} of {wanted}. They stand as gaps.")
+    return notes

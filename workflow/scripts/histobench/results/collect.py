@@ -152,11 +152,11 @@ def _of_epochs(timing: pd.DataFrame) -> dict[str, float]:
     """
     # The first also traces the model, compiles it where XLA does, and warms up.
     first, later = timing.iloc[0], timing.iloc[1:]
-    found = {"first_epoch_seconds": float(first["training_seconds"] + first["validation_seconds"])}
+    facts = {"first_epoch_seconds": float(first["training_seconds"] + first["validation_seconds"])}
     for part in ("training", "validation"):
         name, seconds = f"{part}_seconds_per_epoch", later[f"{part}_seconds"]
-        found |= {name: seconds.median(), f"{name}_low": seconds.min(), f"{name}_high": seconds.max()}
-    return found | {"energy_joules_per_epoch": later["energy_joules"].median()}
+        facts |= {name: seconds.median(), f"{name}_low": seconds.min(), f"{name}_high": seconds.max()}
+    return facts | {"energy_joules_per_epoch": later["energy_joules"].median()}
 
 
 def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:

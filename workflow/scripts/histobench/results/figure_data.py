@@ -102,23 +102,23 @@ def best_on_validation(shown: pd.DataFrame) -> list[str]:
 
 def scores(shown: pd.DataFrame) -> dict[str, list["Seed"]]:
     """Return the scores of the test patches of `labelled` runs, seeds by label, as `curves.roc` takes them."""
-    found: dict[str, list[Seed]] = {}
+    by_label: dict[str, list[Seed]] = {}
     for row in shown.itertuples():
         test = evaluation.read(Path(str(row.folder)) / run_folder.PREDICTIONS).query("split == 'test'")
         test = test.sort_values("patch_id")
         seed = (test["label"].to_numpy(np.int64), test["score"].to_numpy(np.float64), test["group"].to_numpy(np.str_))
-        found.setdefault(str(row.label), []).append(seed)
-    return found
+        by_label.setdefault(str(row.label), []).append(seed)
+    return by_label
 
 
 def histories(shown: pd.DataFrame) -> tuple[dict[str, list[pd.DataFrame]], dict[str, list[int]]]:
     """Return the histories of `labelled` runs and their best epochs, a list of seeds per label."""
-    found: dict[str, list[pd.DataFrame]] = {}
+    by_label: dict[str, list[pd.DataFrame]] = {}
     best: dict[str, list[int]] = {}
     for row in shown.to_dict("records"):
-        found.setdefault(row["label"], []).append(pd.read_csv(Path(row["folder"]) / run_folder.HISTORY))
+        by_label.setdefault(row["label"], []).append(pd.read_csv(Path(row["folder"]) / run_folder.HISTORY))
         best.setdefault(row["label"], []).append(int(row["best_epoch"]))
-    return found, best
+    return by_label, best
 
 
 def groups(shown: pd.DataFrame) -> pd.DataFrame:

@@ -115,12 +115,12 @@ def recipe_differs(recipe: Mapping[str, Any]) -> str:
     """
     whole = dict(recipe) | {"precision": recipes.precision(recipe), "jit_compile": recipes.jit_compile(recipe)}
     told = {key: value for key, value in whole.items() if key not in NO_PROTOCOL and value not in (None, [])}
-    found = []
+    differences = []
     for key in (*PROTOCOL, *(key for key in told if key not in PROTOCOL)):
         ours, papers = told.get(key), PROTOCOL.get(key)
         if ours != papers:
-            found.append(f"{key} {_words(ours)}" + (f" instead of {_words(papers)}" if key in PROTOCOL else ""))
-    return ", ".join(found)
+            differences.append(f"{key} {_words(ours)}" + (f" instead of {_words(papers)}" if key in PROTOCOL else ""))
+    return ", ".join(differences)
 
 
 def steps_differ(recipe: Mapping[str, Any]) -> str:

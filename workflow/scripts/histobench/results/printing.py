@@ -235,7 +235,7 @@ def words(names: Sequence[str]) -> str:
 
 def environment() -> Environment:
     """Return what renders the templates beside this file."""
-    found = Environment(
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
@@ -243,8 +243,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters["words"] = words
-    return found
+    templates.filters["words"] = words
+    return templates
 
 
 def _left_out(frame: pd.DataFrame, known: Mapping[str, Column], out: "pd.Series[bool]") -> str:

@@ -45,12 +45,12 @@ def sections(datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Pa
                 items.append(Figure(path.stem, item.title, item.caption, path, narrow))
         return Section(of.title, of.text, items)
 
-    found = [
+    every = [
         section(registry.AT_A_GLANCE),
         *(section(registry.Section(f"Data set {name}", "", registry.OF_DATASET), name) for name in datasets),
         *map(section, registry.SECTIONS),
     ]
-    return [each for each in found if each.items]
+    return [each for each in every if each.items]
 
 
 def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mapping[str, Any]]) -> str:
@@ -100,16 +100,16 @@ def facts(
     abouts : the `run.json` of every run.
     left_out : sentences, see :meth:`histobench.core.study.Study.left_out_in_words`.
     """
-    found = []
+    lists = []
     if manifests:
-        found.append(Facts("Data sets", [(name, _patches(manifest)) for name, manifest in manifests.items()]))
-        found.append(Facts("Exclusions of patches", [(name, _excluded(each)) for name, each in manifests.items()]))
+        lists.append(Facts("Data sets", [(name, _patches(manifest)) for name, manifest in manifests.items()]))
+        lists.append(Facts("Exclusions of patches", [(name, _excluded(each)) for name, each in manifests.items()]))
     if abouts:
-        found.append(Facts("Versions", _versions(abouts)))
-        found.append(Facts("Devices", _devices(runs, abouts)))
+        lists.append(Facts("Versions", _versions(abouts)))
+        lists.append(Facts("Devices", _devices(runs, abouts)))
     if left_out:
-        found.append(Facts("Cells that cannot run", [("", sentence) for sentence in left_out]))
-    return found
+        lists.append(Facts("Cells that cannot run", [("", sentence) for sentence in left_out]))
+    return lists
 
 
 def _patches(manifest: Mapping[str, Any]) -> str:

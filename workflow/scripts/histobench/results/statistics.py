@@ -67,12 +67,12 @@ def welch(a: ArrayLike, b: ArrayLike) -> dict[str, Any]:
     known = {"n_a": len(first), "n_b": len(second), **means, "difference": means["mean_a"] - means["mean_b"]}
     if _constant(first) and _constant(second):
         return {**dict.fromkeys(["t", "df", "p"]), **known, **dict.fromkeys(["low", "high", "effect"])}
-    found = stats.ttest_ind(first, second, equal_var=False)
-    interval = found.confidence_interval(LEVEL)
+    result = stats.ttest_ind(first, second, equal_var=False)
+    interval = result.confidence_interval(LEVEL)
     return {
-        "t": float(found.statistic),
-        "df": float(found.df),
-        "p": float(found.pvalue),
+        "t": float(result.statistic),
+        "df": float(result.df),
+        "p": float(result.pvalue),
         **known,
         "low": float(interval.low),
         "high": float(interval.high),
@@ -106,12 +106,12 @@ def paired(a: ArrayLike, b: ArrayLike) -> dict[str, Any]:
     known = {"df": len(first) - 1, "n": len(first), "difference": float(differences.mean())}
     if _constant(differences):
         return {**known, **dict.fromkeys(["t", "p", "low", "high", "effect"])}
-    found = stats.ttest_rel(first, second)
-    interval = found.confidence_interval(LEVEL)
+    result = stats.ttest_rel(first, second)
+    interval = result.confidence_interval(LEVEL)
     return {
         **known,
-        "t": float(found.statistic),
-        "p": float(found.pvalue),
+        "t": float(result.statistic),
+        "p": float(result.pvalue),
         "low": float(interval.low),
         "high": float(interval.high),
         "effect": float(differences.mean() / differences.std(ddof=1)),
@@ -300,8 +300,8 @@ def rank_correlation(x: ArrayLike, y: ArrayLike) -> dict[str, Any]:
     first, second = _pairs(x, y, "rank correlation", at_least=3)
     if not np.ptp(first) or not np.ptp(second):
         return {"rho": None, "p": None, "n": len(first)}
-    found = stats.spearmanr(first, second)
-    return {"rho": float(found.statistic), "p": float(found.pvalue), "n": len(first)}
+    result = stats.spearmanr(first, second)
+    return {"rho": float(result.statistic), "p": float(result.pvalue), "n": len(first)}
 
 
 def _numbers(values: ArrayLike) -> Floats:

@@ -73,7 +73,7 @@ def calibration(scores: Mapping[str, Sequence[Seed]]) -> Figure:
 
 def _reliability(axes: Axes, seeds: Sequence[Seed]) -> None:
     axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
-    found = []
+    fits = []
     for labels, values, _ in seeds:
         table = numbers.bins(labels, values)
         axes.plot(
@@ -87,9 +87,9 @@ def _reliability(axes: Axes, seeds: Sequence[Seed]) -> None:
             gid="bins",
         )
         slope, intercept = numbers.slope_and_intercept(labels, values)
-        found.append([brier_score_loss(labels, values, pos_label=1), slope, intercept])
+        fits.append([brier_score_loss(labels, values, pos_label=1), slope, intercept])
     names = ["Brier", "slope", "intercept"]
-    means = ["–" if np.isnan(mean) else f"{mean:.2f}" for mean in np.mean(found, axis=0)] if found else ["–"] * 3
+    means = ["–" if np.isnan(mean) else f"{mean:.2f}" for mean in np.mean(fits, axis=0)] if fits else ["–"] * 3
     # The corner that scores of any use leave free.
     axes.text(
         1.0,

@@ -37,14 +37,14 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
     room = max((high / low) ** 0.1, 1.4)
     modes = list(frame["mode"].unique())
     for number, (axes, (dataset, device)) in enumerate(zip(every, cells, strict=False)):
-        found = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
+        shown = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
         axes.set_xscale("log")
         axes.set_xlim(low / room, high * room)
         style.log_ticks(axes.xaxis, dense=high / low < 200)
         axes.set_title(f"{dataset}, {device}" if dataset else "")
         axes.margins(y=0.1)
         for mode in modes:
-            some = found[found["mode"] == mode]
+            some = shown[shown["mode"] == mode]
             look = style.mode_style(mode)
             style.points(axes, some["seconds"], some["auc"], filled=True, label=mode, **look)
             axes.vlines(some["seconds"], some["auc_low"], some["auc_high"], color=look["colour"], linewidth=0.8)
@@ -60,11 +60,11 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
             ncols=len(modes),
         )
     for axes, (dataset, device) in zip(every, cells, strict=False):
-        found = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
-        at = found[["seconds", "auc"]].to_numpy(np.float64)
-        ends = found[["auc_low", "auc_high"]].apply(lambda column, aucs=found["auc"]: column.fillna(aucs))
-        upright = list(zip(found["seconds"], ends["auc_low"], ends["auc_high"], strict=True))
-        style.label_points(axes, at, list(found["model_name"]), at, upright)
+        shown = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
+        at = shown[["seconds", "auc"]].to_numpy(np.float64)
+        ends = shown[["auc_low", "auc_high"]].apply(lambda column, aucs=shown["auc"]: column.fillna(aucs))
+        upright = list(zip(shown["seconds"], ends["auc_low"], ends["auc_high"], strict=True))
+        style.label_points(axes, at, list(shown["model_name"]), at, upright)
     return figure
 
 

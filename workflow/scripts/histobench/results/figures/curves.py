@@ -145,10 +145,10 @@ def _cumulated(labels: Integers, rank: Integers, weights: Floats) -> tuple[Float
 
 def _sensitivity(rates: Floats, true_positives: Floats, false_positives: Floats) -> Floats:
     """Return the sensitivity at each false positive rate; of the points of a vertical step it is the upper one."""
-    found = np.append(0, false_positives / false_positives[-1])
+    false_positive_rates = np.append(0, false_positives / false_positives[-1])
     sensitivity = np.append(0, true_positives / true_positives[-1])
-    last = np.append(np.diff(found) > 0, True)
-    interpolated: Floats = np.interp(rates, found[last], sensitivity[last])
+    last = np.append(np.diff(false_positive_rates) > 0, True)
+    interpolated: Floats = np.interp(rates, false_positive_rates[last], sensitivity[last])
     return interpolated
 
 

@@ -36,14 +36,16 @@ def auc_by_mode(frame: pd.DataFrame) -> Figure:
     width = min(style.DOUBLE, max(style.SINGLE, 0.6 + len(datasets) * (0.6 + 0.7 * len(modes))))
     figure, panels = style.new(width, 2.8, 1, len(datasets), sharey=True)
     for axes, dataset in zip(panels[0], datasets, strict=True):
-        found = frame[frame["dataset"] == dataset]
+        of_dataset = frame[frame["dataset"] == dataset]
         axes.set_title(dataset)
         axes.set_xticks(range(len(modes)), [MODE_NAMES[mode] for mode in modes])
         axes.set_xlim(-0.6, max(len(modes), 1) - 0.4)
         axes.grid(axis="x", visible=False)
         for place, mode in enumerate(modes):
             groups = {
-                origin: np.sort(found.loc[(found["mode"] == mode) & (found["origin"] == origin), "auc"].to_numpy())
+                origin: np.sort(
+                    of_dataset.loc[(of_dataset["mode"] == mode) & (of_dataset["origin"] == origin), "auc"].to_numpy()
+                )
                 for origin in ("ours", "published")
             }
             both = all(len(aucs) for aucs in groups.values())

@@ -58,17 +58,17 @@ def trials(frame: pd.DataFrame) -> Figure:
         was promoted has a circle for each of its rounds, one within the other; the best trial has a ring.
     """
     frame = frame[frame["score"].notna()]
-    found = [part for _, part in frame.groupby(SEARCH, sort=False)]
-    rows, columns = (1, 1) if not found else (-(-len(found) // 2), min(len(found), 2))
+    searches = [part for _, part in frame.groupby(SEARCH, sort=False)]
+    rows, columns = (1, 1) if not searches else (-(-len(searches) // 2), min(len(searches), 2))
     width = style.DOUBLE if columns == 2 else style.ONE_AND_A_HALF
     # Where all search for the same, one look compares them.
-    shared = len({_axes(part) for part in found}) == 1
+    shared = len({_axes(part) for part in searches}) == 1
     figure, panels = style.new(width, 0.5 + 2.6 * rows, rows, columns, sharex=shared, sharey=shared)
     every = list(panels.flat)
-    for axes in every[max(len(found), 1) :]:
+    for axes in every[max(len(searches), 1) :]:
         axes.remove()
     scale = Normalize(frame["score"].min(), frame["score"].max()) if len(frame) else Normalize(0, 1)
-    for axes, part in zip(every, found, strict=False):
+    for axes, part in zip(every, searches, strict=False):
         names = dict(zip(SEARCH, part[SEARCH].iloc[0], strict=True))
         label = f"{names['dataset']}, {names['model_name']}, {MODE_NAMES.get(names['mode'], names['mode'])}"
         several = {name for name in ("recipe", "device") if frame[name].nunique() > 1}
@@ -76,7 +76,7 @@ def trials(frame: pd.DataFrame) -> Figure:
         _trials(axes, part, scale)
     if len(frame):
         objective = " or ".join(OBJECTIVES[name] for name in frame["objective"].unique())
-        bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=every[: len(found)], aspect=30, pad=0.02)
+        bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=every[: len(searches)], aspect=30, pad=0.02)
         bar.set_label(f"Validation {objective}, best epoch of the trial")
         bar.outline.set_visible(False)
         keys = [

@@ -35,20 +35,20 @@ def auc_against_size(frame: pd.DataFrame) -> Figure:
     figure, panels = style.new(style.DOUBLE, 0.3 + 2.6 * len(datasets), len(datasets), 2, sharey="row")
     for row, dataset in enumerate(datasets):
         for axes, (size, name) in zip(panels[row], SIZES.items(), strict=True):
-            found = frame[(frame["dataset"] == dataset) & frame[size].notna()]
+            shown = frame[(frame["dataset"] == dataset) & frame[size].notna()]
             if size == "parameters_millions":
                 axes.set_xscale("log")
             axes.set(xlabel=name, title=dataset)
-            low, high = _limits(found[size], log=size == "parameters_millions")
+            low, high = _limits(shown[size], log=size == "parameters_millions")
             axes.set_xlim(low, high)
             if size == "parameters_millions":
                 style.log_ticks(axes.xaxis, dense=high / low < 1000)
             axes.margins(y=0.1)
             for origin in ("published", "ours"):
-                some = found[found["origin"] == origin]
+                some = shown[shown["origin"] == origin]
                 style.points(axes, some[size], some["auc"], filled=origin == "ours", label=origin)
                 axes.vlines(some[size], some["auc_low"], some["auc_high"], color=style.BLUE, linewidth=0.8)
-            for _, model in found.groupby("model_name", sort=False):
+            for _, model in shown.groupby("model_name", sort=False):
                 axes.plot(model[size], model["auc"], color=style.GREY, linewidth=0.4, zorder=1)
         panels[row, 0].set_ylabel("Test AUC")
     if keys := style.origin_keys(frame, intervals=True):
@@ -71,18 +71,18 @@ def _limits(sizes: pd.Series, *, log: bool) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _label(axes: Axes, found: pd.DataFrame, size: str) -> None:
+def _label(axes: Axes, shown: pd.DataFrame, size: str) -> None:
     """Write each model's name once, at our point where there is one."""
-    first = found.sort_values("origin", kind="stable").drop_duplicates("model_name")  # "ours" sorts before "published"
-    spans = found.assign(
-        low=found[["auc", "auc_low"]].min(axis=1), high=found[["auc", "auc_high"]].max(axis=1)
+    first = shown.sort_values("origin", kind="stable").drop_duplicates("model_name")  # "ours" sorts before "published"
+    spans = shown.assign(
+        low=shown[["auc", "auc_low"]].min(axis=1), high=shown[["auc", "auc_high"]].max(axis=1)
     ).groupby("model_name", sort=False)
     upright = [(rows[size].iloc[0], rows["low"].min(), rows["high"].max()) for _, rows in spans]
     style.label_points(
         axes,
         first[[size, "auc"]].to_numpy(np.float64),
         list(first["model_name"]),
-        found[[size, "auc"]].to_numpy(np.float64),
+        shown[[size, "auc"]].to_numpy(np.float64),
         upright,
     )
 

@@ -156,12 +156,12 @@ def deeper_is_not_always_better(tables: Tables) -> Verdict:
             rows = of_dataset.dropna(subset=[column, "auc"])
             if len(rows) < 3:
                 continue
-            found = statistics.rank_correlation(rows[column].to_numpy(), rows["auc"].to_numpy())
-            if found["rho"] is None:
+            correlation = statistics.rank_correlation(rows[column].to_numpy(), rows["auc"].to_numpy())
+            if correlation["rho"] is None:
                 continue
-            told.append(f"{_dataset(dataset)}, {what}: rho {found['rho']:.2f}, p {found['p']:.2f}")
+            told.append(f"{_dataset(dataset)}, {what}: rho {correlation['rho']:.2f}, p {correlation['p']:.2f}")
             if what == "depth":
-                always.append(math.isclose(found["rho"], 1))
+                always.append(math.isclose(correlation["rho"], 1))
     if not always:
         return UNTOLD, "fewer than three models trained in full with a known depth"
     return (FAILS if all(always) else HOLDS), "; ".join(told)

@@ -133,7 +133,7 @@ def _row(
     predictions: Mapping[str, pd.DataFrame],
 ) -> dict[str, Any]:
     finished_a, finished_b = runs_of(a, runs), runs_of(b, runs)
-    runs_a, runs_b = (found[~found["collapsed"].astype(bool)] for found in (finished_a, finished_b))
+    runs_a, runs_b = (arm[~arm["collapsed"].astype(bool)] for arm in (finished_a, finished_b))
     finished = pd.concat([finished_a, finished_b])
     name_a, name_b = contrast.split(" − ")
     gaps = [*_gaps(name_a, a, finished_a, runs_a), *_gaps(name_b, b, finished_b, runs_b)]
@@ -155,14 +155,14 @@ def _row(
     }
     if gaps:
         return row
-    found = statistics.paired_bootstrap(
+    result = statistics.paired_bootstrap(
         runs_a["auc"], runs_b["auc"], _replicates(runs_a, replicates), _replicates(runs_b, replicates)
     )
     return row | {
-        "difference": found["difference"],
-        "difference_low": found["low"],
-        "difference_high": found["high"],
-        "p": found["p"],
+        "difference": result["difference"],
+        "difference_low": result["low"],
+        "difference_high": result["high"],
+        "p": result["p"],
         "delong_p": _delong(runs_a, runs_b, predictions),
     }
 

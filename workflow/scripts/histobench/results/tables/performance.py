@@ -194,11 +194,11 @@ def tuned(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     -------
     frame : `dataset`, `model`, `mode`, `recipe`, `device`, `auc`, `auc_untuned`; NaN where there is none.
     """
-    found = table[[*NAMES, "auc"]]
+    aucs = table[[*NAMES, "auc"]]
     some = cells[(cells["tuned_from"] != "") & ~cells["left_out"].astype(bool)][[*NAMES, "tuned_from"]]
-    before = found.rename(columns={"recipe": "tuned_from", "auc": "auc_untuned"})
+    before = aucs.rename(columns={"recipe": "tuned_from", "auc": "auc_untuned"})
     keys = [name for name in NAMES if name != "recipe"]
-    pairs = some.merge(found, on=NAMES, how="left").merge(before, on=[*keys, "tuned_from"], how="left")
+    pairs = some.merge(aucs, on=NAMES, how="left").merge(before, on=[*keys, "tuned_from"], how="left")
     return pairs[[*NAMES, "auc", "auc_untuned"]]
 
 
@@ -232,15 +232,15 @@ def _intervals(folders: Sequence[str], replicates: Mapping[str, pd.DataFrame]) -
             f"tables: no bootstrap replicates of {', '.join(missing)}. Every run that did not collapse needs its "
             "bootstrap.csv: evaluate these runs again."
         )
-    found: dict[str, float] = {}
+    intervals: dict[str, float] = {}
     for metric in PUBLISHED:
         low, high = np.nan, np.nan
         if folders:
             columns = [replicates[folder].set_index("replicate")[metric] for folder in folders]
             means = pd.concat(columns, axis=1, join="inner").mean(axis=1)
             low, high = percentile_interval(means) or (np.nan, np.nan)
-        found |= {f"{metric}_low": low, f"{metric}_high": high}
-    return found
+        intervals |= {f"{metric}_low": low, f"{metric}_high": high}
+    return intervals
 
 
 def _over_seeds(aucs: pd.Series) -> dict[str, float]:

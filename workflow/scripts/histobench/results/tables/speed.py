@@ -203,10 +203,10 @@ def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def warnings(table: pd.DataFrame) -> list[str]:
     """Return what a reader must know of the seconds: whether some are extrapolated, and why some are not comparable."""
-    found = [EXTRAPOLATED_NOTE] * bool((table["extrapolated"] != "").any())
+    texts = [EXTRAPOLATED_NOTE] * bool((table["extrapolated"] != "").any())
     some = table[table["not_comparable"] != ""].drop_duplicates(["dataset", "recipe", "not_comparable"])
     words = [f"{row.recipe} on {row.dataset} ({row.not_comparable})" for row in some.itertuples()]
-    return found + ([f"{NOT_COMPARABLE}: {', '.join(words)}."] if words else [])
+    return texts + ([f"{NOT_COMPARABLE}: {', '.join(words)}."] if words else [])
 
 
 def notes(table: pd.DataFrame) -> list[str]:
@@ -215,22 +215,22 @@ def notes(table: pd.DataFrame) -> list[str]:
     def has(*columns: str) -> bool:
         return bool(table[list(columns)].notna().any(axis=None))
 
-    found = [PUBLISHED_NOTE] if has("published_seconds") else []
-    found.append(SECONDS_NOTE)
-    found += [EXTRAPOLATED_MARK] * bool((table["extrapolated"] != "").any()) + _recipes(table)
+    texts = [PUBLISHED_NOTE] if has("published_seconds") else []
+    texts.append(SECONDS_NOTE)
+    texts += [EXTRAPOLATED_MARK] * bool((table["extrapolated"] != "").any()) + _recipes(table)
     if has("against_oldest"):
-        found.append(OLDEST_NOTE)
+        texts.append(OLDEST_NOTE)
     if has("against_simplest"):
-        found.append(SIMPLEST_NOTE)
+        texts.append(SIMPLEST_NOTE)
     if has("percent_of_peak"):
-        found += [PEAK_NOTE, _peaks(table)]
+        texts += [PEAK_NOTE, _peaks(table)]
     if has("device_memory_mib"):
-        found.append(MEMORY_NOTE)
+        texts.append(MEMORY_NOTE)
     if has("energy_kilojoules"):
-        found.append(ENERGY_NOTE)
+        texts.append(ENERGY_NOTE)
     if has(*CARD):
-        found.append(_cards(table))
-    return [*found, K80_NOTE] if (table["device"] == "k80").any() else found
+        texts.append(_cards(table))
+    return [*texts, K80_NOTE] if (table["device"] == "k80").any() else texts
 
 
 def _recipes(table: pd.DataFrame) -> list[str]:

@@ -90,11 +90,11 @@ def check(table: pd.DataFrame, published: Published) -> None:
     """
     welch = table[(table["test"] == "Welch") & (table["source"] == "published")].set_index("dataset")
     for row in published.welch.to_dict("records"):
-        found = welch.loc[DATASETS[row["format"]], ["t", "df", "p"]].to_dict()
+        computed = welch.loc[DATASETS[row["format"]], ["t", "df", "p"]].to_dict()
         expected = {key: row[key] for key in ("t", "df", "p")}
-        if found != expected:
+        if computed != expected:
             raise HistobenchError(
-                f"Welch's test on {DATASETS[row['format']]}: expected {expected} as printed, found {found} from the "
+                f"Welch's test on {DATASETS[row['format']]}: expected {expected} as printed, found {computed} from the "
                 "printed AUCs. Either config/paper or histobench/results/statistics.py has changed."
             )
 
@@ -107,14 +107,14 @@ def _test(test: str, by_mode: pd.DataFrame, digits: dict[str, str]) -> dict[str,
     if n.min() < FEWEST:
         what = "models with both modes" if test == "paired t" else "models in each mode"
         return row | {"gap": f"fewer than {FEWEST} {what}"}
-    found = TESTS[test](values["tl"].dropna(), values["full"].dropna())
+    result = TESTS[test](values["tl"].dropna(), values["full"].dropna())
     return row | {
-        **{key: _rounded(found[key], digits[key]) for key in ("t", "df")},
-        "p": "< 0.0001" if found["p"] is not None and found["p"] < 0.00005 else _rounded(found["p"], digits["p"]),
-        "difference": found["difference"],
-        "difference_low": found["low"],
-        "difference_high": found["high"],
-        "effect": found["effect"],
+        **{key: _rounded(result[key], digits[key]) for key in ("t", "df")},
+        "p": "< 0.0001" if result["p"] is not None and result["p"] < 0.00005 else _rounded(result["p"], digits["p"]),
+        "difference": result["difference"],
+        "difference_low": result["low"],
+        "difference_high": result["high"],
+        "effect": result["effect"],
         "gap": "",
     }
 
