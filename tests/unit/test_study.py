@@ -96,7 +96,7 @@ def test_a_matrix_of_impossible_cells_only_is_an_error(config):
         (("study",), "a b", r"study: 'a b' must be letters, digits"),
         (("matrix", 0, "models"), ["b2", "resnet5"], r"matrix block 1, models: 'resnet5'.*did you mean 'resnet50'\?"),
         (("matrix", 0, "datasets"), ["pcam2"], r"matrix block 1, datasets: 'pcam2'.*did you mean 'pcam'\?"),
-        (("matrix", 0, "modes"), ["transfer"], r"matrix\.0\.modes\.0: 'transfer' is not one of"),
+        (("matrix", 0, "modes"), ["transfer"], r"matrix block 1, modes: 'transfer'.*known: tl, full, scratch"),
         (("datasets", "idc", "source"), "idcc", r"datasets\.idc\.source: 'idcc'.*did you mean 'idc'\?"),
         (("datasets", "idc", "split"), {"by": "patch"}, r"datasets\.idc\.split.*'train' is a required property"),
         (("datasets", "idc-random", "split", "test"), 0.2, r"fractions sum to 1\.1, not to 1"),

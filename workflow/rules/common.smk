@@ -15,7 +15,8 @@ from histobench.core import code, costs, features, recipes, runs, searches
 from histobench.core.datasets import prepared
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
-from histobench.core.study import MODES, Study
+from histobench.core.modes import MODES
+from histobench.core.study import Study
 
 try:
     STUDY = Study(config, Path(workflow.current_basedir).parent / "schemas" / "config.schema.yaml")
@@ -134,7 +135,7 @@ def weights_file(model):
 
 def starts_from_weights(wildcards):
     """Return the weights file that a run starts from, if there is one; cached features have it behind them."""
-    if wildcards.mode == "scratch" or STUDY.cached(wildcards.mode, wildcards.recipe):
+    if not MODES[wildcards.mode].pretrained or STUDY.cached(wildcards.mode, wildcards.recipe):
         return []
     return weights_file(wildcards.model)
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from histobench.core import recipes, runs, searches
 from histobench.core.datasets import SPLITS, published
 from histobench.core.datasets.prepared import manifest
+from histobench.core.modes import MODES
 from histobench.core.study import Dataset, Run, Study
 
 TABLE_2 = Path(__file__).parents[4] / "config" / "paper" / "table2.csv"
@@ -103,9 +104,7 @@ class Costs:
         train, valid = self._covered(dataset, recipe)
         words = self._study.recipes[recipe]
         # The share of its epochs in which the backbone is trained.
-        trained = 0.0 if mode == "tl" else 1.0
-        if mode == "finetune":
-            trained -= float(words["finetune"]["head_epochs"]) / words["epochs"]
+        trained = 1 - MODES[mode].frozen_epochs(words) / int(words["epochs"])
         return train * (1 + (TRAINING_PASSES - 1) * trained) + valid
 
     def train(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> Estimate:
@@ -165,10 +164,11 @@ class Costs:
         words = self._study.devices[device]
         if "gpu_model" not in words:
             return Estimate(of_model * CPU_SECONDS, "estimated")
-        steps = "tl" if mode == "tl" else "full"
+        # The modes of Table 2. Fine-tuning has no row of its own, but passes like those of "full".
+        steps = "tl" if MODES[mode].cacheable else "full"
         if (device, model, steps) in self._published:
-            # Fine-tuning has no row of its own, but the same passes.
-            return Estimate(self._published[device, model, steps], "estimated" if mode == "finetune" else "published")
+            origin = "estimated" if MODES[mode].unfreezes else "published"
+            return Estimate(self._published[device, model, steps], origin)
         card, faster = device, 1.0
         if device not in self._cards:
             card = REFERENCE_DEVICE

@@ -18,13 +18,7 @@ from histobench.core import catalogue, recipes, runs, searches
 from histobench.core.datasets import published
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote
-
-# Frozen backbone and trained head; every layer from the pretrained weights; every layer from random weights; the head
-# first, then the upper layers as well.
-MODES = ("tl", "full", "scratch", "finetune")
-# Those that start from a frozen backbone.
-TRANSFER = ("tl", "finetune")
-
+from histobench.core.modes import MODES
 
 # What a device of the configuration says of its card.
 CARD = ("year", "cuda_cores", "gflops")
@@ -152,12 +146,12 @@ class Study:
         spec = self.models[model]
         if reason := self._too_small(spec, self.input(dataset, model, recipes.scaling(self.recipes[recipe]))):
             return reason
-        if mode in TRANSFER and spec.application is None:
+        if MODES[mode].frozen and spec.application is None:
             return "it has no pretrained backbone to transfer from"
-        if mode == "scratch" and spec.application is None:
+        if not MODES[mode].pretrained and spec.application is None:
             return "it has no pretrained weights, so `full` is from scratch already"
-        if mode == "finetune" and "finetune" not in self.recipes[recipe]:
-            return "the recipe does not say `finetune`"
+        if MODES[mode].unfreezes and MODES[mode].key not in self.recipes[recipe]:
+            return f"the recipe does not say `{MODES[mode].key}`"
         peaks, precision = self.devices[device].get("peak_tflops"), recipes.precision(self.recipes[recipe])
         if peaks is not None and precision not in peaks:
             return f"{device} has no {precision} (devices.{device}.peak_tflops)"
@@ -237,7 +231,7 @@ class Study:
 
     def cached(self, mode: str, recipe: str) -> bool:
         """Say whether runs of this mode and recipe train a head on cached features."""
-        return mode == "tl" and recipes.transfer(self.recipes[recipe]) == "cached"
+        return MODES[mode].cacheable and recipes.transfer(self.recipes[recipe]) == "cached"
 
     def specification(self, run: Run) -> dict[str, Any]:
         """Return the configuration that a run's result depends on, apart from code, data and weights.
@@ -249,13 +243,13 @@ class Study:
         -------
         run : the names of the cell, and the seed.
         model : key, application and origin of the weights.
-        recipe : what it says for the run's mode, `transfer` included in mode "tl".
+        recipe : what it says for the run's mode, see :func:`histobench.core.recipes.relevant`.
         input : how patches become inputs of the CNN, see :meth:`input`; None where the inputs are cached features.
         """
         recipe = self.recipes[run.recipe]
         return {
             "run": asdict(run),
-            "model": self._model(run.model, scratch=run.mode == "scratch"),
+            "model": self._model(run.model, pretrained=MODES[run.mode].pretrained),
             "recipe": recipes.relevant(recipe, run.mode),
             "input": None
             if self.cached(run.mode, run.recipe)
@@ -338,9 +332,9 @@ class Study:
             return None
         return f"it needs patches of at least {model.smallest_input} px, not of {image['side']} px"
 
-    def _model(self, key: str, *, scratch: bool = False) -> dict[str, Any]:
+    def _model(self, key: str, *, pretrained: bool = True) -> dict[str, Any]:
         model = self.models[key]
-        if scratch:
+        if not pretrained:
             model = replace(model, weights=None, weights_origin="scratch")
         return {field: getattr(model, field) for field in ("key", "application", "weights_origin")}
 
@@ -362,6 +356,7 @@ class Study:
         for key, known in (
             ("datasets", self.datasets),
             ("models", self.models),
+            ("modes", MODES),
             ("recipes", self.recipes),
             ("devices", self.devices),
         ):

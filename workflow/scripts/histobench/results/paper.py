@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from histobench.core import recipes
+from histobench.core import modes, recipes
 from histobench.core.errors import HistobenchError
 
 # Bonnet 2024 (arXiv:2108.13661) and the author's code: what a recipe must say to be the paper's. TF32 is no part of it:
@@ -25,7 +25,7 @@ PROTOCOL: dict[str, Any] = {
     "jit_compile": False,
 }
 # Parts of a recipe that belong to one mode, not to the protocol.
-NO_PROTOCOL = {*recipes.OF_MODE, "search"}
+NO_PROTOCOL = {*(mode.key for mode in modes.MODES.values()), "search"}
 MODES = ("full", "tl")
 DATASETS = {"pcam": "PCam", "idc": "IDC"}
 # The tables that hold the performance on each data set.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from histobench.results import tables
 from histobench.results.cells import asked
+from histobench.results.modes import MODES
 from histobench.results.report import Facts, Figure, Section
 
 # Title and introduction of a section, and the stems of its files; those of data sets end in `_{dataset}`.
@@ -56,12 +57,6 @@ TITLES = {
     "gallery": "The surest errors",
 }
 
-MODES_IN_WORDS = {
-    "tl": "transfer learning",
-    "full": "full training",
-    "scratch": "training from scratch",
-    "finetune": "fine-tuning",
-}
 SPLITS_IN_WORDS = {"train": "training", "valid": "validation", "test": "test"}
 
 
@@ -111,8 +106,8 @@ def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mappin
     manifests : of the data sets that have runs, by name.
     """
     can = cells[~cells["left_out"].astype(bool)]
-    models, modes = can["model"].nunique(), [mode for mode in MODES_IN_WORDS if (can["mode"] == mode).any()]
-    compared = f"{models} CNN{'s' * (models != 1)}, by {tables.words([MODES_IN_WORDS[mode] for mode in modes])},"
+    models, modes = can["model"].nunique(), [mode.in_words for key, mode in MODES.items() if (can["mode"] == key).any()]
+    compared = f"{models} CNN{'s' * (models != 1)}, by {tables.words(modes)},"
     on = tables.words([_with_patches(name, manifests.get(name)) for name in can["dataset"].unique()])
     done = f"{len(runs)} of {asked(cells)} runs finished"
     return f"{compared} on {on}: {done}" + (f"; {_device_time(runs)} of device time." if len(runs) else ".")

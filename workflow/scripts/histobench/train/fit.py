@@ -12,6 +12,7 @@ import numpy as np
 
 from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
+from histobench.core.modes import MODES
 from histobench.core.recipes import jit_compile
 from histobench.core.state import State
 from histobench.train import checkpoints, nvml
@@ -33,13 +34,12 @@ STEPS_ON_FEATURES = 32
 def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
     """Compile a model as it is trained in an epoch, counted from 0.
 
-    The loss is binary cross-entropy, metrics are accuracy and AUC, optimizer and learning rate those of the recipe. In
-    mode "finetune" the head is trained for the recipe's `head_epochs`; then the upper layers of the backbone come in,
-    with an optimizer of their own at the recipe's lower rate.
+    The loss is binary cross-entropy, metrics are accuracy and AUC, optimizer and learning rate those of the recipe.
+    When fine-tuning goes on to the upper layers of the backbone it starts a new optimizer, at the rate of `finetune`.
     """
     recipe = spec["recipe"]
     rate = recipe["optimizer"]["learning_rate"]
-    if spec["run"]["mode"] == "finetune" and epoch >= recipe["finetune"]["head_epochs"]:
+    if epoch >= _unfreezes_at(spec):
         unfreeze(model.layers[0], recipe["finetune"]["upper_layers"])
         rate = recipe["finetune"]["learning_rate"]
     # By its name alone: with a configuration, Keras 2 takes it for an optimizer of its older kind.
@@ -63,9 +63,10 @@ def covered(train: Records | Features, valid: Records | Features, spec: dict[str
     return {name: int(min(len(part), steps[name] * recipe["batch_size"])) for name, part in parts.items()}
 
 
-def _starts_stage(spec: dict[str, Any], epoch: int) -> bool:
-    """Say whether another part of the model is trained from this epoch on, or the same by another optimizer."""
-    return spec["run"]["mode"] == "finetune" and epoch == int(spec["recipe"]["finetune"]["head_epochs"])
+def _unfreezes_at(spec: dict[str, Any]) -> float:
+    """Return the epoch, counted from 0, from which fine-tuning trains upper layers as well; infinity in other modes."""
+    mode = MODES[spec["run"]["mode"]]
+    return mode.frozen_epochs(spec["recipe"]) if mode.unfreezes else math.inf
 
 
 class _ProgressLines(keras.callbacks.Callback):
@@ -119,7 +120,7 @@ def epochs(
     covers = covered(train, valid, spec)
     validation = batches(valid, np.arange(covers["valid"]), **options)
     for epoch in range(first, recipe["epochs"]):
-        if epoch == 0 or _starts_stage(spec, epoch):
+        if epoch in (0, _unfreezes_at(spec)):
             compile_model(model, spec, epoch)
         reseed(model, seed, epoch)
         kinds = recipe.get("augmentation")

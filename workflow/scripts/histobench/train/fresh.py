@@ -8,7 +8,7 @@ import keras
 from histobench.core import recipes
 from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
-from histobench.core.study import TRANSFER
+from histobench.core.modes import MODES
 from histobench.train import models
 from histobench.train.calibration import calibrate
 
@@ -28,5 +28,5 @@ def model(spec: dict[str, Any], train: Records | Features, weights: Path | None)
     built = models.build(
         spec["model"], mode, models.input_shape(spec["input"]), seed=seed, weights=weights, dense=dense
     )
-    random_backbone = mode in TRANSFER and weights is None
+    random_backbone = MODES[mode].frozen and weights is None
     return built, random_backbone and calibrate(built.layers[0], train, spec["input"])
