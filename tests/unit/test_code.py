@@ -23,7 +23,7 @@ def library(tmp_path, monkeypatch):
 # What results of days depend on. A module more retrains every study: let it be named here before it is imported.
 TRAINING = {
     *("train/fit", "train/checkpoints", "train/models", "train/calibration", "train/batches", "train/augmentation"),
-    *("train/random_state", "train/fresh", "core/searches", "core/features", "core/datasets/prepared", "core/modes"),
+    *("train/random_state", "train/fresh", "core/searches", "core/features", "core/prepared", "core/modes"),
 }
 DEPENDS_ON = {
     "train": {"train/run", "core/state", *TRAINING},
@@ -33,18 +33,18 @@ DEPENDS_ON = {
     },
     "extract_features": {
         *("train/extract", "train/models", "train/calibration", "train/batches", "train/random_state"),
-        *("core/state", "core/features", "core/datasets/prepared", "core/datasets/__init__", "core/modes"),
+        *("core/state", "core/features", "core/prepared", "core/modes"),
     },
     "predict": {
         *("train/predict", "train/models", "train/batches"),
-        *("core/searches", "core/features", "core/datasets/prepared", "core/modes"),
+        *("core/searches", "core/features", "core/prepared", "core/modes"),
     },
     "explain": {
         *("train/explain", "train/models", "train/calibration", "train/batches", "train/random_state"),
-        *("core/features", "core/datasets/prepared", "core/modes"),
+        *("core/features", "core/prepared", "core/modes"),
     },
     "describe_models": {"train/anatomy", "train/models", "core/modes"},
-    "simulate": {"core/datasets/simulated"},
+    "simulate": {"core/simulation", "core/formats", "core/prepared"},
 }
 
 

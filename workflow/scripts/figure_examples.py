@@ -5,7 +5,8 @@ from histobench.core import job
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.core.datasets.prepared import Records, manifest
+    from histobench.core.formats import FORMATS
+    from histobench.core.prepared import Records, manifest
     from histobench.results import collect, figure_data
     from histobench.results.announcements import announcements
     from histobench.results.figures import patches, style
@@ -16,6 +17,5 @@ with job.start(snakemake):
     data = Path(snakemake.input.manifest).parent
     test = Records(data, "test")
     chosen = figure_data.example_positions(test.labels, patches.COLUMNS)
-    centre = patches.PCAM_CENTRE if manifest(data)["format"] == "pcam" else None
-    figure = patches.examples(test.take(chosen), test.labels[chosen], centre)
+    figure = patches.examples(test.take(chosen), test.labels[chosen], FORMATS[manifest(data)["format"]].centre)
     style.save(figure, Path(snakemake.output.svg).with_suffix(""), notes)

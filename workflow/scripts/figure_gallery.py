@@ -8,7 +8,7 @@ with job.start(snakemake):
     import numpy as np
     import pandas as pd
 
-    from histobench.core.datasets.prepared import Records
+    from histobench.core.prepared import Records
     from histobench.results import collect, figure_data
     from histobench.results.announcements import announcements
     from histobench.results.cells import MODE_NAMES

@@ -17,12 +17,13 @@ IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 # Modules that no result depends on: how files are written and errors raised, where a job logs, what it says about its
 # machine, and what reaches a rule through its params anyway.
 EXEMPT = {
-    *("core/catalogue", "core/code", "core/datasets/published", "core/errors", "core/files", "core/job", "core/lease"),
+    *("core/catalogue", "core/code", "core/errors", "core/files", "core/job", "core/lease"),
     *("core/recipes", "core/runs", "core/study"),
     *("train/hardware", "train/nvml", "train/provenance"),
 }
 # Modules that a script imports, but whose work is undone before it could show in the script's result.
 WITHOUT_EFFECT = {
+    "prepare": {"core/formats"},  # the files are the rule's inputs, what is expected of them stands in its params
     "train": {"train/anatomy"},  # what it counts stands beside the seconds, in run.json
     "tune": {"train/checkpoints"},  # a trial has no state of its own
     "predict": {"train/random_state"},  # fresh weights, over which the trained ones are loaded

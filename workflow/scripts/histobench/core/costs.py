@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from histobench.core import recipes, runs, searches
-from histobench.core.datasets import SPLITS, published
-from histobench.core.datasets.prepared import manifest
+from histobench.core.formats import FORMATS, Dataset
 from histobench.core.modes import MODES
-from histobench.core.study import Dataset, Run, Study
+from histobench.core.prepared import SPLITS, manifest
+from histobench.core.study import Run, Study
 
 TABLE_2 = Path(__file__).parents[4] / "config" / "paper" / "table2.csv"
 # Of what Table 2 holds: PCam by the paper's recipe.
-PAPER_SIDE, PAPER_BATCH = published.PCAM_PATCH_SIZE, 32
+PAPER_SIDE, PAPER_BATCH = FORMATS["pcam"].patch_size, 32
 # Whose seconds the others are estimated from: the one model in Table 2 with a backbone, and the newest card.
 REFERENCE_MODEL, REFERENCE_DEVICE = "inceptionv3", "a100"
 
@@ -187,32 +187,13 @@ def patches(dataset: Dataset) -> dict[str, int]:
     Of patches in a folder of one's own nothing is known until they are prepared: until then they are taken to be as
     many as PCam's.
     """
-    source, split = dataset.source, dataset.split
-    if source.format == "pcam":
-        return {name: source.expected[name] for name in SPLITS}
-    if source.format == "folder":
-        try:
-            found = manifest(Path("results/data") / dataset.name)["patches"]
-            return {name: int(found[name]["n"]) for name in SPLITS}
-        except (OSError, ValueError, KeyError):
-            return dict(published.PCAM_EXPECTED)
-    shares: Mapping[str, float]
-    if source.simulate:
-        of_split = {"valid": "val"}
-        patients = {name: source.simulate["patients"][of_split.get(name, name)] for name in SPLITS}
-        total = sum(patients.values()) * source.simulate["patches_per_patient"]
-        shares = {name: count / sum(patients.values()) for name, count in patients.items()}
-    else:
-        total = source.expected["patches"]
-        # The other patients stay out of the published split.
-        shares = {name: count / published.EXPECTED["idc"]["patients"] for name, count in IDC_PATIENTS.items()}
-    if not isinstance(split, str):
-        shares = {name: split[name] for name in SPLITS}
-    return {name: round(total * shares[name]) for name in SPLITS}
-
-
-# Of the published split: Cruz-Roa et al. 2014, as in the lists of `histobench.core.datasets.published`.
-IDC_PATIENTS = {"train": 84, "valid": 29, "test": 49}
+    if known := dataset.counts():
+        return known
+    try:
+        found = manifest(Path("results/data") / dataset.name)["patches"]
+        return {name: int(found[name]["n"]) for name in SPLITS}
+    except (OSError, ValueError, KeyError):
+        return dict(FORMATS["pcam"].expected)
 
 
 def measured(study: Study, results: Path = Path("results")) -> dict[tuple[str, ...], float]:
@@ -269,7 +250,7 @@ def _timings(folder: Path) -> Iterator[list[dict[str, Any]]]:
 
 def _table_2() -> dict[tuple[str, str, str], float]:
     """Return the seconds of a forward pass over one patch, by (device, model, mode), from the paper's Table 2."""
-    counts = published.PCAM_EXPECTED
+    counts = FORMATS["pcam"].expected
     passes = {
         "tl": counts["train"] + counts["valid"],
         "full": TRAINING_PASSES * counts["train"] + counts["valid"],

@@ -98,7 +98,7 @@ def data_differ(manifest: Mapping[str, Any]) -> str:
     if manifest["patches_are"] != "published":
         return {"simulated": "simulated patches", "subset": "a subset of the patches"}[manifest["patches_are"]]
     # It seems to have drawn its own: 220,177 patches are 80 % of 275,222, and nothing says which.
-    return "" if kind == "pcam" else "the paper's split of IDC is not published"
+    return {"idc": "the paper's split of IDC is not published"}.get(kind, "")
 
 
 def recipe_differs(recipe: Mapping[str, Any]) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
 from histobench.core.modes import MODES
+from histobench.core.prepared import Records
 from histobench.core.recipes import jit_compile
 from histobench.core.state import State
 from histobench.train import checkpoints, nvml

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 
 from histobench.core import recipes
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
 from histobench.core.modes import MODES
+from histobench.core.prepared import Records
 from histobench.train import models
 from histobench.train.calibration import calibrate
 

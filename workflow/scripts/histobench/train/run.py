@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from histobench.core import recipes, runs, searches
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import ABOUT as ABOUT_FEATURES
 from histobench.core.features import Features
 from histobench.core.lease import held
+from histobench.core.prepared import Records
 from histobench.core.state import State
 from histobench.train import checkpoints, fit, fresh, hardware, models, provenance
 from histobench.train.anatomy import multiply_adds

@@ -30,11 +30,11 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
 
 from histobench.core import runs, searches
-from histobench.core.datasets.prepared import Records
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
 from histobench.core.files import atomic
 from histobench.core.lease import Lease, Onlooker, add_event, held
+from histobench.core.prepared import Records
 from histobench.core.state import OUTPUTS, State, fingerprint
 from histobench.train import hardware, oracle, outcome, provenance, trials
 

@@ -11,9 +11,9 @@ import keras
 import keras_tuner as kt
 
 from histobench.core import recipes, searches
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
 from histobench.core.files import write_json
+from histobench.core.prepared import Records
 from histobench.train import fit, fresh, models
 from histobench.train.oracle import COMPLETED
 
