@@ -17,20 +17,20 @@ SLIDES = {"train": 40, "valid": 10, "test": 10}
 
 def simulate(folder: Path, counts: dict[str, int]) -> None:
     """Write simulated patches as PCam's files."""
-    from histobench.core.datasets import simulated
+    from histobench.core import simulation
 
     slides = {split: min(most, counts[split] // 2) for split, most in SLIDES.items()}
-    simulated.write_pcam(folder, counts, slides, seed=1)
+    simulation.write_pcam(folder, counts, slides, seed=1)
 
 
 def prepare(source: Path, target: Path, counts: dict[str, int]) -> None:
     """Prepare simulated patches as the workflow does."""
     from histobench.core import datasets
-    from histobench.core.datasets.published import PCAM_FILES, PCAM_PATCH_SIZE
-    from histobench.core.study import Dataset, Source
+    from histobench.core.formats import FORMATS, Dataset, Source
     from histobench.train import records
 
-    upstream = Source("pcam", "pcam", str(source), PCAM_FILES, counts, PCAM_PATCH_SIZE, "simulated", None)
+    pcam = FORMATS["pcam"]
+    upstream = Source("pcam", "pcam", str(source), pcam.files, counts, pcam.shares, pcam.patch_size, "simulated")
     dataset, tally = Dataset("pcam", upstream, "published"), datasets.Tally()
     about = {"dataset": "pcam", "format": "pcam", "patches_are": "simulated", "split": "published", "leaky": False}
     records.write(target, datasets.read(dataset, Path(), tally), tally, about)

@@ -50,7 +50,7 @@ def specification(what: str, model: str, epochs: int) -> dict[str, Any]:
 
 def write_weights(model: str, data: Path, path: Path) -> None:
     """Write a weights file of a random backbone with calibrated batch norm."""
-    from histobench.core.datasets.prepared import Records
+    from histobench.core.prepared import Records
     from histobench.train import calibration, models
 
     backbone = models.backbone(model_specification(model), models.input_shape(IMAGE), seed=2)

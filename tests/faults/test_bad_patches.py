@@ -15,23 +15,22 @@ import pytest
 from PIL import Image
 
 from histobench.core.datasets import Tally, read
-from histobench.core.datasets.published import IDC_FILES, PCAM_FILES
 from histobench.core.errors import HistobenchError
-from histobench.core.study import Dataset, Source
+from histobench.core.formats import FORMATS, Dataset, Source
 
 COUNTS = {"train": 300, "valid": 20, "test": 10}
 PREFIX = "camelyonpatch_level_2_split"
 
 
 def pcam(folder: Path, *, expected=None, meta=True) -> Dataset:
-    files = {name: remote for name, remote in PCAM_FILES.items() if meta or "meta" not in name}
-    return Dataset(
-        "pcam", Source("pcam", "pcam", str(folder), files, expected or COUNTS, 96, "subset", None), "published"
-    )
+    files = {name: remote for name, remote in FORMATS["pcam"].files.items() if meta or "meta" not in name}
+    source = Source("pcam", "pcam", str(folder), files, expected or COUNTS, {}, 96, "subset")
+    return Dataset("pcam", source, "published")
 
 
 def idc(folder: Path, *, expected=None, split="published", patches="subset") -> Dataset:
-    return Dataset("idc", Source("idc", "idc", str(folder), IDC_FILES, expected or {}, 50, patches, None), split)
+    files = FORMATS["idc"].files
+    return Dataset("idc", Source("idc", "idc", str(folder), files, expected or {}, {}, 50, patches), split)
 
 
 def everything(dataset: Dataset) -> tuple[dict[str, list], Tally]:
@@ -347,7 +346,7 @@ def own(tmp_path):
 
 
 def folder_of(path: Path, split="published") -> Dataset:
-    return Dataset("mine", Source("mine", "folder", str(path), {}, {}, 50, "own", None), split)
+    return Dataset("mine", Source("mine", "folder", str(path), {}, {}, {}, 50, "own"), split)
 
 
 def test_a_folder_of_ones_own(own):

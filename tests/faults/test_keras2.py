@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import pytest
 
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
+from histobench.core.prepared import Records
 from histobench.core.runs import read_json, read_rows
 from histobench.train import models, predict
 from histobench.train.calibration import calibrate

@@ -6,7 +6,7 @@ One epoch is one step here, so what training leaves behind is what a step change
 import keras
 import numpy as np
 
-from histobench.core.datasets.prepared import Records
+from histobench.core.prepared import Records
 from histobench.core.runs import read_json, read_rows
 from histobench.train import extract, models, predict, run
 from histobench.train.calibration import calibrate

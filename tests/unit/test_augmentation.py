@@ -8,8 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histobench.core.datasets.simulated import draw_style, pcam_patch
 from histobench.core.errors import HistobenchError
+from histobench.core.simulation import PCAM, draw_style, pcam_patch
 from histobench.train import augmentation
 from histobench.train.augmentation import KINDS, augment
 
@@ -34,8 +34,8 @@ def compiled(kinds):
 @cache
 def patches():
     rng = np.random.default_rng(1)
-    style = draw_style(rng, 1.0)
-    return np.stack([pcam_patch(rng, style, label) for label in (0, 1) * 6])
+    style = draw_style(rng, PCAM)
+    return np.stack([pcam_patch(rng, style, label)[0] for label in (0, 1) * 6])
 
 
 def same_everywhere(image, n):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histobench.core.catalogue import CATALOGUE
-from histobench.core.datasets.prepared import Records
+from histobench.core.prepared import Records
 from histobench.train.batches import batches, order, resize, scale
 
 SEEDS = st.integers(0, 2**32 - 1)

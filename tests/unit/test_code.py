@@ -23,7 +23,8 @@ def library(tmp_path, monkeypatch):
 # What results of days depend on. A module more retrains every study: let it be named here before it is imported.
 TRAINING = {
     *("train/fit", "train/checkpoints", "train/models", "train/calibration", "train/batches", "train/augmentation"),
-    *("train/random_state", "train/initial_model", "tuning/tuned_recipe", "core/features", "core/datasets/prepared"),
+    *("train/random_state", "train/initial_model", "tuning/tuned_recipe"),
+    *("core/features", "core/prepared", "core/modes"),
 }
 DEPENDS_ON = {
     "train": {"train/run", "core/state", *TRAINING},
@@ -34,18 +35,18 @@ DEPENDS_ON = {
     },
     "extract_features": {
         *("train/extract", "train/models", "train/calibration", "train/batches", "train/random_state"),
-        *("core/state", "core/features", "core/datasets/prepared", "core/datasets/__init__"),
+        *("core/state", "core/features", "core/prepared", "core/modes"),
     },
     "predict": {
         *("train/predict", "train/models", "train/batches"),
-        *("tuning/tuned_recipe", "core/features", "core/datasets/prepared"),
+        *("tuning/tuned_recipe", "core/features", "core/prepared", "core/modes"),
     },
     "explain": {
         *("train/explain", "train/models", "train/calibration", "train/batches", "train/random_state"),
-        *("core/features", "core/datasets/prepared"),
+        *("core/features", "core/prepared", "core/modes"),
     },
-    "describe_models": {"train/model_size", "train/models"},
-    "simulate": {"core/datasets/simulated"},
+    "describe_models": {"train/model_size", "train/models", "core/modes"},
+    "simulate": {"core/simulation", "core/formats", "core/prepared"},
 }
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from histobench.core.datasets import Patches, Tally
-from histobench.core.datasets.prepared import Records
 from histobench.core.errors import HistobenchError
 from histobench.core.files import write_json
+from histobench.core.prepared import Records
 from histobench.core.runs import read_rows, write_rows
 from histobench.train import explain, models, predict, records
 from histobench.train.calibration import calibrate

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from histobench.core.datasets.prepared import Records
+from histobench.core.prepared import Records
 from histobench.core.state import State
 from histobench.train.checkpoints import best_weights
 from histobench.train.fit import better, compile_model, covered, fit

@@ -49,14 +49,14 @@ def line(path: str, rule: str, state: str = "update pending") -> str:
 def test_several_files_of_one_job_are_one_job(study):
     run = "results/paper/runs/pcam/b2/full/timing/k80/seed-1"
     text = HEADER + line(f"{run}/history.csv", "train") + line(f"{run}/run.json", "train")
-    text += line("results/downloads/pcam/a.gz", "download_pcam") + line("results/downloads/pcam/b.gz", "download_pcam")
+    text += line("results/downloads/pcam/a.gz", "download") + line("results/downloads/pcam/b.gz", "download")
     text += line("results/paper/tables/performance_idc-random.csv", "table")
     text += line("results/paper/tables/performance_idc-random.md", "table")
     text += line("results/paper/tables/performance_idc.md", "table")
     text += line(f"{run}/predictions.csv", "predict", "no update")
     found = pending(text, study)
     assert sorted(job.rule for job in found) == [
-        *("download_pcam", "download_pcam", "table", "table", "train"),
+        *("download", "download", "table", "table", "train"),
     ]
 
 

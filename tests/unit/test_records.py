@@ -6,7 +6,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench.core.datasets import Patches, Tally, prepared
+from histobench.core import prepared
+from histobench.core.datasets import Patches, Tally
 from histobench.core.errors import HistobenchError
 from histobench.train import records
 from support.small import COUNTS, SHAPE, patches

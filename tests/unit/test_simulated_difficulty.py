@@ -6,7 +6,8 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from histobench.core.datasets import Tally, prepared, read
+from histobench.core import prepared, simulation
+from histobench.core.datasets import Tally, read
 from histobench.core.study import Study
 from histobench.results.controls import colour_floor
 from histobench.train import records
@@ -29,11 +30,9 @@ def dataset(request) -> str:
 
 @pytest.fixture(scope="module")
 def data(dataset, demo, tmp_path_factory) -> Path:
-    from histobench.core.datasets import simulated
-
     folder = tmp_path_factory.mktemp(dataset)
     dataset = demo.datasets[dataset]
-    write = {"pcam": simulated.write_pcam, "idc": simulated.write_idc}[dataset.source.format]
+    write = getattr(simulation, f"write_{dataset.source.format}")
     write(folder / dataset.source.folder, **dataset.source.simulate)
     tally = Tally()
     about = {"dataset": dataset.name, "patches_are": "simulated", "split": "published", "leaky": False}

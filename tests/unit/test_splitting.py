@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench.core.datasets import splitting
+from histobench.core import splitting
 from histobench.core.errors import HistobenchError
 
 FRACTIONS = {"train": 0.8, "valid": 0.1, "test": 0.1}

@@ -96,15 +96,27 @@ def test_a_matrix_of_impossible_cells_only_is_an_error(config):
         (("study",), "a b", r"study: 'a b' must be letters, digits"),
         (("matrix", 0, "models"), ["b2", "resnet5"], r"matrix block 1, models: 'resnet5'.*did you mean 'resnet50'\?"),
         (("matrix", 0, "datasets"), ["pcam2"], r"matrix block 1, datasets: 'pcam2'.*did you mean 'pcam'\?"),
-        (("matrix", 0, "modes"), ["transfer"], r"matrix\.0\.modes\.0: 'transfer' is not one of"),
+        (("sources", "pcam", "format"), "pcm", r"sources\.pcam\.format: 'pcm'.*did you mean 'pcam'\?"),
+        (("sources", "idc", "simulate"), {"seed": 1, "patients": 9, "patches_per_patient": 9}, "patients by split"),
+        (
+            ("sources", "idc", "simulate"),
+            {"seed": 1, "patients": {"train": 1}},
+            "'valid' is a req",
+        ),
+        (("sources",), {"mine": {"format": "folder", "simulate": {"seed": 1}}}, "format folder cannot be simulated"),
+        (("matrix", 0, "modes"), ["transfer"], r"matrix block 1, modes: 'transfer'.*known: tl, full, scratch"),
         (("datasets", "idc", "source"), "idcc", r"datasets\.idc\.source: 'idcc'.*did you mean 'idc'\?"),
         (("datasets", "idc", "split"), {"by": "patch"}, r"datasets\.idc\.split.*'train' is a required property"),
         (("datasets", "idc-random", "split", "test"), 0.2, r"fractions sum to 1\.1, not to 1"),
-        (("datasets", "pcam", "split"), RANDOM, "PCam is split by its files"),
+        (("datasets", "pcam", "split"), RANDOM, "pcam is split by its files"),
         (("sources", "pcam", "path"), "/patches", "`format: folder`"),
         (("sources", "pcam", "files"), {"train_x.gz": {"bytes": 1}}, r"sources\.pcam\.files: 'train_x\.gz' is not"),
         (("sources", "pcam", "expected"), {"patients": 3}, "patients does not go with format pcam"),
-        (("sources", "pcam", "simulate"), {"seed": 1}, r"simulate: format pcam takes patches, seed, slides"),
+        (
+            ("sources", "pcam", "simulate"),
+            {"seed": 1},
+            r"simulate: format pcam takes patches by split, seed, sl",
+        ),
         (("recipes", "paper", "augmentation"), ["d4"], r"recipes\.paper: `transfer: cached`.*`transfer: end_to_end`"),
         (
             ("recipes", "native", "finetune", "head_epochs"),
@@ -150,7 +162,7 @@ def test_what_tables_call_the_patches(config):
     changed = copy.deepcopy(config)
     changed["sources"]["pcam"]["expected"] = {"train": 10, "valid": 10, "test": 10}
     changed["sources"]["mine"] = {"format": "folder", "path": "patches", "patch_size": 64}
-    simulate = {"seed": 1, "patients": {"train": 1, "val": 1, "test": 1}, "patches_per_patient": 9}
+    simulate = {"seed": 1, "patients": {"train": 1, "valid": 1, "test": 1}, "patches_per_patient": 9}
     changed["sources"]["fake"] = {"format": "idc", "simulate": simulate}
     sources = study(changed).sources
     assert {name: source.patches for name, source in sources.items()} == {

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histobench.core.datasets import Patches, Tally
-from histobench.core.datasets.prepared import Records
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
+from histobench.core.prepared import Records
 from histobench.core.runs import read_json
 from histobench.train import batches, extract, models, records
 from support.heads import COUNTS, SIDE, assert_heads_are_equal, extracted, trained

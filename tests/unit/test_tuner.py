@@ -7,7 +7,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
-from histobench.core.datasets.prepared import Records
+from histobench.core.prepared import Records
 from histobench.tuning import tuner
 from support.small import search_specification
 

@@ -71,8 +71,7 @@ def test_a_bare_dry_run_plans_the_papers_study(bare):
     assert planned["prepare"] == planned["controls"] == 3
     # Seven backbones on PCam, all but InceptionV3 on both of IDC; EfficientNetV2 is trained end to end.
     assert planned["extract_features"] == 7 + 6 + 6
-    assert planned["download_pcam"] == 9
-    assert planned["download_idc"] == 4
+    assert planned["download"] == 9 + 4
     assert planned["fetch_weights"] == 10
     datasets = ("pcam", "idc", "idc-random")
     assert planned["explain"] == len(datasets)

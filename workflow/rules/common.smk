@@ -11,11 +11,12 @@ from snakemake.logging import logger
 # Scripts find the library beside them; the Snakefile alone needs to be told.
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
-from histobench.core import code, costs, features, recipes, runs
-from histobench.core.datasets import prepared
+from histobench.core import code, costs, features, prepared, recipes, runs
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
-from histobench.core.study import MODES, Study
+from histobench.core.formats import FORMATS
+from histobench.core.modes import MODES
+from histobench.core.study import Study
 from histobench.results import registry
 from histobench.tuning import search_files, search_settings
 
@@ -56,11 +57,9 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def sources(format, simulated):
-    """Return the names of the sources of a format, simulated or not."""
-    return [
-        name for name, source in STUDY.sources.items() if source.format == format and bool(source.simulate) == simulated
-    ]
+def simulated(format):
+    """Return the names of the simulated sources of a format."""
+    return [name for name, source in STUDY.sources.items() if source.simulate and source.format == format]
 
 
 def upstream_files(wildcards):
@@ -136,7 +135,7 @@ def weights_file(model):
 
 def starts_from_weights(wildcards):
     """Return the weights file that a run starts from, if there is one; cached features have it behind them."""
-    if wildcards.mode == "scratch" or STUDY.cached(wildcards.mode, wildcards.recipe):
+    if not MODES[wildcards.mode].pretrained or STUDY.cached(wildcards.mode, wildcards.recipe):
         return []
     return weights_file(wildcards.model)
 

@@ -2,14 +2,14 @@
 # Local rules: on a cluster they run on the login node, since compute nodes have no internet.
 
 
-rule download_pcam:
+rule download:
     output:
         "results/downloads/{source}/{file}",
     log:
         "results/logs/download/{source}/{file}.log",
     wildcard_constraints:
-        source=one_of(sources("pcam", simulated=False)),
-        file=r"camelyonpatch_level_2_split_(train|valid|test)_(x\.h5\.gz|y\.h5\.gz|meta\.csv)",
+        source=one_of(name for name, source in STUDY.sources.items() if not source.simulate),
+        file=one_of(file for upstream in FORMATS.values() for file in upstream.files),
     localrule: True
     conda:
         "../../envs/report.yaml"
@@ -17,12 +17,6 @@ rule download_pcam:
         remote=lambda wildcards: STUDY.sources[wildcards.source].files[wildcards.file],
     script:
         "../scripts/download.py"
-
-
-use rule download_pcam as download_idc with:
-    wildcard_constraints:
-        source=one_of(sources("idc", simulated=False)),
-        file=r"IDC_regular_ps50_idx5\.zip|cases_(train|val|test)\.txt",
 
 
 rule fetch_weights:

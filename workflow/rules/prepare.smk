@@ -23,7 +23,7 @@ rule prepare:
         dataset=lambda wildcards: STUDY.datasets[wildcards.dataset],
         code=lambda wildcards: code.digest(
             "prepare",
-            # The reader is imported by the name of the format.
+            # The reader is imported by the format's name.
             f"core/datasets/{STUDY.datasets[wildcards.dataset].source.format}",
         ),
     script:

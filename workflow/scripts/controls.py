@@ -5,7 +5,7 @@ from histobench.core import job
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.core.datasets import prepared
+    from histobench.core import prepared
     from histobench.core.files import write_json
     from histobench.core.runs import write_rows
     from histobench.results import controls, evaluation

@@ -1,4 +1,4 @@
-"""Rules `download_pcam` and `download_idc`: one upstream file, verified."""
+"""Rule `download`: one upstream file, verified."""
 
 from histobench.core import job
 

@@ -5,7 +5,7 @@ from histobench.core import job
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.core.datasets import simulated
+    from histobench.core import simulation
 
-    writers = {"simulate_pcam": simulated.write_pcam, "simulate_idc": simulated.write_idc}
-    writers[snakemake.rule](Path(snakemake.output[0]).parent, **snakemake.params.simulate)
+    write = getattr(simulation, f"write_{snakemake.params.format}")
+    write(Path(snakemake.output[0]).parent, **snakemake.params.simulate)

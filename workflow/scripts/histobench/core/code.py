@@ -17,12 +17,13 @@ IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 # Modules that no result depends on: they write files, raise errors, log, describe the machine, or compute what is among
 # the params of a rule anyway.
 EXEMPT = {
-    *("core/catalogue", "core/code", "core/datasets/published", "core/errors", "core/files", "core/job", "core/lease"),
+    *("core/catalogue", "core/code", "core/errors", "core/files", "core/job", "core/lease"),
     *("core/recipes", "core/runs", "core/study"),
     *("train/hardware", "train/nvml", "train/provenance"),
 }
 # Modules that a script imports, but that do not change its result.
 WITHOUT_EFFECT = {
+    "prepare": {"core/formats"},  # the files are the rule's inputs, what is expected of them stands in its params
     "train": {"train/model_size"},  # its counts are only written to run.json
     "tune": {"train/checkpoints"},  # a trial has no saved state
     "predict": {"train/random_state"},  # the initial weights are replaced by trained ones

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from histobench.core import recipes, runs
-from histobench.core.datasets import SPLITS, published
-from histobench.core.datasets.prepared import manifest
-from histobench.core.study import Dataset, Run, Study
+from histobench.core.formats import FORMATS, Dataset
+from histobench.core.modes import MODES
+from histobench.core.prepared import SPLITS, manifest
+from histobench.core.study import Run, Study
 from histobench.tuning import search_settings
 
 TABLE_2 = Path(__file__).parents[4] / "config" / "paper" / "table2.csv"
 # Of Table 2: PCam by the paper's recipe.
-PAPER_SIDE, PAPER_BATCH = published.PCAM_PATCH_SIZE, 32
+PAPER_SIDE, PAPER_BATCH = FORMATS["pcam"].patch_size, 32
 # The others are estimated from these: the only model in Table 2 with a backbone, and the newest card.
 REFERENCE_MODEL, REFERENCE_DEVICE = "inceptionv3", "a100"
 
@@ -102,9 +103,7 @@ class Costs:
         train, valid = self._covered(dataset, recipe)
         settings = self._study.recipes[recipe]
         # Fraction of the epochs in which the backbone is trained.
-        trained = 0.0 if mode == "tl" else 1.0
-        if mode == "finetune":
-            trained -= float(settings["finetune"]["head_epochs"]) / settings["epochs"]
+        trained = 1 - MODES[mode].frozen_epochs(settings) / int(settings["epochs"])
         return train * (1 + (TRAINING_PASSES - 1) * trained) + valid
 
     def train(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> Estimate:
@@ -152,10 +151,11 @@ class Costs:
         properties = self._study.devices[device]
         if "gpu_model" not in properties:
             return Estimate(multiply_adds * CPU_SECONDS, "estimated")
-        steps = "tl" if mode == "tl" else "full"
+        # The modes of Table 2. Fine-tuning has no row of its own, but passes like those of "full".
+        steps = "tl" if MODES[mode].cacheable else "full"
         if (device, model, steps) in self._published:
-            # Fine-tuning is not in the table, but its passes are those of "full".
-            return Estimate(self._published[device, model, steps], "estimated" if mode == "finetune" else "published")
+            origin = "estimated" if MODES[mode].unfreezes else "published"
+            return Estimate(self._published[device, model, steps], origin)
         card, faster = device, 1.0
         if device not in self._cards:
             card = REFERENCE_DEVICE
@@ -173,32 +173,13 @@ def patches(dataset: Dataset) -> dict[str, int]:
 
     For the user's own patches the number is unknown until they are prepared; before, that of PCam is used.
     """
-    source, split = dataset.source, dataset.split
-    if source.format == "pcam":
-        return {name: source.expected[name] for name in SPLITS}
-    if source.format == "folder":
-        try:
-            counts = manifest(Path("results/data") / dataset.name)["patches"]
-            return {name: int(counts[name]["n"]) for name in SPLITS}
-        except (OSError, ValueError, KeyError):
-            return dict(published.PCAM_EXPECTED)
-    shares: Mapping[str, float]
-    if source.simulate:
-        of_split = {"valid": "val"}
-        patients = {name: source.simulate["patients"][of_split.get(name, name)] for name in SPLITS}
-        total = sum(patients.values()) * source.simulate["patches_per_patient"]
-        shares = {name: count / sum(patients.values()) for name, count in patients.items()}
-    else:
-        total = source.expected["patches"]
-        # The published split leaves out the other patients.
-        shares = {name: count / published.EXPECTED["idc"]["patients"] for name, count in IDC_PATIENTS.items()}
-    if not isinstance(split, str):
-        shares = {name: split[name] for name in SPLITS}
-    return {name: round(total * shares[name]) for name in SPLITS}
-
-
-# Of the published split: Cruz-Roa et al. 2014, as in the lists of `histobench.core.datasets.published`.
-IDC_PATIENTS = {"train": 84, "valid": 29, "test": 49}
+    if known := dataset.counts():
+        return known
+    try:
+        counts = manifest(Path("results/data") / dataset.name)["patches"]
+        return {name: int(counts[name]["n"]) for name in SPLITS}
+    except (OSError, ValueError, KeyError):
+        return dict(FORMATS["pcam"].expected)
 
 
 def measured(study: Study, results: Path = Path("results")) -> dict[tuple[str, ...], float]:
@@ -250,7 +231,7 @@ def _timings(folder: Path) -> Iterator[list[dict[str, Any]]]:
 
 def _table_2() -> dict[tuple[str, str, str], float]:
     """Return the seconds of a forward pass over one patch, by (device, model, mode), from the paper's Table 2."""
-    counts = published.PCAM_EXPECTED
+    counts = FORMATS["pcam"].expected
     passes = {
         "tl": counts["train"] + counts["valid"],
         "full": TRAINING_PASSES * counts["train"] + counts["valid"],

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histobench.core.datasets.prepared import Records, Split
 from histobench.core.errors import HistobenchError
+from histobench.core.prepared import Records, Split
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from histobench.core.errors import HistobenchError
+from histobench.core.modes import MODES
 from histobench.tuning import search_settings
 
-# What a recipe says for one mode alone.
-OF_MODE = {"transfer": "tl", "finetune": "finetune"}
 # What its runs are there for, which no result depends on: their seconds alone, or a comparison with the recipe before
 # tuning.
 PURPOSE = ("timing_only", "tuned_from")
@@ -72,7 +71,7 @@ def dense(recipe: Mapping[str, Any]) -> Dense:
 
 
 def transfer(recipe: Mapping[str, Any]) -> str:
-    """Return how heads are trained in mode "tl": on "cached" features of the backbone, or "end_to_end"."""
+    """Return how heads on a frozen backbone are trained: on "cached" features of the backbone, or "end_to_end"."""
     augmented = recipe.get("augmentation") or "augmentation" in recipe.get("search", {}).get("space", {})
     return str(recipe.get("transfer", "end_to_end" if augmented else "cached"))
 
@@ -88,4 +87,5 @@ def relevant(recipe: Mapping[str, Any], mode: str) -> dict[str, Any]:
     told = {"transfer": transfer(recipe)} | dict(recipe)
     if "search" in recipe:
         told["search"] = search_settings.relevant_search(recipe["search"])
-    return {key: value for key, value in told.items() if OF_MODE.get(key, mode) == mode and key not in PURPOSE}
+    of_others = {each.key for each in MODES.values()} - {MODES[mode].key}
+    return {key: value for key, value in told.items() if key not in of_others and key not in PURPOSE}

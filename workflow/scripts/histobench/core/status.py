@@ -18,10 +18,10 @@ from tabulate import tabulate
 
 from histobench.core import features, lease, recipes, runs
 from histobench.core.costs import Costs, epoch_seconds, measured, run_folder, settled
-from histobench.core.datasets import SPLITS
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest
 from histobench.core.plan import SCHEMA
+from histobench.core.prepared import SPLITS
 from histobench.core.study import Run, Study
 from histobench.tuning import search_files, search_settings
 

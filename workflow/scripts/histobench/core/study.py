@@ -3,7 +3,6 @@
 Imported by the Snakefile, so it stays cheap: no TensorFlow, pandas or NumPy.
 """
 
-import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -15,17 +14,11 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from histobench.core import catalogue, recipes, runs
-from histobench.core.datasets import published
-from histobench.core.errors import HistobenchError
+from histobench.core.errors import HistobenchError, named, nearest
 from histobench.core.files import Remote
+from histobench.core.formats import FORMATS, Dataset, Format, Source
+from histobench.core.modes import MODES
 from histobench.tuning import search_settings
-
-# Frozen backbone and trained head; every layer from the pretrained weights; every layer from random weights; the head
-# first, then the upper layers as well.
-MODES = ("tl", "full", "scratch", "finetune")
-# Those that start from a frozen backbone.
-TRANSFER = ("tl", "finetune")
-
 
 # What a device of the configuration says of its card.
 CARD = ("year", "cuda_cores", "gflops")
@@ -62,50 +55,6 @@ class Cell:
     reason: str
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where patches come from: upstream files, shared by the data sets that are made of them.
-
-    Attributes
-    ----------
-    name, format : the configuration's name, and one of "pcam", "idc", "folder".
-    folder : where its files lie, relative to the working directory.
-    files : upstream files by name, with address, size and digests; empty for a folder of one's own.
-    expected : counts that the files must hold: "train", "valid", "test" for pcam, "patches", "patients" for idc.
-    patch_size : height and width of a patch in pixels.
-    patches : "published", "subset", "simulated" or "own": what tables call them.
-    simulate : arguments of the simulation, or None.
-    """
-
-    name: str
-    format: str
-    folder: str
-    files: dict[str, Remote]
-    expected: dict[str, int]
-    patch_size: int
-    patches: str
-    simulate: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A named data set: a source and how its patches are split.
-
-    Attributes
-    ----------
-    split : "published", or a mapping with `by` ("patch" or "group"), the fractions `train`, `valid` and `test`, `seed`.
-    """
-
-    name: str
-    source: Source
-    split: str | dict[str, Any]
-
-    @property
-    def leaky(self) -> bool:
-        """Whether patches of one slide or patient may stand on both sides of the split."""
-        return not isinstance(self.split, str) and self.split["by"] == "patch"
-
-
 class Study:
     """A validated configuration.
 
@@ -128,7 +77,7 @@ class Study:
         self.datasets = {name: self._dataset(name, block) for name, block in config["datasets"].items()}
         for name, recipe in self.recipes.items():
             if "tuned_from" in recipe:
-                _named(f"recipes.{name}.tuned_from", recipe["tuned_from"], self.recipes)
+                named(f"recipes.{name}.tuned_from", recipe["tuned_from"], self.recipes)
         self.missing_runs: str = config.get("missing_runs", "train")
         # With their seeds, in the order of the matrix.
         self.cells: dict[Cell, list[int]] = {}
@@ -153,12 +102,12 @@ class Study:
         spec = self.models[model]
         if reason := self._too_small(spec, self.input(dataset, model, recipes.scaling(self.recipes[recipe]))):
             return reason
-        if mode in TRANSFER and spec.application is None:
+        if MODES[mode].frozen and spec.application is None:
             return "it has no pretrained backbone to transfer from"
-        if mode == "scratch" and spec.application is None:
+        if not MODES[mode].pretrained and spec.application is None:
             return "it has no pretrained weights, so `full` is from scratch already"
-        if mode == "finetune" and "finetune" not in self.recipes[recipe]:
-            return "the recipe does not say `finetune`"
+        if MODES[mode].unfreezes and MODES[mode].key not in self.recipes[recipe]:
+            return f"the recipe does not say `{MODES[mode].key}`"
         peaks, precision = self.devices[device].get("peak_tflops"), recipes.precision(self.recipes[recipe])
         if peaks is not None and precision not in peaks:
             return f"{device} has no {precision} (devices.{device}.peak_tflops)"
@@ -238,7 +187,7 @@ class Study:
 
     def cached(self, mode: str, recipe: str) -> bool:
         """Say whether runs of this mode and recipe train a head on cached features."""
-        return mode == "tl" and recipes.transfer(self.recipes[recipe]) == "cached"
+        return MODES[mode].cacheable and recipes.transfer(self.recipes[recipe]) == "cached"
 
     def specification(self, run: Run) -> dict[str, Any]:
         """Return the configuration that a run's result depends on, apart from code, data and weights.
@@ -250,13 +199,13 @@ class Study:
         -------
         run : the names of the cell, and the seed.
         model : key, application and origin of the weights.
-        recipe : what it says for the run's mode, `transfer` included in mode "tl".
+        recipe : what it says for the run's mode, see :func:`histobench.core.recipes.relevant`.
         input : how patches become inputs of the CNN, see :meth:`input`; None where the inputs are cached features.
         """
         recipe = self.recipes[run.recipe]
         return {
             "run": asdict(run),
-            "model": self._model(run.model, scratch=run.mode == "scratch"),
+            "model": self._model(run.model, pretrained=MODES[run.mode].pretrained),
             "recipe": recipes.relevant(recipe, run.mode),
             "input": None
             if self.cached(run.mode, run.recipe)
@@ -339,22 +288,23 @@ class Study:
             return None
         return f"it needs patches of at least {model.smallest_input} px, not of {image['side']} px"
 
-    def _model(self, key: str, *, scratch: bool = False) -> dict[str, Any]:
+    def _model(self, key: str, *, pretrained: bool = True) -> dict[str, Any]:
         model = self.models[key]
-        if scratch:
+        if not pretrained:
             model = replace(model, weights=None, weights_origin="scratch")
         return {field: getattr(model, field) for field in ("key", "application", "weights_origin")}
 
     def _dataset(self, name: str, block: Mapping[str, Any]) -> Dataset:
-        source = _named(f"datasets.{name}.source", block["source"], self.sources)
+        source = named(f"datasets.{name}.source", block["source"], self.sources)
         split = block.get("split", "published")
         if not isinstance(split, str):
             total = split["train"] + split["valid"] + split["test"]
             if abs(total - 1) > 1e-9:
                 raise HistobenchError(f"configuration: datasets.{name}.split: the fractions sum to {total:g}, not to 1")
-            if source.format == "pcam":
+            if not FORMATS[source.format].can_be_split:
                 raise HistobenchError(
-                    f"configuration: datasets.{name}.split: PCam is split by its files; only `published` is possible"
+                    f"configuration: datasets.{name}.split: {source.format} is split by its files; only `published` is "
+                    "possible"
                 )
         return Dataset(name, source, split)
 
@@ -363,11 +313,12 @@ class Study:
         for key, known in (
             ("datasets", self.datasets),
             ("models", self.models),
+            ("modes", MODES),
             ("recipes", self.recipes),
             ("devices", self.devices),
         ):
             for name in block[key]:
-                _named(f"{where}, {key}", name, known)
+                named(f"{where}, {key}", name, known)
         cells = itertools.product(*(block[key] for key in ("datasets", "models", "modes", "recipes", "devices")))
         for dataset, model, mode, recipe, device in cells:
             reason = self.why_not(dataset, model, mode, recipe, device) or ""
@@ -376,57 +327,49 @@ class Study:
 
 
 def _source(name: str, block: Mapping[str, Any]) -> Source:
+    where = f"configuration: sources.{name}"
     kind = block["format"]
+    known: Format = named(f"sources.{name}.format", kind, FORMATS)
     simulate = block.get("simulate")
-    if kind == "folder":
-        if missing := {"path", "patch_size"} - set(block):
-            raise HistobenchError(f"configuration: sources.{name} is a folder, so it must say {', '.join(missing)}")
-        return Source(name, kind, block["path"], {}, {}, block["patch_size"], "own", None)
-    if foreign := {"path", "patch_size"} & set(block):
+    if simulate:
+        takes = {"seed": int, **known.simulate}
+        if not known.simulate or takes != {key: type(value) for key, value in simulate.items()}:
+            words = [key + " by split" * (each is dict) for key, each in sorted(takes.items())]
+            raise HistobenchError(
+                f"{where}.simulate: format {kind} "
+                + (f"takes {', '.join(words)}; found {dict(simulate)}" if known.simulate else "cannot be simulated")
+            )
+    own = {"path", "patch_size"}
+    if not known.files:
+        if missing := own - set(block):
+            raise HistobenchError(f"{where} is a folder, so it must say {', '.join(sorted(missing))}")
+        return Source(name, kind, block["path"], {}, {}, {}, block["patch_size"], "own")
+    if foreign := own & set(block):
         raise HistobenchError(
-            f"configuration: sources.{name}: {', '.join(foreign)} is for `format: folder`; "
+            f"{where}: {', '.join(sorted(foreign))} is for `format: folder`; "
             f"files of {kind} come by download, downloads.mirror or simulate"
         )
-    files = dict(published.FILES[kind])
+    files = dict(known.files)
     for file, fields in block.get("files", {}).items():
         # A configured digest replaces what is published: both cannot hold for another file.
-        base = _named(f"sources.{name}.files", file, files)
+        base = named(f"sources.{name}.files", file, files)
         if {"bytes", "sha256", "md5"} & set(fields):
             base = Remote(base.url)
         files[file] = replace(base, **fields)
     if not block.get("slide_metadata", True):
-        files = {file: remote for file, remote in files.items() if not file.endswith("_meta.csv")}
-    expected = dict(published.EXPECTED[kind]) | block.get("expected", {})
-    if foreign := set(expected) - set(published.EXPECTED[kind]):
+        files = {file: remote for file, remote in files.items() if file not in known.slide_files}
+    expected, shares = {**known.expected, **block.get("expected", {})}, known.shares
+    if foreign := set(expected) - set(known.expected):
         raise HistobenchError(
-            f"configuration: sources.{name}.expected: {', '.join(sorted(foreign))} does not go with format {kind}, "
-            f"which has {', '.join(published.EXPECTED[kind])}"
+            f"{where}.expected: {', '.join(sorted(foreign))} does not go with format {kind}, "
+            f"which has {', '.join(known.expected)}"
         )
-    patches = "published" if expected == published.EXPECTED[kind] else "subset"
+    patches = "published" if expected == known.expected else "subset"
     if simulate:
-        needed = {"pcam": {"patches", "slides"}, "idc": {"patients", "patches_per_patient"}}[kind] | {"seed"}
-        if set(simulate) != needed:
-            raise HistobenchError(
-                f"configuration: sources.{name}.simulate: format {kind} takes {', '.join(sorted(needed))}, "
-                f"found {', '.join(sorted(simulate))}"
-            )
-        expected = dict(simulate["patches"]) if kind == "pcam" else {"patients": sum(simulate["patients"].values())}
+        expected, shares = known.simulated(simulate)
         patches = "simulated"
     folder = f"results/{'simulated' if simulate else 'downloads'}/{name}"
-    return Source(name, kind, folder, files, expected, published.PATCH_SIZE[kind], patches, simulate)
-
-
-def _named(where: str, name: str, known: Mapping[str, Any]) -> Any:
-    if name not in known:
-        raise HistobenchError(
-            f"configuration: {where}: {name!r} is not defined{_nearest(name, known)}; known: {', '.join(known)}"
-        )
-    return known[name]
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return Source(name, kind, folder, files, expected, shares, known.patch_size, patches, simulate)
 
 
 def _validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
@@ -440,7 +383,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
     if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
         known, found = error.schema.get("properties", {}), error.instance
         for key in sorted(set(found) - set(known) if isinstance(found, Mapping) else ()):
-            yield f"{where}: unknown key {key!r}{_nearest(key, known)}; known keys: {', '.join(known)}"
+            yield f"{where}: unknown key {key!r}{nearest(key, known)}; known keys: {', '.join(known)}"
     elif error.validator == "pattern" and re.search(r"\[A-Za-z0-9\]", str(error.validator_value)):
         yield f"{where}: {error.instance!r} must be letters, digits, '.', '_' and '-' only, since it stands in paths"
     elif error.validator == "oneOf" and error.context:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-MODE_NAMES = {"tl": "TL", "full": "full", "scratch": "scratch", "finetune": "fine-tuned"}
+from histobench.results.modes import MODES
+
+MODE_NAMES = {key: mode.name for key, mode in MODES.items()}
 """Modes in print."""
 
 Cell = Mapping[Hashable, Any]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from histobench.core import runs
 from histobench.core.files import write_text
+from histobench.core.formats import FORMATS
 from histobench.results import paper
 from histobench.results.columns import read_csv
 
@@ -76,7 +77,7 @@ def split_in_words(manifest: Mapping[str, Any]) -> str:
     """Return how a data set is split, as tables print it."""
     split = manifest["split"]
     if isinstance(split, str):
-        unit = {"pcam": "by slide", "idc": "by patient", "folder": "given by folders"}[manifest["format"]]
+        unit = FORMATS[manifest["format"]].split
         return f"published, {unit}" if manifest["patches_are"] in ("published", "subset") else unit
     unit = "patch, leaky" if manifest["leaky"] else "group"
     return f"random by {unit}, {split['train']:g}/{split['valid']:g}/{split['test']:g}, seed {split['seed']}"

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from histobench.core import runs as run_folder
-from histobench.core.datasets.prepared import Records
+from histobench.core.prepared import Records
 from histobench.results import announcements, collect, evaluation, paper
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from histobench.core import recipes
+from histobench.core import modes, recipes
 from histobench.core.errors import HistobenchError
 
 # Bonnet 2024 (arXiv:2108.13661) and the author's code: what a recipe must say to be the paper's. TF32 is no part of it:
@@ -25,7 +25,7 @@ PROTOCOL: dict[str, Any] = {
     "jit_compile": False,
 }
 # Parts of a recipe that belong to one mode, not to the protocol.
-NO_PROTOCOL = {*recipes.OF_MODE, "search"}
+NO_PROTOCOL = {*(mode.key for mode in modes.MODES.values()), "search"}
 MODES = ("full", "tl")
 # Its simplest model, which the cost of the others is compared with.
 SIMPLEST = "b2"
@@ -100,7 +100,7 @@ def data_differ(manifest: Mapping[str, Any]) -> str:
     if manifest["patches_are"] != "published":
         return {"simulated": "simulated patches", "subset": "a subset of the patches"}[manifest["patches_are"]]
     # It seems to have drawn its own: 220,177 patches are 80 % of 275,222, and nothing says which.
-    return "" if kind == "pcam" else "the paper's split of IDC is not published"
+    return {"idc": "the paper's split of IDC is not published"}.get(kind, "")
 
 
 def recipe_differs(recipe: Mapping[str, Any]) -> str:

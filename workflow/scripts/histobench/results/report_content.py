@@ -9,14 +9,9 @@ import pandas as pd
 
 from histobench.results import printing, registry
 from histobench.results.cells import asked
+from histobench.results.modes import MODES
 from histobench.results.report import Facts, Figure, Section
 
-MODES_IN_WORDS = {
-    "tl": "transfer learning",
-    "full": "full training",
-    "scratch": "training from scratch",
-    "finetune": "fine-tuning",
-}
 SPLITS_IN_WORDS = {"train": "training", "valid": "validation", "test": "test"}
 
 
@@ -62,8 +57,8 @@ def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mappin
     manifests : of the data sets that have runs, by name.
     """
     can = cells[~cells["left_out"].astype(bool)]
-    models, modes = can["model"].nunique(), [mode for mode in MODES_IN_WORDS if (can["mode"] == mode).any()]
-    compared = f"{models} CNN{'s' * (models != 1)}, by {printing.words([MODES_IN_WORDS[mode] for mode in modes])},"
+    models, modes = can["model"].nunique(), [mode.in_words for key, mode in MODES.items() if (can["mode"] == key).any()]
+    compared = f"{models} CNN{'s' * (models != 1)}, by {printing.words(modes)},"
     on = printing.words([_with_patches(name, manifests.get(name)) for name in can["dataset"].unique()])
     done = f"{len(runs)} of {asked(cells)} runs finished"
     return f"{compared} on {on}: {done}" + (f"; {_device_time(runs)} of device time." if len(runs) else ".")

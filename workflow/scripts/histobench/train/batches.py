@@ -8,8 +8,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras.applications import imagenet_utils
 
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
+from histobench.core.prepared import Records
 
 
 def order(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from histobench.core.datasets.prepared import Records
+from histobench.core.prepared import Records
 from histobench.train import batches
 from histobench.train.models import BACKBONE_SEED
 

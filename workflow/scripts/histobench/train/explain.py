@@ -14,9 +14,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from histobench.core import recipes, runs
-from histobench.core.datasets.prepared import Records
 from histobench.core.errors import HistobenchError
 from histobench.core.files import atomic
+from histobench.core.prepared import Records
 from histobench.train import models
 from histobench.train.batches import batches
 from histobench.train.calibration import calibrate

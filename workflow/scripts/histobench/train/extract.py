@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from histobench.core.datasets import SPLITS
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import ABOUT, file_name
 from histobench.core.files import digest
 from histobench.core.lease import held
+from histobench.core.prepared import SPLITS, Records
 from histobench.core.state import State
 from histobench.train import batches, hardware, models, provenance
 from histobench.train.calibration import calibrate

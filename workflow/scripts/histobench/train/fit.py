@@ -10,8 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
+from histobench.core.modes import MODES
+from histobench.core.prepared import Records
 from histobench.core.recipes import jit_compile
 from histobench.core.state import State
 from histobench.train import checkpoints, nvml
@@ -34,12 +35,12 @@ def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
     """Compile a model for the training in an epoch, counted from 0.
 
     The loss is binary cross-entropy, the metrics are accuracy and AUC; optimizer and learning rate are those of the
-    recipe. In mode "finetune", only the head is trained for the recipe's `head_epochs`, then also the upper layers of
-    the backbone, with a new optimizer and the learning rate of `finetune`.
+    recipe. When fine-tuning goes on to the upper layers of the backbone it starts a new optimizer, at the learning
+    rate of `finetune`.
     """
     recipe = spec["recipe"]
     rate = recipe["optimizer"]["learning_rate"]
-    if spec["run"]["mode"] == "finetune" and epoch >= recipe["finetune"]["head_epochs"]:
+    if epoch >= _unfreezes_at(spec):
         unfreeze(model.layers[0], recipe["finetune"]["upper_layers"])
         rate = recipe["finetune"]["learning_rate"]
     # By its name alone: with a configuration, Keras 2 would return one of its legacy optimizers.
@@ -63,9 +64,10 @@ def covered(train: Records | Features, valid: Records | Features, spec: dict[str
     return {name: int(min(len(part), steps[name] * recipe["batch_size"])) for name, part in parts.items()}
 
 
-def _starts_stage(spec: dict[str, Any], epoch: int) -> bool:
-    """Return whether the trained layers and the optimizer change at this epoch."""
-    return spec["run"]["mode"] == "finetune" and epoch == int(spec["recipe"]["finetune"]["head_epochs"])
+def _unfreezes_at(spec: dict[str, Any]) -> float:
+    """Return the epoch, counted from 0, from which fine-tuning trains upper layers as well; infinity in other modes."""
+    mode = MODES[spec["run"]["mode"]]
+    return mode.frozen_epochs(spec["recipe"]) if mode.unfreezes else math.inf
 
 
 class _ProgressLines(keras.callbacks.Callback):
@@ -121,7 +123,7 @@ def epochs(
     covers = covered(train, valid, spec)
     validation = batches(valid, np.arange(covers["valid"]), **options)
     for epoch in range(first, recipe["epochs"]):
-        if epoch == 0 or _starts_stage(spec, epoch):
+        if epoch in (0, _unfreezes_at(spec)):
             compile_model(model, spec, epoch)
         reseed(model, seed, epoch)
         kinds = recipe.get("augmentation")

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 
 from histobench.core import recipes
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
-from histobench.core.study import TRANSFER
+from histobench.core.modes import MODES
+from histobench.core.prepared import Records
 from histobench.train import models
 from histobench.train.calibration import calibrate
 
@@ -32,5 +32,5 @@ def build(spec: dict[str, Any], train: Records | Features, weights: Path | None)
     built = models.build(
         spec["model"], mode, models.input_shape(spec["input"]), seed=seed, weights=weights, dense=dense
     )
-    random_backbone = mode in TRANSFER and weights is None
+    random_backbone = MODES[mode].frozen and weights is None
     return built, random_backbone and calibrate(built.layers[0], train, spec["input"])

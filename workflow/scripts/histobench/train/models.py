@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from histobench.core.errors import HistobenchError
+from histobench.core.modes import MODES
 from histobench.core.recipes import PAPER, Dense
-from histobench.core.study import TRANSFER
 from histobench.train.random_state import KERAS_2, seed_everything
 
 layers = keras.layers
@@ -100,8 +100,7 @@ def build(
     Parameters
     ----------
     spec : the fields of :class:`histobench.core.catalogue.Model` as a mapping.
-    mode : "tl" and "finetune" freeze the backbone, whose batch norm is then in inference mode; "full" and "scratch"
-        train all layers.
+    mode : of :mod:`histobench.core.modes`: it says whether the backbone starts frozen.
     shape : (height, width, 3) of a patch in pixels.
     seed : the run's seed, for all initial weights except those of a frozen random backbone.
     weights : see :func:`backbone`.
@@ -114,8 +113,9 @@ def build(
     if spec["application"] is None:
         seed_everything(seed)
         return HAND_MADE[spec["key"]](shape, dense)
-    base = backbone(spec, shape, seed=BACKBONE_SEED if mode in TRANSFER else seed, weights=weights)
-    base.trainable = mode not in TRANSFER
+    frozen = MODES[mode].frozen
+    base = backbone(spec, shape, seed=BACKBONE_SEED if frozen else seed, weights=weights)
+    base.trainable = not frozen
     return keras.Sequential([keras.Input(shape), base, *_head(seed, dense)], name=spec["key"].replace(".", "_"))
 
 

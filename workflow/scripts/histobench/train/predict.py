@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.core import recipes, runs
-from histobench.core.datasets.prepared import Records
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features, open_split
+from histobench.core.prepared import Records
 from histobench.train import hardware, models
 from histobench.train.batches import batches
 from histobench.tuning import tuned_recipe

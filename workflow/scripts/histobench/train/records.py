@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 from tqdm import tqdm
 
-from histobench.core.datasets import SPLITS, Patches, Tally
-from histobench.core.datasets.prepared import INDEX, shard_names
+from histobench.core.datasets import Patches, Tally
 from histobench.core.errors import HistobenchError
 from histobench.core.files import atomic, write_json
+from histobench.core.prepared import INDEX, SPLITS, shard_names
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import keras
 import keras_tuner as kt
 
 from histobench.core import recipes
-from histobench.core.datasets.prepared import Records
 from histobench.core.features import Features
 from histobench.core.files import write_json
+from histobench.core.prepared import Records
 from histobench.train import fit, initial_model, models
 from histobench.tuning import search_files, tuned_recipe
 from histobench.tuning.oracle import COMPLETED

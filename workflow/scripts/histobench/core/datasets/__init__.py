@@ -1,4 +1,4 @@
-"""Upstream files to patches: one module for each format, all with the same `read`."""
+"""Upstream files to patches: for each of :mod:`histobench.core.formats` a module with the same `read`."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from histobench.core.study import Dataset
+    from histobench.core.formats import Dataset
 
-SPLITS = ("train", "valid", "test")
 # How many patches are held at a time: 7 MiB of PCam, enough to make the cost of a call small.
 CHUNK = 256
 
@@ -24,7 +23,7 @@ class Patches:
 
     Attributes
     ----------
-    split : one of `SPLITS`.
+    split : "train", "valid" or "test".
     images : (n, height, width, 3) uint8, RGB.
     labels : (n,) uint8, 1 is tumour.
     ids : n texts, unique in the data set; traceable to the upstream file.

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from histobench.core.datasets import CHUNK, SPLITS, Patches, Tally, splitting
+from histobench.core import splitting
+from histobench.core.datasets import CHUNK, Patches, Tally
 from histobench.core.errors import HistobenchError
-from histobench.core.study import Dataset
+from histobench.core.formats import Dataset
+from histobench.core.prepared import SPLITS
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 

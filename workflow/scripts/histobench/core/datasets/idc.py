@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from histobench.core.datasets import CHUNK, SPLITS, Patches, Tally, splitting
+from histobench.core import splitting
+from histobench.core.datasets import CHUNK, Patches, Tally
 from histobench.core.errors import HistobenchError
-from histobench.core.study import Dataset
+from histobench.core.formats import IDC_ARCHIVE, IDC_PATIENTS, Dataset
+from histobench.core.prepared import SPLITS
 
-ARCHIVE = "IDC_regular_ps50_idx5.zip"
-CASES = {"train": "cases_train.txt", "valid": "cases_val.txt", "test": "cases_test.txt"}
 PATCH = re.compile(
     r"(?P<patient>[^/]+)/(?P<folder>[^/]+)/(?P<stem>(?P<owner>[^_/]+)_idx\d+_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[^/]+))\.png"
 )
@@ -30,7 +30,7 @@ UNLISTED = "patient not in the published split"
 def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
     """Yield the patches of the archive, split as the data set says; see :func:`histobench.core.datasets.read`."""
     source = dataset.source
-    path = folder / ARCHIVE
+    path = folder / IDC_ARCHIVE
     try:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
@@ -110,7 +110,7 @@ def _entries(path: Path, infos: Iterable[zipfile.ZipInfo], tally: Tally) -> list
 def _published(folder: Path, patients: set[str], tally: Tally, *, complete: bool) -> dict[str, str]:
     """Return the split of each patient by the published lists."""
     split_of: dict[str, str] = {}
-    for split, name in CASES.items():
+    for split, name in IDC_PATIENTS.items():
         path = folder / name
         if not path.is_file():
             raise HistobenchError(f"{path}: not found; expected the published list of {split} patients")
@@ -123,7 +123,7 @@ def _published(folder: Path, patients: set[str], tally: Tally, *, complete: bool
     absent = sorted(set(split_of) - patients)
     if absent and complete:
         raise HistobenchError(
-            f"{folder / ARCHIVE}: unknown patient {absent[0]}: listed in {CASES[split_of[absent[0]]]}, "
+            f"{folder / IDC_ARCHIVE}: unknown patient {absent[0]}: listed in {IDC_PATIENTS[split_of[absent[0]]]}, "
             f"but the archive has no patch of it ({len(absent)} such patients)"
         )
     tally.notes["listed patients without patches"] = len(absent)

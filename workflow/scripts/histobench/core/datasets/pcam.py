@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip
 
-from histobench.core.datasets import CHUNK, SPLITS, Patches, Tally
+from histobench.core.datasets import CHUNK, Patches, Tally
 from histobench.core.errors import HistobenchError
-from histobench.core.study import Dataset
-
-PREFIX = "camelyonpatch_level_2_split"
+from histobench.core.formats import Dataset, pcam_file
+from histobench.core.prepared import SPLITS
 
 
 class _Stream(io.RawIOBase):
@@ -80,7 +79,7 @@ def _damage(path: Path, where: str = "") -> Iterator[None]:
 
 
 def _file(folder: Path, split: str, part: str) -> Path:
-    path = folder / f"{PREFIX}_{split}_{part}"
+    path = folder / pcam_file(split, part)
     if not path.is_file():
         raise HistobenchError(f"{path}: not found; expected an upstream file of PCam")
     return path
@@ -137,8 +136,7 @@ def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
             )
     tally.total = sum(map(len, labels.values()))
     for split in SPLITS:
-        meta = f"{PREFIX}_{split}_meta.csv"
-        if meta in source.files:
+        if pcam_file(split, "meta.csv") in source.files:
             groups, places = _slides(_file(folder, split, "meta.csv"), labels[split])
         else:
             groups, places = [""] * len(labels[split]), np.full((len(labels[split]), 2), -1, np.int32)

@@ -6,15 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from histobench.results import figure_data
-from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
+from histobench.results.modes import MODES
 from histobench.results.tables import performance
 
 MIN_BOX = 5
 """A box prints five numbers (Tukey 1977, Exploratory Data Analysis); fewer points are shown as points alone."""
-
-HATCHES = {"tl": "", "full": "////", "scratch": "....", "finetune": "xxxx"}
 
 
 @style.styled
@@ -23,8 +21,7 @@ def auc_by_mode(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : `dataset`, `model`, `mode` ("tl", "full", "scratch", "finetune"), `origin` ("ours" or "published"), `auc`
-        (NaN: left out).
+    frame : `dataset`, `model`, `mode`, `origin` ("ours" or "published"), `auc` (NaN: left out).
 
     Returns
     -------
@@ -32,13 +29,13 @@ def auc_by_mode(frame: pd.DataFrame) -> Figure:
     """
     frame = frame[frame["auc"].notna()]
     datasets = list(frame["dataset"].unique()) or [""]
-    modes = [mode for mode in MODE_NAMES if (frame["mode"] == mode).any()]
+    modes = [mode for mode in MODES if (frame["mode"] == mode).any()]
     width = min(style.DOUBLE, max(style.SINGLE, 0.6 + len(datasets) * (0.6 + 0.7 * len(modes))))
     figure, panels = style.new(width, 2.8, 1, len(datasets), sharey=True)
     for axes, dataset in zip(panels[0], datasets, strict=True):
         of_dataset = frame[frame["dataset"] == dataset]
         axes.set_title(dataset)
-        axes.set_xticks(range(len(modes)), [MODE_NAMES[mode] for mode in modes])
+        axes.set_xticks(range(len(modes)), [MODES[mode].name for mode in modes])
         axes.set_xlim(-0.6, max(len(modes), 1) - 0.4)
         axes.grid(axis="x", visible=False)
         for place, mode in enumerate(modes):
@@ -73,7 +70,7 @@ def _box(axes: Axes, aucs: style.Floats, centre: float, width: float, mode: str,
             boxprops={
                 "facecolor": look["colour"] + "30" if filled else "white",
                 "edgecolor": look["colour"],
-                "hatch": HATCHES[mode] if filled else "",
+                "hatch": MODES[mode].hatch if filled else "",
                 "hatch_linewidth": 0.3,
                 "linewidth": 0.7,
             },

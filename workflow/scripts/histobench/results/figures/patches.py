@@ -7,26 +7,24 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from histobench.core.formats import FORMATS
 from histobench.results import figure_data
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 
 COLUMNS = 6
 
-PCAM_CENTRE = 32
-"""Side in pixels of the central square whose tissue decides a patch's label in PCam (Veeling et al. 2018, MICCAI)."""
-
 
 @style.styled
-def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[Any], centre: int | None = None) -> Figure:
+def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[Any], centre: int = 0) -> Figure:
     """Draw patches of both classes, positive ones above negative ones.
 
     Parameters
     ----------
     images : (n, side, side, 3) uint8; of each class the first six are drawn.
     labels : (n,) 0 or 1.
-    centre : side in pixels of the central square whose tissue decides the label, which is outlined: `PCAM_CENTRE`
-        in PCam. None where the whole patch decides.
+    centre : height and width in pixels of the central square that alone decides the label, which is outlined; 0 where
+        the whole patch does. See :class:`histobench.core.formats.Format`.
     """
     rows = {"positive": images[labels == 1][:COLUMNS], "negative": images[labels == 0][:COLUMNS]}
     columns = max(1, *(len(chosen) for chosen in rows.values()))
@@ -43,7 +41,7 @@ def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[Any], centre: in
                 continue
             image = chosen[column]
             axes.imshow(image, interpolation="nearest")
-            if centre is not None:
+            if centre:
                 # Pixels are drawn around whole numbers.
                 corner = (image.shape[0] - centre) / 2 - 0.5
                 for colour, width in (("white", 1.6), ("black", 0.7)):
@@ -57,5 +55,5 @@ def examples_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the data set."""
     test = inputs.test_patches
     chosen = figure_data.example_positions(test.labels, COLUMNS)
-    centre = PCAM_CENTRE if inputs.manifest["format"] == "pcam" else None
+    centre = FORMATS[inputs.manifest["format"]].centre
     return examples(test.take(chosen), test.labels[chosen], centre), []

@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from histobench.core.files import atomic
+from histobench.results.modes import MODES
 
 Floats = NDArray[np.float64]
 
@@ -37,15 +38,20 @@ DPI = 300
 SMALL = 6.0
 """Font size in points of names beside points and of notes."""
 
-ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
-BLACK, GREY = "#000000", "#767676"
+COLOURS = {
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "purple": "#CC79A7",
+    "black": "#000000",
+    "grey": "#767676",
+}
+ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, BLACK, GREY = COLOURS.values()
 """Colours that the colour-blind tell apart (Okabe & Ito 2008, Color Universal Design,
 https://jfly.uni-koeln.de/color/), without their yellow, which is too faint for lines on white; and a grey.
 """
-
-# Colour and marker of a mode are the same in every figure.
-MODE_COLOURS = {"tl": ORANGE, "full": BLUE, "scratch": GREEN, "finetune": PURPLE}
-MODE_MARKERS = {"tl": "s", "full": "o", "scratch": "^", "finetune": "D"}
 
 LINE_COLOURS = [BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK]
 LINE_STYLES = ["-", "--", "-.", ":"]
@@ -203,8 +209,8 @@ def key(label: str, *, filled: bool, colour: str = BLUE, marker: str = "o") -> L
 
 
 def mode_style(mode: str) -> dict[str, str]:
-    """Return colour and marker of a mode; those of an unknown mode are black crosses."""
-    return {"colour": MODE_COLOURS.get(mode, BLACK), "marker": MODE_MARKERS.get(mode, "X")}
+    """Return colour and marker of a mode, the same in every figure."""
+    return {"colour": COLOURS[MODES[mode].colour], "marker": MODES[mode].marker}
 
 
 def origin_keys(frame: pd.DataFrame, *, intervals: bool = False, colour: str = BLUE) -> list[Line2D]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from histobench.core.datasets import published as published_files
+from histobench.core.formats import FORMATS
 from histobench.results import columns, statistics
 from histobench.results.columns import text
 from histobench.results.inputs import Inputs
@@ -35,7 +35,7 @@ ABOUT = 1.5
 DECIMALS = 3
 """With which our AUCs are printed."""
 
-PCAM = published_files.EXPECTED["pcam"]["train"]
+PCAM = FORMATS["pcam"].expected["train"]
 """Training patches of PCam: seconds of an epoch of another length say nothing about hours."""
 
 ABOUT_AN_HOUR = (0.5, 1.5)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from histobench.core.modes import MODES
 from histobench.core.study import CARD as CARD_FACTS
 from histobench.results import columns
 from histobench.results.cells import MODE_NAMES, NAMES, Cell, runs_of
@@ -396,7 +397,7 @@ def _with_peak(frame: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(
         peak_precision=frame["peak_precision"].where(frame["peak_tflops"].notna(), ""),
         patches_per_second=per_second,
-        percent_of_peak=percent.where(frame["mode"] != "finetune"),
+        percent_of_peak=percent.mask(frame["mode"].isin([key for key, mode in MODES.items() if mode.unfreezes])),
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+SPLITS = ("train", "valid", "test")
 # Patch i of a split is record i // SHARDS of shard i % SHARDS: known before the number of patches is.
 SHARDS = 4
 # Columns of the index, in order.

@@ -1,30 +1,29 @@
-"""Simulated H&E patches, written as the files that PCam and IDC publish, so that a run needs no download.
+"""Simulated H&E patches, written as the files that PCam and IDC publish, for the demo and for tests.
 
-A patch is composed of two planes, the concentrations of hematoxylin and eosin, and turned into colour by the
-Beer-Lambert law with the stain vectors of Ruifrok and Johnston, "Quantification of histochemical staining by color
-deconvolution", Anal Quant Cytol Histol 23 (2001) 291-299. Stain vectors, concentrations, light, focus and the single
-nuclei belong to a slide (PCam) or a patient (IDC), and none of these is in two splits.
+A patch is two planes, the concentrations of hematoxylin and eosin, turned into colour by the Beer-Lambert law with the
+stain vectors of Ruifrok and Johnston, "Quantification of histochemical staining by color deconvolution", Anal Quant
+Cytol Histol 23 (2001) 291-299. Stains, light, focus and the shapes of nuclei belong to a slide (PCam) or a patient
+(IDC), and none of these is in two splits.
 
-The label follows the rule of the data set. In PCam tumour in the central 32x32 px decides: everything outside that
-square is drawn without looking at the label, tumour included, and nothing drawn for the label leaves the square, so the
-outer ring carries no information at all. In IDC tumour anywhere decides. Crowds of lymphocytes and nests of regular
-epithelium are in both classes, which keeps the colour of a patch from giving its label away.
+The label follows the rule of the data set. In PCam tumour in the central 32x32 px decides: all outside that square is
+drawn without looking at the label, tumour included, and nothing that is drawn for the label leaves the square. In IDC
+tumour anywhere decides. Crowds of lymphocytes and nests of regular epithelium are in both classes, so that the colour
+of a patch does not give its label away.
 
-The amounts below were set by trial: of 2,000 patches the simplest CNN, B2, learns the label within a few epochs, and
-logistic regression on the mean and deviation of colour doesn't. Simulated patches test a workflow; they say nothing
-about how a network does on tissue.
+Numbers without a source were set by eye and by trial: of 2,000 patches the simplest CNN, B2, learns the label within a
+few epochs, and logistic regression on the mean and deviation of colour does not. Simulated patches test a workflow;
+they say nothing about how a CNN does on tissue.
 """
 
 import gzip
 import io
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -35,50 +34,53 @@ from scipy.spatial import cKDTree
 
 from histobench.core.errors import HistobenchError
 from histobench.core.files import atomic, write_text
+from histobench.core.formats import FORMATS, IDC_ARCHIVE, IDC_PATIENTS, pcam_file
+from histobench.core.prepared import SPLITS
 
 Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-PCAM_SIDE = 96  # px
-PCAM_SCALE = 1.0  # px per um: PCam has 0.97 um per px
-CENTRE = slice(32, 64)  # rows and columns of the square whose content decides a PCam label
-IDC_SIDE = 50  # px
-# IDC has about 4 um per px, at which a nucleus is two pixels wide and its shape is gone. Twice as many pixels per um
-# leave something to learn in a small set.
-IDC_SCALE = 0.5  # px per um
+
+class Tissue(NamedTuple):
+    """What a data set shows: patches of `side` x `side` px, `scale` px per um, with `ducts` or without.
+
+    `lymph` is mean and deviation of the threshold above which a smooth standard normal field is a crowd of lymphocytes.
+    """
+
+    side: int
+    scale: float
+    lymph: tuple[float, float]
+    ducts: bool
+
+
+PCAM = Tissue(FORMATS["pcam"].patch_size, 1.0, (0.2, 0.9), ducts=False)  # of lymph nodes, 0.97 um per px
+# Of the breast, about 4 um per px, at which a nucleus is two pixels wide and its shape is gone. Twice as many pixels
+# per um leave something to learn in a small set.
+IDC = Tissue(FORMATS["idc"].patch_size, 0.5, (-0.5, 0.9), ducts=True)
+# Rows and columns of the square that decides a PCam label.
+CENTRE = slice((PCAM.side - FORMATS["pcam"].centre) // 2, (PCAM.side + FORMATS["pcam"].centre) // 2)
 IDC_POSITIVE = (0.2, 0.4)  # share of tumour patches of one patient; upstream 28 % over all
-IDC_EDGE = 0.03  # share of patches cut by the edge of the slide, smaller than 50x50
+IDC_EDGE = 0.03  # share of patches that the edge of the slide cuts
 FIRST_PATIENT = 90001  # upstream patients have numbers from 8863 to 16896
 
 # Optical density of pure hematoxylin and eosin in red, green and blue (Ruifrok and Johnston 2001).
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
 
-# Mean and deviation of the threshold above which a smooth standard normal field is a crowd of lymphocytes or a nest of
-# epithelium.
-PCAM_LYMPH = (0.2, 0.9)
-IDC_LYMPH = (-0.5, 0.9)
-NEST = (1.5, 0.8)
+NEST = (1.5, 0.8)  # as `lymph` of a tissue, for nests of epithelium
 RING_TUMOUR = 0.45  # share of PCam patches with tumour outside the central square, whatever the label
 CENTRE_COVER = (0.25, 0.7)  # share of the central square that tumour covers in a positive PCam patch
 IDC_COVER = (0.32, 0.88)  # share of a positive IDC patch that tumour covers
-
-CHUNK = 256  # patches in memory at a time
 STAMPS = 32  # different nuclei of one kind on a slide
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """How the nuclei of one cell type look.
 
-    Attributes
-    ----------
-    radius : mean radius, um.
-    spread : relative standard deviation of the radius.
-    elongation : mean ratio of the axes.
-    lumps : amplitude of the outline's irregularity, relative to the radius.
-    chromatin : concentration of hematoxylin, relative to the slide's.
-    vesicular : how much paler the middle is than the rim, 0 to 1.
-    spacing : mean distance to the next nucleus where they are crowded, um.
+    `radius`, mean, um, and its relative standard deviation `spread`; `elongation`, mean ratio of the axes; `lumps`,
+    amplitude of the outline's irregularity, relative to the radius; `chromatin`, concentration of hematoxylin, relative
+    to the slide's; `vesicular`, how much paler the middle is than the rim, 0 to 1; `spacing`, mean distance to the next
+    nucleus where they are crowded, um.
     """
 
     radius: float
@@ -98,74 +100,59 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """What the patches of one slide or patient have in common.
 
     Attributes
     ----------
-    scale : px per um.
+    tissue : PCAM or IDC.
     stains : (2, 3) float32, optical density of one unit of hematoxylin and of eosin in red, green and blue.
     light : (3,) float32, the colour of empty glass, 0 to 255.
     amounts : concentrations of hematoxylin in nuclei and of eosin in stroma.
-    nuclei : per kind (STAMPS, side, side) float32, hematoxylin of single nuclei.
-    extents : per kind (STAMPS,) int64, px from the middle of a stamp beyond which it is zero.
+    nuclei : per kind (STAMPS, side, side) float32, relative hematoxylin of single nuclei.
+    extents : per kind (STAMPS,) int64, px that each nucleus reaches from the middle.
     stroma, fat : (page, page) float32, relative eosin of fibres and emptiness (0 to 1) of fat cells.
     noise : (page, page, 3) float32, noise of the camera and of compression, grey levels.
     """
 
-    scale: float
+    tissue: Tissue
     stains: Floats
     light: Floats
     amounts: tuple[float, float]
     nuclei: dict[str, Floats]
-    extents: dict[str, NDArray[np.int64]]
+    extents: dict[str, Integers]
     stroma: Floats
     fat: Floats
     noise: Floats
 
 
-def draw_style(rng: np.random.Generator, scale: float) -> Style:
-    """Draw the stain, light, focus and texture of one slide or patient.
-
-    The spread of stains and light was chosen by eye, after PCam's slides.
-
-    Parameters
-    ----------
-    scale : px per um, PCAM_SCALE or IDC_SCALE.
-    """
+def draw_style(rng: np.random.Generator, tissue: Tissue) -> Style:
+    """Draw the stain, light, focus and texture of one slide or patient."""
     stains = np.clip(STAINS + rng.normal(0, 0.035, (2, 3)), 0.02, None)
     stains /= np.linalg.norm(stains, axis=1, keepdims=True)
     light = 255 * rng.uniform(0.88, 0.97) * rng.uniform(0.97, 1.0, 3)
     amounts = (float(rng.uniform(0.7, 0.95)), float(rng.uniform(0.2, 0.34)))
     focus = rng.uniform(0.4, 0.65)  # px, softness of edges
     size = rng.uniform(0.94, 1.06)  # nuclei of one patient differ from those of another
-    page = round(2.5 * (PCAM_SIDE if scale == PCAM_SCALE else IDC_SIDE))
-    nuclei, extents = {}, {}
-    for name, kind in KINDS.items():
-        nuclei[name], extents[name] = _stamps(rng, kind, scale * size, focus)
+    page = round(2.5 * tissue.side)
+    drawn = {name: _stamps(rng, kind, tissue.scale * size, focus) for name, kind in KINDS.items()}
     noise = gaussian_filter(rng.normal(0, 1, (page, page, 3)), (0.6, 0.6, 0)) * rng.uniform(4, 9)
     noise = noise + gaussian_filter(rng.normal(0, 1, (page, page, 1)), (0.5, 0.5, 0)) * rng.uniform(3, 7)
     return Style(
-        scale,
+        tissue,
         stains.astype(np.float32),
         light.astype(np.float32),
         amounts,
-        nuclei,
-        extents,
-        _stroma(rng, page, scale),
-        _fat(rng, page, scale),
+        {name: stamps for name, (stamps, _) in drawn.items()},
+        {name: extents for name, (_, extents) in drawn.items()},
+        _stroma(rng, page, tissue.scale),
+        _fat(rng, page, tissue.scale),
         noise.astype(np.float32),
     )
 
 
-def _stamps(rng: np.random.Generator, kind: Kind, scale: float, focus: float) -> tuple[Floats, NDArray[np.int64]]:
-    """Draw single nuclei, textured ellipses with an irregular outline.
-
-    Returns
-    -------
-    (STAMPS, side, side) float32, relative hematoxylin, and (STAMPS,) int64, px that each reaches from the middle.
-    """
+def _stamps(rng: np.random.Generator, kind: Kind, scale: float, focus: float) -> tuple[Floats, Integers]:
+    """Draw single nuclei, textured ellipses with an irregular outline: `nuclei` and `extents` of one kind."""
     n = STAMPS
     radius = kind.radius * scale * np.clip(rng.normal(1, kind.spread, n), 0.6, 1.7)
     ratio = np.sqrt(kind.elongation * np.exp(rng.normal(0, 0.08, n)))
@@ -258,15 +245,14 @@ class _Canvas:
         over the edge.
     """
 
-    def __init__(self, rng: np.random.Generator, style: Style, side: int) -> None:
-        self.style, self.side = style, side
+    def __init__(self, rng: np.random.Generator, style: Style) -> None:
+        self.style, self.side, side = style, style.tissue.side, style.tissue.side
         self.margin = max(stamps.shape[1] for stamps in style.nuclei.values())
         self.nuclei = np.zeros((side + 2 * self.margin, side + 2 * self.margin), np.float32)
-        self.lymph = _soft(_field(rng, side), rng.normal(*(PCAM_LYMPH if side == PCAM_SIDE else IDC_LYMPH)))
+        self.lymph = _soft(_field(rng, side), rng.normal(*style.tissue.lymph))
         field, threshold = _field(rng, side), rng.normal(*NEST)
         self.nest = _soft(field, threshold)
-        # Epithelium lines the ducts of the breast; in a lymph node there are none.
-        lumen = _soft(field, threshold + 1.2) * np.float32(style.scale == IDC_SCALE)
+        lumen = _soft(field, threshold + 1.2) * np.float32(style.tissue.ducts)  # epithelium lines ducts
         fat = (
             _soft(_field(rng, side), rng.uniform(0, 1.2)) * _crop(rng, style.fat, side) * np.float32(rng.random() < 0.3)
         )
@@ -274,9 +260,9 @@ class _Canvas:
         self.stroma = _crop(rng, style.stroma, side)
         self.benign = {kind: self.lattice(rng, kind) for kind in ("lymphocyte", "epithelium", "fibroblast")}
 
-    def lattice(self, rng: np.random.Generator, kind: str) -> NDArray[np.int64]:
+    def lattice(self, rng: np.random.Generator, kind: str) -> Integers:
         """Propose crowded nuclei all over the patch, on a jittered lattice: (3, n) int64 as in `benign`."""
-        spacing = KINDS[kind].spacing * self.style.scale
+        spacing = KINDS[kind].spacing * self.style.tissue.scale
         rows = np.arange(-spacing * rng.random(), self.side + spacing, 0.87 * spacing)
         columns = np.arange(-spacing * rng.random(), self.side + spacing, spacing)
         y, x = np.meshgrid(rows, columns, indexing="ij")
@@ -286,21 +272,7 @@ class _Canvas:
         stamps = rng.integers(STAMPS, size=y.size)
         return np.stack([y.astype(np.int64), x.astype(np.int64), stamps])[:, inside]
 
-    def within(self, kind: str, spots: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which nuclei lie wholly in the central square of PCam."""
-        low, high = self._bounds(kind, spots)
-        return np.asarray(((low >= CENTRE.start) & (high < CENTRE.stop)).all(0))
-
-    def clear(self, kind: str, spots: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which nuclei don't touch the central square of PCam."""
-        low, high = self._bounds(kind, spots)
-        return np.asarray(((high < CENTRE.start) | (low >= CENTRE.stop)).any(0))
-
-    def _bounds(self, kind: str, spots: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        reach = self.style.extents[kind][spots[2]]
-        return spots[:2] - reach, spots[:2] + reach
-
-    def stamp(self, kind: str, spots: NDArray[np.int64]) -> None:
+    def stamp(self, kind: str, spots: Integers) -> None:
         """Draw nuclei; where two overlap, the denser one shows."""
         bank = self.style.nuclei[kind]
         side = bank.shape[1]
@@ -311,7 +283,7 @@ class _Canvas:
             np.maximum(window, bank[stamp], out=window)
 
     def stamp_benign(self, tumour: Floats, always: Mapping[str, NDArray[np.bool_]]) -> None:
-        """Draw the benign nuclei that tumour leaves, and those of `always` (per kind (n,) bool) that it doesn't."""
+        """Draw the benign nuclei that tumour leaves, and those of `always` (per kind (n,) bool) that it does not."""
         where = {
             "lymphocyte": (self.lymph > 0.5) & (self.nest <= 0.5),
             "epithelium": self.nest > 0.5,
@@ -319,7 +291,7 @@ class _Canvas:
         }
         for kind, spots in self.benign.items():
             keep = _at(where[kind] & (self.glass < 0.4), spots)
-            self.stamp(kind, spots[:, keep & ((_at(tumour, spots) <= 0.5) | always[kind])])
+            self.stamp(kind, spots[:, keep & ((_at(tumour, spots) <= 0.5) | always.get(kind, np.False_))])
 
     def develop(self, rng: np.random.Generator, tumour: Floats) -> Bytes:
         """Turn the planes into colour: (side, side, 3) uint8."""
@@ -338,7 +310,7 @@ class _Canvas:
         return np.asarray(colour.astype(np.uint8))
 
 
-def _at(mask: NDArray[Any], spots: NDArray[np.int64]) -> NDArray[Any]:
+def _at(mask: NDArray[Any], spots: Integers) -> NDArray[Any]:
     """Return the values of a mask at the middles of nuclei."""
     return np.asarray(mask[spots[0], spots[1]])
 
@@ -349,31 +321,23 @@ def _turn(rng: np.random.Generator, patch: Bytes) -> Bytes:
     return np.ascontiguousarray(np.rot90(patch[:: rng.choice([-1, 1])], turns))
 
 
-def pcam_patch(rng: np.random.Generator, style: Style, label: int) -> Bytes:
-    """Draw a patch by PCam's rule: tumour in the central 32x32 px decides.
+def pcam_patch(rng: np.random.Generator, style: Style, label: int) -> tuple[Bytes, bool]:
+    """Draw a patch by PCam's rule, (96, 96, 3) uint8, and say whether there is tumour anywhere on it.
 
-    From equal states of `rng` the patches of both labels are equal outside that square.
-
-    Returns
-    -------
-    (96, 96, 3) uint8
+    From equal states of `rng` the patches of both labels are equal outside the central square.
     """
-    return _pcam_patch(rng, style, label)[0]
-
-
-def _pcam_patch(rng: np.random.Generator, style: Style, label: int) -> tuple[Bytes, bool]:
-    """Draw a patch and say whether there is tumour anywhere on it."""
-    canvas = _Canvas(rng, style, PCAM_SIDE)
-    # All of this is drawn whatever the label, so that what comes after doesn't depend on it.
+    canvas = _Canvas(rng, style)
+    # All of this is drawn whatever the label, so that what comes after does not depend on it.
     hole = _hole(rng)
     drawn = np.float32(rng.random() < RING_TUMOUR)
-    ring = _soft(_field(rng, PCAM_SIDE), rng.uniform(-0.6, 0.6)) * drawn * (1 - hole)
+    ring = _soft(_field(rng, PCAM.side), rng.uniform(-0.6, 0.6)) * drawn * (1 - hole)
     canvas.glass = canvas.glass * (1 - drawn * hole)  # what tumour leaves free in the middle is tissue, not a window
     ring_spots = canvas.lattice(rng, "tumour")
     centre = _centre_blob(rng)
     centre_spots = canvas.lattice(rng, "tumour")
 
-    ring_spots = ring_spots[:, (_at(ring, ring_spots) > 0.5) & canvas.clear("tumour", ring_spots)]
+    _, outside = _beside_centre(style.extents["tumour"], ring_spots)
+    ring_spots = ring_spots[:, (_at(ring, ring_spots) > 0.5) & outside]
     canvas.stamp("tumour", ring_spots)
     tumour = ring
     if label:
@@ -385,9 +349,16 @@ def _pcam_patch(rng: np.random.Generator, style: Style, label: int) -> tuple[Byt
         centre_spots[:2] = np.clip(centre_spots[:2], CENTRE.start + reach, CENTRE.stop - 1 - reach)
         canvas.stamp("tumour", centre_spots)
     # A benign nucleus that straddles the border of the square stays whatever the label.
-    straddling = {kind: ~canvas.within(kind, s) & ~canvas.clear(kind, s) for kind, s in canvas.benign.items()}
+    straddling = {kind: ~np.any(_beside_centre(style.extents[kind], s), axis=0) for kind, s in canvas.benign.items()}
     canvas.stamp_benign(tumour, straddling)
     return _turn(rng, canvas.develop(rng, tumour)), bool(label) or ring_spots.shape[1] > 0
+
+
+def _beside_centre(extents: Integers, spots: Integers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which nuclei lie wholly within the central square of PCam, and which do not touch it."""
+    low, high = spots[:2] - extents[spots[2]], spots[:2] + extents[spots[2]]
+    within = ((low >= CENTRE.start) & (high < CENTRE.stop)).all(0)
+    return within, ((high < CENTRE.start) | (low >= CENTRE.stop)).any(0)
 
 
 def _centre_blob(rng: np.random.Generator) -> Floats:
@@ -396,7 +367,7 @@ def _centre_blob(rng: np.random.Generator) -> Floats:
     y, x = np.mgrid[:side, :side] * 2 / (side - 1) - 1
     window = np.clip(1 - (x**2 + y**2) ** 2, 0, 1).astype(np.float32)  # round: a straight border would show
     field = window * (2 + 0.7 * _field(rng, side))
-    blob = np.zeros((PCAM_SIDE, PCAM_SIDE), np.float32)
+    blob = np.zeros((PCAM.side, PCAM.side), np.float32)
     blob[CENTRE, CENTRE] = _soft(field, float(np.quantile(field, 1 - rng.uniform(*CENTRE_COVER))), 0.15) * (
         window > 0.05
     )
@@ -405,102 +376,79 @@ def _centre_blob(rng: np.random.Generator) -> Floats:
 
 def _hole(rng: np.random.Generator) -> Floats:
     """Draw where the tumour of a PCam ring may not lie: (96, 96) float32, 1 in the central square, an uneven disc."""
-    y, x = np.mgrid[:PCAM_SIDE, :PCAM_SIDE] - np.float32((PCAM_SIDE - 1) / 2)
+    y, x = np.mgrid[: PCAM.side, : PCAM.side] - np.float32((PCAM.side - 1) / 2)
     corner = np.float32((CENTRE.stop - CENTRE.start) / 2 * 2**0.5)
-    beyond = np.hypot(x, y) - corner - 3 - 3 * np.abs(_field(rng, PCAM_SIDE))
+    beyond = np.hypot(x, y) - corner - 3 - 3 * np.abs(_field(rng, PCAM.side))
     return np.asarray(np.clip(-beyond / 3, 0, 1), np.float32)
 
 
 def idc_patch(
-    rng: np.random.Generator, style: Style, label: int, height: int = IDC_SIDE, width: int = IDC_SIDE
+    rng: np.random.Generator, style: Style, label: int, height: int = IDC.side, width: int = IDC.side
 ) -> Bytes:
-    """Draw a patch by IDC's rule: tumour anywhere on it decides.
-
-    Parameters
-    ----------
-    height, width : px, at most 50; less for a patch that the edge of the slide cuts.
-
-    Returns
-    -------
-    (height, width, 3) uint8
-    """
-    canvas = _Canvas(rng, style, IDC_SIDE)
+    """Draw a patch by IDC's rule, (height, width, 3) uint8, at most 50 px: less where the edge of the slide cuts it."""
+    canvas = _Canvas(rng, style)
     # Tumour takes tissue first: were it to take the place of fat, bright patches would be negative ones.
-    field, cover = _field(rng, IDC_SIDE) - 2 * canvas.glass, rng.uniform(*IDC_COVER)
+    field, cover = _field(rng, IDC.side) - 2 * canvas.glass, rng.uniform(*IDC_COVER)
     spots = canvas.lattice(rng, "tumour")
     tumour = np.zeros_like(field)
     if label:
         # The share is that of the part which is kept: a cut patch shows tumour too.
         tumour = _soft(field, float(np.quantile(field[:height, :width], 1 - cover)))
         canvas.stamp("tumour", spots[:, _at(tumour, spots) > 0.5])
-    canvas.stamp_benign(tumour, {kind: np.zeros(s.shape[1], bool) for kind, s in canvas.benign.items()})
+    canvas.stamp_benign(tumour, {})
     return _turn(rng, canvas.develop(rng, tumour)[:height, :width])
 
 
 def write_pcam(folder: Path, patches: Mapping[str, int], slides: Mapping[str, int], seed: int) -> None:
-    """Write simulated patches as PCam's nine files: patches, labels and slides of every split.
+    """Write simulated patches as PCam's nine files: patches, half of them positive, labels and slides of every split.
 
-    Equal arguments give equal bytes. Half of the patches of a split are positive.
+    Equal arguments give equal bytes.
 
     Parameters
     ----------
-    patches, slides : number of patches and of slides of the splits "train", "valid" and "test". No slide is in two
-        splits.
+    patches, slides : numbers by split. No slide is in two splits.
     """
-    splits = ("train", "valid", "test")
-    _check("patches", patches, splits, 2)
-    _check("slides", slides, splits, 1)
-    for split in splits:
+    for split in SPLITS:
         if 2 * slides[split] > patches[split]:
             raise HistobenchError(
                 f"simulated PCam, split {split}: {slides[split]} slides for {patches[split]} patches. "
                 "Ask for two patches a slide or more, one of each label."
             )
-    for number, split in enumerate(splits):
-        _write_pcam_split(folder, split, patches[split], slides[split], [seed, number])
+    for number, split in enumerate(SPLITS):
+        _write_split(folder, split, patches[split], slides[split], [seed, number])
 
 
-def _write_pcam_split(folder: Path, split: str, n: int, slides: int, seed: Sequence[int]) -> None:
+def _write_split(folder: Path, split: str, n: int, slides: int, seed: Sequence[int]) -> None:
     rng = np.random.default_rng([*seed, 0])
     # Both labels are equally frequent on every slide. Were they not, stain would tell something about the label, and a
     # network as plain as B2 may follow that for epochs and learn nothing.
     order = rng.permutation(n)
-    labels, slide = (order % 2).astype(np.uint8), order // 2 % slides
+    labels, slide = order % 2, order // 2 % slides
     # Slides are 100,000 px wide and high at most; places on a 96-px grid, none twice.
     grid = 1000
-    coordinates = np.stack(np.divmod(rng.choice(grid * grid, n, replace=False), grid)) * PCAM_SIDE
-    styles = [draw_style(np.random.default_rng([*seed, 1, i]), PCAM_SCALE) for i in range(slides)]
-    anywhere: list[bool] = []
+    places = np.stack(np.divmod(rng.choice(grid * grid, n, replace=False), grid), axis=1) * PCAM.side
+    styles = [draw_style(np.random.default_rng([*seed, 1, i]), PCAM) for i in range(slides)]
+    rows = [",coord_y,coord_x,tumor_patch,center_tumor_patch,wsi"]
 
     def images() -> Iterator[Bytes]:
-        for start in range(0, n, CHUNK):
-            chunk = []
-            for i in range(start, min(start + CHUNK, n)):
-                image, tumour = _pcam_patch(np.random.default_rng([*seed, 2, i]), styles[slide[i]], labels[i])
-                chunk.append(image)
-                anywhere.append(tumour)
-            yield np.stack(chunk)
+        for i, ((y, x), label) in enumerate(zip(places, labels, strict=True)):
+            image, anywhere = pcam_patch(np.random.default_rng([*seed, 2, i]), styles[slide[i]], label)
+            rows.append(f"{i},{y},{x},{anywhere},{bool(label)},simulated_{split}_{slide[i]:03d}")
+            yield image
 
-    stem = f"camelyonpatch_level_2_split_{split}"
-    _write_h5(folder / f"{stem}_x.h5.gz", "x", (n, PCAM_SIDE, PCAM_SIDE, 3), images())
-    _write_h5(folder / f"{stem}_y.h5.gz", "y", (n, 1, 1, 1), iter([labels.reshape(-1, 1, 1, 1)]))
-    lines = [",coord_y,coord_x,tumor_patch,center_tumor_patch,wsi"]
-    for i in range(n):
-        y, x = coordinates[:, i]
-        lines.append(f"{i},{y},{x},{anywhere[i]},{bool(labels[i])},simulated_{split}_{slide[i]:03d}")
-    write_text(folder / f"{stem}_meta.csv", "\n".join(lines) + "\n")
+    _write_h5(folder / pcam_file(split, "x.h5.gz"), "x", (n, PCAM.side, PCAM.side, 3), images())
+    _write_h5(folder / pcam_file(split, "y.h5.gz"), "y", (n, 1, 1, 1), labels)
+    write_text(folder / pcam_file(split, "meta.csv"), "\n".join(rows) + "\n")
 
 
-def _write_h5(path: Path, name: str, shape: tuple[int, ...], chunks: Iterator[Bytes]) -> None:
-    """Write one contiguous uint8 data set as .h5.gz, chunk by chunk, without times or names in it."""
+def _write_h5(path: Path, name: str, shape: tuple[int, ...], rows: Iterable[Any]) -> None:
+    """Write one contiguous uint8 data set as .h5.gz, row by row, without times or names in it."""
     with atomic(path) as temporary, TemporaryFile(dir=temporary.parent) as unpacked:
-        # HDF5 has to seek and gzip can't, so the plain file is written in full first.
+        # HDF5 has to seek and gzip cannot, so the plain file is written in full first.
         with h5py.File(unpacked, "w", libver="earliest") as file:
             data = file.create_dataset(name, shape, np.uint8, track_times=False)
-            start = 0
-            for chunk in chunks:
-                data[start : start + len(chunk)] = chunk
-                start += len(chunk)
+            for number, row in enumerate(rows):
+                data[number] = row
         unpacked.seek(0)
         with temporary.open("wb") as file, gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
             shutil.copyfileobj(unpacked, packed, 1 << 20)
@@ -513,27 +461,24 @@ def write_idc(folder: Path, patients: Mapping[str, int], patches_per_patient: in
 
     Parameters
     ----------
-    patients : number of patients of the splits "train", "val" and "test".
-    patches_per_patient : number of patches of each; both classes are among them.
+    patients : numbers by split.
+    patches_per_patient : of both classes.
     """
-    splits = ("train", "val", "test")
-    _check("patients", patients, splits, 1)
     if patches_per_patient < 2:
         raise HistobenchError(
             f"simulated IDC: {patches_per_patient} patches per patient, expected 2 or more (one of each class)."
         )
     names = iter(range(FIRST_PATIENT, FIRST_PATIENT + sum(patients.values())))
-    cases = {split: [str(next(names)) for _ in range(patients[split])] for split in splits}
-    with atomic(folder / "IDC_regular_ps50_idx5.zip") as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for split in splits:
-            for patient in cases[split]:
-                _write_patient(archive, patient, patches_per_patient, np.random.default_rng([seed, int(patient)]))
-    for split in splits:
-        write_text(folder / f"cases_{split}.txt", "".join(f"{patient}\n" for patient in cases[split]))
+    listed = {split: [str(next(names)) for _ in range(patients[split])] for split in SPLITS}
+    with atomic(folder / IDC_ARCHIVE) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for patient in (patient for split in SPLITS for patient in listed[split]):
+            _write_patient(archive, patient, patches_per_patient, np.random.default_rng([seed, int(patient)]))
+    for split in SPLITS:
+        write_text(folder / IDC_PATIENTS[split], "".join(f"{patient}\n" for patient in listed[split]))
 
 
 def _write_patient(archive: zipfile.ZipFile, patient: str, n: int, rng: np.random.Generator) -> None:
-    style = draw_style(rng, IDC_SCALE)
+    style = draw_style(rng, IDC)
     positive = min(max(round(n * rng.uniform(*IDC_POSITIVE)), 1), n - 1)
     labels = rng.permutation(np.arange(n) < positive).astype(int)
     edge = rng.permutation(np.arange(n) < round(n * IDC_EDGE))
@@ -542,24 +487,15 @@ def _write_patient(archive: zipfile.ZipFile, patient: str, n: int, rng: np.rando
     cells = np.stack(np.divmod(rng.choice(grid * grid, n, replace=False), grid))
     cells[0, edge] = rng.permutation(grid)[: edge.sum()]
     cells[1, edge] = grid
-    height, width = rng.integers(20, IDC_SIDE, 2)
+    height, width = rng.integers(20, IDC.side, 2)
     for i in range(n):
-        size = (IDC_SIDE, IDC_SIDE)
+        size = (IDC.side, IDC.side)
         row, column = cells[:, i]
         if edge[i]:
-            size = (IDC_SIDE, int(width))
+            size = (IDC.side, int(width))
             if i % 2:
-                row, column, size = column, row, (int(height), IDC_SIDE)
+                row, column, size = column, row, (int(height), IDC.side)
         buffer = io.BytesIO()
         Image.fromarray(idc_patch(rng, style, labels[i], *size)).save(buffer, "PNG", compress_level=1)
-        folder = f"{patient}/{labels[i]}"
-        name = f"{patient}_idx5_x{column * IDC_SIDE + 1}_y{row * IDC_SIDE + 1}_class{labels[i]}.png"
-        archive.writestr(zipfile.ZipInfo(f"{folder}/{name}", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
-
-
-def _check(what: str, given: Mapping[str, int], splits: Sequence[str], least: int) -> None:
-    """Refuse numbers of patches, slides or patients that can't be written."""
-    if set(given) != set(splits) or min(given.values()) < least:
-        raise HistobenchError(
-            f"simulated {what}: expected {least} or more for each of {', '.join(splits)}, found {dict(given)}."
-        )
+        name = f"{patient}_idx5_x{column * IDC.side + 1}_y{row * IDC.side + 1}_class{labels[i]}.png"
+        archive.writestr(zipfile.ZipInfo(f"{patient}/{labels[i]}/{name}", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())

@@ -7,7 +7,6 @@ import re
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,15 +17,15 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from histobench.core.datasets import simulated
+from histobench.core import simulation
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest
+from histobench.core.formats import FORMATS, IDC_ARCHIVE, IDC_PATIENTS, pcam_file
 
 PATCHES = {"train": 600, "valid": 20, "test": 600}
 SLIDES = {"train": 12, "valid": 2, "test": 12}
-PATIENTS = {"train": 24, "val": 2, "test": 16}
+PATIENTS = {"train": 24, "valid": 2, "test": 16}
 PER_PATIENT = 40
-STEM = "camelyonpatch_level_2_split"
 CENTRE = np.zeros((96, 96), bool)
 CENTRE[32:64, 32:64] = True
 
@@ -42,8 +41,8 @@ class Idc:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
-    simulated.write_pcam(folder, PATCHES, SLIDES, seed=1)
-    simulated.write_idc(folder, PATIENTS, PER_PATIENT, seed=1)
+    simulation.write_pcam(folder, PATCHES, SLIDES, seed=1)
+    simulation.write_idc(folder, PATIENTS, PER_PATIENT, seed=1)
     return folder
 
 
@@ -52,15 +51,15 @@ def pcam(folder):
     """Per split: patches, labels, rows of the meta file."""
     found = {}
     for split in PATCHES:
-        with h5py.File(io.BytesIO(gzip.decompress((folder / f"{STEM}_{split}_x.h5.gz").read_bytes()))) as file:
+        with h5py.File(io.BytesIO(gzip.decompress((folder / pcam_file(split, "x.h5.gz")).read_bytes()))) as file:
             assert list(file) == ["x"]
             assert file["x"].chunks is None and file["x"].dtype == np.uint8
             x = file["x"][:]
-        with h5py.File(io.BytesIO(gzip.decompress((folder / f"{STEM}_{split}_y.h5.gz").read_bytes()))) as file:
+        with h5py.File(io.BytesIO(gzip.decompress((folder / pcam_file(split, "y.h5.gz")).read_bytes()))) as file:
             assert list(file) == ["y"]
             assert file["y"].shape == (len(x), 1, 1, 1) and file["y"].dtype == np.uint8
             y = file["y"][:].ravel()
-        with (folder / f"{STEM}_{split}_meta.csv").open(newline="") as file:
+        with (folder / pcam_file(split, "meta.csv")).open(newline="") as file:
             found[split] = x, y, list(csv.DictReader(file))
     return found
 
@@ -68,7 +67,7 @@ def pcam(folder):
 @pytest.fixture(scope="module")
 def idc(folder):
     images, labels, patients, names = [], [], [], []
-    with zipfile.ZipFile(folder / "IDC_regular_ps50_idx5.zip") as archive:
+    with zipfile.ZipFile(folder / IDC_ARCHIVE) as archive:
         assert archive.testzip() is None
         for name in archive.namelist():
             image = Image.open(io.BytesIO(archive.read(name)))
@@ -82,7 +81,7 @@ def idc(folder):
 
 
 def cases(folder, split):
-    return (folder / f"cases_{split}.txt").read_text().split()
+    return (folder / IDC_PATIENTS[split]).read_text().split()
 
 
 def colour(x):
@@ -103,20 +102,18 @@ def digests(folder):
 
 
 def write_small(folder, seed):
-    simulated.write_pcam(folder, dict.fromkeys(PATCHES, 6), dict.fromkeys(PATCHES, 2), seed)
-    simulated.write_idc(folder, dict.fromkeys(PATIENTS, 1), 20, seed)
+    simulation.write_pcam(folder, dict.fromkeys(PATCHES, 6), dict.fromkeys(PATCHES, 2), seed)
+    simulation.write_idc(folder, dict.fromkeys(PATIENTS, 1), 20, seed)
     return digests(folder)
 
 
 def test_the_seed_decides_every_byte(tmp_path, monkeypatch):
     first = write_small(tmp_path / "a", 7)
-    # Neither the size of the chunks nor the clock may show.
-    monkeypatch.setattr(simulated, "CHUNK", 4)
+    # The clock may not show.
     monkeypatch.setattr("time.time", lambda: 2e9)
     again = write_small(tmp_path / "b", 7)
     assert first == again
-    expected = {f"{STEM}_{split}_{part}" for split in PATCHES for part in ("x.h5.gz", "y.h5.gz", "meta.csv")}
-    assert set(first) == expected | {"IDC_regular_ps50_idx5.zip", "cases_train.txt", "cases_val.txt", "cases_test.txt"}
+    assert set(first) == {*FORMATS["pcam"].files, *FORMATS["idc"].files}
 
     other = write_small(tmp_path / "c", 8)
     images = [name for name in first if name.endswith(("_x.h5.gz", "_meta.csv", ".zip"))]
@@ -131,7 +128,7 @@ def test_no_two_patches_are_equal(pcam, idc):
 
 
 def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
-    patches, done = simulated._pcam_patch, []
+    patches, done = simulation.pcam_patch, []
 
     def fail(*arguments):
         done.append(1)
@@ -139,12 +136,12 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
             raise OSError("disk full")
         return patches(*arguments)
 
-    monkeypatch.setattr(simulated, "_pcam_patch", fail)
-    monkeypatch.setattr(simulated, "idc_patch", fail)
+    monkeypatch.setattr(simulation, "pcam_patch", fail)
+    monkeypatch.setattr(simulation, "idc_patch", fail)
     with pytest.raises(OSError, match="disk full"):
-        simulated.write_pcam(tmp_path, dict.fromkeys(PATCHES, 8), dict.fromkeys(PATCHES, 2), 1)
+        simulation.write_pcam(tmp_path, dict.fromkeys(PATCHES, 8), dict.fromkeys(PATCHES, 2), 1)
     with pytest.raises(OSError, match="disk full"):
-        simulated.write_idc(tmp_path, dict.fromkeys(PATIENTS, 1), 20, 1)
+        simulation.write_idc(tmp_path, dict.fromkeys(PATIENTS, 1), 20, 1)
     assert len(done) > 6
     assert list(tmp_path.iterdir()) == []
 
@@ -210,8 +207,8 @@ def test_every_idc_patient_has_both_classes(idc):
 
 
 def test_two_patches_per_patient_are_one_of_each_class(tmp_path):
-    simulated.write_idc(tmp_path, dict.fromkeys(PATIENTS, 1), 2, 3)
-    with zipfile.ZipFile(tmp_path / "IDC_regular_ps50_idx5.zip") as archive:
+    simulation.write_idc(tmp_path, dict.fromkeys(PATIENTS, 1), 2, 3)
+    with zipfile.ZipFile(tmp_path / IDC_ARCHIVE) as archive:
         classes = sorted(name.split("/")[:2] for name in archive.namelist())
     assert classes == [[str(patient), label] for patient in (90001, 90002, 90003) for label in "01"]
 
@@ -224,29 +221,11 @@ def test_a_few_idc_patches_are_cut_by_the_edge(idc):
     assert any(shape[0] < 50 for shape in cut) and any(shape[1] < 50 for shape in cut)
 
 
-@pytest.mark.parametrize(
-    ("patches", "slides"),
-    [
-        ({"train": 10, "valid": 10}, SLIDES),
-        ({"train": 10, "valid": 10, "val": 10}, SLIDES),
-        ({"train": 10, "valid": 1, "test": 10}, dict.fromkeys(PATCHES, 1)),
-        ({"train": 10, "valid": 10, "test": 10}, {"train": 1, "valid": 6, "test": 1}),
-        ({"train": 10, "valid": 10, "test": 10}, {"train": 1, "valid": 0, "test": 1}),
-    ],
-)
-def test_pcam_numbers_that_cannot_be_written(tmp_path, patches, slides):
-    with pytest.raises(HistobenchError, match="simulated"):
-        simulated.write_pcam(tmp_path, patches, slides, 1)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("patients", "per_patient"),
-    [(PATIENTS, 1), ({"train": 1, "val": 1}, 20), ({"train": 1, "val": 0, "test": 1}, 20)],
-)
-def test_idc_numbers_that_cannot_be_written(tmp_path, patients, per_patient):
-    with pytest.raises(HistobenchError, match="simulated"):
-        simulated.write_idc(tmp_path, patients, per_patient, 1)
+def test_numbers_that_cannot_be_written(tmp_path):
+    with pytest.raises(HistobenchError, match="split valid: 6 slides for 10 patches"):
+        simulation.write_pcam(tmp_path, dict.fromkeys(PATCHES, 10), {"train": 1, "valid": 6, "test": 1}, 1)
+    with pytest.raises(HistobenchError, match="1 patches per patient, expected 2 or more"):
+        simulation.write_idc(tmp_path, PATIENTS, 1, 1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -254,9 +233,9 @@ def test_idc_numbers_that_cannot_be_written(tmp_path, patients, per_patient):
 
 
 def test_the_label_changes_the_pcam_centre_and_nothing_else():
-    style = simulated.draw_style(np.random.default_rng(0), simulated.PCAM_SCALE)
+    style = simulation.draw_style(np.random.default_rng(0), simulation.PCAM)
     for seed in range(60):
-        negative, positive = (simulated.pcam_patch(np.random.default_rng(seed), style, label) for label in (0, 1))
+        negative, positive = (simulation.pcam_patch(np.random.default_rng(seed), style, label)[0] for label in (0, 1))
         assert negative.shape == positive.shape == (96, 96, 3) and negative.dtype == np.uint8
         np.testing.assert_array_equal(negative[~CENTRE], positive[~CENTRE])
         differs = np.any(negative[CENTRE] != positive[CENTRE], axis=-1)
@@ -285,10 +264,10 @@ def test_colour_of_the_centre_tells_more_than_chance_and_less_than_a_network_sho
 
 
 def test_tumour_anywhere_makes_an_idc_patch_positive():
-    style = simulated.draw_style(np.random.default_rng(0), simulated.IDC_SCALE)
+    style = simulation.draw_style(np.random.default_rng(0), simulation.IDC)
     changed = np.zeros((50, 50))
     for seed in range(60):
-        negative, positive = (simulated.idc_patch(np.random.default_rng(seed), style, label) for label in (0, 1))
+        negative, positive = (simulation.idc_patch(np.random.default_rng(seed), style, label) for label in (0, 1))
         differs = np.any(negative != positive, axis=-1)
         assert differs.mean() > 0.1
         changed += differs
@@ -324,29 +303,18 @@ def test_stain_differs_more_between_patients_than_within(pcam, idc):
 
 
 def test_a_cut_patch_shows_tumour_too():
-    style = simulated.draw_style(np.random.default_rng(0), simulated.IDC_SCALE)
+    style = simulation.draw_style(np.random.default_rng(0), simulation.IDC)
     for seed in range(60):
         negative, positive = (
-            simulated.idc_patch(np.random.default_rng(seed), style, label, 20, 50) for label in (0, 1)
+            simulation.idc_patch(np.random.default_rng(seed), style, label, 20, 50) for label in (0, 1)
         )
         assert negative.shape == positive.shape == (20, 50, 3)
         assert np.any(negative != positive, axis=-1).mean() > 0.1
 
 
 def test_many_patches_of_one_patient_have_places_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(simulated, "idc_patch", lambda rng, style, label, height, width: np.zeros((1, 1, 3), np.uint8))
-    simulated.write_idc(tmp_path, dict.fromkeys(PATIENTS, 1), 4000, 1)
-    with zipfile.ZipFile(tmp_path / "IDC_regular_ps50_idx5.zip") as archive:
+    monkeypatch.setattr(simulation, "idc_patch", lambda rng, style, label, height, width: np.zeros((1, 1, 3), np.uint8))
+    simulation.write_idc(tmp_path, dict.fromkeys(PATIENTS, 1), 4000, 1)
+    with zipfile.ZipFile(tmp_path / IDC_ARCHIVE) as archive:
         places = {name.rsplit("_", 1)[0].split("/")[-1] for name in archive.namelist()}
     assert len(places) == 3 * 4000
-
-
-def test_memory_does_not_grow_with_the_number_of_patches(tmp_path, monkeypatch):
-    held = []
-    stack = np.stack
-    monkeypatch.setattr(simulated, "CHUNK", 5)
-    monkeypatch.setattr(
-        simulated.np, "stack", lambda arrays, *a, **k: held.append(len(arrays)) or stack(arrays, *a, **k)
-    )
-    simulated._write_pcam_split(Path(tmp_path), "train", 12, 1, [1, 0])
-    assert held.count(5) == 2 and max(held) == 5

@@ -1,0 +1,191 @@
+"""The formats of patches, what of them is published, and the sources and data sets that a configuration makes of them.
+
+How the files of a format are read is a module of :mod:`histobench.core.datasets` that has the format's name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from histobench.core.files import Remote
+from histobench.core.prepared import SPLITS
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of patches, and the public data set that is published in it.
+
+    Attributes
+    ----------
+    files : the published files by name; none where patches are one's own, in a folder that the configuration names.
+    expected : counts that these files hold: patches by split where every split has files of its own; else "patches" and
+        "patients".
+    shares : where the files are not by split, the share of all patches in each published split, in so far as patients
+        have equally many.
+    patch_size : height and width of a patch in pixels; 0 where the configuration says it.
+    split : the published split in print.
+    can_be_split : whether the configuration can have another split drawn.
+    slide_files : those of `files` that a source can do without (`slide_metadata: false`).
+    centre : height and width in pixels of the central square that alone decides the label; 0 where the whole patch
+        does.
+    simulate : the keys of a source's `simulate` beside its seed: dict for numbers by split, int for a number; none
+        where the format cannot be simulated.
+    simulated : returns `expected` and `shares` of the files that `simulate` makes.
+    """
+
+    split: str
+    files: Mapping[str, Remote] = field(default_factory=dict)
+    expected: Mapping[str, int] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
+    patch_size: int = 0
+    can_be_split: bool = True
+    slide_files: frozenset[str] = frozenset()
+    centre: int = 0
+    simulate: Mapping[str, type] = field(default_factory=dict)
+    simulated: Callable[[Mapping[str, Any]], tuple[dict[str, int], dict[str, float]]] = lambda _: ({}, {})
+
+
+def pcam_file(split: str, part: str) -> str:
+    """Return the name of PCam's file with a part ("x.h5.gz", "y.h5.gz" or "meta.csv") of a split."""
+    return f"camelyonpatch_level_2_split_{split}_{part}"
+
+
+# Bytes, sha256 and md5 of PCam: Veeling et al. 2018, arXiv:1806.03962, CC0. The md5 list in the authors' README swaps
+# valid and test; these are the digests of the files themselves.
+_PCAM: dict[tuple[str, str], tuple[int | None, str | None, str]] = {
+    ("train", "x.h5.gz"): (
+        6421353462,
+        "d619e741468a7ab35c7e4a75e6821b7e7e6c9411705d45708f2a0efc8960656c",
+        "1571f514728f59376b705fc836ff4b63",
+    ),
+    ("train", "y.h5.gz"): (
+        21378,
+        "b74126d2c01b20d3661f9b46765d29cf4e4fba6faba29c8e0d09d406331ab75a",
+        "35c2d7259d906cfc8143347bb8e05be7",
+    ),
+    ("train", "meta.csv"): (None, None, "5a3dd671e465cfd74b5b822125e65b0a"),
+    ("valid", "x.h5.gz"): (
+        805965320,
+        "f82ee1670d027b4ec388048d9eabc2186b77c009655dae76d624c0ecb053ccb2",
+        "d5b63470df7cfa627aeec8b9dc0c066e",
+    ),
+    ("valid", "y.h5.gz"): (
+        3038,
+        "ce1ae30f08feb468447971cfd0472e7becd0ad96d877c64120c72571439ae48c",
+        "2b85f58b927af9964a4c15b8f7e8f179",
+    ),
+    ("valid", "meta.csv"): (None, None, "67589e00a4a37ec317f2d1932c7502ca"),
+    ("test", "x.h5.gz"): (
+        800875929,
+        "79174c2201ad521602a5888be8f36ee10875f37403dd3f2086caf2182ef87245",
+        "d8c2d60d490dbd479f8199bdfa0cf6ec",
+    ),
+    ("test", "y.h5.gz"): (
+        3040,
+        "0a522005fccc8bbd04c5a117bfaf81d8da2676f03a29d7499f71d0a0bd6068ef",
+        "60a7035772fbdb7f34eb86d4420cf66a",
+    ),
+    ("test", "meta.csv"): (None, None, "3455fd69135b66734e1008f3af684566"),
+}
+_ZENODO = "https://zenodo.org/records/2546921/files"
+
+# IDC: Cruz-Roa et al. 2014; the split and the archive are those of Janowczyk and Madabhushi 2016. No digest of the
+# archive is published.
+IDC_ARCHIVE = "IDC_regular_ps50_idx5.zip"
+IDC_PATIENTS = {"train": "cases_train.txt", "valid": "cases_val.txt", "test": "cases_test.txt"}
+_CASES = "https://raw.githubusercontent.com/choosehappy/public/master/DL%20tutorial%20Code/6-idc"
+
+
+def _simulated_idc(told: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, float]]:
+    patients = sum(told["patients"].values())
+    shares = {split: number / patients for split, number in told["patients"].items()}
+    return {"patches": patients * told["patches_per_patient"], "patients": patients}, shares
+
+
+FORMATS = {
+    "pcam": Format(
+        split="by slide",
+        files={
+            pcam_file(*file): Remote(f"{_ZENODO}/{pcam_file(*file)}?download=1", *facts)
+            for file, facts in _PCAM.items()
+        },
+        expected={"train": 262_144, "valid": 32_768, "test": 32_768},
+        patch_size=96,
+        can_be_split=False,
+        slide_files=frozenset(pcam_file(split, "meta.csv") for split in SPLITS),
+        centre=32,
+        simulate={"patches": dict, "slides": dict},
+        simulated=lambda told: (dict(told["patches"]), {}),
+    ),
+    "idc": Format(
+        split="by patient",
+        files={
+            IDC_ARCHIVE: Remote(f"http://andrewjanowczyk.com/wp-static/{IDC_ARCHIVE}"),
+            **{
+                IDC_PATIENTS[split]: Remote(f"{_CASES}/{IDC_PATIENTS[split]}", sha256=sha256)
+                for split, sha256 in (
+                    ("train", "e20c87ea26a3b1b048ba09aa7b2188880c8797d1ea1add77f9fa4e4790b73409"),
+                    ("valid", "e68089ccef2e35e8a5b8b5b6200fa4f5440b87246aecf7daefcfce344aa6eb98"),
+                    ("test", "8a4d9910a0591cb5dcbc32317d3870433985d22105902cc739f4bf4c8e84e46f"),
+                )
+            },
+        },
+        expected={"patches": 277_524, "patients": 279},
+        shares={"train": 84 / 279, "valid": 29 / 279, "test": 49 / 279},  # the other patients are in no list
+        patch_size=50,
+        simulate={"patients": dict, "patches_per_patient": int},
+        simulated=_simulated_idc,
+    ),
+    "folder": Format(split="given by folders"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where patches come from: upstream files, shared by the data sets that are made of them.
+
+    Attributes
+    ----------
+    name, format : the configuration's name, and one of `FORMATS`.
+    folder : where its files lie, relative to the working directory.
+    files : upstream files by name, with address, size and digests; empty for a folder of one's own.
+    expected, shares, patch_size : see :class:`Format`.
+    patches : "published", "subset", "simulated" or "own": what tables call them.
+    simulate : arguments of the simulation, or None.
+    """
+
+    name: str
+    format: str
+    folder: str
+    files: Mapping[str, Remote]
+    expected: Mapping[str, int]
+    shares: Mapping[str, float]
+    patch_size: int
+    patches: str
+    simulate: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set: a source and how its patches are split.
+
+    Attributes
+    ----------
+    split : "published", or a mapping with `by` ("patch" or "group"), the fractions `train`, `valid` and `test`, `seed`.
+    """
+
+    name: str
+    source: Source
+    split: str | dict[str, Any]
+
+    @property
+    def leaky(self) -> bool:
+        """Whether patches of one slide or patient may stand on both sides of the split."""
+        return not isinstance(self.split, str) and self.split["by"] == "patch"
+
+    def counts(self) -> dict[str, int]:
+        """Return about how many patches each split has; nothing where that is unknown until they are prepared."""
+        if "patches" not in self.source.expected:
+            return dict(self.source.expected)
+        shares = self.source.shares if isinstance(self.split, str) else self.split
+        return {split: round(self.source.expected["patches"] * shares[split]) for split in SPLITS}
