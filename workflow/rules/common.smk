@@ -11,7 +11,8 @@ from snakemake.logging import logger
 # Scripts find the library beside them; the Snakefile alone needs to be told.
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
-from histobench.core import code, costs, features, prepared, recipes, runs
+from histobench.core import cells, code, costs, features, paths, prepared, recipes, runs
+from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
 from histobench.core.formats import FORMATS
@@ -40,16 +41,11 @@ if workflow.is_main_process:
     for line in STUDY.left_out_in_words():
         logger.info(line)
 
-DATA = "results/data/{dataset}"
-RESULTS = f"results/{STUDY.name}"
-RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}/seed-{{seed}}"
-LOGS = f"results/logs/{STUDY.name}"
-RUN_LOG = f"{LOGS}/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}/seed-{{seed}}"
-FEATURES = f"{RESULTS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}"
-SEARCH = f"{RESULTS}/searches/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}"
-SEARCH_LOG = f"{LOGS}/searches/{{dataset}}/{{model}}/{{mode}}/{{recipe}}/{{device}}"
-HEATMAPS = f"{RESULTS}/explain/{{dataset}}.npz"
-WEIGHTS = "results/downloads/weights"
+DATA, WEIGHTS = paths.DATA, paths.WEIGHTS
+RESULTS, LOGS = STUDY.paths.results, STUDY.paths.logs
+RUN, RUN_LOG = STUDY.paths.run, STUDY.paths.run_log
+FEATURES = STUDY.paths.features
+SEARCH, SEARCH_LOG = STUDY.paths.search, STUDY.paths.search_log
 
 
 def one_of(names):
@@ -68,10 +64,17 @@ def upstream_files(wildcards):
     return [f"{source.folder}/{file}" for file in source.files] or [source.folder]
 
 
+def cell(wildcards):
+    """Return the cell of these wildcards, which need not stand in the matrix."""
+    return Cell(**{name: wildcards[name] for name in cells.NAMES})
+
+
 def specification(wildcards):
     """Return what a run's result depends on; refuse a cell that cannot run."""
     try:
-        return STUDY.specification(STUDY.run(**{name: wildcards[name] for name in RUN_WILDCARDS}))
+        run = Run(**vars(cell(wildcards)), seed=int(wildcards.seed))
+        STUDY.check(run)
+        return STUDY.specification(run)
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
 
@@ -80,8 +83,11 @@ def search_specification(wildcards):
     """Return what a search depends on; refuse one of a cell that cannot run, or of a recipe without."""
     if not STUDY.searched(wildcards.recipe):
         raise WorkflowError(f"recipes.{wildcards.recipe} has no `search`")
-    specification({**wildcards, "seed": 1})
-    return STUDY.search_specification(*(wildcards[name] for name in RUN_WILDCARDS if name != "seed"))
+    try:
+        STUDY.check(cell(wildcards))
+        return STUDY.search_specification(cell(wildcards))
+    except HistobenchError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def tuned_recipe(wildcards):
@@ -165,12 +171,12 @@ def cached_features(*splits):
 
 def of_runs(file):
     """Return the paths of a file of the run folder, for all runs that enter the results."""
-    return [f"{RESULTS}/runs/{run.path}/{file}" for run in RUNS]
+    return [str(paths.of(RUN, run) / file) for run in RUNS]
 
 
 def of_scored_runs(file, dataset=None):
     """Return the paths of a file of the run folder, for those that are there for their scores, or those on a data set."""
-    return [f"{RESULTS}/runs/{run.path}/{file}" for run in RUNS if STUDY.scored(run) and dataset in (None, run.dataset)]
+    return [str(paths.of(RUN, run) / file) for run in RUNS if STUDY.scored(run) and dataset in (None, run.dataset)]
 
 
 def of_searches(file):
@@ -185,9 +191,9 @@ def of_dataset(file):
 
 def gap(run):
     """Return why a run has no result that could enter, in words; "" where it has."""
-    data = Path(DATA.format(dataset=run.dataset))
+    data = paths.of(DATA, run)
     manifest = file_digest(data / "manifest.json") if (data / "index.parquet").exists() else None
-    folder = Path(f"{RESULTS}/runs/{run.path}")
+    folder = paths.of(RUN, run)
     return runs.gap(folder, STUDY.specification(run), manifest, scored=STUDY.scored(run))
 
 
@@ -213,7 +219,6 @@ SEARCHES = [
     if TRAINS or all(Path(f"{folder}/{file}").exists() for file in (search_files.ABOUT, search_files.TRIALS))
 ]
 
-RUN_WILDCARDS = ("dataset", "model", "mode", "recipe", "device", "seed")
 # In the order of the matrix: those with runs, and those whose cells have a row among the performances.
 RUN_DATASETS = list(dict.fromkeys(run.dataset for run in RUNS))
 DATASETS = list(dict.fromkeys(cell.dataset for cell in STUDY.cells if not STUDY.timing_only(cell.recipe)))

@@ -4,9 +4,9 @@
 
 rule download:
     output:
-        "results/downloads/{source}/{file}",
+        f"{paths.DOWNLOADS}/{{file}}",
     log:
-        "results/logs/download/{source}/{file}.log",
+        f"{paths.LOGS}/download/{{source}}/{{file}}.log",
     wildcard_constraints:
         source=one_of(name for name, source in STUDY.sources.items() if not source.simulate),
         file=one_of(file for upstream in FORMATS.values() for file in upstream.files),
@@ -23,7 +23,7 @@ rule fetch_weights:
     output:
         f"{WEIGHTS}/{{file}}",
     log:
-        "results/logs/download/weights/{file}.log",
+        f"{paths.LOGS}/download/weights/{{file}}.log",
     wildcard_constraints:
         file=one_of(WEIGHTS_FILES),
     localrule: True

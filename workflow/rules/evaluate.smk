@@ -27,10 +27,10 @@ rule controls:
         index=f"{DATA}/index.parquet",
         manifest=f"{DATA}/manifest.json",
     output:
-        predictions=f"{RESULTS}/controls/{{dataset}}/{runs.PREDICTIONS}",
-        metrics=f"{RESULTS}/controls/{{dataset}}/{runs.METRICS}",
-        replicates=f"{RESULTS}/controls/{{dataset}}/{runs.REPLICATES}",
-        shuffled=f"{RESULTS}/controls/{{dataset}}/shuffled_labels.json",
+        predictions=f"{STUDY.paths.controls}/{runs.PREDICTIONS}",
+        metrics=f"{STUDY.paths.controls}/{runs.METRICS}",
+        replicates=f"{STUDY.paths.controls}/{runs.REPLICATES}",
+        shuffled=f"{STUDY.paths.controls}/shuffled_labels.json",
     log:
         f"{LOGS}/controls/{{dataset}}.log",
     benchmark:

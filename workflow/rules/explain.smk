@@ -9,10 +9,10 @@ rule explain:
         # Whichever run it is.
         of_dataset(runs.WEIGHTS),
         manifest=f"{DATA}/manifest.json",
-        errors=f"{RESULTS}/errors/{{dataset}}.csv",
+        errors=STUDY.paths.errors,
         runs=of_dataset(runs.ABOUT),
     output:
-        heatmaps=HEATMAPS,
+        heatmaps=STUDY.paths.heatmaps,
     log:
         f"{LOGS}/explain/{{dataset}}.log",
     benchmark:

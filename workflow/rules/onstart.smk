@@ -77,4 +77,4 @@ onstart:
     check_environments()
     if TRAINS:
         # For `make status`, and for whoever wonders later what ran here.
-        write_json(Path(RESULTS) / "study.json", config)
+        write_json(Path(STUDY.paths.configuration), config)

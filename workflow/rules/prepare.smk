@@ -11,9 +11,9 @@ rule prepare:
         valid=[f"{DATA}/{name}" for name in prepared.shard_names("valid")],
         test=[f"{DATA}/{name}" for name in prepared.shard_names("test")],
     log:
-        "results/logs/prepare/{dataset}.log",
+        f"{paths.LOGS}/prepare/{{dataset}}.log",
     benchmark:
-        "results/logs/prepare/{dataset}.tsv"
+        f"{paths.LOGS}/prepare/{{dataset}}.tsv"
     conda:
         "../../envs/tensorflow.yaml"
     resources:

@@ -3,7 +3,6 @@
 from functools import cache
 
 COSTS = costs.Costs(STUDY)
-CELL = ("dataset", "model", "mode", "recipe", "device")
 # Threads of a job with a card: two that read patches ahead, one that drives the card, one for TensorFlow's own. Without
 # one the two of a laptop.
 GPU_THREADS, CPU_THREADS = 4, 2
@@ -98,17 +97,17 @@ def megabytes(value):
 
 def train_minutes(wildcards):
     """Return the time limit of a run."""
-    return costs.minutes(COSTS.train(*(wildcards[name] for name in CELL)))
+    return costs.minutes(COSTS.train(cell(wildcards)))
 
 
 def tune_minutes(wildcards):
     """Return the time limit of a job of a search."""
-    return costs.minutes(COSTS.tune_job(*(wildcards[name] for name in CELL)))
+    return costs.minutes(COSTS.tune_job(cell(wildcards)))
 
 
 def predict_minutes(wildcards):
     """Return the time limit of a prediction."""
-    return costs.minutes(COSTS.predict(*(wildcards[name] for name in CELL)))
+    return costs.minutes(COSTS.predict(cell(wildcards)))
 
 
 def extract_minutes(wildcards):

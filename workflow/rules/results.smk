@@ -1,9 +1,7 @@
 # Needs: evaluated runs. Gives: runs.csv and cells.csv; the tables and figures of histobench.results.registry, which are
 # computed from these two and from run folders; and the page that holds them all. Local rules: seconds of work each.
 
-TABLE = f"{RESULTS}/tables"
-FIGURE = f"{RESULTS}/figures"
-ERRORS = f"{RESULTS}/errors/{{dataset}}.csv"
+TABLE, FIGURE, ERRORS = STUDY.paths.tables, STUDY.paths.figures, STUDY.paths.errors
 
 # What tables and figures need of the configuration, and no file holds.
 STUDY_FACTS = {
@@ -83,7 +81,7 @@ INPUTS = {
     },
     "patches": lambda dataset: expand([*records("test"), f"{DATA}/manifest.json"], dataset=dataset),
     "errors": lambda dataset: ERRORS.format(dataset=dataset),
-    "heatmaps": lambda dataset: if_there(HEATMAPS.format(dataset=dataset)),
+    "heatmaps": lambda dataset: if_there(STUDY.paths.heatmaps.format(dataset=dataset)),
 }
 
 

@@ -8,11 +8,11 @@ for kind, upstream in FORMATS.items():
         name:
             f"simulate_{kind}"
         output:
-            expand("results/simulated/{{source}}/{file}", file=upstream.files),
+            [f"{paths.SIMULATED}/{file}" for file in upstream.files],
         log:
-            "results/logs/simulate/{source}.log",
+            f"{paths.LOGS}/simulate/{{source}}.log",
         benchmark:
-            "results/logs/simulate/{source}.tsv"
+            f"{paths.LOGS}/simulate/{{source}}.tsv"
         wildcard_constraints:
             source=one_of(simulated(kind)),
         conda:

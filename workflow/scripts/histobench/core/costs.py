@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from histobench.core import recipes, runs
+from histobench.core import paths, recipes, runs
+from histobench.core.cells import Cell
 from histobench.core.formats import FORMATS, Dataset
 from histobench.core.modes import MODES
 from histobench.core.prepared import SPLITS, manifest
-from histobench.core.study import Run, Study
+from histobench.core.study import Study
 from histobench.tuning import search_settings
 
 TABLE_2 = Path(__file__).parents[4] / "config" / "paper" / "table2.csv"
@@ -74,63 +75,63 @@ class Costs:
     Parameters
     ----------
     study : the study.
-    measured : measured seconds of an epoch, by (dataset, model, mode, recipe, device), see :func:`measured`.
+    measured : measured seconds of an epoch by cell, see :func:`measured`.
     """
 
-    def __init__(self, study: Study, measured: Mapping[tuple[str, ...], float] | None = None) -> None:
+    def __init__(self, study: Study, measured: Mapping[Cell, float] | None = None) -> None:
         self._study, self._measured = study, measured or {}
         self._published = _table_2()
         self._cards = {device for device, _, _ in self._published}
         self._patches = {name: patches(dataset) for name, dataset in study.datasets.items()}
 
-    def epoch(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> Estimate:
+    def epoch(self, cell: Cell) -> Estimate:
         """Return the seconds of an epoch, training and validation, on average over the epochs of the recipe."""
-        if (measured := self._measured.get((dataset, model, mode, recipe, device))) is not None:
+        if (measured := self._measured.get(cell)) is not None:
             return Estimate(measured, "measured")
-        settings = self._study.recipes[recipe]
-        if self._study.cached(mode, recipe):
-            steps = math.ceil(sum(self._covered(dataset, recipe)) / settings["batch_size"])
+        settings = self._study.recipes[cell.recipe]
+        if self._study.cached(cell.mode, cell.recipe):
+            steps = math.ceil(sum(self._covered(cell)) / settings["batch_size"])
             return Estimate(steps * HEAD_STEP_SECONDS, "estimated")
-        seconds, origin = self._pass(model, mode, device)
-        side = self._study.input(dataset, model, recipes.scaling(settings))["side"]
+        seconds, origin = self._pass(cell.model, cell.mode, cell.device)
+        side = self._study.input(cell.dataset, cell.model, recipes.scaling(settings))["side"]
         others = {key for key in ("precision", "jit_compile", "augmentation") if settings.get(key)}
         if others or settings["batch_size"] != PAPER_BATCH:  # the steps differ from the paper's
             origin = "estimated"
-        return Estimate(self.passes(dataset, mode, recipe) * seconds * _area(side), origin)
+        return Estimate(self.passes(cell) * seconds * _area(side), origin)
 
-    def passes(self, dataset: str, mode: str, recipe: str) -> float:
+    def passes(self, cell: Cell) -> float:
         """Return the number of forward passes over a patch in an epoch, on average over the epochs of the recipe."""
-        train, valid = self._covered(dataset, recipe)
-        settings = self._study.recipes[recipe]
+        train, valid = self._covered(cell)
+        settings = self._study.recipes[cell.recipe]
         # Fraction of the epochs in which the backbone is trained.
-        trained = 1 - MODES[mode].frozen_epochs(settings) / int(settings["epochs"])
+        trained = 1 - MODES[cell.mode].frozen_epochs(settings) / int(settings["epochs"])
         return train * (1 + (TRAINING_PASSES - 1) * trained) + valid
 
-    def train(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> Estimate:
+    def train(self, cell: Cell) -> Estimate:
         """Return the seconds of a run."""
-        seconds, origin = self.epoch(dataset, model, mode, recipe, device)
-        return Estimate(START_UP + self._study.recipes[recipe]["epochs"] * seconds, origin)
+        seconds, origin = self.epoch(cell)
+        return Estimate(START_UP + self._study.recipes[cell.recipe]["epochs"] * seconds, origin)
 
-    def tune(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> Estimate:
+    def tune(self, cell: Cell) -> Estimate:
         """Return the seconds of the search of a recipe, all its jobs together."""
-        seconds, origin = self.epoch(dataset, model, mode, recipe, device)
-        trials, epochs = search_settings.budget(self._study.recipes[recipe]["search"])
-        build = HEAD_START_UP if self._study.cached(mode, recipe) else START_UP
+        seconds, origin = self.epoch(cell)
+        trials, epochs = search_settings.budget(self._study.recipes[cell.recipe]["search"])
+        build = HEAD_START_UP if self._study.cached(cell.mode, cell.recipe) else START_UP
         return Estimate(trials * build + epochs * seconds, origin)
 
-    def tune_job(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> Estimate:
+    def tune_job(self, cell: Cell) -> Estimate:
         """Return the seconds of each job of the search of a recipe."""
-        seconds, origin = self.tune(dataset, model, mode, recipe, device)
-        workers = search_settings.workers(self._study.recipes[recipe]["search"])
+        seconds, origin = self.tune(cell)
+        workers = search_settings.workers(self._study.recipes[cell.recipe]["search"])
         return Estimate(START_UP + seconds / workers, origin)
 
-    def predict(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> Estimate:
+    def predict(self, cell: Cell) -> Estimate:
         """Return the seconds of a prediction: one pass over validation and test patches, or over their features."""
-        seconds, origin = self.epoch(dataset, model, mode, recipe, device)
-        if self._study.cached(mode, recipe):
+        seconds, origin = self.epoch(cell)
+        if self._study.cached(cell.mode, cell.recipe):
             return Estimate(START_UP, origin)
-        scored = self._patches[dataset]["valid"] + self._patches[dataset]["test"]
-        return Estimate(START_UP + seconds / self.passes(dataset, mode, recipe) * scored, origin)
+        scored = self._patches[cell.dataset]["valid"] + self._patches[cell.dataset]["test"]
+        return Estimate(START_UP + seconds / self.passes(cell) * scored, origin)
 
     def extract(self, dataset: str, model: str, scaling: str, device: str) -> Estimate:
         """Return the seconds of the extraction of a backbone's features: one pass over all patches."""
@@ -138,9 +139,9 @@ class Costs:
         side = self._study.input(dataset, model, scaling)["side"]
         return Estimate(START_UP + sum(self._patches[dataset].values()) * seconds * _area(side), origin)
 
-    def _covered(self, dataset: str, recipe: str) -> tuple[int, int]:
+    def _covered(self, cell: Cell) -> tuple[int, int]:
         """Return the number of patches of an epoch, in training and in validation."""
-        counts, settings = self._patches[dataset], self._study.recipes[recipe]
+        counts, settings = self._patches[cell.dataset], self._study.recipes[cell.recipe]
         batch = settings["batch_size"]
         train = min(counts["train"], settings.get("steps_per_epoch", math.inf) * batch)
         return int(train), int(min(counts["valid"], settings.get("validation_steps", math.inf) * batch))
@@ -176,33 +177,22 @@ def patches(dataset: Dataset) -> dict[str, int]:
     if known := dataset.counts():
         return known
     try:
-        counts = manifest(Path("results/data") / dataset.name)["patches"]
+        counts = manifest(paths.of(paths.DATA, dataset=dataset.name))["patches"]
         return {name: int(counts[name]["n"]) for name in SPLITS}
     except (OSError, ValueError, KeyError):
         return dict(FORMATS["pcam"].expected)
 
 
-def measured(study: Study, results: Path = Path("results")) -> dict[tuple[str, ...], float]:
-    """Return measured seconds of an epoch by (dataset, model, mode, recipe, device), for cells with finished epochs.
+def measured(study: Study) -> dict[Cell, float]:
+    """Return measured seconds of an epoch, for cells with finished epochs, read from their run folders.
 
     They are the median over the runs of the cell, see :func:`settled`.
-
-    Parameters
-    ----------
-    study : its run folders are read.
-    results : the folder of all results.
     """
-    by_cell: dict[tuple[str, ...], list[float]] = {}
+    by_cell: dict[Cell, list[float]] = {}
     for run in study.runs:
-        if seconds := epoch_seconds(run_folder(study, run, results)):
-            cell = (run.dataset, run.model, run.mode, run.recipe, run.device)
-            by_cell.setdefault(cell, []).append(settled(seconds))
+        if seconds := epoch_seconds(paths.of(study.paths.run, run)):
+            by_cell.setdefault(run.cell, []).append(settled(seconds))
     return {cell: statistics.median(values) for cell, values in by_cell.items()}
-
-
-def run_folder(study: Study, run: Run, results: Path) -> Path:
-    """Return a run's folder."""
-    return results / study.name / "runs" / run.path
 
 
 def epoch_seconds(folder: Path) -> list[float]:

@@ -6,14 +6,15 @@ Imported by the Snakefile, so it stays cheap: no TensorFlow, pandas or NumPy.
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from histobench.core import catalogue, recipes, runs
+from histobench.core import catalogue, paths, recipes, runs
+from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError, named, nearest
 from histobench.core.files import Remote
 from histobench.core.formats import FORMATS, Dataset, Format, Source
@@ -24,35 +25,6 @@ from histobench.tuning import search_settings
 CARD = ("year", "cuda_cores", "gflops")
 # What it may have a peak rate in: Keras's dtype policies, and TF32, a way to compute in float32.
 PEAKS = ("float32", "tf32", "mixed_float16", "mixed_bfloat16")
-
-
-@dataclass(frozen=True, order=True)
-class Run:
-    """A cell of the matrix (all but the seed) and a seed."""
-
-    dataset: str
-    model: str
-    mode: str
-    recipe: str
-    device: str
-    seed: int
-
-    @property
-    def path(self) -> str:
-        """The run's folder below ``results/{study}/runs``."""
-        return f"{self.dataset}/{self.model}/{self.mode}/{self.recipe}/{self.device}/seed-{self.seed}"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of the matrix; `reason` says why it cannot run, "" where it can."""
-
-    dataset: str
-    model: str
-    mode: str
-    recipe: str
-    device: str
-    reason: str
 
 
 class Study:
@@ -67,6 +39,7 @@ class Study:
     def __init__(self, config: Mapping[str, Any], schema: Path) -> None:
         _validate(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
         self.name: str = config["study"]
+        self.paths = paths.StudyPaths(self.name)
         self.mirror: str | None = config.get("downloads", {}).get("mirror")
         self.recipes: dict[str, dict[str, Any]] = dict(config["recipes"])
         for name, recipe in self.recipes.items():
@@ -81,51 +54,49 @@ class Study:
         self.missing_runs: str = config.get("missing_runs", "train")
         # With their seeds, in the order of the matrix.
         self.cells: dict[Cell, list[int]] = {}
+        # Cells that cannot run, and why.
+        self.left_out: dict[Cell, str] = {}
         for number, block in enumerate(config["matrix"]):
             self._expand(number, block)
         self._check_names()
-        self.left_out = [cell for cell in self.cells if cell.reason]
         self.runs = [
-            Run(cell.dataset, cell.model, cell.mode, cell.recipe, cell.device, seed)
+            Run(**vars(cell), seed=seed)
             for cell, seeds in self.cells.items()
             for seed in seeds
-            if not cell.reason
+            if cell not in self.left_out
         ]
         if not self.runs:
             raise HistobenchError(
                 "configuration: the matrix makes no run; "
-                + "; ".join(f"{c.dataset}/{c.model}/{c.mode}/{c.recipe}/{c.device}: {c.reason}" for c in self.left_out)
+                + "; ".join(f"{cell}: {reason}" for cell, reason in self.left_out.items())
             )
 
-    def why_not(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> str | None:
-        """Return why a cell cannot run, or None if it can."""
-        spec = self.models[model]
-        if reason := self._too_small(spec, self.input(dataset, model, recipes.scaling(self.recipes[recipe]))):
+    def why_not(self, cell: Cell) -> str:
+        """Return why a cell cannot run, "" if it can."""
+        model, mode, recipe = self.models[cell.model], MODES[cell.mode], self.recipes[cell.recipe]
+        if reason := self._too_small(model, self.input(cell.dataset, cell.model, recipes.scaling(recipe))):
             return reason
-        if MODES[mode].frozen and spec.application is None:
+        if mode.frozen and model.application is None:
             return "it has no pretrained backbone to transfer from"
-        if not MODES[mode].pretrained and spec.application is None:
+        if not mode.pretrained and model.application is None:
             return "it has no pretrained weights, so `full` is from scratch already"
-        if MODES[mode].unfreezes and MODES[mode].key not in self.recipes[recipe]:
-            return f"the recipe does not say `{MODES[mode].key}`"
-        peaks, precision = self.devices[device].get("peak_tflops"), recipes.precision(self.recipes[recipe])
+        if mode.unfreezes and mode.key not in recipe:
+            return f"the recipe does not say `{mode.key}`"
+        peaks, precision = self.devices[cell.device].get("peak_tflops"), recipes.precision(recipe)
         if peaks is not None and precision not in peaks:
-            return f"{device} has no {precision} (devices.{device}.peak_tflops)"
-        return None
+            return f"{cell.device} has no {precision} (devices.{cell.device}.peak_tflops)"
+        return ""
 
-    def run(self, **names: str) -> Run:
-        """Return the run of these wildcards, which need not stand in the matrix; refuse one that cannot run."""
-        run = Run(**(names | {"seed": int(names["seed"])}))  # type: ignore[arg-type]
-        reason = self.why_not(run.dataset, run.model, run.mode, run.recipe, run.device)
-        if reason:
-            raise HistobenchError(f"{run.path} cannot run: {reason}")
-        return run
+    def check(self, cell: Cell) -> None:
+        """Refuse a cell, or a run, that cannot run; it need not stand in the matrix."""
+        if reason := self.why_not(cell):
+            raise HistobenchError(f"{cell} cannot run: {reason}")
 
     def left_out_in_words(self) -> list[str]:
         """Return a line for each model and reason: which cells of the matrix are left out, and why."""
         lines: dict[tuple[str, str], list[Cell]] = {}
-        for cell in self.left_out:
-            lines.setdefault((cell.model, cell.reason), []).append(cell)
+        for cell, reason in self.left_out.items():
+            lines.setdefault((cell.model, reason), []).append(cell)
         return [
             f"Left out: {', '.join(dict.fromkeys(cell.mode for cell in cells))} of {self.models[model].name} "
             f"on {', '.join(dict.fromkeys(cell.dataset for cell in cells))} "
@@ -148,16 +119,15 @@ class Study:
             run; `end_to_end`, whether every epoch runs over patches, not over cached features; `timing_only` and
             `tuned_from`, see :mod:`histobench.core.recipes`.
         """
-        found = []
+        cells = []
         for cell, seeds in self.cells.items():
-            names = {name: getattr(cell, name) for name in ("dataset", "model", "mode", "recipe", "device")}
-            recipe = self.recipes[cell.recipe]
-            reasons = {seed: reason for seed in seeds if (reason := gaps.get(Run(**names, seed=seed)))}
-            gap = runs.LEFT_OUT + cell.reason if cell.reason else "; ".join(dict.fromkeys(reasons.values()))
+            reasons = {seed: reason for seed in seeds if (reason := gaps.get(Run(**vars(cell), seed=seed)))}
+            out = self.left_out.get(cell)
+            gap = runs.LEFT_OUT + out if out else "; ".join(dict.fromkeys(reasons.values()))
             if 0 < len(reasons) < len(seeds):
                 gap = f"seed {' and '.join(map(str, reasons))}: {gap}"
-            found.append(
-                names
+            cells.append(
+                asdict(cell)
                 | {
                     "format": self.datasets[cell.dataset].source.format,
                     "model_name": self.models[cell.model].name,
@@ -169,13 +139,13 @@ class Study:
                     },
                     "seeds": len(seeds),
                     "gap": gap,
-                    "left_out": bool(cell.reason),
+                    "left_out": cell in self.left_out,
                     "end_to_end": not self.cached(cell.mode, cell.recipe),
                     "timing_only": self.timing_only(cell.recipe),
-                    "tuned_from": recipe.get("tuned_from", ""),
+                    "tuned_from": self.recipes[cell.recipe].get("tuned_from", ""),
                 }
             )
-        return found
+        return cells
 
     def timing_only(self, recipe: str) -> bool:
         """Say whether a recipe is there for the seconds of its runs alone."""
@@ -212,15 +182,14 @@ class Study:
             else self.input(run.dataset, run.model, recipes.scaling(recipe)),
         }
 
-    def search_specification(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> dict[str, Any]:
+    def search_specification(self, cell: Cell) -> dict[str, Any]:
         """Return what the search of a recipe depends on, apart from code, data and weights.
 
         Its trials are runs with another number of epochs, of the search's own seed: so is this like a run's, see
         :meth:`specification`, without what concerns the training that follows alone.
         """
-        run = Run(dataset, model, mode, recipe, device, self.recipes[recipe]["search"]["seed"])
-        found = self.specification(run)
-        return found | {"recipe": search_settings.relevant_recipe(found["recipe"])}
+        spec = self.specification(Run(**vars(cell), seed=self.recipes[cell.recipe]["search"]["seed"]))
+        return spec | {"recipe": search_settings.relevant_recipe(spec["recipe"])}
 
     def searched(self, recipe: str) -> bool:
         """Say whether a recipe starts with a search."""
@@ -320,9 +289,10 @@ class Study:
             for name in block[key]:
                 named(f"{where}, {key}", name, known)
         cells = itertools.product(*(block[key] for key in ("datasets", "models", "modes", "recipes", "devices")))
-        for dataset, model, mode, recipe, device in cells:
-            reason = self.why_not(dataset, model, mode, recipe, device) or ""
-            seeds = self.cells.setdefault(Cell(dataset, model, mode, recipe, device, reason), [])
+        for cell in itertools.starmap(Cell, cells):
+            if reason := self.why_not(cell):
+                self.left_out[cell] = reason
+            seeds = self.cells.setdefault(cell, [])
             seeds += [seed for seed in block["seeds"] if seed not in seeds]
 
 
@@ -368,7 +338,7 @@ def _source(name: str, block: Mapping[str, Any]) -> Source:
     if simulate:
         expected, shares = known.simulated(simulate)
         patches = "simulated"
-    folder = f"results/{'simulated' if simulate else 'downloads'}/{name}"
+    folder = (paths.SIMULATED if simulate else paths.DOWNLOADS).format(source=name)
     return Source(name, kind, folder, files, expected, shares, known.patch_size, patches, simulate)
 
 
