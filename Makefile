@@ -67,9 +67,9 @@ paper_check: $(INSTALLED) ## tables, tests, claims and figures from what the pap
 
 # Plain Python, not a target of Snakemake: a second Snakemake would take the lock of a study at work with it when it ends.
 # ARGS are Snakemake's own, those of the call that is to follow: make plan ARGS="--configfile mine.yaml"
-PROFILE ?= profiles/local
 plan: $(INSTALLED) ## what a study will cost: jobs by device and stage, hours; with ARGS as for snakemake
-	@env PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=workflow/scripts $(BIN)/python -m histobench.core.plan --profile $(PROFILE) $(ARGS)
+	@env PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=workflow/scripts \
+		$(BIN)/python -m histobench.core.plan $(ARGS)
 
 status: $(INSTALLED) ## how far the studies of this folder are, also while they run; ARGS="--all" for long lists
 	@PYTHONPATH=workflow/scripts $(BIN)/python -m histobench.core.status $(ARGS)

@@ -1,4 +1,5 @@
-# The workflow stands in workflow/Snakefile; this file lets `snakemake` find it from the repository's root.
+# The workflow stands in workflow/Snakefile. Snakemake, started from another folder with `--snakefile`, looks for
+# profiles/default beside the Snakefile that it is given: this one.
 include: "workflow/Snakefile"
 
 

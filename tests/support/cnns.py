@@ -8,8 +8,9 @@ import numpy as np
 
 from histobench.core.prepared import Records
 from histobench.core.runs import read_json, read_rows
-from histobench.train import extract, models, predict, run
+from histobench.train import models
 from histobench.train.calibration import calibrate
+from support import jobs
 from support.small import features_specification, specification
 
 SIDE = 75  # the smallest that all of them take
@@ -19,18 +20,13 @@ RECIPE = {"epochs": 1, "batch_size": 8, "optimizer": {"name": "adam", "learning_
 
 
 def trained(spec, data, folder, features=None, weights=None):
-    common = {"spec": spec, "data": data, "features": features}
-    run.train(**common, weights=weights, folder=folder, code="c", threads=1, card="")
+    """Train for an epoch, look at the scores, and return the folder."""
+    jobs.train(data, folder, spec, features, weights)
     assert len(read_rows(folder / "history.csv")) == 1
-    return folder
-
-
-def predicted(spec, data, folder, features=None):
-    common = {"spec": spec, "data": data, "features": features}
-    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv", card="")
     scores = [float(row["score"]) for row in read_rows(folder / "predictions.csv")]
     assert len(scores) == COUNTS["valid"] + COUNTS["test"]
     assert all(0 <= score <= 1 for score in scores)
+    return folder
 
 
 def values(model):
@@ -45,8 +41,7 @@ def assert_full_moves_every_weight(key, data, folder):
     """Train a CNN in mode "full" for a step, on patches of SIDE px."""
     keras.backend.clear_session()  # graphs of twelve CNNs would add up to gigabytes
     spec = specification(key, "full", side=SIDE, **RECIPE)
-    folder = trained(spec, data, folder)
-    predicted(spec, data, folder)
+    trained(spec, data, folder)
     model = models.build(spec["model"], "full", SHAPE, seed=1)
     assert (model.input_shape, model.output_shape) == ((None, *SHAPE), (None, 1))
     before = values(model)
@@ -75,11 +70,6 @@ def assert_tl_moves_the_head_alone(key, data, folder):
     assert still(before, values(model)) == set(before) - head
 
     features = folder / "features"
-    extract.extract(
-        spec=features_specification(key, side=SIDE),
-        data=data, weights=weights, folder=features, code="c", threads=1, card="",
-    )  # fmt: skip
-    spec = specification(key, "tl", **RECIPE)
-    trained(spec, data, folder / "cached", features)
-    predicted(spec, data, folder / "cached", features)
+    jobs.extract(data, features, features_specification(key, side=SIDE), weights=weights)
+    trained(specification(key, "tl", **RECIPE), data, folder / "cached", features)
     assert read_json(folder / "cached" / "run.json")["parameters"] == model.count_params()

@@ -5,7 +5,8 @@ import numpy as np
 
 from histobench.core.features import Features
 from histobench.core.runs import read_json
-from histobench.train import extract, models, predict, run
+from histobench.train import models
+from support import jobs
 from support.small import features_specification, specification
 
 SIDE = 80  # InceptionV3 needs 75
@@ -14,15 +15,12 @@ COUNTS = {"train": 69, "valid": 22, "test": 19}
 
 
 def extracted(model, data, folder, **options):
-    spec = features_specification(model, side=SIDE)
-    extract.extract(spec=spec, data=data, weights=None, folder=folder, code="c", threads=1, card="", **options)
+    jobs.extract(data, folder, features_specification(model, side=SIDE), **options)
     return folder
 
 
 def trained(spec, data, folder, features=None, weights=None):
-    common = {"spec": spec, "data": data, "features": features}
-    run.train(**common, weights=weights, folder=folder, code="c", threads=1, card="")
-    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv", card="")
+    jobs.train(data, folder, spec, features, weights)
     return folder
 
 

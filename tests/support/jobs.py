@@ -28,16 +28,24 @@ if __name__ == "__main__":
     )
 
 
-def train(data: Path, folder: Path, spec: dict, features: str | None = None, code: str = "c") -> None:
+def train(
+    data: Path,
+    folder: Path,
+    spec: dict,
+    features: Path | str | None = None,
+    weights: Path | None = None,
+    code: str = "c",
+) -> None:
+    """Train, and score the patches."""
     from histobench.train import predict, run
 
     common = {"spec": spec, "data": data, "features": Path(features) if features else None}
-    run.train(**common, weights=None, folder=folder, code=code, threads=THREADS, card="")
+    run.train(**common, weights=weights, folder=folder, code=code, threads=THREADS, card="")
     predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv", card="")
 
 
 def extract(
-    data: Path, folder: Path, spec: dict, chunk: int = 2048, weights: str | None = None, code: str = "c"
+    data: Path, folder: Path, spec: dict, chunk: int = 2048, weights: Path | str | None = None, code: str = "c"
 ) -> None:
     from histobench.train import extract
 

@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +44,18 @@ def log(folder: Path) -> str:
 
 def finish(process: subprocess.Popen, folder: Path, seconds: float = 300) -> None:
     assert process.wait(timeout=seconds) == 0, log(folder)[-3000:]
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen, pause: float = 0.001) -> None:
+    """Wait until a condition holds, or a process has ended."""
+    while process.poll() is None and not condition():
+        time.sleep(pause)
+
+
+def kill(process: subprocess.Popen, folder: Path) -> None:
+    """Kill a job, which must still be at work."""
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, f"it ended before it could be killed: {log(folder)[-3000:]}"
 
 
 def epochs_done(folder: Path) -> list[str]:

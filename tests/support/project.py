@@ -1,4 +1,4 @@
-"""Running Snakemake as a user would, in a copy of the project."""
+"""Running Snakemake and make as a user would, in a copy of the project."""
 
 import os
 import re
@@ -11,17 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TINY = ("--profile", "profiles/local", "--cores", "1", "--configfile", "tests/configs/tiny.yaml")
+LOCAL = ("--profile", "profiles/local", "--cores", "1")
+TINY_CONFIG = ("--configfile", "tests/configs/tiny.yaml")
+TINY = (*LOCAL, *TINY_CONFIG)
+NOTHING = "Nothing to be done"
 
 
 def copy_project(target: Path) -> Path:
-    """Copy what git would: a fresh clone with the work tree's changes. No git is asked, since a tarball has none."""
+    """Make a fresh clone with the work tree's changes. It works without git, since a tarball has no repository."""
     shutil.copytree(ROOT, target, symlinks=True, ignore=_ignored, dirs_exist_ok=True)
     return target
 
 
 def _ignored(folder: str, names: list[str]) -> set[str]:
-    """Return what git leaves out of a folder: its own, and what .gitignore names, in the few words that ours needs."""
+    """Return what git leaves out of a folder: its own, and what our .gitignore names by the few patterns known here."""
     place = "/" / Path(folder).relative_to(ROOT)
     ignored = {".git"}
     for line in (ROOT / ".gitignore").read_text().splitlines():
@@ -31,19 +34,54 @@ def _ignored(folder: str, names: list[str]) -> set[str]:
     return ignored
 
 
-def snakemake(project: Path, *arguments: str, env: dict[str, str] | None = None, check: bool = True):
-    """Run Snakemake in a project as a user would, and return what it printed, both streams together."""
+def snakemake(folder: Path, *arguments: str, env: dict[str, str] | None = None, fails: bool = False) -> str:
+    """Run Snakemake in a folder and return what it printed, both streams together.
+
+    It must end with an error where it `fails`, else without one.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
-        cwd=project, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1500,
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1500,
         env=os.environ | (env or {}),
     )  # fmt: skip
-    if check and done.returncode:
+    if bool(done.returncode) != fails:
         pytest.fail(f"snakemake {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-8000:]}")
-    return done
+    return done.stdout
 
 
 def jobs(output: str) -> dict[str, int]:
-    """Return the number of jobs by rule that a dry run announces."""
+    """Return the number of jobs by rule that a dry run announces; {} where it says that nothing is to be done."""
+    assert (NOTHING in output) != ("Job stats:" in output), output[-8000:]
     table = output.partition("Job stats:")[2].partition("\n\n")[0]
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def plan(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> dict[str, int]:
+    """Return the number of jobs by rule that Snakemake would run."""
+    return jobs(snakemake(folder, "-n", *arguments, env=env))
+
+
+def program(path: Path, text: str) -> dict[str, str]:
+    """Write a stand-in for a program; return the environment in which it is found first."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return {"PATH": f"{path.parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+# For `at_startup`.
+NO_CONNECTION = """
+import socket
+
+def refuse(*arguments, **options):
+    raise AssertionError(f"a connection is opened: {arguments[1:]}")
+
+socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
+"""
+
+
+def at_startup(folder: Path, code: str) -> dict[str, str]:
+    """Return the environment in which every Python, those that Snakemake starts too, runs some code first."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(folder)}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import yaml
 
-from support.project import copy_project
+from support.project import LOCAL, copy_project
 
-SHORT = ("--profile", "profiles/local", "--cores", "1", "--configfile", "short.yaml")
+SHORT = (*LOCAL, "--configfile", "short.yaml")
 
 
 def short_study(folder: Path, real_data: Path, *datasets: str) -> Path:

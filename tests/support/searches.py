@@ -2,7 +2,6 @@
 
 import json
 import random
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import NamedTuple
 
 from histobench.core.runs import read_rows
 from histobench.tuning import search_files
-from support import jobs
-from support.processes import job, log
+from support import jobs, processes
 from support.small import search_specification
 
 # What a trial depends on, and what came of it: neither its number, nor who ran it and how long that took.
@@ -32,7 +30,7 @@ def _arguments(parts: Parts, **search) -> dict:
 
 
 def start_search(parts: Parts, folder: Path, *, worker=1, workers=1, **search) -> subprocess.Popen:
-    return job("tune", parts.data, folder, **_arguments(parts, **search), worker=worker, workers=workers)
+    return processes.job("tune", parts.data, folder, **_arguments(parts, **search), worker=worker, workers=workers)
 
 
 def search_here(parts: Parts, folder: Path, **search) -> None:
@@ -60,14 +58,12 @@ def ended(folder: Path) -> int:
 
 def wait_for_trials(process: subprocess.Popen, folder: Path, number: int) -> None:
     """Wait until so many trials have ended."""
-    while process.poll() is None and ended(folder) < number:
-        time.sleep(0.05)
-    assert process.poll() is None, f"it ended before it could be killed: {log(folder)[-3000:]}"
+    processes.wait_until(lambda: ended(folder) >= number, process, pause=0.05)
+    assert process.poll() is None, f"it ended before it could be killed: {processes.log(folder)[-3000:]}"
 
 
 def kill(process: subprocess.Popen, folder: Path, *, after: int, rng: random.Random) -> None:
     """Kill a search that has ended so many trials, within a second."""
     wait_for_trials(process, folder, after)
     time.sleep(rng.uniform(0, 1))
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, f"it ended before it could be killed: {log(folder)[-3000:]}"
+    processes.kill(process, folder)

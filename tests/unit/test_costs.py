@@ -1,12 +1,14 @@
 """Expected seconds of jobs: those of the paper's Table 2, or in proportion to them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from histobench.core.cells import Cell
 from histobench.core.costs import Costs, measured, minutes, settled
 from histobench.core.study import Study
 from support.project import ROOT
@@ -29,44 +31,46 @@ def paper() -> Costs:
     [("b2", "full", "k80", 325), ("b6", "full", "a100", 57), ("inceptionv3", "tl", "v100", 98)],
 )
 def test_what_the_paper_timed_is_what_it_printed(paper, model, mode, device, seconds):
-    assert paper.epoch("pcam", model, mode, "timing", device) == (pytest.approx(seconds), "published")
+    assert paper.epoch(Cell("pcam", model, mode, "timing", device)) == (pytest.approx(seconds), "published")
 
 
 def test_of_another_model_in_proportion_to_its_multiply_adds(paper):
     """ResNet50 does 2.088 times the multiply-adds of InceptionV3 at 96 px, which took 270 s."""
-    seconds, origin = paper.epoch("pcam", "resnet50", "full", "timing", "a100")
+    seconds, origin = paper.epoch(Cell("pcam", "resnet50", "full", "timing", "a100"))
     assert origin == "estimated"
     assert seconds == pytest.approx(270 * 2.088, rel=1e-3)
 
 
 def test_of_another_card_in_proportion_to_its_peak_rate(paper):
-    assert paper.epoch("pcam", "b2", "full", "timing", "h100") == (pytest.approx(26 * 19.5 / 67), "estimated")
+    assert paper.epoch(Cell("pcam", "b2", "full", "timing", "h100")) == (pytest.approx(26 * 19.5 / 67), "estimated")
 
 
 def test_of_fewer_and_smaller_patches_less(paper):
     """IDC by patients: 84 and 29 of 279, of 277,524 patches of 50 px."""
     share = (3 * 84 + 29) / 279 * 277_524 / (3 * 262_144 + 32_768)
-    seconds = paper.epoch("idc", "b2", "full", "timing", "a100").seconds
+    seconds = paper.epoch(Cell("idc", "b2", "full", "timing", "a100")).seconds
     assert seconds == pytest.approx(26 * share * (50 / 96) ** 2, rel=1e-3)
 
 
 def test_another_batch_or_precision_is_an_estimate(paper):
-    assert paper.epoch("pcam", "b2", "full", "fast", "a100").origin == "estimated"
+    assert paper.epoch(Cell("pcam", "b2", "full", "fast", "a100")).origin == "estimated"
 
 
 def test_a_recipe_of_a_few_steps_costs_those(paper):
-    whole, part = (paper.epoch("pcam", "b2", "full", recipe, "cpu").seconds for recipe in ("timing", "timing-cpu"))
+    whole, part = (
+        paper.epoch(Cell("pcam", "b2", "full", recipe, "cpu")).seconds for recipe in ("timing", "timing-cpu")
+    )
     assert part / whole == pytest.approx((3 * 32 * 32 + 8 * 32) / (3 * 262_144 + 32_768))
 
 
 def test_a_head_on_cached_features_takes_its_steps_whatever_the_backbone(paper):
-    heads = [paper.epoch("pcam", model, "tl", "paper", "a100").seconds for model in ("mobilenet", "densenet201")]
-    assert heads[0] == heads[1] < paper.epoch("pcam", "mobilenet", "tl", "timing", "a100").seconds
+    heads = [paper.epoch(Cell("pcam", model, "tl", "paper", "a100")).seconds for model in ("mobilenet", "densenet201")]
+    assert heads[0] == heads[1] < paper.epoch(Cell("pcam", "mobilenet", "tl", "timing", "a100")).seconds
 
 
 def test_a_model_of_ones_own_counts_as_inceptionv3():
     own = {"xception": {"application": "Xception", "preprocessing": "tf", "smallest_input": 71, "weights": "random"}}
-    epoch = Costs(study(models=own)).epoch("pcam", "xception", "full", "timing", "a100")
+    epoch = Costs(study(models=own)).epoch(Cell("pcam", "xception", "full", "timing", "a100"))
     assert epoch == (pytest.approx(270), "estimated")
 
 
@@ -74,17 +78,17 @@ def test_measured_seconds_come_first_but_do_not_change_time_limits(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     made = study()
     run = next(run for run in made.runs if run.recipe == "timing" and run.model == "b2" and run.device == "a100")
-    folder = tmp_path / "results" / "paper" / "runs" / run.path
+    folder = tmp_path / "results" / "paper" / "runs" / str(run)
     step = folder / ".state" / "epoch-0003"
     step.mkdir(parents=True)
     rows = [{"training_seconds": 10 * epoch, "validation_seconds": epoch} for epoch in (9, 1, 2)]
     (step / "progress.json").write_text(json.dumps({"timing": rows}))
-    cell = ("pcam", "b2", "full", "timing", "a100")
+    cell = Cell("pcam", "b2", "full", "timing", "a100")
     seconds = measured(made)
     assert seconds == {cell: pytest.approx(16.5)}  # 11 and 22: not the first
-    assert Costs(made, seconds).epoch(*cell) == (pytest.approx(16.5), "measured")
-    assert Costs(made, seconds).epoch(*cell[:4], "v100").origin == "published"
-    assert Costs(made).epoch(*cell).origin == "published"  # as the Snakefile asks
+    assert Costs(made, seconds).epoch(cell) == (pytest.approx(16.5), "measured")
+    assert Costs(made, seconds).epoch(replace(cell, device="v100")).origin == "published"
+    assert Costs(made).epoch(cell).origin == "published"  # as the Snakefile asks
     # The table of a finished run comes first.
     (folder / "timing.csv").write_text("epoch,training_seconds,validation_seconds\n1,7,1\n")
     assert measured(made) == {cell: 8.0}
@@ -99,9 +103,9 @@ def test_an_epoch_takes_what_those_after_the_first_do(seconds):
 
 def test_time_limits_leave_room_and_are_round(paper):
     for model in ("b2", "inceptionv3", "vgg19"):
-        cell = ("pcam", model, "full", "paper", "k80")
-        limit = minutes(paper.train(*cell))
+        cell = Cell("pcam", model, "full", "paper", "k80")
+        limit = minutes(paper.train(cell))
         assert limit % 10 == 0
-        assert limit >= max(30, 2 * paper.train(*cell).seconds / 60)
-    assert minutes(paper.predict("pcam", "b2", "full", "paper", "a100")) == 30
+        assert limit >= max(30, 2 * paper.train(cell).seconds / 60)
+    assert minutes(paper.predict(Cell("pcam", "b2", "full", "paper", "a100"))) == 30
     assert minutes(paper.extract("pcam", "vgg19", "paper", "k80")) > 30

@@ -5,8 +5,7 @@ import yaml
 
 from histobench.core import plan
 from histobench.core.costs import Costs
-from histobench.core.errors import HistobenchError
-from histobench.core.plan import Job, configuration, pending
+from histobench.core.plan import Job, pending
 from histobench.core.study import Study
 from support.project import ROOT
 
@@ -20,26 +19,17 @@ def root(monkeypatch):
 
 @pytest.fixture
 def study(root) -> Study:
-    return Study(configuration([]), plan.SCHEMA)
+    return Study(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()), plan.SCHEMA)
 
 
 def test_the_configuration_is_that_of_snakemake(root, tmp_path):
-    assert configuration([]) == yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    demo = configuration(["--profile", "profiles/demo"])
-    assert demo["study"] == "demo"
-    assert set(demo["recipes"]) == {*configuration([])["recipes"], "demo"}  # key by key
-    assert {device for block in demo["matrix"] for device in block["devices"]} == {"cpu"}  # as a whole
-    (tmp_path / "mine.yaml").write_text("study: mine\nrecipes: {paper: {epochs: 3}}")
-    mine = configuration(["--configfile", str(tmp_path / "mine.yaml"), "--config", "missing_runs=gap", "--", "all"])
-    assert (mine["study"], mine["missing_runs"]) == ("mine", "gap")
-    assert mine["recipes"]["paper"]["epochs"] == 3
-    assert mine["recipes"]["paper"]["batch_size"] == 32
-
-
-@pytest.mark.parametrize("arguments", [["--profile", "nowhere"], ["--configfile", "nowhere.yaml"]])
-def test_what_is_not_there_is_named(root, arguments):
-    with pytest.raises(HistobenchError, match="nowhere"):
-        configuration(arguments)
+    (tmp_path / "mine.yaml").write_text("study: mine\nrecipes: {demo: {epochs: 3}}")
+    options = ["--profile", "profiles/demo", "--configfile", "config/config.yaml", "config/demo.yaml"]
+    _, demo = plan.summary([*options, str(tmp_path / "mine.yaml"), "--config", "missing_runs=gap", "--", "all"])
+    assert (demo["study"], demo["missing_runs"]) == ("mine", "gap")
+    assert demo["recipes"]["demo"]["epochs"] == 3
+    assert "batch_size" in demo["recipes"]["demo"]
+    assert {device for block in demo["matrix"] for device in block["devices"]} == {"cpu"}
 
 
 def line(path: str, rule: str, state: str = "update pending") -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
-from histobench.core.study import Run, Study
+from histobench.core.study import Study
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -58,7 +59,7 @@ def test_the_matrix_is_a_product_without_repetitions(config):
 
 
 def test_the_run_folder_names_every_part_of_the_cell(config):
-    assert study(config, matrix=[block()]).runs[0].path == "pcam/b2/full/paper/cpu/seed-1"
+    assert str(study(config, matrix=[block()]).runs[0]) == "pcam/b2/full/paper/cpu/seed-1"
 
 
 def test_cells_that_cannot_run_are_left_out_with_a_reason(config):
@@ -78,7 +79,7 @@ def test_cells_that_cannot_run_are_left_out_with_a_reason(config):
 
 def test_an_impossible_cell_asked_for_by_name_says_why(config):
     with pytest.raises(HistobenchError, match=r"idc/inceptionv3/full.*at least 75 px, not of 50 px"):
-        study(config).run(dataset="idc", model="inceptionv3", mode="full", recipe="paper", device="a100", seed="1")
+        study(config).check(Run("idc", "inceptionv3", "full", "paper", "a100", 1))
 
 
 def test_a_matrix_of_impossible_cells_only_is_an_error(config):
@@ -191,7 +192,8 @@ def test_a_model_by_configuration_alone(config):
     assert made.models["xception"].name == "Xception"
     assert made.models["xception"].weights_origin == "random"
     assert (
-        made.why_not("idc", "xception", "full", "paper", "a100") == "it needs patches of at least 71 px, not of 50 px"
+        made.why_not(Cell("idc", "xception", "full", "paper", "a100"))
+        == "it needs patches of at least 71 px, not of 50 px"
     )
 
 

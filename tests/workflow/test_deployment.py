@@ -1,33 +1,19 @@
 """Which environments, modules and images Snakemake asks for; stand-ins answer in their place."""
 
-import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from support.project import TINY, snakemake
-
-CONDA = """#!/bin/sh
-case "$1" in
-info) echo '{"conda_prefix": "/nowhere", "platform": "linux-64", "conda_version": "24.7.1"}' ;;
-config) echo '{"get": {"channel_priority": "strict"}}' ;;
-*) echo conda 24.7.1 ;;
-esac
-"""
+from support.project import TINY, program, snakemake
 
 
-def test_a_k80_has_an_environment_of_its_own(project):
+def test_a_k80_has_an_environment_of_its_own(project, conda):
     """That others ask for none of it is seen in test_reruns.py."""
-    (project / "conda").write_text(CONDA)
-    (project / "conda").chmod(0o755)
-    done = snakemake(
-        project, "-n", "--sdm", "conda", "--profile", "profiles/local",
-        "results/paper/runs/pcam/b6/full/timing/k80/seed-1/predictions.csv",
-        env={"PATH": f"{project}:{os.environ['PATH']}"},
-    )  # fmt: skip
-    asked = set(re.findall(r"Conda environment envs/(\S+)\.yaml will be created", done.stdout))
+    target = "results/paper/runs/pcam/b6/full/timing/k80/seed-1/predictions.csv"
+    output = snakemake(project, "-n", "--sdm", "conda", "--", target, env=conda)
+    asked = set(re.findall(r"Conda environment envs/(\S+)\.yaml will be created", output))
     # The first two are those of the download and of the records.
     assert asked == {"report", "tensorflow", "tensorflow-k80"}
 
@@ -58,18 +44,15 @@ def test_modules_are_loaded_for_jobs_on_devices_and_no_others(to_do):
 
 def test_a_devices_jobs_run_in_its_image(to_do):
     calls = to_do / "calls"
-    (to_do / "bin").mkdir()
-    (to_do / "bin" / "apptainer").write_text(
-        f'#!/bin/sh\n[ "$1" = --version ] && echo apptainer version 1.3.4 || {{ echo "$@" >> {calls}; exit 3; }}\n'
+    # It tells how it was called, and runs nothing.
+    environ = program(
+        to_do / "bin" / "apptainer",
+        f'#!/bin/sh\n[ "$1" = --version ] && echo apptainer version 1.3.4 || {{ echo "$@" >> {calls}; exit 3; }}\n',
     )
-    (to_do / "bin" / "apptainer").chmod(0o755)
     (to_do / "cnn.sif").write_text("")
     (to_do / "site.yaml").write_text("devices: {cpu: {container: cnn.sif}}")
-    done = snakemake(
-        to_do, *TINY, "site.yaml", "--sdm", "apptainer", "--apptainer-args=--nv", "--", CONTROL, RUN,
-        env={"PATH": f"{to_do / 'bin'}:{os.environ['PATH']}"}, check=False,
-    )  # fmt: skip
-    assert done.returncode  # the stand-in runs nothing
+    options = ("site.yaml", "--sdm", "apptainer", "--apptainer-args=--nv")
+    snakemake(to_do, *TINY, *options, "--", CONTROL, RUN, env=environ, fails=True)
     (call,) = calls.read_text().splitlines()
     assert re.search(r"^exec .*--nv .* cnn.sif bash -c .*\.train\.py", call)
     assert (to_do / CONTROL).exists()  # made by a job without a device

@@ -4,7 +4,7 @@ import shutil
 
 import pandas as pd
 
-from support.project import TINY, jobs, snakemake
+from support.project import TINY, plan, snakemake
 
 GAP = (*TINY, "--config", "missing_runs=gap")
 RUNS = "results/tiny/runs/idc-simulated"
@@ -16,8 +16,8 @@ def test_nothing_is_trained_whatever_is_missing_or_out_of_date(copy):
     shutil.rmtree(copy / f"{RUNS}/mobilenet")
     with (copy / "workflow/scripts/histobench/train/fit.py").open("a") as file:
         file.write("\nCHANGED = True\n")
-    assert "train" in jobs(snakemake(copy, "-n", *TINY).stdout)
-    planned = jobs(snakemake(copy, "-n", *GAP).stdout)
+    assert "train" in plan(copy, *TINY)
+    planned = plan(copy, *GAP)
     assert not TRAINING & set(planned)
     assert planned["collect_runs"] == 1
 
@@ -43,5 +43,5 @@ def test_a_run_of_another_configuration_is_a_gap(copy):
 
 
 def test_a_finished_study_is_the_same_either_way(copy):
-    output = snakemake(copy, "-n", *GAP).stdout
-    assert not {name for name in jobs(output) if name.startswith(("table", "figure", "evaluate", "collect"))}
+    planned = plan(copy, *GAP)
+    assert not {name for name in planned if name.startswith(("table", "figure", "evaluate", "collect"))}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.project import ROOT
+from support.project import ROOT, program
 
 # All that make calls to build an environment, the stub included. No git.
 PROGRAMS = ("cat", "cksum", "env", "find", "ln", "ls", "mkdir", "readlink", "sh", "touch", "tr")
@@ -38,17 +38,18 @@ class Checkout:
         for name in PROGRAMS:
             (self.programs / name).symlink_to(shutil.which(name))
         self.stub = self.programs / "python3"
-        self.stub.write_text(STUB)
-        self.stub.chmod(0o755)
+        program(self.stub, STUB)
 
-    def make(self, *arguments: str, failing: str = "") -> subprocess.CompletedProcess:
-        """Run make: the calls of the stub are those of this run."""
+    def make_test(self, *arguments: str, failing: str = "", fails: bool = False) -> subprocess.CompletedProcess:
+        """Run `make test`, which must fail or not; the stub tells the calls of this run alone, and fails at some."""
         self.calls.write_text("")
         env = {"PATH": str(self.programs), "CALLS": str(self.calls), "STUB": str(self.stub)}
-        return subprocess.run(
-            [shutil.which("make"), *arguments], cwd=self.folder, capture_output=True, text=True, check=False,
+        done = subprocess.run(
+            [shutil.which("make"), "test", *arguments], cwd=self.folder, capture_output=True, text=True, check=False,
             env=env | ({"FAILING": failing} if failing else {}),
         )  # fmt: skip
+        assert bool(done.returncode) == fails, done.stdout + done.stderr
+        return done
 
     def built(self) -> list[str]:
         """Return the folders for which the last run of make built an environment."""
@@ -71,14 +72,13 @@ def checkout(tmp_path) -> Checkout:
 @pytest.fixture
 def ready(checkout) -> Checkout:
     """With both environments."""
-    assert checkout.make("test").returncode == 0
+    checkout.make_test()
     return checkout
 
 
 def test_make_builds_both_environments_without_git(checkout):
     assert shutil.which("git", path=checkout.programs) is None
-    done = checkout.make("test")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert checkout.make_test().stderr == ""
     assert checkout.built() == [".venv", ".venv-k80"]
     calls = checkout.calls.read_text()
     for lock in LOCKS.values():
@@ -90,51 +90,39 @@ def test_make_builds_both_environments_without_git(checkout):
 @FOLDERS
 def test_a_newer_date_of_the_lock_file_builds_nothing(ready, folder):
     os.utime(ready.folder / LOCKS[folder])
-    assert ready.make("test").returncode == 0
+    ready.make_test()
     assert ready.built() == []
 
 
 @FOLDERS
-def test_an_environment_that_make_built_is_replaced_when_its_lock_file_changes(ready, folder):
+@pytest.mark.parametrize("case", ["as it is", "from before make left its mark", "by its own Python"])
+def test_an_environment_that_make_built_is_replaced_when_its_lock_file_changes(ready, folder, case):
     before = ready.installed(folder)
     (ready.folder / folder / "bin" / "old").touch()
+    if case == "from before make left its mark":
+        (ready.folder / folder / "built-by-make").unlink()
     ready.outdate(folder)
-    assert ready.make("test").returncode == 0
+    # Its own Python is the one that make finds where the environment is activated.
+    ready.make_test(*([f"PYTHON={folder}/bin/python"] if case == "by its own Python" else []))
     assert ready.built() == [folder]
     assert not (ready.folder / folder / "bin" / "old").exists()
-    assert len(ready.installed(folder)) == 1
-    assert ready.installed(folder) != before
-
-
-@FOLDERS
-def test_an_environment_from_before_there_was_a_mark_of_make_is_replaced(ready, folder):
-    (ready.folder / folder / "built-by-make").unlink()
-    ready.outdate(folder)
-    assert ready.make("test").returncode == 0
-    assert ready.built() == [folder]
+    (after,) = ready.installed(folder)
+    assert after not in before
 
 
 @FOLDERS
 @pytest.mark.parametrize("step", ["-m venv", "-m pip"])
 def test_an_interrupted_install_is_built_again(ready, folder, step):
     ready.outdate(folder)
-    assert ready.make("test", failing=step).returncode != 0
+    ready.make_test(failing=step, fails=True)
     assert ready.installed(folder) == []
-    assert ready.make("test").returncode == 0
-    assert ready.built() == [folder]
-
-
-@FOLDERS
-def test_an_environment_is_built_anew_by_its_own_python(ready, folder):
-    """As where it is activated."""
-    ready.outdate(folder)
-    assert ready.make("test", f"PYTHON={folder}/bin/python").returncode == 0
+    ready.make_test()
     assert ready.built() == [folder]
 
 
 def test_a_python_may_have_a_space_in_its_path(checkout):
     checkout.stub = checkout.stub.rename(checkout.folder / "a python")
-    assert checkout.make("test", f"PYTHON={checkout.stub}").returncode == 0
+    checkout.make_test(f"PYTHON={checkout.stub}")
     assert checkout.built() == [".venv", ".venv-k80"]
 
 
@@ -148,17 +136,13 @@ def test_behind_a_link_nothing_changes(ready, folder, outdated):
     before = sorted(target.rglob("*"))
     if outdated:
         ready.outdate(folder)
-    done = ready.make("test")
+    done = ready.make_test(fails=outdated)
     assert ready.built() == []
     assert link.readlink() == target
     assert sorted(target.rglob("*")) == before
     if outdated:
-        assert done.returncode != 0
-        assert f"{folder} is a link to {target}" in done.stderr
-        assert LOCKS[folder] in done.stderr
+        assert f"{folder} is a link to {target}, where other packages are installed than {LOCKS[folder]}" in done.stderr
         assert f"remove the link {folder}" in done.stderr
-    else:
-        assert done.returncode == 0
 
 
 @FOLDERS
@@ -173,14 +157,10 @@ def test_what_make_did_not_build_survives(checkout, folder, kind):
     else:
         theirs.symlink_to("nowhere")
     before = sorted(theirs.rglob("*"))
-    done = checkout.make("test")
-    assert done.returncode != 0
+    done = checkout.make_test(fails=True)
     assert folder not in checkout.built()
-    assert re.search(
-        rf"^{re.escape(folder)} is .*(move it away|remove the link {folder}), then try again$",
-        done.stderr,
-        re.MULTILINE,
-    )
+    said = rf"^{re.escape(folder)} is .*(move it away|remove the link {folder}), then try again$"
+    assert re.search(said, done.stderr, re.MULTILINE)
     assert os.path.lexists(theirs)
     assert sorted(theirs.rglob("*")) == before
     if kind == "file":
@@ -190,17 +170,13 @@ def test_what_make_did_not_build_survives(checkout, folder, kind):
 def test_a_python_that_is_too_old_or_a_lock_file_that_is_missing_deletes_nothing(ready):
     before = sorted((ready.folder / ".venv").rglob("*"))
     ready.outdate(".venv")
-    assert ready.make("test", failing="version_info >= (3, 11)").returncode != 0
+    ready.make_test(failing="version_info >= (3, 11)", fails=True)
     (ready.folder / LOCKS[".venv"]).unlink()
-    done = ready.make("test")
-    assert done.returncode != 0
-    assert f"No rule to make target '{LOCKS['.venv']}'" in done.stderr
+    assert f"No rule to make target '{LOCKS['.venv']}'" in ready.make_test(fails=True).stderr
     assert sorted((ready.folder / ".venv").rglob("*")) == before
 
 
 def test_without_a_python_3_11_the_tests_run_without_the_k80s_environment(checkout):
-    done = checkout.make("test", failing="ensurepip")
-    assert done.returncode == 0
-    assert "No Python 3.11 found" in done.stdout
+    assert "No Python 3.11 found" in checkout.make_test(failing="ensurepip").stdout
     assert not (checkout.folder / ".venv-k80").exists()
     assert "python -m pytest" in checkout.calls.read_text()

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from support.processes import epochs_done
-from support.project import TINY, jobs, snakemake
+from support.project import TINY, plan, snakemake
 
 RUN = Path("results/tiny/runs/pcam-simulated/b2/full/tiny/cpu/seed-1")
 # As many epochs as nobody waits for.
 ENDLESS = "study: endless\nrecipes: {tiny: {epochs: 1000}}\n"
+ENDLESS_RUN = Path("results/endless", *RUN.parts[2:])
 
 
 def ask(project: Path, tool: str, *arguments: str) -> str:
@@ -38,19 +39,22 @@ def content(project: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def row(text: str, name: str) -> list[str]:
-    """Return the words of a line of a table, by its first."""
-    return next(words[1:] for line in text.splitlines() if (words := line.split())[:1] == [name])
+def of_cpu(text: str) -> dict[str, str]:
+    """Return the row of the device `cpu` in a table, by the columns' names; empty cells must be the last ones."""
+    header, row = (
+        next(words for line in text.splitlines() if (words := line.split())[:1] == [name]) for name in ("device", "cpu")
+    )
+    return dict(zip(header, row, strict=False))
 
 
 def test_a_plan_counts_the_jobs_of_a_dry_run_and_changes_nothing(project):
     before = content(project)
     text = ask(project, "plan", *TINY)
     assert content(project) == before
-    planned = jobs(snakemake(project, "-n", *TINY).stdout)
+    planned = plan(project, *TINY)
     # The target itself makes nothing.
     assert f"Study tiny: {planned['total'] - planned['default']} jobs" in text
-    found = dict(zip(row(text, "device"), row(text, "cpu"), strict=False))
+    found = of_cpu(text)
     assert found["extract"] == str(planned["extract_features"])
     assert found["tune"] == str(planned["tune"] + planned["tune_worker"])
     assert found["train"] == str(planned["train"])
@@ -58,13 +62,21 @@ def test_a_plan_counts_the_jobs_of_a_dry_run_and_changes_nothing(project):
     assert f"{planned['prepare']} prepare, {planned['evaluate'] + planned['controls']} evaluate" in text
 
 
-def test_the_plan_of_a_finished_study_is_empty(finished):
-    assert "nothing to be done" in ask(finished, "plan", *TINY)
+def test_the_plan_of_a_finished_study_is_empty_also_where_its_files_are_new(cloned):
+    assert "nothing to be done" in ask(cloned, "plan")
 
 
-def test_an_argument_that_snakemake_refuses_is_shown(project):
-    with pytest.raises(AssertionError, match="unrecognized arguments: --nonsense"):
-        ask(project, "plan", *TINY, "--nonsense")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--profile", "nowhere"], "profile directory given .nowhere., but no profile.yaml"),
+        (["--configfile", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_what_snakemake_says_of_arguments_that_it_refuses_is_shown(cloned, arguments, message):
+    with pytest.raises(AssertionError, match=f"Snakemake can't plan this:\n(.*\n)*.*{message}"):
+        ask(cloned, "plan", *arguments)
 
 
 def test_the_status_of_a_finished_study_and_of_runs_that_are_gone(copy):
@@ -74,9 +86,8 @@ def test_the_status_of_a_finished_study_and_of_runs_that_are_gone(copy):
     shutil.rmtree(copy / RUN)
     text = ask(copy, "status")
     assert "Study tiny: 3 of 4 runs done" in text
-    assert dict(zip(row(text, "device"), row(text, "cpu"), strict=True)) == {
-        "done": "3", "running": "0", "waiting": "1", "stopped": "0", "failed": "0",
-    }  # fmt: skip
+    expected = {"device": "cpu", "done": "3", "running": "0", "waiting": "1", "stopped": "0", "failed": "0"}
+    assert of_cpu(text) == expected
     assert re.search(r"Training left, one run after another: cpu \S+ ", text)
 
 
@@ -95,25 +106,18 @@ def endless(finished, tmp_path_factory):
     """Yield a project, and Snakemake at work on one run in it that has finished epochs; both are stopped afterwards."""
     project = Path(shutil.copytree(finished, tmp_path_factory.mktemp("endless") / "clone", symlinks=True))
     (project / "endless.yaml").write_text(ENDLESS)
-    arguments = (*TINY, "endless.yaml", "--", str(endless_run(Path()) / "run.json"))
+    command = [sys.executable, "-m", "snakemake", *TINY, "endless.yaml", "--", str(ENDLESS_RUN / "run.json")]
     with (project / "out").open("w") as file:
-        study = subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *arguments],
-            cwd=project,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
+        study = subprocess.Popen(command, cwd=project, stdout=file, stderr=file, start_new_session=True)
     try:
-        wait_until(lambda: len(epochs_done(endless_run(project))) >= 2, project / "out")
+        end = time.monotonic() + 120
+        while len(epochs_done(project / ENDLESS_RUN)) < 2:
+            assert time.monotonic() < end, (project / "out").read_text()
+            time.sleep(0.2)
         yield project, study
     finally:
         with_children(study, signal.SIGKILL)
         study.wait()
-
-
-def endless_run(project: Path) -> Path:
-    return project / "results/endless" / RUN.relative_to("results/tiny")
 
 
 def with_children(study: subprocess.Popen, sent: signal.Signals) -> None:
@@ -122,32 +126,23 @@ def with_children(study: subprocess.Popen, sent: signal.Signals) -> None:
         os.killpg(study.pid, sent)
 
 
-def wait_until(condition, log: Path) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.2)
-
-
 def test_the_status_of_a_study_at_work_leaves_its_lock_and_its_files_alone(endless):
     project, study = endless
     with_children(study, signal.SIGSTOP)  # so that whatever changes now was changed by us
     before = content(project)
-    locks = [name for name in before if name.startswith(".snakemake/locks/")]
-    assert locks
+    assert [name for name in before if name.startswith(".snakemake/locks/")]
     text = ask(project, "status")
     assert content(project) == before
     with_children(study, signal.SIGCONT)
     assert "A Snakemake is at work in this folder" in text
     assert "Study endless: 0 of 4 runs done" in text
-    assert dict(zip(row(text, "device"), row(text, "cpu"), strict=True))["running"] == "1"
+    assert of_cpu(text)["running"] == "1"
     told = re.search(r"b2/full/tiny/cpu/seed-1: epoch (\d+) of 1000, \S+ \S+ each, \S+ \S+ left; pid \d+ on ", text)
     assert told
     done = max(int(Path(name).parent.name.removeprefix("epoch-")) for name in before if "/.state/epoch-" in name)
     assert int(told[1]) == done + 1
     # It is still locked: another start is refused.
-    refused = snakemake(project, *TINY, "endless.yaml", check=False)
-    assert "Directory cannot be locked" in refused.stdout
+    assert "Directory cannot be locked" in snakemake(project, *TINY, "endless.yaml", fails=True)
     assert study.poll() is None
 
 
@@ -156,18 +151,16 @@ def test_a_run_that_was_killed_has_stopped_and_one_that_met_an_error_has_failed(
     with_children(study, signal.SIGKILL)
     study.wait()
     text = ask(project, "status")
-    assert dict(zip(row(text, "device"), row(text, "cpu"), strict=True))["stopped"] == "1"
+    assert of_cpu(text)["stopped"] == "1"
     assert re.search(r"b2/full/tiny/cpu/seed-1: \d+ of 1000 epochs done", text)
 
     # The shards are not what their index says.
     for shard in (project / "results/data/pcam-simulated").glob("train-*.tfrecord"):
         shard.write_bytes(b"")
     snakemake(project, "--unlock", *TINY)
-    target = str(endless_run(Path()) / "run.json")
-    done = snakemake(project, *TINY, "endless.yaml", "--rerun-triggers", "params", "--", target, check=False)
-    assert done.returncode
+    target = str(ENDLESS_RUN / "run.json")
+    snakemake(project, *TINY, "endless.yaml", "--rerun-triggers", "params", "--", target, fails=True)
     text = ask(project, "status")
-    assert dict(zip(row(text, "device"), row(text, "cpu"), strict=True))["failed"] == "1"
-    log = "results/logs/endless/pcam-simulated/b2/full/tiny/cpu/seed-1/train.log"
-    assert log in text
+    assert of_cpu(text)["failed"] == "1"
+    assert "results/logs/endless/pcam-simulated/b2/full/tiny/cpu/seed-1/train.log" in text
     assert "train-00000" in text.partition("Failed")[2]

@@ -1,13 +1,20 @@
-"""Profiles for a cluster, as far as they can be looked at without one; with one, see tests/slurm."""
+"""The profiles, as far as they can be looked at without a cluster; with one, see tests/slurm."""
 
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from support.project import ROOT, jobs, snakemake
+from support.project import NOTHING, ROOT, snakemake
+
+PROFILES = ROOT / "profiles"
+
+
+def read(path: str) -> dict[str, Any]:
+    return yaml.safe_load((PROFILES / path).read_text())
 
 
 def install(project: Path, folder: Path) -> subprocess.CompletedProcess:
@@ -17,23 +24,33 @@ def install(project: Path, folder: Path) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def test_an_installed_profile_is_found_by_name_and_stays_this_projects(project, tmp_path):
+def test_the_default_profile_holds_what_correctness_needs_and_overrides_no_other_profile():
+    """What these lines are needed for is seen in test_reruns.py."""
+    default = set(read("default/config.yaml"))
+    assert default == {"rerun-triggers", "rerun-incomplete"}
+    others = {path.name for path in PROFILES.iterdir()} - {"default"}
+    assert {"local", "demo", "slurm", "slurm-gres"} <= others
+    for name in others:
+        assert not default & set(read(f"{name}/config.yaml"))
+
+
+def test_an_installed_profile_is_found_by_name_and_the_default_one_beside_it_from_another_folder(cloned, tmp_path):
     for _ in range(2):  # again, since that must not hurt
-        assert install(project, tmp_path).returncode == 0
+        assert install(cloned, tmp_path).returncode == 0
+    elsewhere = ("--snakefile", str(cloned / "Snakefile"), "--directory", str(cloned))
     for name in ("slurm", "slurm-gres"):
-        found = tmp_path / "snakemake" / name
-        assert found.readlink() == project / "profiles" / name
-        done = snakemake(project, "-n", "--profile", name, env={"XDG_CONFIG_HOME": str(tmp_path)})
-        assert f"Using profile {name}" in done.stdout
-        assert jobs(done.stdout)["train"] > 50
+        assert (tmp_path / "snakemake" / name).readlink() == cloned / "profiles" / name
+        output = snakemake(tmp_path, "-n", "--profile", name, *elsewhere, env={"XDG_CONFIG_HOME": str(tmp_path)})
+        assert f"{name} and workflow specific profile {cloned}/profiles/default for" in output
+        assert NOTHING in output
 
 
 @pytest.mark.parametrize("name", ["slurm", "slurm-gres"])
-def test_a_profile_of_somebody_else_is_left_alone(project, tmp_path, name):
+def test_a_profile_of_somebody_else_is_left_alone(tmp_path, name):
     theirs = tmp_path / "snakemake" / name
     theirs.mkdir(parents=True)
     (theirs / "config.yaml").write_text("jobs: 1")
-    done = install(project, tmp_path)
+    done = install(ROOT, tmp_path)
     assert done.returncode
     assert f"{theirs} is there already, and not from here" in done.stderr
     assert (theirs / "config.yaml").read_text() == "jobs: 1"
@@ -42,18 +59,16 @@ def test_a_profile_of_somebody_else_is_left_alone(project, tmp_path, name):
 
 def test_every_card_of_the_papers_study_has_a_partition_to_start_from():
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    partitions = yaml.safe_load((ROOT / "profiles" / "slurm" / "partitions.yaml").read_text())["partitions"]
+    partitions = read("slurm/partitions.yaml")["partitions"].values()
     asked = {config["devices"][name].get("gpu_model") for block in config["matrix"] for name in block["devices"]}
     assert len(asked) >= 4
-    offered = {model for partition in partitions.values() for model in partition.get("available_gpu_models", [])}
+    offered = {model for partition in partitions for model in partition.get("available_gpu_models", [])}
     assert asked - {None} <= offered
-    assert any("max_gpu" not in partition for partition in partitions.values())
+    assert any("max_gpu" not in partition for partition in partitions)
 
 
-def test_both_profiles_say_the_same_but_for_how_cards_are_asked_for():
-    slurm, gres = (
-        yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text()) for name in ("slurm", "slurm-gres")
-    )
+def test_both_slurm_profiles_say_the_same_but_for_how_cards_are_asked_for():
+    slurm, gres = (read(f"{name}/config.yaml") for name in ("slurm", "slurm-gres"))
     assert gres.pop("slurm-partition-config") == "../slurm/partitions.yaml"
     assert slurm.pop("slurm-partition-config") == "partitions.yaml"
     on_cards = gres.pop("set-resources")

@@ -87,10 +87,7 @@ def test_a_mirror_with_other_bytes_is_refused(study, real_data, tmp_path):
     config = yaml.safe_load((study / "short.yaml").read_text()) | {"downloads": {"mirror": str(mirror)}}
     (clone / "short.yaml").write_text(yaml.safe_dump(config))
     target = "results/downloads/idc/cases_val.txt"
-    done = snakemake(clone, *SHORT, "--", target, check=False)
-    assert done.returncode
-    assert re.search(
-        r"cases_val\.txt: .*gave another file than expected\nexpected sha256 e68089cc.*\n +found", done.stdout
-    )
+    output = snakemake(clone, *SHORT, "--", target, fails=True)
+    assert re.search(r"cases_val\.txt: .*gave another file than expected\nexpected sha256 e68089cc.*\n +found", output)
     assert not (clone / target).exists()
     assert (clone / f"{target}.bad").exists()

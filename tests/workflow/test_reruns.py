@@ -1,20 +1,29 @@
-"""After a finished study: what makes which rules run again, and what does not."""
+"""After a finished study: what makes which rules run again, and what does not.
 
-import os
+Plans are made by a bare `snakemake -n`: `profiles/default`, which Snakemake reads by itself, is all that they need.
+"""
+
 import shutil
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
 
-from support.project import TINY, copy_project, jobs, snakemake
+from support.project import NOTHING, TINY, TINY_CONFIG, plan, snakemake
 
-NOTHING = "Nothing to be done"
+SCRIPTS = "workflow/scripts"
+# Rules up to the scores of runs; tables, figures and the report follow from these.
+STAGES = {
+    *("simulate_pcam", "simulate_idc", "prepare", "extract_features", "tune", "tune_worker", "train", "predict"),
+    *("evaluate", "controls"),
+}
+SEARCH = {"tune": 1, "tune_worker": 1}
 
 
-def plan(folder: Path, *arguments: str) -> dict[str, int]:
-    output = snakemake(folder, "-n", *TINY, *arguments).stdout
-    assert (NOTHING in output) != ("Job stats:" in output)
-    return jobs(output)
+def planned(folder: Path, *arguments: str) -> tuple[dict[str, int], set[str]]:
+    """Return the jobs of `STAGES` that are to be done, and the other rules."""
+    found = plan(folder, *TINY_CONFIG, *arguments)
+    return {name: found[name] for name in found if name in STAGES}, set(found) - STAGES
 
 
 def edit(path: Path) -> None:
@@ -22,49 +31,37 @@ def edit(path: Path) -> None:
 
 
 def test_a_second_run_does_nothing(copy):
-    assert NOTHING in snakemake(copy, *TINY).stdout
+    assert NOTHING in snakemake(copy, *TINY)
 
 
-def test_a_fresh_clone_with_copied_results_and_other_comments_plans_nothing(finished, tmp_path):
-    clone = copy_project(tmp_path / "clone")
-    path = clone / "workflow" / "scripts" / "histobench" / "train" / "fit.py"
-    path.write_text("# a thought\n" + path.read_text())
-    for path in filter(Path.is_file, clone.rglob("*")):
-        os.utime(path)  # as git leaves them: written now
-    for name in ("results", ".snakemake"):
-        shutil.copytree(finished / name, clone / name, symlinks=True, dirs_exist_ok=True)
-    assert plan(clone) == {}
+@pytest.mark.parametrize("profile", ["", "local", "demo", "slurm", "slurm-gres"])
+def test_a_fresh_clone_with_copied_results_and_other_comments_plans_nothing(cloned, profile):
+    # The configuration takes the place of the demo's.
+    options = ["--profile", f"profiles/{profile}", "--configfile", "config/config.yaml"] if profile else []
+    assert plan(cloned, *options) == {}
 
 
-def test_moving_the_folder_and_deploying_software_by_conda_plan_nothing(copy):
-    # What planning asks of conda, which is not installed for the tests.
-    conda = copy / "bin" / "conda"
-    conda.parent.mkdir()
-    conda.write_text(
-        "#!/bin/sh\n"
-        'case "$1" in\n'
-        "  --version) echo 'conda 25.1.0' ;;\n"
-        """  info) echo '{"conda_prefix": "/opt/conda", "platform": "linux-64"}' ;;\n"""
-        """  *) echo '{"get": {"channel_priority": "strict"}}' ;;\n"""
-        "esac\n"
-    )
-    conda.chmod(0o755)
-    env = {"PATH": f"{conda.parent}{os.pathsep}{os.environ['PATH']}"}
-    output = snakemake(copy, "-n", *TINY, "--sdm", "conda", env=env).stdout
+def test_moving_the_folder_and_deploying_software_by_conda_plan_nothing(copy, conda):
+    output = snakemake(copy, "-n", *TINY_CONFIG, "--sdm", "conda", env=conda)
     assert NOTHING in output
     assert "envs/tensorflow.yaml" in output  # so the environments were looked at
     assert "tensorflow-k80" not in output  # which is for a K80 alone
 
 
+def test_an_output_that_a_killed_job_left_is_made_again(copy):
+    control = "results/tiny/controls/pcam-simulated/shuffled_labels.json"
+    # As Snakemake marks the outputs of a job when it starts.
+    (copy / ".snakemake/incomplete" / urlsafe_b64encode(control.encode()).decode()).write_text("{}")
+    stages, _ = planned(copy)
+    assert stages == {"controls": 1}
+
+
 def test_deleted_predictions_of_one_run_run_what_depends_on_them(copy):
     (copy / "results/tiny/runs/idc-simulated/b2/full/tiny/cpu/seed-1/predictions.csv").unlink()
-    planned = plan(copy)
-    assert {name: count for name, count in planned.items() if name in STAGES} == {"predict": 1, "evaluate": 1}
-    assert {"collect_runs", "table", "figure", "report"} <= set(planned)
-    assert "describe_models" not in planned
-
-
-SEARCH = {"tune": 1, "tune_worker": 1}
+    stages, others = planned(copy)
+    assert stages == {"predict": 1, "evaluate": 1}
+    assert {"collect_runs", "table", "figure", "report"} <= others
+    assert "describe_models" not in others
 
 
 @pytest.mark.parametrize(
@@ -81,39 +78,32 @@ SEARCH = {"tune": 1, "tune_worker": 1}
 )
 def test_edited_modules_run_the_rules_that_depend_on_them(copy, modules, rules):
     for module in modules:
-        edit(copy / "workflow" / "scripts" / "histobench" / f"{module}.py")
-    planned = plan(copy)
-    assert {name: count for name, count in planned.items() if name in STAGES} == rules
-
-
-STAGES = {
-    *("simulate_pcam", "simulate_idc", "prepare", "extract_features", "tune", "tune_worker", "train", "predict"),
-    *("evaluate", "controls"),
-}
+        edit(copy / SCRIPTS / "histobench" / f"{module}.py")
+    stages, _ = planned(copy)
+    assert stages == rules
 
 
 def test_deleted_features_are_not_missed_until_a_new_head_needs_them(copy):
     shutil.rmtree(copy / "results/tiny/features")
-    assert plan(copy) == {}
-    new = "results/tiny/runs/idc-simulated/mobilenet/tl/tiny/cpu/seed-2/run.json"
-    planned = plan(copy, "--", new)
-    assert {name for name in planned if name in STAGES} == {"extract_features", "train"}
+    assert planned(copy) == ({}, set())
+    stages, _ = planned(copy, "--", "results/tiny/runs/idc-simulated/mobilenet/tl/tiny/cpu/seed-2/run.json")
+    assert set(stages) == {"extract_features", "train"}
 
 
 def test_an_edited_figure_is_drawn_anew_and_no_other(copy):
-    edit(copy / "workflow" / "scripts" / "histobench" / "results" / "figures" / "learning.py")
-    # One for each data set; `all`, `default` and the sum.
-    assert plan(copy) == {"figure": 2, "report": 1, "default": 1, "total": 4}
+    edit(copy / SCRIPTS / "histobench/results/figures/learning.py")
+    # One for each data set; `default` and the sum.
+    assert plan(copy, *TINY_CONFIG) == {"figure": 2, "report": 1, "default": 1, "total": 4}
 
 
 def test_another_recipe_trains_anew_what_uses_it_and_another_number_of_workers_searches_nothing_anew(copy):
-    path = copy / "tests" / "configs" / "tiny.yaml"
+    path = copy / "tests/configs/tiny.yaml"
     text = path.read_text()
     path.write_text(text.replace("learning_rate: 0.001", "learning_rate: 0.002"))
-    planned = plan(copy)
-    assert (planned["train"], planned["predict"], "prepare" in planned) == (4, 4, False)
-    assert "tune" not in planned  # which looks for another rate by itself
+    stages, _ = planned(copy)
+    # No search, which looks for another rate by itself.
+    assert stages == {"train": 4, "predict": 4, "evaluate": 4}
     path.write_text(text.replace("workers: 2", "workers: 3"))
-    planned = plan(copy)
+    stages, _ = planned(copy)
     # The third one finds that the search has ended.
-    assert ("tune" in planned, planned["tune_worker"]) == (False, 1)
+    assert ("tune" in stages, stages["tune_worker"]) == (False, 1)

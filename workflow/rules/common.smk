@@ -1,5 +1,6 @@
 # Configuration, paths and wildcards for all rules files. Helpers only, no rules.
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -38,6 +39,8 @@ for name, device in STUDY.devices.items():
 
 # Once, not again in every job.
 if workflow.is_main_process:
+    if written := os.environ.get("HISTOBENCH_CONFIGURATION"):  # for `make plan`
+        write_json(Path(written), config)
     for line in STUDY.left_out_in_words():
         logger.info(line)
 

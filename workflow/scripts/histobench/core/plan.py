@@ -1,34 +1,32 @@
 """What a study will cost, said before anything is submitted: ``make plan``.
 
-Which jobs are to be done says Snakemake itself, by a summary in a dry run, which takes no lock and writes nothing;
-what they take is expected by :mod:`histobench.core.costs`.
+A dry run of Snakemake, which takes no lock and writes nothing, says which jobs are to be done;
+:mod:`histobench.core.costs` says how long they are expected to take.
 """
 
-import argparse
 import os
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from tabulate import tabulate
 
+from histobench.core import runs
+from histobench.core.cells import Cell
 from histobench.core.costs import Costs, Estimate, measured
 from histobench.core.errors import HistobenchError
 from histobench.core.study import Study
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
-CONFIG = Path("config/config.yaml")
-# Of rules that run on the device of their run, as columns of the plan.
+# Names the file that the Snakefile writes its configuration to, if it is set.
+CONFIGURATION = "HISTOBENCH_CONFIGURATION"
+# Rules whose jobs run on the device of their run, and their columns in the plan.
 ON_DEVICES = {"extract_features": "extract", "tune": "tune", "train": "train", "predict": "predict"}
-# A further job of a search, whose cost is that of `tune`.
-WORKER = "tune_worker"
-# Of the others, by the first word of the rule's name; what is not here makes tables, figures and the report.
+# All other rules, by the first word of their name. Those not listed make tables, figures and the report.
 STAGES = {
     "download": "download",
     "fetch": "download",
@@ -42,9 +40,10 @@ ORIGINS = ("measured", "published", "estimated")
 
 
 class Job(NamedTuple):
-    """A job that is to be done: its rule, and what tells it from others of that rule, the folder of a run, say.
+    """A job that is to be done: its rule, and the file or folder that only this job of the rule makes.
 
-    All jobs of a search are of `tune`: the first has the search's folder for its key, others a file in it.
+    The further jobs of a search, whose rule is `tune_worker`, count as jobs of `tune`. The key of the first job is the
+    search's folder, the key of a further one is a file in it.
     """
 
     rule: str
@@ -53,93 +52,28 @@ class Job(NamedTuple):
 
 def main() -> None:
     """Print the plan of what a call of Snakemake with these arguments would do."""
-    arguments = sys.argv[1:]
     try:
-        study = Study(configuration(arguments), SCHEMA)
-        jobs = pending(summary(arguments), study)
-        print("\n".join(plan(study, jobs, Costs(study, measured(study)))))
+        text, configuration = summary(sys.argv[1:])
+        study = Study(configuration, SCHEMA)
+        print("\n".join(plan(study, pending(text, study), Costs(study, measured(study)))))
     except HistobenchError as error:
         sys.exit(str(error))
 
 
-def configuration(arguments: Sequence[str]) -> dict[str, Any]:
-    """Return the configuration that Snakemake makes of its arguments, those of profiles included."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--profile", action="append", default=[])
-    parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path)
-    parser.add_argument("--config", "-C", nargs="*")
-    given = parser.parse_known_args(arguments)[0]
-    told: dict[str, Any] = {}
-    for name in given.profile:
-        told |= _profile(name)  # the later ones replace whole entries of the earlier
-    overlays = told.get("configfile", told.get("configfiles", [])) if given.configfile is None else given.configfile
-    values = told.get("config", []) if given.config is None else given.config
-    config: dict[str, Any] = {}
-    for path in [CONFIG, *([overlays] if isinstance(overlays, str) else overlays)]:
-        _lay_over(config, _read(Path(path)))
-    _lay_over(config, values if isinstance(values, Mapping) else _values(values))
-    return config
+def summary(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return Snakemake's summary, a line per output, and the configuration that it made of all files and arguments.
 
-
-def _profile(name: str) -> dict[str, Any]:
-    """Return what a profile says: a folder, or the name of one among the user's."""
-    places = [Path(name), Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "snakemake" / name]
-    for path in (place / file for place in places for file in ("profile.yaml", "config.yaml")):
-        if path.is_file():
-            return _read(path)
-    raise HistobenchError(
-        f"--profile {name}: expected a folder with a config.yaml, found none at {' or '.join(map(str, places))}; name "
-        "one of profiles/, or install one by `make install-profile`"
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise HistobenchError(f"{path}: expected a YAML file, found: {error}; mend it or name another") from error
-    if not isinstance(found, dict):
-        raise HistobenchError(f"{path}: expected a mapping, found {type(found).__name__}; mend it or name another")
-    return found
-
-
-def _values(entries: Iterable[str]) -> dict[str, Any]:
-    """Return what ``--config`` says, its values read as Snakemake reads them: in YAML only what has parts."""
-    found = {}
-    for entry in entries:
-        key, _, text = entry.partition("=")
-        found[key] = _value(text)
-    return found
-
-
-def _value(text: str) -> Any:
-    for read in (int, float):
-        with suppress(ValueError):
-            return read(text)
-    if text in ("", "True", "False"):
-        return {"": None, "True": True, "False": False}[text]
-    return yaml.load(text, Loader=yaml.BaseLoader)
-
-
-def _lay_over(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
-    """Lay one configuration over another, in place: mappings key by key, all else is replaced."""
-    for key, value in overlay.items():
-        if isinstance(value, Mapping):
-            below = config.get(key)
-            config[key] = dict(below) if isinstance(below, Mapping) else {}
-            _lay_over(config[key], value)
-        else:
-            config[key] = value
-
-
-def summary(arguments: Sequence[str]) -> str:
-    """Return Snakemake's summary: a line per output, tabs between rule, state and the like."""
-    # First, since targets may end the arguments. Without a dry run it would leave a log behind.
-    command = [sys.executable, "-m", "snakemake", "--summary", "--dry-run", "--nolock", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise HistobenchError(f"Snakemake can't plan this:\n{done.stdout}{done.stderr}".rstrip())
-    return done.stdout
+    The fields of a line, with tabs between them, are the output's file, date, rule, log, state and more.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "configuration.json"
+        # Our options come first, since targets may end the arguments. Without a dry run Snakemake would leave a log.
+        command = [sys.executable, "-m", "snakemake", "--summary", "--dry-run", "--nolock", *arguments]
+        asking = os.environ | {CONFIGURATION: str(written)}
+        done = subprocess.run(command, env=asking, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise HistobenchError(f"Snakemake can't plan this:\n{done.stdout}{done.stderr}".rstrip())
+        return done.stdout, runs.read_json(written)
 
 
 def pending(text: str, study: Study) -> list[Job]:
@@ -148,46 +82,32 @@ def pending(text: str, study: Study) -> list[Job]:
     Parameters
     ----------
     text : see :func:`summary`.
-    study : of which it is, whose data sets tell the jobs of a rule apart.
+    study : the study of the summary. The names of its data sets tell the jobs of a rule apart.
     """
-    found: dict[Job, None] = {}
-    lines = text.splitlines()
-    start = next((number for number, line in enumerate(lines) if line.startswith("output_file\t")), len(lines))
-    for line in lines[start + 1 :]:
-        path, _, rule, *_, state = line.split("\t")
-        if state == "update pending":
-            job = Job("tune", path) if rule == WORKER else Job(rule, _key(rule, path, study))
-            found[job] = None
+    lines = [line.split("\t") for line in text.splitlines()]
+    found = {
+        Job("tune", path) if rule == "tune_worker" else Job(rule, _key(rule, path, study)): None
+        for path, _, rule, *_, state in (fields for fields in lines if len(fields) > 3)
+        if state == "update pending"
+    }
     return list(found)
 
 
 def _key(rule: str, path: str, study: Study) -> str:
-    stage = STAGES.get(_word(rule))
+    stage = _stage(rule)
     if stage == "download":
         return path  # a job for each file
-    if stage or rule in ON_DEVICES:
+    if rule in ("table", "figure"):
+        return str(Path(path).with_suffix(""))  # a job for each, in several formats
+    if stage != RESULTS or rule in ON_DEVICES:
         return str(Path(path).parent)
-    # A job for each data set, or a single one. Of data sets `a` and `my_a` it is the longer name.
+    # One job, or one for each data set. Of the data sets `a` and `my_a` the longer name that fits is the right one.
     named = [name for name in study.datasets if f"_{Path(path).stem}".endswith(f"_{name}")]
     return max(named, key=len, default="")
 
 
-def _word(rule: str) -> str:
-    return rule.partition("_")[0]
-
-
-@dataclass
-class Row:
-    """What is to be done on a device: `jobs` by rule, `seconds` by origin."""
-
-    jobs: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ORIGINS, 0.0))
-
-    def add(self, other: "Row") -> None:
-        """Add what is to be done on another device."""
-        self.jobs.update(other.jobs)
-        for origin, seconds in other.seconds.items():
-            self.seconds[origin] += seconds
+def _stage(rule: str) -> str:
+    return STAGES.get(rule.partition("_")[0], RESULTS)
 
 
 def plan(study: Study, jobs: Sequence[Job], costs: Costs) -> list[str]:
@@ -199,16 +119,12 @@ def plan(study: Study, jobs: Sequence[Job], costs: Costs) -> list[str]:
     jobs : see :func:`pending`.
     costs : of the study.
     """
-    devices: dict[str, Row] = {}
-    others: Counter[str] = Counter()
+    devices: dict[str, list[tuple[str, Estimate]]] = defaultdict(list)
     for job in jobs:
-        if job.rule not in ON_DEVICES:
-            others[STAGES.get(_word(job.rule), RESULTS)] += 1
-            continue
-        device, cost = _cost(job, costs)
-        row = devices.setdefault(device, Row())
-        row.jobs[job.rule] += 1
-        row.seconds[cost.origin] += cost.seconds
+        if job.rule in ON_DEVICES:
+            device, cost = _cost(job, costs)
+            devices[device].append((job.rule, cost))
+    others = Counter(_stage(job.rule) for job in jobs if job.rule not in ON_DEVICES)
     lines = [f"Study {study.name}: {len(jobs)} jobs to be done" if jobs else f"Study {study.name}: nothing to be done"]
     if devices:
         lines += ["", *_table(study, devices)]
@@ -227,12 +143,10 @@ def _cost(job: Job, costs: Costs) -> tuple[str, Estimate]:
         return device, costs.extract(dataset, model, scaling, device)
     if job.rule == "tune":
         if names[-1].startswith("worker-"):
-            return names[-2], Estimate(0.0, "estimated")
-        dataset, model, mode, recipe, device = names[-5:]
-        return device, costs.tune(dataset, model, mode, recipe, device)
-    dataset, model, mode, recipe, device, _ = names[-6:]
+            return names[-2], Estimate(0.0, "estimated")  # the cost of the search stands with its first job
+        return names[-1], costs.tune(Cell(*names[-5:]))
     cost = costs.train if job.rule == "train" else costs.predict
-    return device, cost(dataset, model, mode, recipe, device)
+    return names[-2], cost(Cell(*names[-6:-1]))
 
 
 NOTE = """\
@@ -240,25 +154,28 @@ Hours are those of jobs one after another, by what an epoch takes: measured in t
 paper; or estimated from that, which may be off by factors. Runs that have started are counted whole."""
 
 
-def _table(study: Study, devices: Mapping[str, Row]) -> list[str]:
-    header = ["device", *ON_DEVICES.values(), *ORIGINS, "hours"]
+def _table(study: Study, devices: Mapping[str, Sequence[tuple[str, Estimate]]]) -> list[str]:
+    """Return a table with a row for each device: its jobs by rule, and their hours by origin."""
 
-    def cells(name: str, row: Row) -> list[str]:
-        hours = [row.seconds[origin] / 3600 for origin in ORIGINS]
-        counts = [str(row.jobs[rule] or "") for rule in ON_DEVICES]
-        return [name, *counts, *(f"{value:,.1f}" if value else "" for value in hours), f"{sum(hours):,.1f}"]
+    def row(name: str, jobs: Sequence[tuple[str, Estimate]]) -> list[str]:
+        counts = Counter(rule for rule, _ in jobs)
+        hours = [sum(cost.seconds for _, cost in jobs if cost.origin == origin) / 3600 for origin in ORIGINS]
+        cells = [
+            *(str(counts[rule] or "") for rule in ON_DEVICES),
+            *(f"{value:,.1f}" if value else "" for value in hours),
+        ]
+        return [name, *cells, f"{sum(hours):,.1f}"]
 
     # In the order of the configuration, cards first.
-    names = sorted(devices, key=lambda name: ("gpu_model" not in study.devices[name], list(study.devices).index(name)))
-    cards = [name for name in names if "gpu_model" in study.devices[name]]
-    rows = [cells(name, devices[name]) for name in names]
+    cards = [name for name in study.devices if name in devices and "gpu_model" in study.devices[name]]
+    processors = [name for name in study.devices if name in devices and name not in cards]
+    rows = [row(name, devices[name]) for name in cards]
     if len(cards) > 1:
-        both = Row()
-        for name in cards:
-            both.add(devices[name])
-        rows.insert(len(cards), cells("all GPUs", both))
-    # As texts: empty cells stay empty.
+        rows.append(row("all GPUs", [job for name in cards for job in devices[name]]))
+    rows += [row(name, devices[name]) for name in processors]
+    header = ["device", *ON_DEVICES.values(), *ORIGINS, "hours"]
     align = ["left", *["right"] * (len(header) - 1)]
+    # As texts, so that empty cells stay empty.
     table = str(tabulate(rows, header, tablefmt="plain", colalign=align, disable_numparse=True))
     return [*table.splitlines(), "", NOTE]
 
