@@ -3,7 +3,6 @@
 Names in braces are wildcards of Snakemake. :func:`of` fills them in.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,81 +17,33 @@ CELL = "{dataset}/{model}/{mode}/{recipe}/{device}"
 RUN = f"{CELL}/seed-{{seed}}"
 
 
-@dataclass(frozen=True)
 class StudyPaths:
     """Where the results of a study lie.
 
-    Attributes
+    Parameters
     ----------
     study : its name.
+
+    Attributes
+    ----------
+    results, logs, tables, figures : folders of the study.
+    configuration : file with its configuration, as it was when it started.
+    run, run_log : folders of a run and of its logs.
+    features : folder with the cached features of a backbone.
+    search, search_log : folders of a search for hyperparameters and of its logs.
+    controls : folder with the colour floor and the shuffled-label control of a data set.
+    errors, heatmaps : files with the surest errors on a data set, and with Grad-CAM of them.
     """
 
-    study: str
-
-    @property
-    def results(self) -> str:
-        """The folder of the study."""
-        return f"{RESULTS}/{self.study}"
-
-    @property
-    def logs(self) -> str:
-        """The folder of its logs and benchmarks."""
-        return f"{LOGS}/{self.study}"
-
-    @property
-    def configuration(self) -> str:
-        """Its configuration, as it was when it started."""
-        return f"{self.results}/study.json"
-
-    @property
-    def run(self) -> str:
-        """The folder of a run."""
-        return f"{self.results}/runs/{RUN}"
-
-    @property
-    def run_log(self) -> str:
-        """The folder of a run's logs."""
-        return f"{self.logs}/{RUN}"
-
-    @property
-    def features(self) -> str:
-        """The folder of the cached features of a backbone."""
-        return f"{self.results}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}"
-
-    @property
-    def search(self) -> str:
-        """The folder of a search for hyperparameters."""
-        return f"{self.results}/searches/{CELL}"
-
-    @property
-    def search_log(self) -> str:
-        """The folder of a search's logs."""
-        return f"{self.logs}/searches/{CELL}"
-
-    @property
-    def controls(self) -> str:
-        """The folder of a data set's colour floor and shuffled-label control."""
-        return f"{self.results}/controls/{{dataset}}"
-
-    @property
-    def errors(self) -> str:
-        """The surest errors on a data set."""
-        return f"{self.results}/errors/{{dataset}}.csv"
-
-    @property
-    def heatmaps(self) -> str:
-        """Grad-CAM of these errors."""
-        return f"{self.results}/explain/{{dataset}}.npz"
-
-    @property
-    def tables(self) -> str:
-        """The folder of its tables."""
-        return f"{self.results}/tables"
-
-    @property
-    def figures(self) -> str:
-        """The folder of its figures."""
-        return f"{self.results}/figures"
+    def __init__(self, study: str) -> None:
+        self.results, self.logs = f"{RESULTS}/{study}", f"{LOGS}/{study}"
+        self.tables, self.figures = f"{self.results}/tables", f"{self.results}/figures"
+        self.configuration = f"{self.results}/study.json"
+        self.run, self.run_log = f"{self.results}/runs/{RUN}", f"{self.logs}/{RUN}"
+        self.features = f"{self.results}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}"
+        self.search, self.search_log = f"{self.results}/searches/{CELL}", f"{self.logs}/searches/{CELL}"
+        self.controls = f"{self.results}/controls/{{dataset}}"
+        self.errors, self.heatmaps = f"{self.results}/errors/{{dataset}}.csv", f"{self.results}/explain/{{dataset}}.npz"
 
 
 def of(path: str, names: Any = None, **more: str) -> Path:
