@@ -96,24 +96,13 @@ def megabytes(value):
     return asked("max_mem_mb", value)
 
 
-def train_minutes(wildcards):
-    """Return the time limit of a run."""
-    return costs.minutes(COSTS.train(*(wildcards[name] for name in CELL)))
+def time_limit(cost, names=CELL):
+    """Return a function from a job's wildcards to its time limit in minutes.
 
-
-def tune_minutes(wildcards):
-    """Return the time limit of a job of a search."""
-    return costs.minutes(COSTS.tune_job(*(wildcards[name] for name in CELL)))
-
-
-def predict_minutes(wildcards):
-    """Return the time limit of a prediction."""
-    return costs.minutes(COSTS.predict(*(wildcards[name] for name in CELL)))
-
-
-def extract_minutes(wildcards):
-    """Return the time limit of an extraction of features."""
-    return costs.minutes(COSTS.extract(wildcards.dataset, wildcards.model, wildcards.scaling, wildcards.device))
+    cost: a method of `COSTS`.
+    names: the wildcards that it takes.
+    """
+    return lambda wildcards: costs.minutes(cost(*(wildcards[name] for name in names)))
 
 
 def run_memory(wildcards):

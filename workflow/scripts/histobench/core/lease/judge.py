@@ -127,7 +127,7 @@ class Watch:
 
 
 class HolderLookup:
-    """Find out who holds a lease, without waiting for it.
+    """Look up the holder of a lease without waiting for it.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class HolderLookup:
         self._squeue = cached(squeue, INTERVALS.ask, time.monotonic)
 
     def holder(self, folder: Path) -> Holder | None:
-        """Return who holds the lease on a folder, None if nobody seems to.
+        """Return the holder of the lease on a folder, None if there seems to be none.
 
         A holder on this machine is looked up by its process, any other by its heartbeat, then by SLURM. Unlike a
         waiting job this compares the clocks of two machines, so it may be wrong for a moment.
