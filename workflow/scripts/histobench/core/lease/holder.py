@@ -85,16 +85,10 @@ def this_process() -> Holder:
 
 
 class Process(NamedTuple):
-    """A process of this machine.
+    """A process of this machine."""
 
-    Attributes
-    ----------
-    start : start time in ticks since the boot; None if unknown.
-    alive : False for a zombie.
-    """
-
-    start: int | None
-    alive: bool = True
+    start: int | None  # start time in ticks since the boot; None if unknown
+    alive: bool = True  # False for a zombie
 
 
 def process(pid: int) -> Process | None:
