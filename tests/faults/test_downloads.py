@@ -290,50 +290,29 @@ def test_without_validator_only_a_known_digest_lets_a_part_be_continued(upstream
     assert target.read_bytes() == DATA
 
 
-def test_the_wrong_range_is_not_appended(upstream, target, caplog):
-    part_of(target, DATA[:5000], upstream.url())
-    upstream.shift = 3
-    fetch(NAME, Remote(url=upstream.url()), target)
+KNOWN = {key: getattr(remote(None), key) for key in ("bytes", "sha256", "md5")}
+SIZE_UNKNOWN = KNOWN | {"bytes": None}
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "expected", "behaviour", "statuses"),
+    [
+        pytest.param(DATA[:5000], f"/{NAME}", {}, {"shift": 3}, [206, 200], id="answered by another range"),
+        pytest.param(OTHER[:5000], "/elsewhere", {}, {}, [200], id="of another address"),
+        pytest.param(OTHER[:5000], "/elsewhere", {}, {"statuses": [206]}, [206, 200], id="answered by a part unasked"),
+        pytest.param(DATA, f"/{NAME}", KNOWN, {}, [], id="complete"),
+        pytest.param(DATA, f"/{NAME}", SIZE_UNKNOWN, {}, [416], id="complete, size unknown"),
+        pytest.param(DATA + b"more", f"/{NAME}", KNOWN, {}, [200], id="too long"),
+        pytest.param(DATA + b"more", f"/{NAME}", SIZE_UNKNOWN, {}, [416, 200], id="too long, size unknown"),
+    ],
+)
+def test_a_part_is_continued_only_if_it_fits(upstream, target, part, place, expected, behaviour, statuses):
+    part_of(target, part, upstream.url(place))
+    vars(upstream).update(behaviour)
+    fetch(NAME, Remote(url=upstream.url(), **expected), target)
     assert target.read_bytes() == DATA
-    assert "does not continue the part at byte 5000" in caplog.text
-
-
-def test_a_part_of_another_address_is_not_continued(upstream, target):
-    part_of(target, OTHER[:5000], upstream.url("/elsewhere"))
-    fetch(NAME, Remote(url=upstream.url()), target)
-    assert target.read_bytes() == DATA
-    assert [exchange.range for exchange in upstream.log] == [None]
-
-
-def test_a_part_that_is_not_asked_for_is_not_appended(upstream, target):
-    part_of(target, OTHER[:5000], upstream.url("/elsewhere"))
-    upstream.statuses = [206]
-    fetch(NAME, Remote(url=upstream.url()), target)
-    assert target.read_bytes() == DATA
-    assert [exchange.status for exchange in upstream.log] == [206, 200]
-
-
-def test_a_complete_part_of_known_size_is_not_asked_for(upstream, target):
-    part_of(target, DATA, upstream.url())
-    fetch(NAME, remote(upstream.url()), target)
-    assert target.read_bytes() == DATA
-    assert beside(target) == [NAME]
-    assert upstream.log == []
-
-
-def test_a_complete_part_of_unknown_size_is_accepted_by_416(upstream, target):
-    part_of(target, DATA, upstream.url())
-    fetch(NAME, remote(upstream.url(), bytes=None), target)
-    assert target.read_bytes() == DATA
-    assert [exchange.status for exchange in upstream.log] == [416]
-
-
-@pytest.mark.parametrize("size", [len(DATA), None], ids=["size known", "size unknown"])
-def test_a_part_longer_than_the_file_is_dropped(upstream, target, size):
-    part_of(target, DATA + b"more", upstream.url())
-    fetch(NAME, remote(upstream.url(), bytes=size), target)
-    assert target.read_bytes() == DATA
-    assert [exchange.status for exchange in upstream.log] == ([200] if size else [416, 200])
+    assert [exchange.status for exchange in upstream.log] == statuses
+    assert set(beside(target)) <= {NAME, ".pins"}
 
 
 def test_content_encoding_gzip_is_not_decoded(upstream, target):

@@ -33,16 +33,6 @@ def trained(prepared_folder):
     return train(prepared_folder, specification("b2"))
 
 
-def test_equal_runs_are_equal_to_the_bit(prepared_folder):
-    """B6, for its dropout and its batch norm; how such a run goes on is in faults/test_resume.py."""
-    one, two = (train(prepared_folder, specification("b6", epochs=2)) for _ in range(2))
-    assert one[1].history == two[1].history
-    assert one[1].best_epoch == two[1].best_epoch
-    for first, second in ((one[0], two[0]), (one[2], two[2])):
-        for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
 def test_epochs_do_not_depend_on_how_many_follow(prepared_folder, trained):
     assert train(prepared_folder, specification("b2", epochs=2))[1].history == trained[1].history[:2]
 

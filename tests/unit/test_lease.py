@@ -40,60 +40,50 @@ def content(beat=0, released=False, holder=ELSEWHERE) -> bytes:
 # Who is dead.
 
 
-@pytest.mark.parametrize(
-    ("same_pid", "alive"),
-    [
-        (None, False),
-        (Process(100), True),
-        (Process(100, alive=False), False),  # a zombie
-        (Process(101), False),  # another process has the number now
-        (Process(None), None),  # hidden from us: it may be another one
-    ],
-)
-def test_a_holder_on_the_same_machine(same_pid, alive):
-    assert judge(NEIGHBOUR, ME, process=lambda pid: same_pid, squeue=pytest.fail).alive is alive
-
-
-@pytest.mark.parametrize("elsewhere", ["host", "boot", "namespace"])
-def test_a_number_of_another_machine_boot_or_container_means_nothing(elsewhere):
-    holder = replace(NEIGHBOUR, **{elsewhere: "another"})
-    assert judge(holder, ME, process=pytest.fail, squeue=pytest.fail) == UNKNOWN
+NOT_ASKED = object()
+RESTARTED = replace(IN_SLURM, job="77", restarts="1")
 
 
 @pytest.mark.parametrize(
-    ("states", "alive"),
+    ("holder", "judging", "same_pid", "states", "alive"),
     [
-        ({"RUNNING"}, True),
-        ({"COMPLETING"}, True),
-        ({"SUSPENDED"}, True),
-        ({"PENDING", "RUNNING"}, True),  # of an array
-        (set(), False),
-        ({"CANCELLED"}, False),
-        ({"PENDING"}, False),  # requeued
-        ({"NODE_FAIL"}, None),
-        ({"NEW_IN_SLURM_30"}, None),
-        (None, None),
+        # A process of this machine.
+        (NEIGHBOUR, ME, None, NOT_ASKED, False),
+        (NEIGHBOUR, ME, Process(100), NOT_ASKED, True),
+        (NEIGHBOUR, ME, Process(100, alive=False), NOT_ASKED, False),  # a zombie
+        (NEIGHBOUR, ME, Process(101), NOT_ASKED, False),  # another process has the number now
+        (NEIGHBOUR, ME, Process(None), NOT_ASKED, None),  # hidden from us: it may be another one
+        # Elsewhere the number of a process means nothing.
+        *((replace(NEIGHBOUR, **{n: "other"}), ME, NOT_ASKED, NOT_ASKED, None) for n in ("host", "boot", "namespace")),
+        # A job in SLURM; the last three: on a broken node, in an unknown state, no answer.
+        *((ELSEWHERE, IN_SLURM, NOT_ASKED, {state}, True) for state in ("RUNNING", "COMPLETING", "SUSPENDED")),
+        (ELSEWHERE, IN_SLURM, NOT_ASKED, {"PENDING", "RUNNING"}, True),
+        *((ELSEWHERE, IN_SLURM, NOT_ASKED, states, False) for states in (set(), {"CANCELLED"}, {"PENDING"})),
+        *((ELSEWHERE, IN_SLURM, NOT_ASKED, states, None) for states in ({"NODE_FAIL"}, {"NEW_IN_SLURM_30"}, None)),
+        # SLURM may hide the jobs of other users, and does not know those of another cluster.
+        (replace(ELSEWHERE, user="other"), IN_SLURM, NOT_ASKED, set(), None),
+        (replace(ELSEWHERE, user="other"), IN_SLURM, NOT_ASKED, {"RUNNING"}, True),
+        (replace(ELSEWHERE, cluster="d"), IN_SLURM, NOT_ASKED, NOT_ASKED, None),
+        # A job that SLURM has started again knows that its former process is dead.
+        (ELSEWHERE, RESTARTED, NOT_ASKED, NOT_ASKED, False),
+        (replace(NEIGHBOUR, job="77", restarts="0", cluster="c"), RESTARTED, Process(None), NOT_ASKED, False),
+        # It may be another process of the same job. SLURM would report that the job runs, whichever process is dead.
+        *(
+            (replace(ELSEWHERE, restarts=before), replace(RESTARTED, restarts=now), NOT_ASKED, NOT_ASKED, None)
+            for before, now in (("0", "0"), (None, "1"), ("0", None), (None, None))
+        ),
     ],
 )
-def test_a_holder_in_slurm(states, alive):
-    asked = []
-    assert judge(ELSEWHERE, IN_SLURM, squeue=lambda job: asked.append(job) or states).alive is alive
-    assert asked == ["77"]
+def test_whether_a_holder_is_alive(holder, judging, same_pid, states, alive):
+    def process(pid):
+        assert (pid, same_pid is NOT_ASKED) == (4711, False)
+        return same_pid
 
+    def squeue(job):
+        assert (job, states is NOT_ASKED) == ("77", False)
+        return states
 
-def test_what_slurm_cannot_know():
-    assert judge(replace(ELSEWHERE, cluster="d"), IN_SLURM, squeue=pytest.fail) == UNKNOWN
-    assert judge(replace(ELSEWHERE, user="other"), IN_SLURM, squeue=lambda job: set()) == UNKNOWN
-    assert judge(replace(ELSEWHERE, user="other"), IN_SLURM, squeue=lambda job: {"RUNNING"}).alive
-
-
-def test_a_job_that_slurm_started_again_knows_its_former_self_is_dead():
-    again = replace(IN_SLURM, job="77", restarts="1")
-    assert judge(ELSEWHERE, again, squeue=pytest.fail) == Verdict(False, "SLURM has started its job again")
-    here = replace(NEIGHBOUR, job="77", restarts="0", cluster="c")
-    assert judge(here, again, process=lambda pid: Process(None), squeue=pytest.fail).alive is False
-    # Two processes of one allocation: SLURM says that it runs, whichever of them is dead.
-    assert judge(ELSEWHERE, replace(again, restarts="0"), squeue=pytest.fail) == UNKNOWN
+    assert judge(holder, judging, process, squeue).alive is alive
 
 
 def test_processes_of_this_machine():
@@ -144,12 +134,6 @@ def test_restarts_are_asked_for_where_the_environment_lacks_them(script, restart
     assert this_process().restarts == restarts
     monkeypatch.delenv("SLURM_JOB_ID")
     assert this_process().restarts is None
-
-
-@pytest.mark.parametrize(("before", "now"), [(None, "1"), ("0", None), (None, None)])
-def test_unknown_restarts_tell_nothing(before, now):
-    holder, judging = replace(ELSEWHERE, restarts=before), replace(IN_SLURM, job="77", restarts=now)
-    assert judge(holder, judging, squeue=pytest.fail) == UNKNOWN
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from histobench.core.catalogue import CATALOGUE, models
 from histobench.core.errors import HistobenchError
 from histobench.train.calibration import calibrate_on
 from histobench.train.fit import compile_model
-from histobench.train.models import build, head
+from histobench.train.models import build
 from support.small import specification
 
 RECIPE = {"optimizer": {"name": "adam", "learning_rate": 0.01}}
@@ -78,12 +78,6 @@ def test_seeds_draw_heads_but_one_frozen_random_backbone():
     assert not np.array_equal(one.layers[1].kernel, other.layers[1].kernel)
     full = [build(spec("mobilenet"), "full", (40, 40, 3), seed=s) for s in (1, 2)]
     assert not np.array_equal(full[0].layers[0].get_weights()[0], full[1].layers[0].get_weights()[0])
-
-
-def test_a_head_by_itself_has_the_weights_of_the_whole_models_head():
-    whole, alone = build(spec("mobilenet"), "tl", (40, 40, 3), seed=5), head(1024, seed=5)
-    for a, b in zip(whole.get_weights()[-4:], alone.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_calibration_gives_a_random_backbone_features_that_vary():

@@ -17,32 +17,22 @@ def finished(tmp_path):
     return tmp_path
 
 
-def test_a_finished_run_is_no_gap(finished):
-    assert runs.gap(finished, SPECIFICATION, "m") == ""
-
-
 def test_a_folder_that_is_not_there(tmp_path):
     assert runs.gap(tmp_path / "none", SPECIFICATION, "m") == "not run yet"
 
 
-@pytest.mark.parametrize("missing", FILES)
-def test_a_folder_without_one_of_its_files(finished, missing):
-    (finished / missing).unlink()
-    assert runs.gap(finished, SPECIFICATION, "m") == "started, not finished"
-
-
-def test_a_run_for_its_seconds_needs_no_predictions(finished):
-    (finished / runs.PREDICTIONS).unlink()
-    assert runs.gap(finished, SPECIFICATION, "m", scored=False) == ""
-
-
 @pytest.mark.parametrize(
-    ("specification", "manifest", "reason"),
+    ("missing", "specification", "manifest", "scored", "gap"),
     [
-        (SPECIFICATION | {"recipe": {"epochs": 4}}, "m", "another configuration"),
-        (SPECIFICATION, "other", "data prepared otherwise"),
-        (SPECIFICATION, None, "its data set is gone"),
+        ([], SPECIFICATION, "m", True, ""),
+        *(([name], SPECIFICATION, "m", True, "started, not finished") for name in FILES),
+        ([runs.PREDICTIONS], SPECIFICATION, "m", False, ""),  # a run for its seconds needs no predictions
+        ([], SPECIFICATION | {"recipe": {"epochs": 4}}, "m", True, "out of date: trained by another configuration"),
+        ([], SPECIFICATION, "other", True, "out of date: trained on data prepared otherwise"),
+        ([], SPECIFICATION, None, True, "its data set is gone"),
     ],
 )
-def test_a_result_of_something_else(finished, specification, manifest, reason):
-    assert reason in runs.gap(finished, specification, manifest)
+def test_whether_a_run_has_a_current_result(finished, missing, specification, manifest, scored, gap):
+    for name in missing:
+        (finished / name).unlink()
+    assert runs.gap(finished, specification, manifest, scored=scored) == gap

@@ -125,7 +125,7 @@ def test_a_matrix_of_impossible_cells_only_is_an_error(config):
             r"native\.finetune\.head_epochs: 15 of 15 epochs leave none",
         ),
         (("recipes", "native", "finetune", "upper_layers"), 1.5, r"native\.finetune\.upper_layers: 1\.5 is greater"),
-        (("models",), {"mine": {"application": "X"}}, r"models\.mine is not in .*must say preprocessing, smallest_i"),
+        (("models",), {"mine": {"application": "X"}}, r"models\.mine is not in .*needs preprocessing, smallest_i"),
         (("models",), {"b2": {"weights": "random"}}, r"models\.b2\.weights: B2 has no pretrained backbone"),
     ],
 )

@@ -23,7 +23,7 @@ ENDLESS_RUN = Path("results/endless", *RUN.parts[2:])
 def ask(project: Path, tool: str, *arguments: str) -> str:
     """Return what `make plan` or `make status` prints in a project."""
     done = subprocess.run(
-        [sys.executable, "-m", f"histobench.{tool}", *arguments], cwd=project, text=True, capture_output=True,
+        [sys.executable, "-m", f"histobench.core.{tool}", *arguments], cwd=project, text=True, capture_output=True,
         timeout=300, env=os.environ | {"PYTHONPATH": "workflow/scripts", "COLUMNS": "100"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

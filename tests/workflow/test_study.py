@@ -168,5 +168,5 @@ def test_snakemakes_own_report_holds_it_all(finished, tmp_path):
         *(finished / "results/tiny/figures").glob("*.svg"),
     ):
         assert path.name in report
-    for words in ("The paper's Figure 3.", "accuracy by group", '"Tables"', '"Figures"', "study tiny"):
+    for words in ("The paper's Figure 3.", "Accuracy by slide or patient", '"Tables"', '"Figures"', "study tiny"):
         assert words in report.replace("\\u0027", "'").replace("&#x27;", "'").replace("&#39;", "'")

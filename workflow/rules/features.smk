@@ -27,7 +27,7 @@ rule extract_features:
         gpu=gpu,
         gpu_model=gpu_model,
         mem_mb=megabytes(CNN_MEMORY),
-        runtime=minutes(extract_minutes),
+        runtime=minutes(extraction_time_limit),
     params:
         spec=features_specification,
         code=code.digest("extract_features"),

@@ -25,7 +25,7 @@ rule predict:
         gpu=gpu,
         gpu_model=gpu_model,
         mem_mb=megabytes(run_memory),
-        runtime=minutes(predict_minutes),
+        runtime=minutes(time_limit(COSTS.predict)),
     params:
         spec=specification,
         code=code.digest("predict"),

@@ -95,23 +95,13 @@ def megabytes(value):
     return asked("max_mem_mb", value)
 
 
-def train_minutes(wildcards):
-    """Return the time limit of a run."""
-    return costs.minutes(COSTS.train(cell(wildcards)))
+def time_limit(cost):
+    """Return a function from a job's wildcards to its time limit in minutes; `cost` is a method of `COSTS` for cells."""
+    return lambda wildcards: costs.minutes(cost(cell(wildcards)))
 
 
-def tune_minutes(wildcards):
-    """Return the time limit of a job of a search."""
-    return costs.minutes(COSTS.tune_job(cell(wildcards)))
-
-
-def predict_minutes(wildcards):
-    """Return the time limit of a prediction."""
-    return costs.minutes(COSTS.predict(cell(wildcards)))
-
-
-def extract_minutes(wildcards):
-    """Return the time limit of an extraction of features."""
+def extraction_time_limit(wildcards):
+    """Return the time limit of an extraction of features in minutes."""
     return costs.minutes(COSTS.extract(wildcards.dataset, wildcards.model, wildcards.scaling, wildcards.device))
 
 

@@ -32,7 +32,7 @@ rule train:
         gpu=gpu,
         gpu_model=gpu_model,
         mem_mb=megabytes(run_memory),
-        runtime=minutes(train_minutes),
+        runtime=minutes(time_limit(COSTS.train)),
     params:
         spec=specification,
         code=code.digest("train"),

@@ -30,7 +30,7 @@ rule tune:
         gpu=gpu,
         gpu_model=gpu_model,
         mem_mb=megabytes(run_memory),
-        runtime=minutes(tune_minutes),
+        runtime=minutes(time_limit(COSTS.tune_job)),
     params:
         spec=search_specification,
         code=TUNE_CODE,

@@ -108,7 +108,7 @@ def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
             missing = {"application", "preprocessing", "smallest_input", "weights"} - set(given)
             if missing:
                 raise HistobenchError(
-                    f"configuration: models.{key} is not in the catalogue ({', '.join(CATALOGUE)}), so it must say "
+                    f"configuration: models.{key} is not in the catalogue ({', '.join(CATALOGUE)}), so it needs "
                     f"{', '.join(sorted(missing))}: see 'A model of your own' in config/README.md"
                 )
             fields = {"name": given["application"], "reference": "given by the configuration"} | fields

@@ -8,7 +8,8 @@ Such estimates can be wrong by factors: for B2 and B6 on the paper's cards, they
 import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,19 +29,11 @@ REFERENCE_MODEL, REFERENCE_DEVICE = "inceptionv3", "a100"
 
 # Multiply-adds of a forward pass of the whole model over a patch of 96 px, as histobench.train.model_size counts them.
 MULTIPLY_ADDS = {
-    "b2": 149_520_640,
-    "b6": 257_678_976,
-    "inceptionv3": 339_373_664,
-    "vgg19": 3_583_312_128,
-    "resnet50": 708_755_712,
-    "mobilenet": 104_536_832,
-    "densenet121": 520_634_624,
-    "densenet169": 617_234_688,
-    "densenet201": 788_349_184,
-    "efficientnetv2b0": 132_828_192,
-    "efficientnetv2b1": 187_657_248,
+    "b2": 149_520_640, "b6": 257_678_976, "inceptionv3": 339_373_664, "vgg19": 3_583_312_128,
+    "resnet50": 708_755_712, "mobilenet": 104_536_832, "densenet121": 520_634_624, "densenet169": 617_234_688,
+    "densenet201": 788_349_184, "efficientnetv2b0": 132_828_192, "efficientnetv2b1": 187_657_248,
     "efficientnetv2b2": 216_035_056,
-}
+}  # fmt: skip
 # Passes that training on a patch costs: one forward, and one backward each for the gradients of inputs and of weights.
 # So counted, InceptionV3 in modes "full" and "tl" of Table 2 has the same seconds of a pass on each card, to 5 %.
 TRAINING_PASSES = 3
@@ -197,9 +190,7 @@ def measured(study: Study) -> dict[Cell, float]:
 
 def epoch_seconds(folder: Path) -> list[float]:
     """Return the seconds, training and validation, of each finished epoch of a run that may be in progress."""
-    for rows in _timings(folder):
-        return [float(row["training_seconds"]) + float(row["validation_seconds"]) for row in rows]
-    return []
+    return [float(row["training_seconds"]) + float(row["validation_seconds"]) for row in _timing(folder)]
 
 
 def settled(seconds: list[float]) -> float:
@@ -207,16 +198,15 @@ def settled(seconds: list[float]) -> float:
     return statistics.median(seconds[1:] or seconds)
 
 
-def _timings(folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """Yield the timing of a run: of a finished run, then of the saved epochs, which may be deleted at any moment."""
+def _timing(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a run's timing, of a run in progress from its last saved epoch."""
     if (path := folder / runs.TIMING).exists():
-        yield runs.read_rows(path)
-    # As histobench.train.checkpoints saves them.
+        return list(runs.read_rows(path))
+    # As histobench.train.checkpoints saves them. A running job may delete them at any moment.
     for step in sorted((folder / ".state").glob("epoch-*"), reverse=True):
-        try:
-            yield json.loads((step / "progress.json").read_text(encoding="utf-8"))["timing"]
-        except (OSError, ValueError, KeyError):
-            continue
+        with suppress(OSError, ValueError, KeyError):
+            return list(json.loads((step / "progress.json").read_text(encoding="utf-8"))["timing"])
+    return []
 
 
 def _table_2() -> dict[tuple[str, str, str], float]:

@@ -178,7 +178,7 @@ def _sole_writer(part: Path) -> Iterator[BufferedRandom]:
         with part.open("a+b") as file:
             _lock(file, part)
             if not _stands_at(file, part):
-                continue  # whoever held the lock has renamed the file
+                continue  # the process that held the lock has renamed the file
             try:
                 yield file
             finally:

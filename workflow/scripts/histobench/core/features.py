@@ -68,6 +68,6 @@ class Features(Split):
         return np.asarray(self._features[positions])
 
 
-def open_split(data: Path, features: Path | None, split: str) -> Records | Features:
-    """Open the patches of a split, or their cached features if there is a folder of these."""
-    return Features(data, features, split) if features else Records(data, split)
+def open_splits(data: Path, features: Path | None, *splits: str) -> list[Records | Features]:
+    """Open the patches of some splits, or their cached features if a folder of these is given."""
+    return [Features(data, features, split) if features else Records(data, split) for split in splits]

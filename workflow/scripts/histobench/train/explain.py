@@ -208,7 +208,7 @@ def _positions(part: Records, patches: list[str], data: Path) -> npt.NDArray[np.
     if unknown := [patch for patch in patches if patch not in places]:
         raise HistobenchError(
             f"{data / 'index.parquet'}: expected the patches to explain in the test split, did not find "
-            f"{_some(unknown)}; make the list of patches anew, this one is of other data"
+            f"{_some(unknown)}; make the list of patches again, this one belongs to other data"
         )
     return np.array([places[patch] for patch in patches], np.int64)
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from histobench.core import runs
 from histobench.core.features import ABOUT, file_name
 from histobench.core.files import digest
 from histobench.core.lease import held
@@ -51,7 +52,7 @@ def extract(
     folder : folder for the features, see :mod:`histobench.core.features`.
     chunk : patches after which the state is saved.
     """
-    inputs = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
+    inputs = runs.inputs(data, None, weights)
     with held(folder / ".state") as lease:
         hardware.check(spec["features"]["device"], card)
         about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from histobench.core import recipes, runs
 from histobench.core.errors import HistobenchError
-from histobench.core.features import Features, open_split
+from histobench.core.features import Features, open_splits
 from histobench.core.prepared import Records
 from histobench.train import hardware, models
 from histobench.train.batches import batches
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 # Larger than in training, since there are no gradients. Scores depend on it by rounding only.
 BATCH_SIZE = 128
-SPLITS = ("valid", "test")
 
 
 def scores(model: keras.Model, part: Records | Features, spec: dict[str, Any]) -> npt.NDArray[np.float32]:
@@ -61,7 +60,7 @@ def predict(
     """
     hardware.check(spec["run"]["device"], card)
     seed, dense = spec["run"]["seed"], recipes.dense(tuned_recipe.apply(spec, tuned)["recipe"])
-    parts = [open_split(data, features, split) for split in SPLITS]
+    parts = open_splits(data, features, "valid", "test")
     if features is not None:
         model = models.head(parts[0].shape[0], seed=seed, dense=dense)
     else:

@@ -55,7 +55,7 @@ class About:
         return {"specification": self.spec, "code": self.code, "inputs": self.inputs}
 
     def write(self, path: Path, facts: dict[str, Any]) -> None:
-        """Write ``run.json`` with further facts, which training has found."""
+        """Write ``run.json``, with the facts that training has added."""
         ended = _now()
         write_json(
             path,

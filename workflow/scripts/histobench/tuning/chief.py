@@ -1,8 +1,8 @@
 """The chief of a search: KerasTuner's oracle behind a gRPC server, in a thread of one of the search's jobs.
 
 The chief is the job that holds the lease on the ``.state`` of the search. It writes its address to the file
-``chief-<number of the lease>``. All other jobs wait for the lease meanwhile; when the chief's job ends, one of them
-becomes the chief and continues from the files in which every decision was saved.
+``chief-<number of the lease>``. All other jobs wait for the lease; when the chief's job ends, one of them becomes the
+chief and continues from the files in which every decision was saved.
 """
 
 import json
@@ -131,7 +131,7 @@ class Chief:
         except RuntimeError as error:
             raise HistobenchError(
                 f"{self.folder}: expected to be reached by other jobs of this search at {host}, which this machine has "
-                f"by SLURM's NodeAddr; gRPC says: {error}. With `workers: 1` in the recipe's search nobody has to be"
+                f"by SLURM's NodeAddr; gRPC says: {error}. With `workers: 1` in the recipe's search this is not needed"
             ) from error
         self._server.start()
         for path in self.folder.glob("chief-*"):

@@ -113,7 +113,7 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
     if "augmentation" in recipe["search"]["space"] and recipe.get("transfer") == "cached":
         raise HistobenchError(
             f"{where}.space.augmentation: `transfer: cached` computes the features of a patch once, augmentation "
-            "changes the patch in every epoch; leave out one of them, or say `transfer: end_to_end`"
+            "changes the patch in every epoch; leave out one of them, or set `transfer: end_to_end`"
         )
 
 

@@ -1,4 +1,4 @@
-"""Recipes with the values that a search tries or has found."""
+"""Recipes with the values of a trial, in particular of the best one."""
 
 from collections.abc import Mapping
 from pathlib import Path

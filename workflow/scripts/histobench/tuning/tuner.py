@@ -62,7 +62,7 @@ class HyperModel(kt.HyperModel):
     ) -> dict[str, float]:
         """Train from `initial_epoch`, counted from 0, to `epochs`, and return the best value of the objective.
 
-        The optimizer starts anew at `initial_epoch`: KerasTuner only passes on weights, those of the best epoch.
+        The optimizer is reset at `initial_epoch`, since KerasTuner only restores weights, those of the best epoch.
         """
         spec = self._with(hp)
         spec["recipe"]["epochs"] = epochs

@@ -8,11 +8,12 @@ its holder has released it or is dead, a waiting job takes the lease by creating
 exactly one succeeds, and no job changes a file that another job may still hold. The holder renews its own file
 regularly (its heartbeat) and marks it as released in the end.
 
-Whether a holder is alive is known to its own machine and to SLURM (`judge.py`). Where neither can say, the heartbeat
-decides: a holder counts as dead if its file has not changed for `Intervals.patience`. The waiting job measures this by
-its own clock, so the clocks of two machines are never compared. This can be wrong, for instance if a node was cut off
-from the file system. The holder therefore looks for a higher number at every heartbeat and before it gives a step its
-final name, and ends if there is one (`Lease.check`). A short time remains between this look and the rename.
+On the machine of a holder, its process shows whether it is alive; elsewhere SLURM is asked (`judge.py`). If neither
+gives an answer, the heartbeat decides: a holder counts as dead if its file has not changed for `Intervals.patience`.
+The waiting job measures this by its own clock, so the clocks of two machines are never compared. This can be wrong, for
+instance if a node was cut off from the file system. The holder therefore looks for a higher number at every heartbeat
+and before it gives a step its final name, and ends if there is one (`Lease.check`). A short time remains between this
+look and the rename.
 
 The file system must support hard links that fail if the name exists, and atomic renames. NFS has both but is untested.
 """

@@ -31,7 +31,7 @@ class Holder:
         reboots apart; None where there is no /proc.
     pid, start : process id, and start time in ticks since the boot, since process ids are reused.
     job, restarts, cluster : id, restart count and cluster of its SLURM job, which keeps its id when it is requeued;
-        None outside of SLURM and where SLURM does not say.
+        None outside of SLURM and if unknown.
     user : name of its user.
     since : date and time.
     """
@@ -85,16 +85,10 @@ def this_process() -> Holder:
 
 
 class Process(NamedTuple):
-    """A process of this machine.
+    """A process of this machine."""
 
-    Attributes
-    ----------
-    start : start time in ticks since the boot; None if unknown.
-    alive : False for a zombie.
-    """
-
-    start: int | None
-    alive: bool = True
+    start: int | None  # start time in ticks since the boot; None if unknown
+    alive: bool = True  # False for a zombie
 
 
 def process(pid: int) -> Process | None:

@@ -18,22 +18,13 @@ GONE = {
 
 
 class Intervals(NamedTuple):
-    """Times in seconds.
+    """Times in seconds."""
 
-    Attributes
-    ----------
-    beat : between two heartbeats of a holder.
-    patience : without a heartbeat after which a holder counts as dead, if nothing else is known.
-    look : between two looks of a waiting job at the lease.
-    ask : between two calls of squeue by a waiting job.
-    remind : between two lines in the log of a waiting job.
-    """
-
-    beat: float = 30
-    patience: float = 600
-    look: float = 2
-    ask: float = 60
-    remind: float = 300
+    beat: float = 30  # between two heartbeats of a holder
+    patience: float = 600  # without a heartbeat after which a holder counts as dead, if nothing else is known
+    look: float = 2  # between two looks of a waiting job at the lease
+    ask: float = 60  # between two calls of squeue by a waiting job
+    remind: float = 300  # between two lines in the log of a waiting job
 
 
 INTERVALS = Intervals()
@@ -127,7 +118,7 @@ class Watch:
 
 
 class HolderLookup:
-    """Find out who holds a lease, without waiting for it.
+    """Look up the holder of a lease without waiting for it.
 
     Parameters
     ----------
@@ -140,7 +131,7 @@ class HolderLookup:
         self._squeue = cached(squeue, INTERVALS.ask, time.monotonic)
 
     def holder(self, folder: Path) -> Holder | None:
-        """Return who holds the lease on a folder, None if nobody seems to.
+        """Return the holder of the lease on a folder, None if there seems to be none.
 
         A holder on this machine is looked up by its process, any other by its heartbeat, then by SLURM. Unlike a
         waiting job this compares the clocks of two machines, so it may be wrong for a moment.

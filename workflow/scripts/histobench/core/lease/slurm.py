@@ -1,4 +1,4 @@
-"""What SLURM says about jobs."""
+"""Queries to SLURM about jobs."""
 
 import math
 import os
@@ -22,7 +22,7 @@ def squeue(job: str) -> set[str] | None:
 
 
 def restart_count(job: str) -> str | None:
-    """Return how often SLURM has restarted a job, None if it does not say."""
+    """Return how often SLURM has restarted a job, None if unknown."""
     answer = _squeue(f"--jobs={job}", "--Format=RestartCnt")
     count = answer.stdout.strip() if answer and answer.returncode == 0 else ""
     return count if count.isdecimal() else None
