@@ -1,4 +1,4 @@
-"""Heads on cached features beside those of end-to-end training."""
+"""Heads that are trained on cached features, compared with those of end-to-end training."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from support import jobs
 from support.small import features_specification, specification
 
 SIDE = 80  # InceptionV3 needs 75
-# No multiples of the batches below.
+# None is a multiple of a batch size that tests train with.
 COUNTS = {"train": 69, "valid": 22, "test": 19}
 
 
@@ -25,7 +25,7 @@ def trained(spec, data, folder, features=None, weights=None):
 
 
 def assert_heads_are_equal(model, batch_size, data, folder):
-    """Train a head in either way, on patches of SIDE px, and hold weights, losses and scores against each other."""
+    """Train a head in both ways, on patches of SIDE px, and compare weights, losses and scores."""
     keras.backend.clear_session()
     features = extracted(model, data, folder / "features", chunk=24)
     of_training = Features(data, features, "train").take(np.arange(COUNTS["train"]))

@@ -94,7 +94,7 @@ def run(name: str, data: Path, folder: Path, stop: tuple[str, str] | None = None
 
 @functools.cache
 def keep_what_is_imported() -> None:
-    """Leave it out of the garbage collections that Keras and KerasTuner ask for, of a quarter of a second each."""
+    """Keep it out of the garbage collections that Keras and KerasTuner ask for, which would take 0.25 s more each."""
     gc.collect()
     gc.freeze()
 

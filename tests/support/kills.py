@@ -31,7 +31,7 @@ def parts_done(folder: Path) -> set[str]:
 
 
 def kill_extraction(model: str, data: Path, folder: Path, kills: int, chunk: int) -> list[int]:
-    """Kill an extraction so often, each time when it has finished a part more, within a part or a save."""
+    """Kill an extraction so many times, each time after another finished part; return how many it had finished then."""
     rng, done = random.Random(kills), []
     arguments = {"spec": features_specification(model), "chunk": chunk}
     for _ in range(kills):

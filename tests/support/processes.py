@@ -27,7 +27,7 @@ def job(name: str, data: Path, folder: Path, *, python: Path = Path(sys.executab
         return start([python, "-m", "support.jobs", name, str(data), str(folder), json.dumps(arguments)], log)
 
 
-# Since the last test, to be ended after it.
+# By the test that runs now. What is left of them is ended after it, see tests/faults/conftest.py.
 STARTED: list[subprocess.Popen] = []
 
 

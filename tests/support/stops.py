@@ -1,4 +1,4 @@
-"""Jobs that end at an exact moment: in place of a SIGKILL, which must be a process of its own and meets any moment."""
+"""Jobs that are stopped at an exact moment, in the tests' own process: the moment of a SIGKILL is left to chance."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

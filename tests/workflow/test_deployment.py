@@ -1,4 +1,4 @@
-"""Which environments, modules and images Snakemake asks for; stand-ins answer in their place."""
+"""Which environments, modules and images Snakemake asks for. Stand-ins take the place of what would provide them."""
 
 import re
 import shutil

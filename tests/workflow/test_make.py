@@ -1,4 +1,4 @@
-"""The environments that make builds, with a stub in place of Python: no network, and a second for all of these."""
+"""The environments that make builds. A stub takes the place of Python, so nothing is downloaded."""
 
 import os
 import re
@@ -10,12 +10,13 @@ import pytest
 
 from support.project import ROOT, program
 
-# All that make calls to build an environment, the stub included. No git.
+# The programs that the Makefile and the stub call. Git is not among them.
 PROGRAMS = ("cat", "cksum", "env", "find", "ln", "ls", "mkdir", "readlink", "sh", "touch", "tr")
 LOCKS = {".venv": "envs/workflow.lock", ".venv-k80": "envs/tensorflow-k80.lock"}
 FOLDERS = pytest.mark.parametrize("folder", LOCKS)
 
-# Tells each call, and fails where one holds the words $FAILING. It is a Python 3.11, pip, and all that pip installs.
+# Writes each call to the file $CALLS, and fails those that contain the words $FAILING. It stands for Python 3.11,
+# for pip and for all that pip installs.
 STUB = """#!/bin/sh
 echo "${0##*/} $*" >> "$CALLS"
 case "$*" in *"${FAILING:-nothing}"*) echo "stub: failing" >&2; exit 1 ;; esac

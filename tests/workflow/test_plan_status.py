@@ -1,4 +1,4 @@
-"""What a study will cost and how far it is, asked beside it: nobody's lock or file is touched."""
+"""`make plan` and `make status`, also beside a study at work: they touch no lock and no file."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from support.processes import epochs_done
 from support.project import TINY, plan, snakemake
 
 RUN = Path("results/tiny/runs/pcam-simulated/b2/full/tiny/cpu/seed-1")
-# As many epochs as nobody waits for.
+# More epochs than any test waits for.
 ENDLESS = "study: endless\nrecipes: {tiny: {epochs: 1000}}\n"
 ENDLESS_RUN = Path("results/endless", *RUN.parts[2:])
 
