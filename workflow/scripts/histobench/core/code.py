@@ -15,10 +15,10 @@ SCRIPTS = LIBRARY.parent
 # Retraining costs days: what cannot change a result is no change.
 IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 # Modules that no result depends on: how files are written and errors raised, where a job logs, what it says about its
-# machine, and what reaches a rule through its params anyway.
+# machine, what it refuses before it trains, and what reaches a rule through its params anyway.
 EXEMPT = {
     *("core/catalogue", "core/code", "core/errors", "core/files", "core/job", "core/lease"),
-    *("core/recipes", "core/runs", "core/study"),
+    *("core/optimizers", "core/recipes", "core/runs", "core/study"),
     *("train/hardware", "train/nvml", "train/provenance"),
 }
 # Modules that a script imports, but whose work is undone before it could show in the script's result.

@@ -91,6 +91,8 @@ def _variables(model: keras.Model) -> "list[keras.Variable]":  # quoted: Keras 2
     optimizer = model.optimizer
     if not getattr(optimizer, "built", False):  # else Keras 3 would start the scale of the loss anew
         optimizer.build(model.trainable_variables)
-    # Of float16, where Keras 2 keeps it apart.
+    # Not always among the optimizer's variables: in Keras 2 the scale of the loss, of float16, and in both Kerases what
+    # Nadam multiplies from step to step.
     scale = getattr(getattr(optimizer, "_loss_scale", None), "_weights", {})
-    return [*model.variables, *optimizer.variables, *scale.values()]
+    product = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_u_product", None)
+    return [*model.variables, *optimizer.variables, *scale.values(), *([] if product is None else [product])]

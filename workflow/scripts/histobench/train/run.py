@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from histobench.core import recipes, runs, searches
+from histobench.core import optimizers, recipes, runs, searches
 from histobench.core.features import ABOUT as ABOUT_FEATURES
 from histobench.core.features import Features
 from histobench.core.lease import held
@@ -52,6 +52,7 @@ def train(
     inputs = runs.inputs(data, features, weights, found)
     with held(folder / ".state") as lease:
         hardware.check(spec["run"]["device"], card)
+        optimizers.check(spec["run"]["recipe"], spec["recipe"])
         state = State(folder / ".state", {"specification": spec, "code": code, "inputs": inputs}, lease)
         if not state.finished():
             (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # those of other weights

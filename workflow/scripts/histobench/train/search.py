@@ -29,7 +29,7 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
 
-from histobench.core import runs, searches
+from histobench.core import optimizers, runs, searches
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
 from histobench.core.files import atomic
@@ -79,6 +79,7 @@ def search(
     name = searches.worker_name(worker)
     with held(folder / searches.worker_folder(name)) as lease:
         hardware.check(spec["run"]["device"], card)
+        optimizers.check(spec["run"]["recipe"], spec["recipe"])
         inputs = runs.inputs(data, features, weights)
         identity = {"specification": spec, "code": code, "inputs": inputs}
         about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
