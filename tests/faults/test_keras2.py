@@ -30,7 +30,8 @@ from support.small import COUNTS, SHAPE, features_specification, search_specific
 # Dropout, and all augmentations.
 B6 = specification("b6", epochs=3, augmentation=["d4", "author", "stain"])
 MIXED = specification("tiny", epochs=2, precision="mixed_float16")
-FULL = specification("tiny", epochs=2)
+# Keras 2 keeps a part of its state apart.
+NADAM = specification("tiny", epochs=2, optimizer={"name": "nadam", "learning_rate": 0.001, "weight_decay": 0.01})
 FINETUNE = specification(
     "tiny", "finetune", epochs=3, finetune={"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.0001}
 )
@@ -40,7 +41,7 @@ KILLED = specification("tiny", epochs=12)
 STOPPED = {
     "b6": (B6, [("epoch-0001", "within"), ("epoch-0002", "after")]),
     "mixed": (MIXED, [("epoch-0001", "after")]),
-    "full": (FULL, [("epoch-0001", "after")]),
+    "nadam": (NADAM, [("epoch-0001", "after")]),
     "finetune": (FINETUNE, [("epoch-0001", "after"), ("epoch-0002", "after")]),
 }
 
@@ -86,6 +87,8 @@ def done(python, prepared_folder, backbone, tmp_path_factory) -> Path:
             "spec": search_specification("tiny", max_epochs=2, factor=2),
             "features": features,
         },
+        {"name": "optimizers", "folder": "optimizers"},
+        {"name": "train", "folder": "lamb", "spec": specification(optimizer={"name": "lamb", "learning_rate": 0.001})},
         {"name": "extract", "folder": "pretrained", "spec": of_features, "weights": str(root / "weights.h5")},
         {"name": "extract", "folder": "refused", "spec": of_features, "weights": str(root / "w.weights.h5")},
     ]
@@ -137,6 +140,14 @@ def test_a_search(done):
         *[("1", "1")] * 2, *[("1", "2")] * 2, ("2", "2"),
     ]  # fmt: skip
     assert tuned_recipe.read(folder / search_files.RECIPE)["optimizer"]["name"] == "adam"
+
+
+def test_optimizers_are_those_of_this_keras(done):
+    found = read_json(finished(done / "optimizers") / "optimizers.json")
+    assert found["source"] == found["signatures"]
+    assert "adamw" in found["source"]
+    assert "recipes.r.optimizer.name: Keras 2.14.0 has no 'lamb'" in log(done / "lamb")
+    assert not epochs_done(done / "lamb")
 
 
 def test_cached_features_are_those_of_end_to_end_training(prepared_folder, done):

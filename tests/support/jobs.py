@@ -69,6 +69,14 @@ def tune(
     run(spec=spec, **parts, folder=folder, code=code, card="", **numbers)
 
 
+def optimizers(data: Path, folder: Path) -> None:
+    from histobench.core import optimizers
+    from histobench.core.files import write_json
+    from support.optimizers import signatures
+
+    write_json(folder / "optimizers.json", {"source": optimizers.classes(), "signatures": signatures()})
+
+
 def run(name: str, data: Path, folder: Path, stop: tuple[str, str] | None = None, **arguments: Any) -> None:
     """Do one job in this process, as in a fresh one.
 
@@ -84,7 +92,7 @@ def run(name: str, data: Path, folder: Path, stop: tuple[str, str] | None = None
     keep_what_is_imported()
     keras.backend.clear_session()
     folder.mkdir(parents=True, exist_ok=True)
-    job = {"train": train, "extract": extract, "tune": tune}[name]
+    job = {"train": train, "extract": extract, "tune": tune, "optimizers": optimizers}[name]
     if stop is None:
         job(data, folder, **arguments)
         return

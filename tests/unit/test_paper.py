@@ -68,6 +68,10 @@ def test_the_recipe_called_paper_is_the_papers():
     [
         ({"epochs": 4}, "epochs 4 instead of 15"),
         ({"optimizer": {"name": "sgd", "learning_rate": 0.01}}, "optimizer sgd 0.01 instead of adam 0.001"),
+        (
+            {"optimizer": {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "nesterov": True}},
+            "optimizer sgd 0.01 momentum 0.9 nesterov true instead of adam 0.001",
+        ),
         ({"input_scaling": "native"}, "input_scaling native instead of paper"),
         ({"augmentation": ["d4", "stain"]}, "augmentation d4 and stain"),
         ({"resize": 75}, "resize 75"),

@@ -118,6 +118,12 @@ def test_a_matrix_of_impossible_cells_only_is_an_error(config):
             {"seed": 1},
             r"simulate: format pcam takes patches by split, seed, sl",
         ),
+        (("recipes", "paper", "optimizer", "name"), "adm", r"recipes\.paper\.optimizer\.name: Keras .* has no 'adm'"),
+        (
+            ("recipes", "paper", "optimizer", "beta_1"),
+            "0.9",
+            r"recipes\.paper\.optimizer\.beta_1: '0\.9' is not of type",
+        ),
         (("recipes", "paper", "augmentation"), ["d4"], r"recipes\.paper: `transfer: cached`.*`transfer: end_to_end`"),
         (
             ("recipes", "native", "finetune", "head_epochs"),

@@ -14,11 +14,11 @@ LIBRARY = Path(__file__).parents[1]
 SCRIPTS = LIBRARY.parent
 # Tokens that cannot change a result: retraining takes days.
 IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
-# Modules that no result depends on: they write files, raise errors, log, describe the machine, or compute what is among
-# the params of a rule anyway.
+# Modules that no result depends on: they write files, raise errors, log, describe the machine, refuse what cannot be
+# trained, or compute what is among the params of a rule anyway.
 EXEMPT = {
     *("core/catalogue", "core/code", "core/errors", "core/files", "core/job", "core/lease"),
-    *("core/recipes", "core/runs", "core/study"),
+    *("core/optimizers", "core/recipes", "core/runs", "core/study"),
     *("train/hardware", "train/nvml", "train/provenance"),
 }
 # Modules that a script imports, but that do not change its result.

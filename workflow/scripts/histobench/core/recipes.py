@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from histobench.core import optimizers
 from histobench.core.errors import HistobenchError
 from histobench.core.modes import MODES
 from histobench.tuning import search_settings
@@ -32,8 +33,9 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
     ------
     HistobenchError
         if it wants features cached that augmentation changes in every epoch, a head trained for as many epochs as
-        there are, results from parts of epochs, or a search that cannot be.
+        there are, results from parts of epochs, an optimizer that Keras does not have, or a search that cannot be.
     """
+    optimizers.check(name, recipe)
     if "search" in recipe:
         search_settings.check(name, recipe)
     short = {"steps_per_epoch", "validation_steps"} & set(recipe)
@@ -84,7 +86,8 @@ def scaling(recipe: Mapping[str, Any]) -> str:
 
 def relevant(recipe: Mapping[str, Any], mode: str) -> dict[str, Any]:
     """Return what a recipe says for runs of a mode; of `transfer` also what it leaves unsaid."""
-    told = {"transfer": transfer(recipe)} | dict(recipe)
+    optimizer = recipe["optimizer"] | {"name": recipe["optimizer"]["name"].lower()}
+    told = {"transfer": transfer(recipe)} | dict(recipe) | {"optimizer": optimizer}
     if "search" in recipe:
         told["search"] = search_settings.relevant_search(recipe["search"])
     of_others = {each.key for each in MODES.values()} - {MODES[mode].key}

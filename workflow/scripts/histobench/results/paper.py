@@ -152,7 +152,9 @@ def weights_differ(origin: str, application: str | None) -> str:
 
 def _words(value: Any) -> str:
     if isinstance(value, Mapping):
-        return " ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value.values())
+        # An optimizer: its name, its rate, and by their names its other arguments.
+        texts = {key: f"{each:g}" if isinstance(each, float) else _words(each) for key, each in value.items()}
+        return " ".join(text if key in PROTOCOL["optimizer"] else f"{key} {text}" for key, text in texts.items())
     if isinstance(value, list):
         return " and ".join(map(str, value))
     if isinstance(value, bool):

@@ -91,6 +91,8 @@ def _variables(model: keras.Model) -> "list[keras.Variable]":  # quoted, since K
     optimizer = model.optimizer
     if not getattr(optimizer, "built", False):  # Keras 3 would reset the scale of the loss
         optimizer.build(model.trainable_variables)
-    # With mixed_float16, Keras 2 keeps the scale of the loss apart from the optimizer's variables.
+    # Not always among the optimizer's variables: the scale of the loss, in Keras 2 with mixed_float16, and the product
+    # that Nadam keeps from step to step.
     scale = getattr(getattr(optimizer, "_loss_scale", None), "_weights", {})
-    return [*model.variables, *optimizer.variables, *scale.values()]
+    product = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_u_product", None)
+    return [*model.variables, *optimizer.variables, *scale.values(), *([] if product is None else [product])]

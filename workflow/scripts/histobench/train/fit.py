@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
 from histobench.core.modes import MODES
 from histobench.core.prepared import Records
@@ -43,17 +44,26 @@ def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
     if epoch >= _unfreezes_at(spec):
         unfreeze(model.layers[0], recipe["finetune"]["upper_layers"])
         rate = recipe["finetune"]["learning_rate"]
-    # By its name alone: with a configuration, Keras 2 would return one of its legacy optimizers.
-    optimizer = keras.optimizers.get(recipe["optimizer"]["name"])
-    optimizer.learning_rate = rate
     model.compile(
-        optimizer=optimizer,
+        optimizer=_optimizer(spec, rate),
         loss="binary_crossentropy",
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
         steps_per_execution=STEPS_ON_FEATURES if spec["input"] is None else 1,
         # By default, Keras 3 would turn XLA on if there is a GPU, and Keras 2, the paper's, would not.
         jit_compile=jit_compile(recipe),
     )
+
+
+def _optimizer(spec: dict[str, Any], rate: float) -> "keras.optimizers.Optimizer":
+    """Return the optimizer of a recipe, by its class: of a name and arguments Keras 2 makes one of its older kind."""
+    arguments = spec["recipe"]["optimizer"] | {"learning_rate": float(rate)}
+    classes = {name.lower(): value for name, value in vars(keras.optimizers).items()}
+    try:
+        return classes[arguments.pop("name")](**arguments)
+    except (TypeError, ValueError) as error:
+        raise HistobenchError(
+            f"recipes.{spec['run']['recipe']}.optimizer: Keras {keras.__version__} does not take {arguments}: {error}"
+        ) from error
 
 
 def covered(train: Records | Features, valid: Records | Features, spec: dict[str, Any]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from histobench.core import recipes, runs
+from histobench.core import optimizers, recipes, runs
 from histobench.core.features import ABOUT as ABOUT_FEATURES
 from histobench.core.features import open_splits
 from histobench.core.lease import held
@@ -49,6 +49,7 @@ def train(
     inputs = runs.inputs(data, features, weights, tuned)
     with held(folder / ".state") as lease:
         hardware.check(spec["run"]["device"], card)
+        optimizers.check(spec["run"]["recipe"], spec["recipe"])
         about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
         state = State(folder / ".state", about.identity, lease)
         if not state.finished():

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from histobench.core import runs
+from histobench.core import optimizers, runs
 from histobench.core.features import open_splits
 from histobench.core.lease import add_event, held
 from histobench.core.state import OUTPUTS, State
@@ -48,6 +48,7 @@ def run(
     name = search_files.worker_name(worker)
     with held(folder / search_files.worker_folder(name)) as lease:
         hardware.check(spec["run"]["device"], card)
+        optimizers.check(spec["run"]["recipe"], spec["recipe"])
         about = provenance.About(
             spec=spec, code=code, inputs=runs.inputs(data, features, weights), threads=threads, card=card
         )

@@ -1,0 +1,76 @@
+"""Optimizers as a recipe names them: known by Keras's source, refused before anything runs, built as asked for."""
+
+from importlib.machinery import PathFinder
+
+import keras
+import pytest
+
+from histobench.core import optimizers, recipes
+from histobench.core.errors import HistobenchError
+from histobench.train.fit import compile_model
+from histobench.train.models import build
+from support.optimizers import signatures
+from support.small import SHAPE, specification
+
+SGD = {"name": "SGD", "learning_rate": 0.01, "momentum": 0.9, "nesterov": True, "clipnorm": 1}
+
+
+def test_the_source_of_keras_says_what_its_classes_do():
+    assert optimizers.classes() == signatures()
+    assert {"adam", "adamw", "sgd", "lion", "nadam"} <= set(optimizers.classes())
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"name": "adm"}, r"recipes\.r\.optimizer\.name: Keras 3.* has no 'adm'; did you mean 'adam'\?; known: adad"),
+        ({"name": "LossScaleOptimizer"}, "has no 'lossscaleoptimizer'"),
+        (
+            {"momentm": 0.9},
+            r"optimizer\.momentm: sgd of Keras 3.* takes no 'momentm'; did you mean 'momentum'",
+        ),
+        ({"beta_1": 0.9}, r"sgd of .* takes no 'beta_1'; known: learning_rate, momentum, nesterov, weight_decay"),
+        ({"use_ema": True}, r"optimizer\.use_ema: leave it out: Keras would average"),
+        ({"jit_compile": True}, "the recipe has a `jit_compile` of its own"),
+    ],
+)
+def test_what_keras_does_not_have_is_refused(told, message):
+    with pytest.raises(HistobenchError, match=message):
+        optimizers.check("r", {"optimizer": SGD | told})
+
+
+def test_without_a_keras_a_job_decides(monkeypatch):
+    monkeypatch.setattr(PathFinder, "find_spec", lambda name: None)
+    optimizers.classes.cache_clear()
+    optimizers.check("r", {"optimizer": {"name": "adm"}})
+    optimizers.classes.cache_clear()
+
+
+def compiled(mode="full", epoch=0, **optimizer):
+    finetune = {"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.25}
+    spec = specification("tiny", mode, optimizer=optimizer, finetune=finetune)
+    model = build(spec["model"], mode, SHAPE, seed=1)
+    compile_model(model, spec, epoch)
+    return model.optimizer
+
+
+def test_the_optimizer_is_of_its_class_with_its_arguments():
+    made = compiled(**SGD)
+    assert type(made) is keras.optimizers.SGD
+    assert (made.momentum, made.nesterov, made.clipnorm) == (0.9, True, 1)
+    assert float(made.learning_rate) == pytest.approx(0.01)
+
+
+def test_fine_tuning_goes_on_with_the_same_arguments_at_its_own_rate():
+    made = compiled("finetune", 1, **SGD)
+    assert (made.momentum, float(made.learning_rate)) == (0.9, 0.25)
+
+
+def test_a_value_that_keras_does_not_take_is_named_before_training():
+    with pytest.raises(HistobenchError, match=r"recipes\.r\.optimizer: Keras 3.* does not take .*'momentum': 2"):
+        compiled(**SGD | {"momentum": 2})
+
+
+def test_a_class_in_upper_or_lower_case_is_the_same_recipe():
+    one, two = ({"optimizer": SGD | {"name": name}} for name in ("SGD", "sgd"))
+    assert recipes.relevant(one, "full") == recipes.relevant(two, "full")
