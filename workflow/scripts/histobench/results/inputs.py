@@ -19,7 +19,7 @@ class Inputs:
     ----------
     files : paths by the names that the item has for its inputs, see :class:`histobench.results.registry.Item`.
     dataset : the data set that it is about, "" for all of the study.
-    study : what the configuration says that no file does, see `STUDY_FACTS` in ``rules/results.smk``.
+    study : what the configuration says that no file does, see `STUDY_FACTS` in ``rules/items.smk``.
     """
 
     def __init__(self, files: Mapping[str, str | Sequence[str]], dataset: str, study: Mapping[str, Any]) -> None:

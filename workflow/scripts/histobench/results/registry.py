@@ -19,7 +19,7 @@ class Item:
     module, function : what makes it, by the module's name below the library. The function takes
         :class:`histobench.results.inputs.Inputs`. That of a table returns a :class:`histobench.results.printing.Table`,
         that of a figure a figure and the notes that it needs besides those that every figure has.
-    inputs : what it is made of, see `INPUTS` in ``rules/results.smk``.
+    inputs : what it is made of, see `INPUTS` in ``rules/items.smk``.
     title : its heading on the page; tables have titles of their own.
     caption : what it shows: on Snakemake's report, and for a figure on the page.
     of_dataset : whether it is made for every data set.
