@@ -18,7 +18,7 @@ IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 # machine, what it refuses before it trains, and what reaches a rule through its params anyway.
 EXEMPT = {
     *("core/catalogue", "core/code", "core/errors", "core/files", "core/job", "core/lease"),
-    *("core/optimizers", "core/recipes", "core/runs", "core/study"),
+    *("core/optimizers", "core/runs", "core/study"),
     *("train/hardware", "train/nvml", "train/provenance"),
 }
 # Modules that a script imports, but whose work is undone before it could show in the script's result.

@@ -15,6 +15,7 @@ import yaml
 
 from histobench.core.errors import HistobenchError
 from histobench.core.files import write_text
+from histobench.core.recipes import AUGMENTATIONS
 
 # What a search leaves: all its trials, what it spent and on what, and the best trial as a recipe.
 TRIALS = "trials.csv"
@@ -87,11 +88,6 @@ def budget(search: Mapping[str, Any]) -> tuple[int, int]:
     return sum(rung.trials for rung in planned), sum(rung.trials * (rung.last - rung.first) for rung in planned)
 
 
-def relevant(search: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the result of a search depends on: not how many jobs share it."""
-    return {key: value for key, value in search.items() if key != "workers"}
-
-
 def base(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a search depends on of its recipe: not what it looks for, nor what concerns the training after it."""
     space = recipe["search"]["space"]
@@ -144,7 +140,6 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
         )
 
 
-AUGMENTATIONS = ("d4", "author", "stain")
 EXAMPLE = "{values: [none, d4, d4+stain]}"
 
 

@@ -1,7 +1,7 @@
 """The size of a CNN, in each of the ways in which it is counted: layers, parameters, file, multiply-adds."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,21 +10,19 @@ from histobench.train.models import build
 
 layers = keras.layers
 
-# Sides of the two data sets' patches in pixels: PCam and IDC.
-PCAM_SIDE = 96
-IDC_SIDE = 50
 # float32, in which Keras keeps and saves weights.
 BYTES_PER_PARAMETER = 4
 # The layers whose multiply-adds count. Named one by one, since Keras 2 and 3 derive them differently from each other.
 MULTIPLYING = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
 
 
-def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
+def describe(spec: Mapping[str, Any], sides: Sequence[int]) -> dict[str, int | float | None]:
     """Return the size of a CNN with random weights: sizes do not depend on their values.
 
     Parameters
     ----------
     spec : the fields of :class:`histobench.core.catalogue.Model` as a mapping.
+    sides : heights and widths in pixels of the patches that it may be trained on.
 
     Returns
     -------
@@ -33,11 +31,11 @@ def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
     layers_with_head : all layers of the model as trained: the backbone's and the head's three (average pooling and two
         dense layers), without the one that stands for the nested backbone as a whole.
     parameters_with_top : of the ImageNet model with its top; of a hand-made CNN the same as `parameters`.
-    parameters : of the model as trained on patches of 96x96 px, or of `smallest_input` where that is larger. Only a
-        hand-made CNN's depend on the side.
+    parameters : of the model as trained on patches of the first side, or of `smallest_input` where that is larger.
+        Only a hand-made CNN's depend on the side.
     checkpoint_mb : `parameters` as float32, in MB (1e6 bytes): a file of the weights without its own overhead.
-    multiply_adds_96, multiply_adds_50 : of one forward pass of the model as trained over one patch of 96x96 px or
-        50x50 px, see :func:`multiply_adds`; None where `smallest_input` is larger.
+    multiply_adds_<side> : of one forward pass of the model as trained over one patch of each side, see
+        :func:`multiply_adds`; None where `smallest_input` is larger.
 
     Notes
     -----
@@ -51,14 +49,14 @@ def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
     Building the models sets the random state of Python, NumPy and Keras, so this is no call to make during training.
     """
     smallest = int(spec["smallest_input"])
-    trained = _trained(spec, max(PCAM_SIDE, smallest))
+    trained = _trained(spec, max(sides[0], smallest))
     parameters = int(trained.count_params())
+    models = {sides[0]: trained} | {side: _trained(spec, side) for side in sides[1:] if side >= smallest}
     counts = {
         "layers_with_head": sum(1 for _ in _flat(trained)),
         "parameters": parameters,
         "checkpoint_mb": parameters * BYTES_PER_PARAMETER / 1e6,
-        "multiply_adds_96": multiply_adds(trained) if smallest <= PCAM_SIDE else None,
-        "multiply_adds_50": multiply_adds(_trained(spec, IDC_SIDE)) if smallest <= IDC_SIDE else None,
+        **{f"multiply_adds_{side}": multiply_adds(models[side]) if side >= smallest else None for side in sides},
     }
     # Last, since `build` is what says in words that an application does not exist.
     whole = trained if spec["application"] is None else getattr(keras.applications, spec["application"])(weights=None)

@@ -23,9 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from histobench.core.errors import HistobenchError
-
-# In the order in which they are applied. A kind's place also enters its random numbers: append new ones.
-KINDS = ("d4", "author", "stain")
+from histobench.core.recipes import AUGMENTATIONS
 
 # The paper names rotation, shifts and zoom, where it gives no range these are ours: the usual mild ones.
 ROTATION = 20.0  # degrees, either way
@@ -53,7 +51,7 @@ def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], se
     ----------
     images : (n, height, width, 3) uint8, height and width known when the graph is built.
     positions : (n,) int64, the position of each patch in its split.
-    kinds : any of `KINDS`, in any order; they are applied in the order of `KINDS`.
+    kinds : any of `core.recipes.AUGMENTATIONS`, in any order; they are applied in the order in which they stand there.
 
         - "d4": one of the eight flips and quarter turns of a square, each equally likely;
         - "author": the set of the paper's author: rotation, shift of width and height, and zoom, as one affine
@@ -67,10 +65,6 @@ def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], se
     -------
     (n, height, width, 3) float32 in 0..255.
     """
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise HistobenchError(
-            f"augmentation: unknown kind {', '.join(map(repr, unknown))}; known are {', '.join(KINDS)}"
-        )
     images = tf.convert_to_tensor(images)
     shape = images.shape[1:]
     if "d4" in kinds and (shape[0] is None or shape[0] != shape[1]):
@@ -82,12 +76,9 @@ def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], se
     def one(patch: tuple[Any, Any]) -> Any:
         image, position = patch
         image = tf.cast(image, tf.float32)
-        if "d4" in kinds:
-            image = _d4(image, _uniform("d4", 3, seed, epoch, position))
-        if "author" in kinds:
-            image = _author(image, _uniform("author", 5, seed, epoch, position))
-        if "stain" in kinds:
-            image = _stain(image, _uniform("stain", 6, seed, epoch, position))
+        for kind in filter(kinds.__contains__, AUGMENTATIONS):
+            transform, numbers = TRANSFORMS[kind]
+            image = transform(image, _uniform(kind, numbers, seed, epoch, position))
         return tf.clip_by_value(image, 0.0, 255.0)
 
     return tf.map_fn(one, (images, positions), fn_output_signature=tf.TensorSpec(shape, tf.float32))
@@ -96,7 +87,7 @@ def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], se
 def _uniform(kind: str, n: int, seed: int, epoch: int, position: Any) -> Any:
     """Return the `n` random numbers of one patch for one kind: (n,) float32 in [-1, 1)."""
     key = tf.constant([seed, epoch], tf.int64)
-    for part in (position, KINDS.index(kind)):
+    for part in (position, AUGMENTATIONS.index(kind)):
         key = tf.random.experimental.stateless_fold_in(key, tf.cast(part, tf.int64), alg=GENERATOR)
     return tf.random.stateless_uniform((n,), key, minval=-1.0, maxval=1.0, alg=GENERATOR)
 
@@ -166,3 +157,7 @@ def _stain(image: Any, draws: Any) -> Any:
     # Written out, since a matrix product over many pixels may round otherwise on another number of threads.
     density = red * mix[0] + green * mix[1] + blue * mix[2] + offset
     return 256 * tf.exp(-density) - 1
+
+
+# Of each kind, what is done to a patch, and how many random numbers that takes.
+TRANSFORMS = {"d4": (_d4, 3), "author": (_author, 5), "stain": (_stain, 6)}

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from histobench.core import recipes, runs
+from histobench.core.decision import THRESHOLD
 from histobench.core.errors import HistobenchError
 from histobench.core.files import atomic
 from histobench.core.prepared import Records
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 
 BATCH_SIZE = 32
-# The score above which a patch is predicted to hold tumour, as in `results/metrics`.
-THRESHOLD = 0.5
 # The scores of one network differ by less, from machine to machine and from batch to batch. Those of a GPU may come
 # from products of 10 bits (TF32), and the heat maps are made on a CPU.
 TOLERANCE = 1e-4
