@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
+
+from histobench.core.formats import FORMATS
+
+PCAM = FORMATS["pcam"]
 # Before TensorFlow is imported, here or in a job: as the workflow sets it for a CPU.
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
 
@@ -26,11 +30,10 @@ def simulate(folder: Path, counts: dict[str, int]) -> None:
 def prepare(source: Path, target: Path, counts: dict[str, int]) -> None:
     """Prepare simulated patches as the workflow does."""
     from histobench.core import datasets
-    from histobench.core.formats import FORMATS, Dataset, Source
+    from histobench.core.formats import Dataset, Source
     from histobench.train import records
 
-    pcam = FORMATS["pcam"]
-    upstream = Source("pcam", "pcam", str(source), pcam.files, counts, pcam.shares, pcam.patch_size, "simulated")
+    upstream = Source("pcam", "pcam", str(source), PCAM.files, counts, PCAM.shares, PCAM.patch_size, "simulated")
     dataset, tally = Dataset("pcam", upstream, "published"), datasets.Tally()
     about = {"dataset": "pcam", "format": "pcam", "patches_are": "simulated", "split": "published", "leaky": False}
     records.write(target, datasets.read(dataset, Path(), tally), tally, about)

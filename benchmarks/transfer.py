@@ -17,8 +17,8 @@ from typing import Any
 
 import common
 
-BATCH_SIZE, SIDE = 32, 96
-IMAGE = {"preprocessing": "unit", "side": SIDE}
+BATCH_SIZE = 32
+IMAGE = {"preprocessing": "unit", "side": common.PCAM.patch_size}
 
 
 def model_specification(model: str) -> dict[str, Any]:

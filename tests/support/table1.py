@@ -10,6 +10,8 @@ from histobench.core.runs import read_rows
 from histobench.train import model_size
 from support.project import ROOT
 
+# Of PCam's and IDC's patches, in pixels.
+SIDES = (96, 50)
 # Bonnet 2024 (arXiv:2108.13661), Table 1: the layers that it prints, the way of counting that gives them, and the
 # parameters that it prints, in millions. ENB2's 252 layers are a slip for 352: see SLIPS.
 TABLE_1 = {
@@ -47,7 +49,7 @@ def described(key):
     original = model_size.build
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_size, "build", build)
-        return model_size.describe(spec(key)), shapes
+        return model_size.describe(spec(key), SIDES), shapes
 
 
 # Of the backbones, whose heads take the place of a top that is one dense layer: VGG19's has three.
@@ -84,7 +86,7 @@ def assert_counts_are_those_of_table_1(key):
         assert counts["parameters"] == counts["parameters_with_top"] - top + head
 
     # Built as trained, at both sides that it can take.
-    sides = [96] if key == "inceptionv3" else [96, 50]
+    sides = SIDES[:1] if key == "inceptionv3" else SIDES
     assert shapes == [((None, side, side, 3), (None, 1)) for side in sides]
     assert isinstance(counts["multiply_adds_96"], int)
     assert (counts["multiply_adds_50"] is None) == (key == "inceptionv3")

@@ -21,10 +21,11 @@ def library(tmp_path, monkeypatch):
 
 
 # What results of days depend on. A module more retrains every study: let it be named here before it is imported.
+MODEL = {"train/models", "core/modes", "core/recipes"}
+READ = {"core/features", "core/prepared"}
 TRAINING = {
-    *("train/fit", "train/checkpoints", "train/models", "train/calibration", "train/batches", "train/augmentation"),
-    *("train/random_state", "train/initial_model", "tuning/tuned_recipe"),
-    *("core/features", "core/prepared", "core/modes"),
+    *("train/fit", "train/checkpoints", "train/calibration", "train/batches", "train/augmentation"),
+    *("train/random_state", "train/initial_model", "tuning/tuned_recipe", "core/decision", *MODEL, *READ),
 }
 DEPENDS_ON = {
     "train": {"train/run", "core/state", *TRAINING},
@@ -34,18 +35,13 @@ DEPENDS_ON = {
         *(TRAINING - {"train/checkpoints"}),
     },
     "extract_features": {
-        *("train/extract", "train/models", "train/calibration", "train/batches", "train/random_state"),
-        *("core/state", "core/features", "core/prepared", "core/modes"),
+        *("train/extract", "train/calibration", "train/batches", "train/random_state", "core/state", *MODEL, *READ),
     },
-    "predict": {
-        *("train/predict", "train/models", "train/batches"),
-        *("tuning/tuned_recipe", "core/features", "core/prepared", "core/modes"),
-    },
+    "predict": {"train/predict", "train/batches", "tuning/tuned_recipe", *MODEL, *READ},
     "explain": {
-        *("train/explain", "train/models", "train/calibration", "train/batches", "train/random_state"),
-        *("core/features", "core/prepared", "core/modes"),
+        *("train/explain", "train/calibration", "train/batches", "train/random_state", "core/decision", *MODEL, *READ),
     },
-    "describe_models": {"train/model_size", "train/models", "core/modes"},
+    "describe_models": {"train/model_size", *MODEL},
     "simulate": {"core/simulation", "core/formats", "core/prepared"},
 }
 

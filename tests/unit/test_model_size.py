@@ -7,7 +7,7 @@ import pytest
 
 from histobench.core.catalogue import CATALOGUE
 from histobench.train import model_size
-from support.table1 import TABLE_1, assert_counts_are_those_of_table_1, described
+from support.table1 import SIDES, TABLE_1, assert_counts_are_those_of_table_1, described
 
 
 def test_table_1_has_the_catalogue():
@@ -32,7 +32,7 @@ def test_a_checkpoint_has_four_bytes_a_parameter():
 
 
 def test_a_model_that_takes_neither_patch_is_described_at_its_smallest_input():
-    counts = model_size.describe(asdict(replace(CATALOGUE["b2"], smallest_input=128)))
+    counts = model_size.describe(asdict(replace(CATALOGUE["b2"], smallest_input=128)), SIDES)
     assert (counts["multiply_adds_96"], counts["multiply_adds_50"]) == (None, None)
     assert counts["parameters"] == 9_491_393 + (32**2 - 24**2) * 64 * 256
 

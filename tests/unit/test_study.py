@@ -118,6 +118,11 @@ def test_a_matrix_of_impossible_cells_only_is_an_error(config):
             {"seed": 1},
             r"simulate: format pcam takes patches by split, seed, sl",
         ),
+        (
+            ("recipes", "paper", "augmentation"),
+            ["stains"],
+            r"recipes\.paper\.augmentation: 'stains'.*did you mean 'stain'\?",
+        ),
         (("recipes", "paper", "optimizer", "name"), "adm", r"recipes\.paper\.optimizer\.name: Keras .* has no 'adm'"),
         (
             ("recipes", "paper", "optimizer", "beta_1"),

@@ -14,6 +14,7 @@ rule describe_models:
         mem_mb=megabytes(CNN_MEMORY),
         runtime=minutes(60),
     params:
+        sides=[FORMATS[name].patch_size for name in ("pcam", "idc")],
         specs=[specification_of_model(model) for model in STUDY_MODELS],
         code=code.digest("describe_models"),
     script:

@@ -8,5 +8,6 @@ with job.start(snakemake):
     from histobench.core.runs import write_rows
     from histobench.train import model_size
 
-    rows = [{"model": spec["key"]} | model_size.describe(spec) for spec in snakemake.params.specs]
+    sides = snakemake.params.sides
+    rows = [{"model": spec["key"]} | model_size.describe(spec, sides) for spec in snakemake.params.specs]
     write_rows(Path(snakemake.output.sizes), rows)

@@ -18,7 +18,7 @@ IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 # trained, or compute what is among the params of a rule anyway.
 EXEMPT = {
     *("core/catalogue", "core/code", "core/errors", "core/files", "core/job", "core/lease"),
-    *("core/optimizers", "core/recipes", "core/runs", "core/study"),
+    *("core/optimizers", "core/runs", "core/study"),
     *("train/hardware", "train/nvml", "train/provenance"),
 }
 # Modules that a script imports, but that do not change its result.

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from histobench.core import optimizers
-from histobench.core.errors import HistobenchError
 from histobench.core.modes import MODES
-from histobench.tuning import search_settings
 
 # What its runs are there for, which no result depends on: their seconds alone, or a comparison with the recipe before
 # tuning.
 PURPOSE = ("timing_only", "tuned_from")
+# Kinds of augmentation, in the order in which they are applied. A kind's place enters its random numbers: append new
+# ones, and what they do to :mod:`histobench.train.augmentation`.
+AUGMENTATIONS = ("d4", "author", "stain")
 
 
 class Dense(NamedTuple):
@@ -24,37 +24,6 @@ class Dense(NamedTuple):
 
 
 PAPER = Dense()
-
-
-def check(name: str, recipe: Mapping[str, Any]) -> None:
-    """Refuse a recipe that contradicts itself.
-
-    Raises
-    ------
-    HistobenchError
-        if it wants features cached that augmentation changes in every epoch, a head trained for as many epochs as
-        there are, results from parts of epochs, an optimizer that Keras does not have, or a search that cannot be.
-    """
-    optimizers.check(name, recipe)
-    if "search" in recipe:
-        search_settings.check(name, recipe)
-    short = {"steps_per_epoch", "validation_steps"} & set(recipe)
-    if short and not recipe.get("timing_only"):
-        raise HistobenchError(
-            f"configuration: recipes.{name}: {', '.join(sorted(short))} cuts epochs short, which is for their seconds "
-            "alone; say `timing_only: true` as well, or leave it out"
-        )
-    if recipe.get("augmentation") and recipe.get("transfer") == "cached":
-        raise HistobenchError(
-            f"configuration: recipes.{name}: `transfer: cached` computes the features of a patch once, `augmentation` "
-            "changes the patch in every epoch; leave out one of them, or say `transfer: end_to_end`"
-        )
-    head_epochs = recipe.get("finetune", {}).get("head_epochs", 0)
-    if head_epochs >= recipe["epochs"]:
-        raise HistobenchError(
-            f"configuration: recipes.{name}.finetune.head_epochs: {head_epochs} of {recipe['epochs']} epochs leave "
-            "none for the upper layers"
-        )
 
 
 def precision(recipe: Mapping[str, Any]) -> str:
@@ -89,6 +58,7 @@ def relevant(recipe: Mapping[str, Any], mode: str) -> dict[str, Any]:
     optimizer = recipe["optimizer"] | {"name": recipe["optimizer"]["name"].lower()}
     told = {"transfer": transfer(recipe)} | dict(recipe) | {"optimizer": optimizer}
     if "search" in recipe:
-        told["search"] = search_settings.relevant_search(recipe["search"])
+        # Not how many jobs share it.
+        told["search"] = {key: value for key, value in recipe["search"].items() if key != "workers"}
     of_others = {each.key for each in MODES.values()} - {MODES[mode].key}
     return {key: value for key, value in told.items() if key not in of_others and key not in PURPOSE}

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from histobench.core import catalogue, paths, recipes, runs
+from histobench.core import catalogue, optimizers, paths, recipes, runs
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError, named, nearest
 from histobench.core.files import Remote
@@ -43,7 +43,7 @@ class Study:
         self.mirror: str | None = config.get("downloads", {}).get("mirror")
         self.recipes: dict[str, dict[str, Any]] = dict(config["recipes"])
         for name, recipe in self.recipes.items():
-            recipes.check(name, recipe)
+            _check_recipe(name, recipe)
         self.devices: dict[str, dict[str, Any]] = dict(config["devices"])
         self.models = catalogue.models(config.get("models", {}))
         self.sources = {name: _source(name, block) for name, block in config["sources"].items()}
@@ -294,6 +294,32 @@ class Study:
                 self.left_out[cell] = reason
             seeds = self.cells.setdefault(cell, [])
             seeds += [seed for seed in block["seeds"] if seed not in seeds]
+
+
+def _check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
+    """Refuse a recipe that contradicts itself, or that cannot be trained."""
+    optimizers.check(name, recipe)
+    if "search" in recipe:
+        search_settings.check(name, recipe)
+    for kind in recipe.get("augmentation", []):
+        named(f"recipes.{name}.augmentation", kind, dict.fromkeys(recipes.AUGMENTATIONS))
+    short = {"steps_per_epoch", "validation_steps"} & set(recipe)
+    if short and not recipe.get("timing_only"):
+        raise HistobenchError(
+            f"configuration: recipes.{name}: {', '.join(sorted(short))} cuts epochs short, which is for their seconds "
+            "alone; say `timing_only: true` as well, or leave it out"
+        )
+    if recipe.get("augmentation") and recipe.get("transfer") == "cached":
+        raise HistobenchError(
+            f"configuration: recipes.{name}: `transfer: cached` computes the features of a patch once, `augmentation` "
+            "changes the patch in every epoch; leave out one of them, or say `transfer: end_to_end`"
+        )
+    head_epochs = recipe.get("finetune", {}).get("head_epochs", 0)
+    if head_epochs >= recipe["epochs"]:
+        raise HistobenchError(
+            f"configuration: recipes.{name}.finetune.head_epochs: {head_epochs} of {recipe['epochs']} epochs leave "
+            "none for the upper layers"
+        )
 
 
 def _source(name: str, block: Mapping[str, Any]) -> Source:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from histobench.core import runs
+from histobench.core.decision import AT_THRESHOLD
 from histobench.core.files import write_text
 from histobench.core.formats import FORMATS
 from histobench.results import paper
@@ -169,7 +170,7 @@ def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "collapsed": metrics["collapsed"],
         "valid_auc": metrics["valid"]["auc"],
         **{name: test[name] for name in METRICS},
-        **{name: test["at_0.5"][name] for name in AT_HALF},
+        **{name: test[AT_THRESHOLD][name] for name in AT_HALF},
         "threshold": chosen["threshold"],
         **{f"{name}_at_threshold": chosen[name] for name in AT_HALF},
         "auc_low": low,

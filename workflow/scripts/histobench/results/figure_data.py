@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from histobench.core import runs as run_folder
+from histobench.core.decision import THRESHOLD
 from histobench.results import evaluation
 from histobench.results.cells import MODE_NAMES
 from histobench.results.cells import NAMES as CELL
@@ -168,8 +169,8 @@ def surest_errors(shown: pd.DataFrame, per_class: int) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     run = known.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
     test = evaluation.read(Path(run["folder"]) / run_folder.PREDICTIONS).query("split == 'test'")
-    wrong = test[(test["score"] > 0.5) != (test["label"] == 1)].assign(run=run["folder"])
-    sure = (wrong["score"] - 0.5).abs()
+    wrong = test[(test["score"] > THRESHOLD) != (test["label"] == 1)].assign(run=run["folder"])
+    sure = (wrong["score"] - THRESHOLD).abs()
     wrong = wrong.assign(sure=sure).sort_values(["label", "sure"], ascending=[True, False], kind="stable")
     return wrong.groupby("label").head(per_class)[columns].reset_index(drop=True)
 

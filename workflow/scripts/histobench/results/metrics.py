@@ -12,13 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score, roc_curve
 
+from histobench.core.decision import AT_THRESHOLD, THRESHOLD
 from histobench.core.errors import HistobenchError
 from histobench.results.bootstrap import LEVEL, RESAMPLES, percentile_interval, resampled_units, resampled_weights
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-THRESHOLD = 0.5
 
 EPSILON = 1e-7
 """Scores are clipped to [EPSILON, 1 - EPSILON] before the logarithm: `keras.config.epsilon()`, so that losses agree."""
@@ -183,7 +182,7 @@ def _split_metrics(frame: pd.DataFrame, chosen: float | None) -> dict[str, Any]:
         "brier": float(brier_score_loss(labels, scores, pos_label=1)),
         "sensitivity_at_95_specificity": sensitivity_at,
         "specificity_at_95_sensitivity": specificity_at,
-        "at_0.5": _at_threshold(labels, scores, THRESHOLD),
+        AT_THRESHOLD: _at_threshold(labels, scores, THRESHOLD),
         "at_validation_threshold": _at_threshold(labels, scores, chosen),
     }
 

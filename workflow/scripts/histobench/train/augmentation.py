@@ -23,9 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from histobench.core.errors import HistobenchError
-
-# In the order in which they are applied. The index of a kind seeds its random numbers, so append new kinds.
-KINDS = ("d4", "author", "stain")
+from histobench.core.recipes import AUGMENTATIONS
 
 # The paper names rotation, shifts and zoom. Where it gives no range, these mild ones are our choice.
 ROTATION = 20.0  # degrees, in both directions
@@ -53,7 +51,7 @@ def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], se
     ----------
     images : (n, height, width, 3) uint8 with static height and width.
     positions : (n,) int64, the position of each patch in its split.
-    kinds : any of `KINDS`, in any order; they are applied in the order of `KINDS`.
+    kinds : any of `core.recipes.AUGMENTATIONS`, in any order; they are applied in the order in which they stand there.
 
         - "d4": one of the eight flips and quarter turns of a square, each equally likely;
         - "author": rotation, shift and zoom, as by the paper's author, as one affine transform with bilinear
@@ -71,10 +69,6 @@ def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], se
     HistobenchError
         if a kind is unknown, or "d4" is asked for patches that are not square.
     """
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise HistobenchError(
-            f"augmentation: unknown kind {', '.join(map(repr, unknown))}; known are {', '.join(KINDS)}"
-        )
     images = tf.convert_to_tensor(images)
     shape = images.shape[1:]
     if "d4" in kinds and (shape[0] is None or shape[0] != shape[1]):
@@ -86,12 +80,9 @@ def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], se
     def one(patch: tuple[Any, Any]) -> Any:
         image, position = patch
         image = tf.cast(image, tf.float32)
-        if "d4" in kinds:
-            image = _d4(image, _uniform("d4", 3, seed, epoch, position))
-        if "author" in kinds:
-            image = _author(image, _uniform("author", 5, seed, epoch, position))
-        if "stain" in kinds:
-            image = _stain(image, _uniform("stain", 6, seed, epoch, position))
+        for kind in filter(kinds.__contains__, AUGMENTATIONS):
+            transform, numbers = TRANSFORMS[kind]
+            image = transform(image, _uniform(kind, numbers, seed, epoch, position))
         return tf.clip_by_value(image, 0.0, 255.0)
 
     return tf.map_fn(one, (images, positions), fn_output_signature=tf.TensorSpec(shape, tf.float32))
@@ -100,7 +91,7 @@ def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], se
 def _uniform(kind: str, n: int, seed: int, epoch: int, position: Any) -> Any:
     """Return `n` random numbers of a patch for a kind, (n,) float32 in [-1, 1)."""
     key = tf.constant([seed, epoch], tf.int64)
-    for part in (position, KINDS.index(kind)):
+    for part in (position, AUGMENTATIONS.index(kind)):
         key = tf.random.experimental.stateless_fold_in(key, tf.cast(part, tf.int64), alg=GENERATOR)
     return tf.random.stateless_uniform((n,), key, minval=-1.0, maxval=1.0, alg=GENERATOR)
 
@@ -170,3 +161,7 @@ def _stain(image: Any, draws: Any) -> Any:
     # Written out, since the rounding of a matrix product over many pixels may depend on the number of threads.
     density = red * mix[0] + green * mix[1] + blue * mix[2] + offset
     return 256 * tf.exp(-density) - 1
+
+
+# Of each kind, what is done to a patch, and how many random numbers that takes.
+TRANSFORMS = {"d4": (_d4, 3), "author": (_author, 5), "stain": (_stain, 6)}

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from histobench.core import recipes, runs
+from histobench.core.decision import THRESHOLD
 from histobench.core.errors import HistobenchError
 from histobench.core.files import atomic
 from histobench.core.prepared import Records
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 
 BATCH_SIZE = 32
-# Patches with a score above this are predicted to be tumour, as in `results/metrics`.
-THRESHOLD = 0.5
 # Scores of a network differ by less than this between machines and batches. Scores from a GPU may be products with 10
 # bits (TF32), while heat maps are computed on a CPU.
 TOLERANCE = 1e-4

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from histobench.core.decision import THRESHOLD
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
 from histobench.core.modes import MODES
@@ -47,7 +48,7 @@ def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
     model.compile(
         optimizer=_optimizer(spec, rate),
         loss="binary_crossentropy",
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=THRESHOLD), keras.metrics.AUC(name="auc")],
         steps_per_execution=STEPS_ON_FEATURES if spec["input"] is None else 1,
         # By default, Keras 3 would turn XLA on if there is a GPU, and Keras 2, the paper's, would not.
         jit_compile=jit_compile(recipe),

@@ -1,7 +1,7 @@
 """The size of a CNN: layers, parameters, file size and multiply-adds."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,21 +10,19 @@ from histobench.train.models import build
 
 layers = keras.layers
 
-# Sides of the patches of PCam and IDC in pixels.
-PCAM_SIDE = 96
-IDC_SIDE = 50
 # Weights are saved as float32.
 BYTES_PER_PARAMETER = 4
 # Layers whose multiply-adds are counted. All are listed, since their base classes differ between Keras 2 and 3.
 MULTIPLYING = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
 
 
-def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
+def describe(spec: Mapping[str, Any], sides: Sequence[int]) -> dict[str, int | float | None]:
     """Return the size of a CNN.
 
     Parameters
     ----------
     spec : the fields of :class:`histobench.core.catalogue.Model` as a mapping.
+    sides : heights and widths in pixels of the patches that it may be trained on.
 
     Returns
     -------
@@ -33,11 +31,11 @@ def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
     layers_with_head : number of layers of the model as it is trained: those of the backbone and three of the head
         (average pooling and two dense layers), without the nested backbone itself.
     parameters_with_top : parameters of the ImageNet model with its top; equal to `parameters` for a hand-made CNN.
-    parameters : parameters of the model as it is trained on patches of 96x96 px, or of `smallest_input` if that is
-        larger. They depend on the side for hand-made CNNs only.
+    parameters : parameters of the model as it is trained on patches of the first side, or of `smallest_input` if that
+        is larger. They depend on the side for hand-made CNNs only.
     checkpoint_mb : size of `parameters` as float32, in MB (1e6 bytes).
-    multiply_adds_96, multiply_adds_50 : multiply-adds of the model as it is trained for one patch of 96x96 px or 50x50
-        px, see :func:`multiply_adds`; None if `smallest_input` is larger.
+    multiply_adds_<side> : multiply-adds of the model as it is trained for one patch of each side, see
+        :func:`multiply_adds`; None if `smallest_input` is larger.
 
     Notes
     -----
@@ -50,14 +48,14 @@ def describe(spec: Mapping[str, Any]) -> dict[str, int | float | None]:
     This function builds models, which resets the random state of Python, NumPy and Keras.
     """
     smallest = int(spec["smallest_input"])
-    trained = _trained(spec, max(PCAM_SIDE, smallest))
+    trained = _trained(spec, max(sides[0], smallest))
     parameters = int(trained.count_params())
+    models = {sides[0]: trained} | {side: _trained(spec, side) for side in sides[1:] if side >= smallest}
     counts = {
         "layers_with_head": sum(1 for _ in _flat(trained)),
         "parameters": parameters,
         "checkpoint_mb": parameters * BYTES_PER_PARAMETER / 1e6,
-        "multiply_adds_96": multiply_adds(trained) if smallest <= PCAM_SIDE else None,
-        "multiply_adds_50": multiply_adds(_trained(spec, IDC_SIDE)) if smallest <= IDC_SIDE else None,
+        **{f"multiply_adds_{side}": multiply_adds(models[side]) if side >= smallest else None for side in sides},
     }
     # After `_trained`, which raises an error for users if the application does not exist.
     whole = trained if spec["application"] is None else getattr(keras.applications, spec["application"])(weights=None)

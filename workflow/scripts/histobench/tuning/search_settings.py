@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from histobench.core.errors import HistobenchError
+from histobench.core.recipes import AUGMENTATIONS
 from histobench.tuning.tuned_recipe import JOINT, NOTHING
 
 
@@ -76,11 +77,6 @@ def workers(search: Mapping[str, Any]) -> int:
     return int(search.get("workers", 1))
 
 
-def relevant_search(search: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of a search that its result depends on: all but the number of workers."""
-    return {key: value for key, value in search.items() if key != "workers"}
-
-
 def relevant_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a recipe that its search depends on: not those searched for or used in training only."""
     space = recipe["search"]["space"]
@@ -117,7 +113,6 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
         )
 
 
-AUGMENTATIONS = ("d4", "author", "stain")
 EXAMPLE = "{values: [none, d4, d4+stain]}"
 
 

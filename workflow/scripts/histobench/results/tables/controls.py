@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from histobench.core import runs
+from histobench.core.decision import AT_THRESHOLD
 from histobench.results.columns import BOOTSTRAP, CELL, Column, pick
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
@@ -46,7 +47,7 @@ def controls(datasets: Sequence[str], metrics: Sequence[Path], shuffled: Sequenc
                 "floor_auc": floor["test"]["auc"],
                 "floor_auc_low": low,
                 "floor_auc_high": high,
-                "floor_balanced_accuracy": floor["test"]["at_0.5"]["balanced_accuracy"],
+                "floor_balanced_accuracy": floor["test"][AT_THRESHOLD]["balanced_accuracy"],
                 "shuffled_auc": control["auc_mean"],
                 "shuffled_auc_low": shuffled_low,
                 "shuffled_auc_high": shuffled_high,
