@@ -367,7 +367,7 @@ def test_a_process_killed_in_mid_download_is_continued_by_the_next(upstream, tar
         "fetch(sys.argv[1], Remote(url=sys.argv[2], sha256=sys.argv[3]), Path(sys.argv[4]))"
     )
     source = remote(upstream.url(), data, bytes=None)
-    environment = os.environ | {"PYTHONPATH": str(Path(downloads.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(downloads.__file__).parents[2])}
     child = subprocess.Popen(
         [sys.executable, "-c", code, NAME, source.url, source.sha256, str(target)],
         env=environment,
