@@ -53,16 +53,12 @@ class Model:
         return PurePosixPath(self.weights.url).name
 
 
-def _keras(key: str, name: str, reference: str, file: str, md5: str | None, **fields: Any) -> Model:
-    return Model(
-        key=key,
-        name=name,
-        reference=reference,
-        application=fields.pop("application", name),
-        weights=Remote(f"{KERAS_WEIGHTS}/{file}", md5=md5),
-        weights_origin="ImageNet",
-        **({"smallest_input": 32} | fields),
-    )
+def _keras(
+    name: str, reference: str, file: str, md5: str | None, preprocessing: str = "none", smallest_input: int = 32
+) -> Model:
+    """Return a CNN of ``keras.applications`` with Keras's weights of ImageNet."""
+    weights = Remote(f"{KERAS_WEIGHTS}/{file}", md5=md5)
+    return Model(name.lower(), name, reference, smallest_input, name, preprocessing, weights, "ImageNet")
 
 
 BONNET = "Bonnet 2024, arXiv:2108.13661"
@@ -79,85 +75,38 @@ CATALOGUE: dict[str, Model] = {
         # Six valid 3x3 convolutions and three pools: 36 px is what leaves one pixel at the end.
         Model("b6", "B6", BONNET, smallest_input=36, preprocessing="unit"),
         _keras(
-            "inceptionv3",
-            "InceptionV3",
-            "Szegedy et al. 2016, arXiv:1512.00567",
-            f"inception_v3/inception_v3_{NOTOP}",
-            "bcbd6486424b2319ff4ef7d526e38f63",
-            preprocessing="tf",
-            smallest_input=75,
+            "InceptionV3", "Szegedy et al. 2016, arXiv:1512.00567", f"inception_v3/inception_v3_{NOTOP}",
+            "bcbd6486424b2319ff4ef7d526e38f63", "tf", 75,
         ),
         _keras(
-            "vgg19",
-            "VGG19",
-            "Simonyan and Zisserman 2015, arXiv:1409.1556",
-            f"vgg19/vgg19_{NOTOP}",
-            "253f8cb515780f3b799900260a226db6",
-            preprocessing="caffe",
+            "VGG19", "Simonyan and Zisserman 2015, arXiv:1409.1556", f"vgg19/vgg19_{NOTOP}",
+            "253f8cb515780f3b799900260a226db6", "caffe",
         ),
         _keras(
-            "resnet50",
-            "ResNet50",
-            "He et al. 2016, arXiv:1512.03385",
-            f"resnet/resnet50_{NOTOP}",
-            "4d473c1dd8becc155b73f8504c6f6626",
-            preprocessing="caffe",
+            "ResNet50", "He et al. 2016, arXiv:1512.03385", f"resnet/resnet50_{NOTOP}",
+            "4d473c1dd8becc155b73f8504c6f6626", "caffe",
         ),
         _keras(
-            "mobilenet",
-            "MobileNet",
-            "Howard et al. 2017, arXiv:1704.04861",
-            "mobilenet/mobilenet_1_0_224_tf_no_top.h5",
-            None,
-            preprocessing="tf",
+            "MobileNet", "Howard et al. 2017, arXiv:1704.04861", "mobilenet/mobilenet_1_0_224_tf_no_top.h5", None, "tf"
         ),
-        _keras(
-            "densenet121",
-            "DenseNet121",
-            DENSENET,
-            f"densenet/densenet121_{NOTOP}",
-            "30ee3e1110167f948a6b9946edeeb738",
-            preprocessing="torch",
+        *(
+            _keras(f"DenseNet{depth}", DENSENET, f"densenet/densenet{depth}_{NOTOP}", md5, "torch")
+            for depth, md5 in (
+                (121, "30ee3e1110167f948a6b9946edeeb738"),
+                (169, "b8c4d4c20dd625c148057b9ff1c1176b"),
+                (201, "c13680b51ded0fb44dff2d8f86ac8bb1"),
+            )
         ),
-        _keras(
-            "densenet169",
-            "DenseNet169",
-            DENSENET,
-            f"densenet/densenet169_{NOTOP}",
-            "b8c4d4c20dd625c148057b9ff1c1176b",
-            preprocessing="torch",
-        ),
-        _keras(
-            "densenet201",
-            "DenseNet201",
-            DENSENET,
-            f"densenet/densenet201_{NOTOP}",
-            "c13680b51ded0fb44dff2d8f86ac8bb1",
-            preprocessing="torch",
-        ),
-        _keras(
-            "efficientnetv2b0",
-            "EfficientNetV2B0",
-            EFFICIENTNETV2,
-            "efficientnet_v2/efficientnetv2-b0_notop.h5",
-            "893217f2bb855e2983157299931e43ff",
-        ),
-        _keras(
-            "efficientnetv2b1",
-            "EfficientNetV2B1",
-            EFFICIENTNETV2,
-            "efficientnet_v2/efficientnetv2-b1_notop.h5",
-            "0e80663031ca32d657f9caa404b6ec37",
-        ),
-        _keras(
-            "efficientnetv2b2",
-            "EfficientNetV2B2",
-            EFFICIENTNETV2,
-            "efficientnet_v2/efficientnetv2-b2_notop.h5",
-            "1dfe2e7a5d45b6632553a8961ea609eb",
+        *(
+            _keras(f"EfficientNetV2{b}", EFFICIENTNETV2, f"efficientnet_v2/efficientnetv2-{b.lower()}_notop.h5", md5)
+            for b, md5 in (
+                ("B0", "893217f2bb855e2983157299931e43ff"),
+                ("B1", "0e80663031ca32d657f9caa404b6ec37"),
+                ("B2", "1dfe2e7a5d45b6632553a8961ea609eb"),
+            )
         ),
     )
-}
+}  # fmt: skip
 
 
 def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
