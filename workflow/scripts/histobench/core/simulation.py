@@ -12,7 +12,7 @@ of a patch does not give its label away.
 
 Numbers without a source were set by eye and by trial: of 2,000 patches the simplest CNN, B2, learns the label within a
 few epochs, and logistic regression on the mean and deviation of colour does not. Simulated patches test a workflow;
-they say nothing about how a CNN does on tissue.
+they say nothing about how a CNN does on tissue. On their seed see "Seeds" in config/README.md.
 """
 
 import gzip

@@ -214,8 +214,8 @@ class Study:
     def search_specification(self, dataset: str, model: str, mode: str, recipe: str, device: str) -> dict[str, Any]:
         """Return what the search of a recipe depends on, apart from code, data and weights.
 
-        Its trials are runs with another number of epochs, of the search's own seed: so is this like a run's, see
-        :meth:`specification`, without what concerns the training that follows alone.
+        It is like that of a run, see :meth:`specification`, with the seed of the search, see "Seeds" in
+        config/README.md, and without what concerns only the training that follows.
         """
         run = Run(dataset, model, mode, recipe, device, self.recipes[recipe]["search"]["seed"])
         found = self.specification(run)

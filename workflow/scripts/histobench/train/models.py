@@ -17,8 +17,7 @@ from histobench.train.random_state import KERAS_2, seed_everything
 
 layers = keras.layers
 
-# A random backbone to transfer from stands in for a file of pretrained weights: it is the same in every run, whatever
-# the run's seed.
+# Of random weights that stand in for a file of pretrained ones, see "Seeds" in config/README.md.
 BACKBONE_SEED = 20240101
 
 
