@@ -51,15 +51,15 @@ def pcam(folder):
     """Per split: patches, labels, rows of the meta file."""
     found = {}
     for split in PATCHES:
-        with h5py.File(io.BytesIO(gzip.decompress((folder / pcam_file(split, "x.h5.gz")).read_bytes()))) as file:
+        with h5py.File(io.BytesIO(gzip.decompress((folder / pcam_file(split, "x")).read_bytes()))) as file:
             assert list(file) == ["x"]
             assert file["x"].chunks is None and file["x"].dtype == np.uint8
             x = file["x"][:]
-        with h5py.File(io.BytesIO(gzip.decompress((folder / pcam_file(split, "y.h5.gz")).read_bytes()))) as file:
+        with h5py.File(io.BytesIO(gzip.decompress((folder / pcam_file(split, "y")).read_bytes()))) as file:
             assert list(file) == ["y"]
             assert file["y"].shape == (len(x), 1, 1, 1) and file["y"].dtype == np.uint8
             y = file["y"][:].ravel()
-        with (folder / pcam_file(split, "meta.csv")).open(newline="") as file:
+        with (folder / pcam_file(split, "meta")).open(newline="") as file:
             found[split] = x, y, list(csv.DictReader(file))
     return found
 

@@ -46,53 +46,45 @@ class Format:
 
 
 def pcam_file(split: str, part: str) -> str:
-    """Return the name of PCam's file with a part ("x.h5.gz", "y.h5.gz" or "meta.csv") of a split."""
-    return f"camelyonpatch_level_2_split_{split}_{part}"
+    """Return the name of PCam's file with a part of a split: "x" (patches), "y" (labels) or "meta" (slides)."""
+    return f"camelyonpatch_level_2_split_{split}_{part}.{'csv' if part == 'meta' else 'h5.gz'}"
 
 
-# Bytes, sha256 and md5 of PCam: Veeling et al. 2018, arXiv:1806.03962, CC0. The md5 list in the authors' README swaps
-# valid and test; these are the digests of the files themselves.
-_PCAM: dict[tuple[str, str], tuple[int | None, str | None, str]] = {
-    ("train", "x.h5.gz"): (
-        6421353462,
-        "d619e741468a7ab35c7e4a75e6821b7e7e6c9411705d45708f2a0efc8960656c",
-        "1571f514728f59376b705fc836ff4b63",
-    ),
-    ("train", "y.h5.gz"): (
-        21378,
-        "b74126d2c01b20d3661f9b46765d29cf4e4fba6faba29c8e0d09d406331ab75a",
-        "35c2d7259d906cfc8143347bb8e05be7",
-    ),
-    ("train", "meta.csv"): (None, None, "5a3dd671e465cfd74b5b822125e65b0a"),
-    ("valid", "x.h5.gz"): (
-        805965320,
-        "f82ee1670d027b4ec388048d9eabc2186b77c009655dae76d624c0ecb053ccb2",
-        "d5b63470df7cfa627aeec8b9dc0c066e",
-    ),
-    ("valid", "y.h5.gz"): (
-        3038,
-        "ce1ae30f08feb468447971cfd0472e7becd0ad96d877c64120c72571439ae48c",
-        "2b85f58b927af9964a4c15b8f7e8f179",
-    ),
-    ("valid", "meta.csv"): (None, None, "67589e00a4a37ec317f2d1932c7502ca"),
-    ("test", "x.h5.gz"): (
-        800875929,
-        "79174c2201ad521602a5888be8f36ee10875f37403dd3f2086caf2182ef87245",
-        "d8c2d60d490dbd479f8199bdfa0cf6ec",
-    ),
-    ("test", "y.h5.gz"): (
-        3040,
-        "0a522005fccc8bbd04c5a117bfaf81d8da2676f03a29d7499f71d0a0bd6068ef",
-        "60a7035772fbdb7f34eb86d4420cf66a",
-    ),
-    ("test", "meta.csv"): (None, None, "3455fd69135b66734e1008f3af684566"),
-}
+# PCam: Veeling et al. 2018, arXiv:1806.03962, CC0. The md5 list in the authors' README swaps valid and test; these are
+# the digests of the files themselves. Split, part, bytes, md5, sha256.
+_PCAM = """
+train x 6421353462 1571f514728f59376b705fc836ff4b63 d619e741468a7ab35c7e4a75e6821b7e7e6c9411705d45708f2a0efc8960656c
+train y 21378 35c2d7259d906cfc8143347bb8e05be7 b74126d2c01b20d3661f9b46765d29cf4e4fba6faba29c8e0d09d406331ab75a
+train meta - 5a3dd671e465cfd74b5b822125e65b0a -
+valid x 805965320 d5b63470df7cfa627aeec8b9dc0c066e f82ee1670d027b4ec388048d9eabc2186b77c009655dae76d624c0ecb053ccb2
+valid y 3038 2b85f58b927af9964a4c15b8f7e8f179 ce1ae30f08feb468447971cfd0472e7becd0ad96d877c64120c72571439ae48c
+valid meta - 67589e00a4a37ec317f2d1932c7502ca -
+test x 800875929 d8c2d60d490dbd479f8199bdfa0cf6ec 79174c2201ad521602a5888be8f36ee10875f37403dd3f2086caf2182ef87245
+test y 3040 60a7035772fbdb7f34eb86d4420cf66a 0a522005fccc8bbd04c5a117bfaf81d8da2676f03a29d7499f71d0a0bd6068ef
+test meta - 3455fd69135b66734e1008f3af684566 -
+"""
 _ZENODO = "https://zenodo.org/records/2546921/files"
+
+
+def _pcam_files() -> dict[str, Remote]:
+    files = {}
+    for line in _PCAM.split("\n")[1:-1]:
+        split, part, *facts = line.split()
+        size, md5, sha256 = (None if fact == "-" else fact for fact in facts)
+        name = pcam_file(split, part)
+        files[name] = Remote(f"{_ZENODO}/{name}?download=1", int(size) if size else None, sha256, md5)
+    return files
+
 
 # IDC: Cruz-Roa et al. 2014; the split and the archive are those of Janowczyk and Madabhushi 2016. No digest of the
 # archive is published.
 IDC_ARCHIVE = "IDC_regular_ps50_idx5.zip"
 IDC_PATIENTS = {"train": "cases_train.txt", "valid": "cases_val.txt", "test": "cases_test.txt"}
+_IDC_SHA256 = {
+    "train": "e20c87ea26a3b1b048ba09aa7b2188880c8797d1ea1add77f9fa4e4790b73409",
+    "valid": "e68089ccef2e35e8a5b8b5b6200fa4f5440b87246aecf7daefcfce344aa6eb98",
+    "test": "8a4d9910a0591cb5dcbc32317d3870433985d22105902cc739f4bf4c8e84e46f",
+}
 _CASES = "https://raw.githubusercontent.com/choosehappy/public/master/DL%20tutorial%20Code/6-idc"
 
 
@@ -105,14 +97,11 @@ def _simulated_idc(told: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, f
 FORMATS = {
     "pcam": Format(
         split="by slide",
-        files={
-            pcam_file(*file): Remote(f"{_ZENODO}/{pcam_file(*file)}?download=1", *facts)
-            for file, facts in _PCAM.items()
-        },
+        files=_pcam_files(),
         expected={"train": 262_144, "valid": 32_768, "test": 32_768},
         patch_size=96,
         can_be_split=False,
-        slide_files=frozenset(pcam_file(split, "meta.csv") for split in SPLITS),
+        slide_files=frozenset(pcam_file(split, "meta") for split in SPLITS),
         centre=32,
         simulate={"patches": dict, "slides": dict},
         simulated=lambda told: (dict(told["patches"]), {}),
@@ -121,14 +110,7 @@ FORMATS = {
         split="by patient",
         files={
             IDC_ARCHIVE: Remote(f"http://andrewjanowczyk.com/wp-static/{IDC_ARCHIVE}"),
-            **{
-                IDC_PATIENTS[split]: Remote(f"{_CASES}/{IDC_PATIENTS[split]}", sha256=sha256)
-                for split, sha256 in (
-                    ("train", "e20c87ea26a3b1b048ba09aa7b2188880c8797d1ea1add77f9fa4e4790b73409"),
-                    ("valid", "e68089ccef2e35e8a5b8b5b6200fa4f5440b87246aecf7daefcfce344aa6eb98"),
-                    ("test", "8a4d9910a0591cb5dcbc32317d3870433985d22105902cc739f4bf4c8e84e46f"),
-                )
-            },
+            **{file: Remote(f"{_CASES}/{file}", sha256=_IDC_SHA256[split]) for split, file in IDC_PATIENTS.items()},
         },
         expected={"patches": 277_524, "patients": 279},
         shares={"train": 84 / 279, "valid": 29 / 279, "test": 49 / 279},  # the other patients are in no list

@@ -12,7 +12,7 @@ of a patch does not give its label away.
 
 Numbers without a source were set by eye and by trial: of 2,000 patches the simplest CNN, B2, learns the label within a
 few epochs, and logistic regression on the mean and deviation of colour does not. Simulated patches test a workflow;
-they say nothing about how a CNN does on tissue.
+they say nothing about how a CNN does on tissue. On their seed see "Seeds" in config/README.md.
 """
 
 import gzip
@@ -436,9 +436,9 @@ def _write_split(folder: Path, split: str, n: int, slides: int, seed: Sequence[i
             rows.append(f"{i},{y},{x},{anywhere},{bool(label)},simulated_{split}_{slide[i]:03d}")
             yield image
 
-    _write_h5(folder / pcam_file(split, "x.h5.gz"), "x", (n, PCAM.side, PCAM.side, 3), images())
-    _write_h5(folder / pcam_file(split, "y.h5.gz"), "y", (n, 1, 1, 1), labels)
-    write_text(folder / pcam_file(split, "meta.csv"), "\n".join(rows) + "\n")
+    _write_h5(folder / pcam_file(split, "x"), "x", (n, PCAM.side, PCAM.side, 3), images())
+    _write_h5(folder / pcam_file(split, "y"), "y", (n, 1, 1, 1), labels)
+    write_text(folder / pcam_file(split, "meta"), "\n".join(rows) + "\n")
 
 
 def _write_h5(path: Path, name: str, shape: tuple[int, ...], rows: Iterable[Any]) -> None:

@@ -13,7 +13,8 @@ def draw(split: Mapping[str, Any], ids: Sequence[str], groups: Sequence[str]) ->
 
     Parameters
     ----------
-    split : `by` ("patch" or "group"), the fractions `train`, `valid` and `test`, and `seed`.
+    split : `by` ("patch" or "group"), the fractions `train`, `valid` and `test`, and `seed`: see "Seeds" in
+        config/README.md.
     ids : n patch ids, unique.
     groups : n slides or patients.
 

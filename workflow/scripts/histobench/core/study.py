@@ -185,8 +185,8 @@ class Study:
     def search_specification(self, cell: Cell) -> dict[str, Any]:
         """Return what the search of a recipe depends on, apart from code, data and weights.
 
-        Its trials are runs with another number of epochs, of the search's own seed: so is this like a run's, see
-        :meth:`specification`, without what concerns the training that follows alone.
+        It is like that of a run, see :meth:`specification`, with the seed of the search, see "Seeds" in
+        config/README.md, and without what concerns only the training that follows.
         """
         spec = self.specification(Run(**vars(cell), seed=self.recipes[cell.recipe]["search"]["seed"]))
         return spec | {"recipe": search_settings.relevant_recipe(spec["recipe"])}

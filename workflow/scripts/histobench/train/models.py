@@ -17,7 +17,7 @@ from histobench.train.random_state import KERAS_2, seed_everything
 
 layers = keras.layers
 
-# Seed of random backbones that stay frozen. They replace pretrained weights, so they are the same in runs of all seeds.
+# Seed of random weights that replace a file of pretrained ones, see "Seeds" in config/README.md.
 BACKBONE_SEED = 20240101
 
 

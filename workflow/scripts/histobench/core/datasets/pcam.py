@@ -127,20 +127,20 @@ def _slides(path: Path, labels: npt.NDArray[np.uint8]) -> tuple[list[str], npt.N
 def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
     """Yield the patches of PCam's three splits; see :func:`histobench.core.datasets.read`."""
     source = dataset.source
-    labels = {split: _labels(_file(folder, split, "y.h5.gz")) for split in SPLITS}
+    labels = {split: _labels(_file(folder, split, "y")) for split in SPLITS}
     for split in SPLITS:
         if len(labels[split]) != source.expected[split]:
             raise HistobenchError(
-                f"{_file(folder, split, 'y.h5.gz')}: expected {source.expected[split]} labels "
+                f"{_file(folder, split, 'y')}: expected {source.expected[split]} labels "
                 f"(sources.{source.name}.expected.{split}), found {len(labels[split])}"
             )
     tally.total = sum(map(len, labels.values()))
     for split in SPLITS:
-        if pcam_file(split, "meta.csv") in source.files:
-            groups, places = _slides(_file(folder, split, "meta.csv"), labels[split])
+        if pcam_file(split, "meta") in source.files:
+            groups, places = _slides(_file(folder, split, "meta"), labels[split])
         else:
             groups, places = [""] * len(labels[split]), np.full((len(labels[split]), 2), -1, np.int32)
-        yield from _split(_file(folder, split, "x.h5.gz"), split, source.patch_size, labels[split], groups, places)
+        yield from _split(_file(folder, split, "x"), split, source.patch_size, labels[split], groups, places)
 
 
 def _split(
