@@ -54,9 +54,9 @@ def resampled_units(groups: NDArray[np.str_]) -> tuple[Integers, str, str]:
 def resampled_weights(units: Integers, resamples: int, seed: int) -> Iterator[Floats]:
     """Yield, resample after resample, how often each patch is drawn when whole units are drawn with replacement.
 
-    The draws depend on `seed` (see "Seeds" in config/README.md) and the number of units alone. Units are numbered in the
-    order of their names, groups by group and patches by patch id, so replicate r of one run and replicate r of another on the same test set hold the
-    same patches: paired contrasts subtract replicates row by row.
+    The draws depend on `seed` (see "Seeds" in config/README.md) and the number of units alone. Units are numbered in
+    the order of their names, groups by group and patches by patch id, so replicate r of one run and replicate r of
+    another on the same test set hold the same patches: paired contrasts subtract replicates row by row.
 
     Parameters
     ----------
