@@ -1,4 +1,4 @@
-"""Every kind of table, with names as long as the paper's study has them, in a small laptop's window."""
+"""Every kind of table, with names as long as those of the paper's study, in the window of a small laptop."""
 
 import itertools
 
@@ -17,42 +17,30 @@ SENTENCE = (
     "PCam: VGG19 0.950, the best other EfficientNetV2B2 0.930; IDC: VGG19 0.950, the best other MobileNet 0.950, a tie"
 )
 
-MADE_UP = {
-    "dataset": ["pcam", "idc-random"],
-    "model": ["efficientnetv2b0"],
-    "model_name": ["EfficientNetV2B0", "InceptionV3"],
-    "mode": ["tl", "full", "finetune"],
-    "transfer": ["cached", ""],
-    "recipe": ["paper", "paper-resized"],
-    "device": ["a100"],
-    "weights": ["ImageNet", "random"],
-    "interval": ["bootstrap over groups"],
-    "collapsed": [0, 1],
-    "seeds": [3, 2],
-    "n": [32_768, 30_000],
-    "below_floor": [True, False],
-    "patches": ["published", "subset"],
-    "split": ["published, by slide", "random by patch, leaky, 0.8/0.1/0.1, seed 1"],
-    "data_differs": ["", "the split of IDC was never published"],
-    "recipe_differs": ["epochs 5 instead of 15", ""],
-    "weights_differ": ["random weights", ""],
-    "not_comparable": ["", "batch_size 256"],
-    "gap": ["", "not run yet"],
-    "runs": ["results/a results/b", ""],
-    "extrapolated": ["", "extrapolated from 2,048 of 262,144 training patches"],
-    "contrast": ["TL − full", "tuned − untuned"],
-    "unit": ["group", "patch"],
-    "source": ["published", "this study"],
-    "test": ["Welch", "paired t"],
-    **{name: ["-2.5527", "16.285"] for name in ("t", "df", "p")},
-    "published_depth_is": ["backbone and head, unlike the other backbones", "all layers"],
-    "method": ["hyperband", "random"],
-    "space": ["learning rate, batch size, dense units"],
-    "objective": ["val_accuracy", "val_auc"],
-    "trial": ["0003", "0017"],
-    "augmentation": ["flip_turn+stain", "none"],
-    "folder": ["results/a"],
-}
+MADE_UP = (
+    {
+        "dataset": ["pcam", "idc-random"],
+        "model": ["efficientnetv2b0"],
+        "model_name": ["EfficientNetV2B0", "InceptionV3"],
+    }
+    | {"mode": ["tl", "full", "finetune"], "transfer": ["cached", ""], "recipe": ["paper", "paper-resized"]}
+    | {"device": ["a100"], "weights": ["ImageNet", "random"], "interval": ["bootstrap over groups"]}
+    | {"collapsed": [0, 1], "seeds": [3, 2], "n": [32_768, 30_000], "below_floor": [True, False]}
+    | {
+        "patches": ["published", "subset"],
+        "split": ["published, by slide", "random by patch, leaky, 0.8/0.1/0.1, seed 1"],
+    }
+    | {"data_differs": ["", "the split of IDC was never published"], "recipe_differs": ["epochs 5 instead of 15", ""]}
+    | {"weights_differ": ["random weights", ""], "not_comparable": ["", "batch_size 256"], "gap": ["", "not run yet"]}
+    | {"runs": ["results/a results/b", ""], "extrapolated": ["", "extrapolated from 2,048 of 262,144 training patches"]}
+    | {"contrast": ["TL − full", "tuned − untuned"], "unit": ["group", "patch"], "source": ["published", "this study"]}
+    | {"test": ["Welch", "paired t"]}
+    | {name: ["-2.5527", "16.285"] for name in ("t", "df", "p")}
+    | {"published_depth_is": ["backbone and head, unlike the other backbones", "all layers"]}
+    | {"method": ["hyperband", "random"], "space": ["learning rate, batch size, dense units"]}
+    | {"objective": ["val_accuracy", "val_auc"], "trial": ["0003", "0017"]}
+    | {"augmentation": ["flip_turn+stain", "none"], "folder": ["results/a"]}
+)
 """Values of columns that hold no metric, in turn."""
 
 
@@ -65,19 +53,14 @@ def made_up(columns, **changes):
 def every_table():
     """Return a table of every kind, by name."""
     scores = made_up(performance.COLUMNS, dataset=["idc-random"])
-    seconds = made_up(
-        speed.COLUMNS, dataset=["pcam"], device=["k80", "p100", "v100", "a100"], recipe=["timing", "fast"]
-    )
+    cards = {"device": ["k80", "p100", "v100", "a100"], "recipe": ["timing", "fast"]}
+    seconds = made_up(speed.COLUMNS, dataset=["pcam"], **cards)
     unfinished = scores.assign(**dict.fromkeys(performance.METRICS), runs="", gap="not run yet")
     found, tried = made_up(search_tables.COLUMNS), made_up(search_tables.TRIALS)
-    said = made_up(
-        claims.COLUMNS,
-        claim=["InceptionV3-TL costs about what B2 and B6 cost"],
-        published_verdict=["does not hold"],
-        published_numbers=[SENTENCE],
-        our_verdict=["cannot be told"],
-        our_numbers=[SENTENCE],
-    )
+    verdicts = {"published_verdict": ["does not hold"], "our_verdict": ["cannot be told"]}
+    numbers = {"published_numbers": [SENTENCE], "our_numbers": [SENTENCE]}
+    claim = ["InceptionV3-TL costs about what B2 and B6 cost"]
+    search_grids, trial_grids = search_tables.in_print(found), search_tables.trials_in_print(tried)
     return {
         "performance": (scores, performance.COLUMNS, {"first": performance.first(scores)}),
         "unfinished": (unfinished, performance.COLUMNS, {"first": performance.first(unfinished)}),
@@ -85,18 +68,10 @@ def every_table():
         "contrasts": (made_up(contrasts.COLUMNS), contrasts.COLUMNS, {"first": contrasts.FIRST}),
         "tests": (made_up(tests.COLUMNS), tests.COLUMNS, {"first": tests.FIRST}),
         "models": (made_up(models.COLUMNS), models.COLUMNS, {"first": models.FIRST}),
-        "claims": (said, claims.COLUMNS, {}),
+        "claims": (made_up(claims.COLUMNS, claim=claim, **verdicts, **numbers), claims.COLUMNS, {}),
         "controls": (made_up(controls.COLUMNS), controls.COLUMNS, {}),
-        "searches": (
-            found,
-            search_tables.COLUMNS,
-            {"grids": search_tables.in_print(found), "first": search_tables.FIRST},
-        ),
-        "trials": (
-            tried,
-            search_tables.TRIALS,
-            {"grids": search_tables.trials_in_print(tried), "first": search_tables.TRIALS_FIRST},
-        ),
+        "searches": (found, search_tables.COLUMNS, {"grids": search_grids, "first": search_tables.FIRST}),
+        "trials": (tried, search_tables.TRIALS, {"grids": trial_grids, "first": search_tables.TRIALS_FIRST}),
     }
 
 

@@ -1,4 +1,4 @@
-"""Looking at pages as a reader would, in the system's Chromium."""
+"""Pages in the system's Chromium, as a reader sees them."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-# The sandbox needs rights that containers lack; the rest keeps the browser from asking for anything by itself.
+# Containers lack the rights for the sandbox; the other options keep the browser from making requests of its own.
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars",
 ]  # fmt: skip
 
-# Every element with text of its own that is seen, the contrast of that text with what lies behind it (WCAG 2.2), and
-# the luminance of both.
+# All visible elements with text of their own, with the contrast of text and background (WCAG 2.2) and the luminance of
+# both.
 CONTRASTS = """
 () => {
   const channels = colour => {
@@ -65,13 +65,13 @@ def launched() -> Iterator[Browser]:
 
 @dataclass
 class Opened:
-    """A page in the browser, and what it has done since it was opened.
+    """A page in the browser, with its console messages and requests.
 
     Attributes
     ----------
-    page : to look at and to act upon.
+    page : the page.
     complaints : errors and warnings on the console, exceptions and dialogs, as text.
-    requests : addresses of all that was asked for.
+    requests : all requested addresses.
     """
 
     page: Page
@@ -85,7 +85,7 @@ def open_page(browser: Browser, path: Path, width: int, height: int, scheme: str
     Parameters
     ----------
     width, height : of the window, CSS pixels.
-    scheme : "light" or "dark", what the reader prefers.
+    scheme : "light" or "dark".
     options : further ones of `Browser.new_page`.
     """
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True, **options)
@@ -108,7 +108,7 @@ def open_page(browser: Browser, path: Path, width: int, height: int, scheme: str
 
 
 def contrasts(page: Page) -> list[dict[str, Any]]:
-    """Return `what`, luminance of `text` and `paper`, and their contrast `ratio`, of every text that is seen."""
+    """Return `what`, luminance of `text` and `paper`, and their contrast `ratio`, for all visible texts."""
     return page.evaluate(CONTRASTS)
 
 

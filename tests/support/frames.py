@@ -1,4 +1,4 @@
-"""Rows of `runs.csv` and `cells.csv`, made up, as studies have them."""
+"""Made-up rows of `runs.csv` and `cells.csv`."""
 
 from typing import Any
 
@@ -9,71 +9,41 @@ NAMES = ("dataset", "model", "mode", "recipe", "device")
 
 
 def run(model: str = "b2", seed: int = 1, auc: float = 0.9, **changes: Any) -> dict[str, Any]:
-    """Return one row of `runs.csv`: of a run that is the paper's in everything."""
-    row = {
-        "dataset": "pcam",
-        "model": model,
-        "mode": "full",
-        "recipe": "paper",
-        "device": "cpu",
-        "seed": seed,
-        "model_name": model.upper(),
-        "format": "pcam",
-        "split": "published",
-        "leaky": False,
-        "patches": "published",
-        "weights": "ImageNet",
-        "transfer": "",
-        "data_differs": "",
-        "recipe_differs": "",
-        "steps_differ": "",
-        "weights_differ": "",
-        "n_train": 262144,
-        "n_valid": 32768,
-        "n_test": 32768,
-        "epochs": 15,
-        "best_epoch": 7,
-        "collapsed": False,
-        "valid_auc": auc + 0.01,
-        "loss": 1 - auc,
-        "accuracy": auc - 0.05,
-        "balanced_accuracy": auc - 0.06,
-        "auc": auc,
-        "interval_unit": "group",
-        "floor_auc": 0.79,
-        "train_seconds": 100.0,
-        "validation_seconds": 10.0,
-        "features_seconds": 0.0,
-        "found_device": "a processor",
-    } | changes
+    """Return one row of `runs.csv`, of a run that follows the paper in everything."""
+    row = (
+        {"dataset": "pcam", "model": model, "mode": "full", "recipe": "paper", "device": "cpu", "seed": seed}
+        | {"model_name": model.upper(), "format": "pcam", "split": "published", "leaky": False, "patches": "published"}
+        | {"weights": "ImageNet", "transfer": ""}
+        | dict.fromkeys(["data_differs", "recipe_differs", "steps_differ", "weights_differ"], "")
+        | {"n_train": 262144, "n_valid": 32768, "n_test": 32768, "epochs": 15, "best_epoch": 7, "collapsed": False}
+        | {"auc": auc, "valid_auc": auc + 0.01, "loss": 1 - auc, "accuracy": auc - 0.05}
+        | {"balanced_accuracy": auc - 0.06, "interval_unit": "group", "floor_auc": 0.79, "found_device": "a processor"}
+        | {"train_seconds": 100.0, "validation_seconds": 10.0, "features_seconds": 0.0}
+        | changes
+    )
     return row | {"folder": f"results/paper/runs/{'/'.join(row[name] for name in NAMES)}/seed-{row['seed']}"}
 
 
+def cell(mode: str = "full", model: str = "b2", **changes: Any) -> dict[str, Any]:
+    """Return one row of `cells.csv`."""
+    return (
+        {"dataset": "pcam", "model": model, "mode": mode, "recipe": "paper", "device": "cpu"}
+        | {"format": "pcam", "model_name": model.upper(), "gpu": changes.get("device", "cpu") != "cpu"}
+        | {"year": "", "cuda_cores": "", "gflops": ""}
+        | {f"peak_tflops_{rate}": "" for rate in ("float32", "tf32", "mixed_float16", "mixed_bfloat16")}
+        | {"seeds": 1, "gap": "", "left_out": False, "end_to_end": True, "timing_only": False, "tuned_from": ""}
+        | changes
+    )
+
+
 def cells(*rows: dict[str, Any], missing: tuple[dict[str, Any], ...] = ()) -> pd.DataFrame:
-    """Return `cells.csv` of runs, in their order, then of cells that have none: their names, a `gap`, and changes."""
-    by_cell: dict[tuple[str, ...], dict[str, Any]] = {}
+    """Return `cells.csv` for runs, in their order, and then for `missing` cells, which have no runs."""
+    by_names: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in (*rows, *missing):
-        key = tuple(
-            row.get(name, default) for name, default in zip(NAMES, ("pcam", "b2", "full", "paper", "cpu"), strict=True)
-        )
-        told = {
-            **dict(zip(NAMES, key, strict=True)),
-            "format": row.get("format", "pcam"),
-            "model_name": row.get("model_name", key[1].upper()),
-            "gpu": row.get("device", "cpu") != "cpu",
-            "year": "",
-            "cuda_cores": "",
-            "gflops": "",
-            **{f"peak_tflops_{rate}": "" for rate in ("float32", "tf32", "mixed_float16", "mixed_bfloat16")},
-            "seeds": 0,
-            "gap": row.get("gap", ""),
-            "left_out": row.get("left_out", False),
-            "end_to_end": row.get("transfer", "") != "cached",
-            "timing_only": row.get("timing_only", False),
-            "tuned_from": row.get("tuned_from", ""),
-        }
-        by_cell.setdefault(key, told)["seeds"] += 1
-    return pd.DataFrame(by_cell.values())
+        of_row = cell(**{name: value for name, value in row.items() if name in cell()})
+        of_row |= {"seeds": 0, "end_to_end": row.get("transfer") != "cached"}
+        by_names.setdefault(tuple(of_row[name] for name in NAMES), of_row)["seeds"] += 1
+    return pd.DataFrame(by_names.values())
 
 
 def replicates(*rows: dict[str, Any], spread: float = 0.01) -> dict[str, pd.DataFrame]:

@@ -1,4 +1,4 @@
-"""What must stand above every table, figure and page."""
+"""The notes above every table, figure and page."""
 
 import pandas as pd
 
@@ -31,7 +31,7 @@ def test_a_cell_that_cannot_run_is_not_missing():
 def test_runs_of_other_cells_hide_no_gap():
     rows = [run("b6", recipe="timing"), run("vgg19", recipe="timing", collapsed=True)]
     found = announcements(pd.DataFrame(rows), cells(missing=({"model": "b2"}, {"model": "mobilenet"})))
-    assert found == ["Missing runs: 2 of 2. They stand as gaps."]
+    assert found == ["Missing runs: 2 of 2. They are shown as gaps."]
 
 
 def test_what_becomes_of_collapsed_runs_is_the_tables_to_say():

@@ -1,4 +1,4 @@
-"""The best model of each data set: chosen on validation patches, shown on those of the test set."""
+"""The best model of each data set: chosen on validation patches, with metrics on test patches."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""Claims: the verdicts that the paper's own tables support, and each claim can go either way."""
+"""Claims: the verdicts on the paper's own tables, and tables that give the opposite ones."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def test_without_tables_nothing_can_be_told(claim):
     nothing = claims.Tables(
         PAPER.performance[:0], PAPER.speed[:0], PAPER.sizes, PAPER.tuned[:0], names={}, public=[], epoch=0
     )
-    assert verdict(claim, nothing)["verdict"] == claims.UNTOLD
+    assert verdict(claim, nothing)["verdict"] == claims.UNKNOWN
 
 
 def changed(frame, value, column, **where):
@@ -121,25 +121,13 @@ def test_a_tie_is_called_one():
 
 
 def test_ours_are_compared_with_three_decimals_and_beside_the_papers():
-    standing = pd.DataFrame(
-        [
-            {"dataset": "mine", "model": "b2", "mode": "full", "auc": 0.804},
-            {"dataset": "mine", "model": "vgg19", "mode": "tl", "auc": 0.9001},
-            {"dataset": "mine", "model": "vgg19", "mode": "full", "auc": 0.9004},
-            {"dataset": "yours", "model": "vgg19", "mode": "tl", "auc": 0.893},
-            {"dataset": "yours", "model": "vgg19", "mode": "full", "auc": 0.8944},
-        ]
-    )
+    columns = ["dataset", "model", "mode", "auc"]
+    rows = [("mine", "b2", "full", 0.804), ("mine", "vgg19", "tl", 0.9001), ("mine", "vgg19", "full", 0.9004)]
+    rows += [("yours", "vgg19", "tl", 0.893), ("yours", "vgg19", "full", 0.8944)]
+    standing = pd.DataFrame(rows, columns=columns)
     tuned = pd.DataFrame([{"dataset": "mine", "model": "b2", "mode": "full", "auc": 0.93, "auc_untuned": 0.95}])
-    ours = claims.of_the_study(
-        standing=standing,
-        tuned=tuned,
-        speed=PAPER.speed.head(0),
-        sizes=PAPER.sizes,
-        names={"b2": "B2", "vgg19": "VGG19"},
-        public=["b2"],
-        epoch=0,
-    )
+    nothing, names = PAPER.speed.head(0), {"b2": "B2", "vgg19": "VGG19"}
+    ours = claims.Tables(standing, nothing, PAPER.sizes, tuned, names, public=["b2"], epoch=0)
     table = claims.compare(PAPER, ours).set_index("claim")
     assert list(table) == ["published_verdict", "published_numbers", "our_verdict", "our_numbers"]
     tl = table.loc["Transfer learning is always worse than full training"]
@@ -151,7 +139,7 @@ def test_ours_are_compared_with_three_decimals_and_beside_the_papers():
     assert table.loc["Tuning helps", "our_verdict"] == claims.FAILS
     assert table.loc["Tuning helps", "our_numbers"] == "B2 full on mine: 0.950 untuned, 0.930 tuned"
     assert table.loc["All models are published", "our_numbers"] == "1 of 2; not VGG19"
-    assert table.loc["Deeper is not always better", "our_verdict"] == claims.UNTOLD
+    assert table.loc["Deeper is not always better", "our_verdict"] == claims.UNKNOWN
 
 
 @pytest.mark.parametrize("unknown", [["densenet201"], list(PAPER.names)])
@@ -161,27 +149,19 @@ def test_a_model_of_unknown_depth_is_not_the_deepest(unknown):
         "The deepest model trains in about an hour", replace(PAPER, sizes=PAPER.sizes.assign(all_layers=layers))
     )
     assert "DenseNet201" not in found["numbers"]
-    assert (found["verdict"] == claims.UNTOLD) == (len(unknown) > 1)
+    assert (found["verdict"] == claims.UNKNOWN) == (len(unknown) > 1)
 
 
 def test_what_no_run_found_cannot_be_told():
     empty = PAPER.performance.assign(auc=float("nan"))
-    nothing = claims.of_the_study(
-        standing=empty,
-        tuned=PAPER.tuned.head(0),
-        speed=PAPER.speed.head(0),
-        sizes=PAPER.sizes,
-        names=PAPER.names,
-        public=[],
-        epoch=0,
-    )
+    nothing = replace(PAPER, performance=empty, tuned=PAPER.tuned.head(0), speed=PAPER.speed.head(0), public=[])
     verdicts = claims.check(nothing).set_index("claim")["verdict"]
-    assert set(verdicts.drop("All models are published")) == {claims.UNTOLD}
+    assert set(verdicts.drop("All models are published")) == {claims.UNKNOWN}
 
 
 def test_hours_are_not_told_from_a_subset():
     found = verdict("The deepest model trains in about an hour", replace(PAPER, epoch=1314))
     assert (found["verdict"], found["numbers"]) == (
-        claims.UNTOLD,
+        claims.UNKNOWN,
         "an epoch had 1,314 patches, not the 262,144 of PCam",
     )

@@ -1,4 +1,4 @@
-"""`runs.csv`: what a run folder's files become in it."""
+"""`runs.csv`: its rows, from the files of run folders."""
 
 import json
 
@@ -6,21 +6,12 @@ import pytest
 
 from histobench.core import runs
 from histobench.results import collect
+from histobench.results.cells import NAMES
 
-MANIFEST = {
-    "format": "pcam",
-    "split": "published",
-    "leaky": False,
-    "patches_are": "published",
-    "patches": {"train": {"n": 262144}, "valid": {"n": 32768}, "test": {"n": 32768}},
-}
-RECIPE = {
-    "epochs": 4,
-    "batch_size": 32,
-    "optimizer": {"name": "adam", "learning_rate": 0.001},
-    "input_scaling": "paper",
-    "best_epoch": "val_accuracy",
-}
+MANIFEST = {"format": "pcam", "split": "published", "leaky": False, "patches_are": "published"}
+MANIFEST |= {"patches": {"train": {"n": 262144}, "valid": {"n": 32768}, "test": {"n": 32768}}}
+RECIPE = {"epochs": 4, "batch_size": 32, "optimizer": {"name": "adam", "learning_rate": 0.001}}
+RECIPE |= {"input_scaling": "paper", "best_epoch": "val_accuracy"}
 CARD = {"gpu": "NVIDIA A100-SXM4-40GB", "tf32": True, "processor": "a processor"}
 CPU = {"gpu": None, "tf32": None, "processor": "a processor"}
 # An epoch each: seconds of training and of validation, and joules.
@@ -28,30 +19,21 @@ EPOCHS = [(60.0, 9.0, 9000.0), (20.5, 5.25, 8000.0), (22.0, 5.0, 8200.0), (20.0,
 
 
 def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), **about):
-    """Return the row of a run that is there for its seconds, as a reader of the file gets it."""
-    files = {
-        "manifest": MANIFEST,
-        "floor": {"test": {"auc": 0.75}},
-        "run": {
-            "specification": {
-                "run": {name: name for name in ("dataset", "model", "mode", "recipe", "device")} | {"seed": 1},
-                "model": {"key": "model", "application": None, "weights_origin": ""},
-                "recipe": RECIPE | dict(recipe),
-                "input": {"preprocessing": "unit", "side": 96},
-            },
-            "recipe": RECIPE | dict(recipe),
-            "features": None,
-            "best_epoch": 2,
-            "parameters": 1000,
-            "precision": "float32",
-            "jit_compile": False,
-            "multiply_adds": {"forward": 150_000_000, "trained": 140_000_000},
-            "epoch_patches": {"train": 262144, "valid": 32768},
-            "peak_device_memory_mib": 3512 if device["gpu"] else None,
-            "device": device,
-        }
-        | about,
+    """Return the row of a timing run, as read from the file."""
+    specification = {
+        "run": {name: name for name in NAMES} | {"seed": 1},
+        "model": {"key": "model", "application": None, "weights_origin": ""},
+        "recipe": RECIPE | dict(recipe),
+        "input": {"preprocessing": "unit", "side": 96},
     }
+    known = (
+        {"specification": specification, "recipe": RECIPE | dict(recipe), "features": None, "best_epoch": 2}
+        | {"parameters": 1000, "precision": "float32", "jit_compile": False, "device": device}
+        | {"multiply_adds": {"forward": 150_000_000, "trained": 140_000_000}}
+        | {"epoch_patches": {"train": 262144, "valid": 32768}}
+        | {"peak_device_memory_mib": 3512 if device["gpu"] else None}
+    )
+    files = {"manifest": MANIFEST, "floor": {"test": {"auc": 0.75}}, "run": known | about}
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     names = ("training_seconds", "validation_seconds", "energy_joules")

@@ -1,4 +1,4 @@
-"""The colour floor and the shuffled labels: that they find what is there, and that they can fail."""
+"""The colour floor and the shuffled-label control: they find what is there, and they can fail."""
 
 import numpy as np
 import pandas as pd
@@ -16,14 +16,8 @@ def patch_index(separation, train=400, rest=200, seed=0):
     rng = np.random.default_rng(seed)
     split = ["train"] * train + ["valid"] * rest + ["test"] * rest
     labels = rng.integers(0, 2, len(split))
-    frame = pd.DataFrame(
-        {
-            "split": split,
-            "patch_id": [f"p{i:04d}" for i in range(len(split))],
-            "group": [f"s{i % 7}" for i in range(len(split))],
-            "label": labels,
-        }
-    )
+    ids, groups = [f"p{i:04d}" for i in range(len(split))], [f"s{i % 7}" for i in range(len(split))]
+    frame = pd.DataFrame({"split": split, "patch_id": ids, "group": groups, "label": labels})
     for column in COLOURS:
         # Far from zero mean and unit variance, as pixel values are.
         frame[column] = 128 + 20 * rng.normal(separation * labels)

@@ -1,4 +1,4 @@
-"""From tables and run folders to what figures are drawn of."""
+"""The data of the figures, from tables and run folders."""
 
 import json
 
@@ -31,9 +31,8 @@ def test_ours_and_published_are_points_of_their_own():
 
 
 def test_data_sets_keep_the_order_of_the_matrix_whoever_has_them_first():
-    points = figure_data.points(
-        stand(run(dataset="idc", format="idc"), missing=({"dataset": "pcam", "gap": "not run yet"},))
-    )
+    missing = ({"dataset": "pcam", "gap": "not run yet"},)
+    points = figure_data.points(stand(run(dataset="idc", format="idc"), missing=missing))
     assert points["dataset"].tolist() == ["idc", "idc", "pcam"]
 
 
@@ -80,13 +79,8 @@ def test_the_best_are_chosen_on_validation_patches():
 @pytest.fixture
 def folder(tmp_path):
     """A run's folder: four test patches, three of them wrong, not in the order of their names."""
-    rows = [
-        ("valid", "z", "s1", 1, 0.9),
-        ("test", "d", "s2", 0, 0.9),
-        ("test", "a", "s1", 1, 0.2),
-        ("test", "c", "s2", 0, 0.6),
-        ("test", "b", "s1", 1, 0.8),
-    ]
+    rows = [("valid", "z", "s1", 1, 0.9), ("test", "d", "s2", 0, 0.9), ("test", "a", "s1", 1, 0.2)]
+    rows += [("test", "c", "s2", 0, 0.6), ("test", "b", "s1", 1, 0.8)]
     columns = ["split", "patch_id", "group", "label", "score"]
     pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "predictions.csv", index=False)
     groups = [{"group": "s1", "n": 2, "positives": 2, "accuracy": 0.5}]
@@ -102,11 +96,9 @@ def in_folder(folder, *rows):
 
 def test_scores_are_those_of_the_test_patches_in_the_order_of_their_names(folder):
     ((labels, scores, groups),) = figure_data.scores(in_folder(folder, run()))["B2, full"]
-    assert (labels.tolist(), scores.tolist(), groups.tolist()) == (
-        [1, 1, 0, 0],
-        [0.2, 0.8, 0.6, 0.9],
-        ["s1", "s1", "s2", "s2"],
-    )
+    assert labels.tolist() == [1, 1, 0, 0]
+    assert scores.tolist() == [0.2, 0.8, 0.6, 0.9]
+    assert groups.tolist() == ["s1", "s1", "s2", "s2"]
 
 
 def test_seeds_of_a_cell_stand_under_one_label(folder):

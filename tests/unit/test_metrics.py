@@ -1,4 +1,4 @@
-"""Metrics of a run: hand-computed cases, properties, and what the bootstrap promises."""
+"""Metrics of a run: hand-computed cases, and properties of metrics and bootstrap."""
 
 import json
 from math import log
@@ -9,19 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
-from sklearn.metrics import (
-    accuracy_score,
-    balanced_accuracy_score,
-    f1_score,
-    log_loss,
-    roc_auc_score,
-)
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 from histobench.core.errors import HistobenchError
 from histobench.results.bootstrap import resampled_weights
 from histobench.results.metrics import evaluate, youden_threshold
 
-# Each example evaluates a run or two, and a busy machine is not an error.
+# Each example evaluates a run or two.
 several = settings(max_examples=40)
 
 VALID = ([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4])
@@ -62,27 +56,12 @@ def test_hand_computed():
     assert found["average_precision"] == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
     assert found["sensitivity_at_95_specificity"] == pytest.approx(1 / 3)  # no false positive: above 0.8
     assert found["specificity_at_95_sensitivity"] == pytest.approx(0)  # all three positives: above no negative
-    assert found["at_0.5"] == pytest.approx(
-        {
-            "threshold": 0.5,
-            "accuracy": 3 / 5,
-            "balanced_accuracy": (2 / 3 + 1 / 2) / 2,
-            "f1": 4 / 6,
-            "sensitivity": 2 / 3,
-            "specificity": 1 / 2,
-        }
-    )
+    names = ["threshold", "accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity"]
+    at_half = [0.5, 3 / 5, (2 / 3 + 1 / 2) / 2, 4 / 6, 2 / 3, 1 / 2]
+    assert found["at_0.5"] == pytest.approx(dict(zip(names, at_half, strict=True)))
     # The validation patches are parted between 0.2 and 0.3: TP 2, FN 1, FP 2, TN 0.
-    assert found["at_validation_threshold"] == pytest.approx(
-        {
-            "threshold": 0.25,
-            "accuracy": 2 / 5,
-            "balanced_accuracy": 1 / 3,
-            "f1": 4 / 7,
-            "sensitivity": 2 / 3,
-            "specificity": 0,
-        }
-    )
+    at_chosen = [0.25, 2 / 5, 1 / 3, 4 / 7, 2 / 3, 0]
+    assert found["at_validation_threshold"] == pytest.approx(dict(zip(names, at_chosen, strict=True)))
 
 
 def test_operating_points_hold_exactly_95_percent():
@@ -283,26 +262,10 @@ def test_one_unknown_group_makes_all_unknown(unknown):
 
 def test_per_group():
     found = evaluate(predictions([0, 1, 1, 1, 1], [0.2, 0.1, 0.7, 0.9, 0.4], list("aaabb")), resamples=5)[0]
-    assert found["per_group"] == [
-        {
-            "group": "a",
-            "n": 3,
-            "positives": 2,
-            "accuracy": pytest.approx(2 / 3),
-            "balanced_accuracy": pytest.approx((1 / 2 + 1) / 2),
-            "auc": pytest.approx(1 / 2),
-            "mean_score": pytest.approx(1 / 3),
-        },
-        {
-            "group": "b",
-            "n": 2,
-            "positives": 2,
-            "accuracy": 0.5,
-            "balanced_accuracy": None,
-            "auc": None,
-            "mean_score": pytest.approx(0.65),
-        },
-    ]
+    a, b = found["per_group"]
+    assert list(a) == ["group", "n", "positives", "accuracy", "balanced_accuracy", "auc", "mean_score"]
+    assert list(a.values()) == ["a", 3, 2, *map(pytest.approx, (2 / 3, (1 / 2 + 1) / 2, 1 / 2, 1 / 3))]
+    assert list(b.values()) == ["b", 2, 2, 0.5, None, None, pytest.approx(0.65)]
 
 
 def plain(value):

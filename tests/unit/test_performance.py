@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from histobench.core.errors import HistobenchError
+from histobench.results.columns import write_csv
 from histobench.results.metrics import evaluate
-from histobench.results.printing import to_csv
 from histobench.results.tables.performance import performance, read, standing, tuned
 from support.frames import PUBLISHED, cells, replicates, run
 
@@ -24,21 +24,17 @@ def test_one_row_per_cell_in_the_order_of_the_matrix():
         run("b2", seed=2),
     ]
     found = table(*rows)
-    assert list(zip(found["model"], found["mode"], found["device"], found["seeds"], strict=True)) == [
-        ("vgg19", "full", "cpu", 2),
-        ("b2", "full", "cpu", 2),
-        ("b2", "tl", "cpu", 1),
-        ("b2", "full", "a100", 1),
+    assert (found["model"] + " " + found["mode"] + " " + found["device"]).tolist() == [
+        *("vgg19 full cpu", "b2 full cpu", "b2 tl cpu", "b2 full a100")
     ]
+    assert found["seeds"].tolist() == [2, 2, 1, 1]
     assert found["runs"][1].split() == [rows[1]["folder"], rows[5]["folder"]]
     assert found["model_name"].tolist() == ["VGG19", "B2", "B2", "B2"]
 
 
 def test_other_data_sets_and_cells_for_their_seconds_have_no_row():
     rows = [run(), run(dataset="idc"), run("b6", recipe="timing", timing_only=True)]
-    frame = pd.DataFrame(rows)
-    found = performance("pcam", frame, cells(*rows), replicates(*rows), PUBLISHED)
-    assert found["model"].tolist() == ["b2"]
+    assert table(*rows)["model"].tolist() == ["b2"]
 
 
 def test_seeds_are_averaged():
@@ -94,13 +90,11 @@ def test_a_cell_without_a_seed_left_is_empty():
     assert (row["seeds"], row["collapsed"], row["below_floor"]) == (0, 2, False)
 
 
-@pytest.mark.parametrize(("auc", "below"), [(0.78, True), (0.79, True), (0.80, False)])
-def test_below_floor(auc, below):
-    assert table(run(auc=auc))["below_floor"][0] == below
-
-
-def test_an_unknown_floor_is_not_a_floor():
-    assert not table(run(auc=0.3, floor_auc=np.nan))["below_floor"][0]
+@pytest.mark.parametrize(
+    ("auc", "floor", "below"), [(0.78, 0.79, True), (0.79, 0.79, True), (0.80, 0.79, False), (0.3, np.nan, False)]
+)
+def test_below_floor(auc, floor, below):
+    assert table(run(auc=auc, floor_auc=floor))["below_floor"][0] == below
 
 
 def test_missing_replicates_are_named():
@@ -176,14 +170,13 @@ def test_reading_gives_what_was_written(tmp_path):
     found = table(
         run(auc=1 / 3), run("b6", weights=""), run("mobilenet", collapsed=True), missing=({"model": "vgg19"},)
     )
-    to_csv(found, tmp_path / "performance.csv")
+    write_csv(tmp_path / "performance.csv", found)
     pd.testing.assert_frame_equal(read([tmp_path / "performance.csv"]), found, check_exact=True, check_dtype=False)
 
 
 def test_one_cell_stands_for_data_set_model_and_mode_and_tuned_ones_apart():
     rows = [run(auc=0.8), run(recipe="native", auc=0.9), run(recipe="found", tuned_from="paper", auc=0.95)]
-    asked = cells(*rows)
-    whole = performance("pcam", pd.DataFrame(rows), asked, replicates(*rows), PUBLISHED)
+    asked, whole = cells(*rows), table(*rows)
     assert standing(whole, asked)[["dataset", "model", "mode", "auc"]].to_numpy().tolist() == [
         ["pcam", "b2", "full", pytest.approx(0.8)]
     ]
@@ -193,9 +186,7 @@ def test_one_cell_stands_for_data_set_model_and_mode_and_tuned_ones_apart():
 
 def test_tuning_is_held_against_the_recipe_before_it():
     rows = [run(auc=0.9), run(recipe="native", auc=0.95), run(recipe="found", tuned_from="native", auc=0.93)]
-    asked = cells(*rows)
-    whole = performance("pcam", pd.DataFrame(rows), asked, replicates(*rows), PUBLISHED)
-    assert tuned(whole, asked)[["auc", "auc_untuned"]].to_numpy().tolist() == [[0.93, 0.95]]
+    assert tuned(table(*rows), cells(*rows))[["auc", "auc_untuned"]].to_numpy().tolist() == [[0.93, 0.95]]
 
 
 def test_a_study_without_such_tables_has_no_rows():
@@ -204,10 +195,7 @@ def test_a_study_without_such_tables_has_no_rows():
 
 
 def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
-    rows = [run("007", model_name="NA", recipe="null", device="NaN")]
-    asked = cells(*rows)
-    found = performance("pcam", pd.DataFrame(rows), asked, replicates(*rows), PUBLISHED)
-    to_csv(found, tmp_path / "performance.csv")
+    write_csv(tmp_path / "performance.csv", table(run("007", model_name="NA", recipe="null", device="NaN")))
     row = read([tmp_path / "performance.csv"]).iloc[0]
     assert row[["model", "model_name", "recipe", "device"]].tolist() == ["007", "NA", "null", "NaN"]
     assert pd.isna(row["published_auc"])

@@ -1,4 +1,4 @@
-"""Tables in print: what a reader sees of a frame."""
+"""Printed tables: what a reader sees of a frame."""
 
 import re
 
@@ -63,9 +63,8 @@ def test_markdown(tmp_path):
     lines = text.splitlines()
     assert lines[0] == "# Performance"
     heading, first, second, third = grid(text)
-    assert lines.index("> **Simulated patches: a \\| b.**") < next(
-        i for i, line in enumerate(lines) if line[0:1] == "|"
-    )
+    first_row = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    assert lines.index("> **Simulated patches: a \\| b.**") < first_row
     assert re.fullmatch(r"0\.912 \(0\.\d{3}–0\.\d{3}\)", first[heading.index("AUC (95 % interval)")])
     assert second[heading.index("Model")] == "x\\|y &lt;i&gt;"
     assert second[heading.index("AUC (95 % interval)")].startswith("† 0.700")
@@ -104,10 +103,8 @@ def test_a_column_without_a_value_is_left_out(tmp_path):
 
 
 def test_gaps_and_reasons_stand_in_a_remark(tmp_path):
-    rows = [
-        run(data_differs="a subset", weights_differ="random weights"),
-        run(mode="tl", model="vgg19", data_differs="a subset"),
-    ]
+    subset = {"data_differs": "a subset"}
+    rows = [run(**subset, weights_differ="random weights"), run(mode="tl", model="vgg19", **subset)]
     text = performances(tmp_path, *rows, missing=({"model": "b6", "gap": "not run yet"},))[".md"]
     heading, *found = grid(text)
     assert [row[heading.index("Remark")] for row in found] == ["not comparable: random weights", "", "not run yet"]
@@ -115,10 +112,8 @@ def test_gaps_and_reasons_stand_in_a_remark(tmp_path):
 
 
 def test_what_the_paper_does_not_have_is_not_called_incomparable(tmp_path):
-    text = performances(tmp_path, run("b6", data_differs="a subset"), run(mode="scratch", data_differs="a subset"))[
-        ".md"
-    ]
-    assert "omparable" not in text
+    rows = [run("b6", data_differs="a subset"), run(mode="scratch", data_differs="a subset")]
+    assert "omparable" not in performances(tmp_path, *rows)[".md"]
 
 
 def test_published_values_keep_their_two_decimals(tmp_path):
@@ -170,36 +165,18 @@ def test_a_table_too_wide_for_a_page_is_stacked(tmp_path):
     assert list(pd.read_csv(tmp_path / "table.csv")) == list(frame)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (9158.4, "9,158"),
-        (100.4, "100"),
-        (25.125, "25.1"),
-        (-7.164, "-7.16"),
-        (0.01234, "0.0123"),
-        (0.0, "0"),
-        (np.nan, "–"),
-    ],
-)
-def test_seconds_have_three_digits(tmp_path, seconds, text):
-    frame = pd.DataFrame({"model": ["B2", "B6"], "seconds": [seconds, 1.0]})
-    assert grid(texts(tmp_path, frame, [Column("seconds", format=three_digits)])[".md"])[1:] == [
-        ["B2", text],
-        ["B6", "1.00"],
-    ]
+def test_seconds_have_three_digits(tmp_path):
+    seconds = [9158.4, 100.4, 25.125, -7.164, 0.01234, 0.0, np.nan, 1.0]
+    text = texts(tmp_path, pd.DataFrame({"n": 1, "seconds": seconds}), [Column("seconds", format=three_digits)])[".md"]
+    printed = [row[1] for row in grid(text)[1:]]
+    assert printed == ["9,158", "100", "25.1", "-7.16", "0.0123", "0", "–", "1.00"]
 
 
 def test_extrapolated_values_are_marked_in_front_and_stay_numbers(tmp_path):
     said = "extrapolated from 1 of 2 training patches"
-    frame = pd.DataFrame(
-        {"model": ["B2", "B6"], "seconds": [1428.0, 20.0], "extrapolated": [said, ""], "gap": ["", ""]}
-    )
-    columns = [
-        Column("seconds", format=three_digits, mark=("extrapolated", "≈")),
-        hidden("extrapolated", remark="as it is"),
-        GAP,
-    ]
+    frame = pd.DataFrame({"model": ["B2", "B6"], "seconds": [1428.0, 20.0], "extrapolated": [said, ""], "gap": ""})
+    seconds = Column("seconds", format=three_digits, mark=("extrapolated", "≈"))
+    columns = [seconds, hidden("extrapolated", remark="as it is"), GAP]
     text = texts(tmp_path, frame, columns)
     assert grid(text[".md"])[1:] == [["B2", "≈1,428", said], ["B6", "20.0", ""]]
     assert '<td class="number">≈1,428</td>' in text[".html"]
@@ -223,12 +200,8 @@ def test_the_spread_over_seeds_is_printed_with_its_interval(tmp_path):
 
 
 def test_print_says_how_a_head_was_trained(tmp_path):
-    rows = [
-        run("vgg19"),
-        run("vgg19", mode="tl", transfer="cached"),
-        run("mobilenet", mode="tl", transfer="end_to_end"),
-    ]
-    found = performances(tmp_path, *rows)
+    heads = [run("vgg19", mode="tl", transfer="cached"), run("mobilenet", mode="tl", transfer="end_to_end")]
+    found = performances(tmp_path, run("vgg19"), *heads)
     for suffix in (".md", ".html"):
         assert "TL, cached features" in found[suffix]
         assert "TL, end to end" in found[suffix]

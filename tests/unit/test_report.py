@@ -1,4 +1,4 @@
-"""The page's file: whole in itself, the same for the same inputs, and careful with what it is given."""
+"""The file of the page: needs no other file, is reproducible, and escapes texts."""
 
 import base64
 import re
@@ -23,28 +23,25 @@ def write(path, svg, name="B2", narrow=None):
     """Write a page in which `name` stands wherever a text can, and return its text."""
     grids = [printing.Grid(name, ["Model", name], ["row", ""], [[name, name]], first=1)]
     table = printing.Printed("performance", name, grids, [name], name, [name], [f"results/{name}"])
-    figure = report.Figure("forest", name, name, svg, narrow)
-    report.write(
-        path,
-        title=name,
-        lead=name,
-        announcements=[name],
-        sections=[report.Section(name, name, [table, figure])],
-        facts=[report.Facts(name, [(name, name)])],
-        configuration=name,
-    )
+    sections = [report.Section(name, name, [table, report.Figure("forest", name, name, svg, narrow)])]
+    texts = {"title": name, "lead": name, "announcements": [name], "configuration": name}
+    report.write(path, sections=sections, facts=[report.Facts(name, [(name, name)])], **texts)
+    return path.read_text(encoding="utf-8")
+
+
+def write_tables(path, *grids):
+    """Write a page with one table, or with nothing, and return its text."""
+    table = printing.Printed("speed", "Seconds per epoch", list(grids), [], "", [], [])
+    sections = [report.Section("Seconds", "", [table])] if grids else []
+    report.write(path, title="Empty", lead="", announcements=[], sections=sections, facts=[], configuration="")
     return path.read_text(encoding="utf-8")
 
 
 def test_the_page_loads_nothing(tmp_path, svg):
     page = write(tmp_path / "report.html", svg)
     addresses = re.findall(r'(?:src|href|srcset|action|data)="([^"]*)"', page)
-    assert [address for address in addresses if not address.startswith(("#", "data:image/svg+xml;base64,"))] == [
-        "tables/performance.csv",
-        "figures/forest.svg",
-        "figures/forest.svg",
-        "figures/forest.png",
-    ]
+    files = [address for address in addresses if not address.startswith(("#", "data:image/svg+xml;base64,"))]
+    assert files == ["tables/performance.csv", *["figures/forest.svg"] * 2, "figures/forest.png"]
     for request in ["http:", "https:", "//cdn", "<link", "<iframe", "@import", "url(", "fetch(", "import("]:
         assert request not in page
     assert "default-src 'none'" in page
@@ -122,19 +119,14 @@ def test_a_figure_that_is_no_figure_is_named(tmp_path, svg, content):
 
 
 def test_a_study_without_anything_has_a_page(tmp_path):
-    path = tmp_path / "report.html"
-    report.write(path, title="Empty", lead="", announcements=[], sections=[], facts=[], configuration="")
-    page = path.read_text(encoding="utf-8")
+    page = write_tables(tmp_path / "report.html")
     assert "<h1>Empty</h1>" in page
     assert "announcements" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
 
 
 def test_the_lower_part_of_a_table_has_its_heading(tmp_path):
-    path = tmp_path / "report.html"
     grids = [printing.Grid(title, ["Model"], ["row"], [[model]], 1) for title, model in (("", "B2"), ("Below", "B6"))]
-    section = report.Section("Seconds", "", [printing.Printed("speed", "Seconds per epoch", grids, [], "", [], [])])
-    report.write(path, title="Two", lead="", announcements=[], sections=[section], facts=[], configuration="")
-    page = path.read_text(encoding="utf-8")
+    page = write_tables(tmp_path / "report.html", *grids)
     places = [page.index(text) for text in (">B2<", "<h4>Below</h4>", ">B6<")]
     assert places == sorted(places)
     assert page.count("<table>") == 2
@@ -142,10 +134,6 @@ def test_the_lower_part_of_a_table_has_its_heading(tmp_path):
 
 
 def test_a_table_without_rows_says_so(tmp_path):
-    path = tmp_path / "report.html"
-    grids = [printing.Grid("", ["Model"], ["row"], [], 1)]
-    section = report.Section("Seconds", "", [printing.Printed("speed", "Seconds per epoch", grids, [], "", [], [])])
-    report.write(path, title="Empty", lead="", announcements=[], sections=[section], facts=[], configuration="")
-    page = path.read_text(encoding="utf-8")
+    page = write_tables(tmp_path / "report.html", printing.Grid("", ["Model"], ["row"], [], 1))
     assert "Nothing yet." in page
     assert "<table>" not in page

@@ -1,4 +1,4 @@
-"""What the page of a study says, and in which order."""
+"""Content of the page of a study, and its order."""
 
 import pandas as pd
 import pytest
@@ -18,13 +18,9 @@ MANIFEST = {
 
 
 def about(device="cpu", memory=1000, keras="3.15.1", code="c"):
-    return {
-        "specification": {"run": {"device": device}},
-        "versions": {"python": "3.11.7", "keras": keras},
-        "peak_memory_mib": memory,
-        "threads": 2,
-        "code": code,
-    }
+    versions = {"python": "3.11.7", "keras": keras}
+    of_job = {"peak_memory_mib": memory, "threads": 2, "code": code}
+    return {"specification": {"run": {"device": device}}, "versions": versions} | of_job
 
 
 @pytest.fixture

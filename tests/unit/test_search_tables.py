@@ -1,4 +1,4 @@
-"""Tables and figures of searches, from made-up ones."""
+"""Tables and figures of made-up searches."""
 
 import json
 
@@ -20,42 +20,23 @@ HYPERBAND, RANDOM = "tuned", "tuned-random"
 
 
 def trial(number: int, score: float, **changes):
-    row = {
-        "trial": f"{number:04d}",
-        "configuration": f"{number:04d}",
-        "bracket": 2,
-        "round": 0,
-        "learning_rate": 10 ** -(number + 2.5),
-        "batch_size": 32 * (number + 1),
-        "first_epoch": 1,
-        "last_epoch": 2,
-        "status": "COMPLETED",
-        "score": score,
-        "epochs": 2,
-        "seconds": 5.0,
-        "training_seconds": 3.0,
-        "validation_seconds": 1.0,
-        "worker": "worker-1",
-        "tries": 1,
-    }
-    return row | changes
+    return (
+        {"trial": f"{number:04d}", "configuration": f"{number:04d}", "bracket": 2, "round": 0}
+        | {"learning_rate": 10 ** -(number + 2.5), "batch_size": 32 * (number + 1)}
+        | {"first_epoch": 1, "last_epoch": 2, "status": "COMPLETED", "score": score, "epochs": 2}
+        | {"seconds": 5.0, "training_seconds": 3.0, "validation_seconds": 1.0, "worker": "worker-1", "tries": 1}
+        | changes
+    )
 
 
 @pytest.fixture
 def found(tmp_path):
     """Hyperband's search of one cell, in which a trial failed and one was repeated, and a random one."""
     folders = []
+    of_hyperband = [trial(0, 0.7), trial(1, 0.9, tries=2), trial(2, np.nan, status="FAILED", epochs=0)]
+    of_hyperband.append(trial(3, 0.95, configuration="0001", round=1, first_epoch=3, last_epoch=4))
     for recipe, method, rows in (
-        (
-            HYPERBAND,
-            "hyperband",
-            [
-                trial(0, 0.7),
-                trial(1, 0.9, tries=2),
-                trial(2, np.nan, status="FAILED", epochs=0),
-                trial(3, 0.95, configuration="0001", round=1, first_epoch=3, last_epoch=4),
-            ],
-        ),
+        (HYPERBAND, "hyperband", of_hyperband),
         (RANDOM, "random", [trial(0, 0.8, last_epoch=4)]),
     ):
         folder = tmp_path / recipe
@@ -75,9 +56,7 @@ def found(tmp_path):
 
 @pytest.fixture
 def matrix() -> pd.DataFrame:
-    rows = [
-        run(recipe=recipe, tuned_from="" if recipe == "paper" else "paper") for recipe in ("paper", HYPERBAND, RANDOM)
-    ]
+    rows = [run(), *(run(recipe=recipe, tuned_from="paper") for recipe in (HYPERBAND, RANDOM))]
     waiting = {"model": "vgg19", "recipe": HYPERBAND, "tuned_from": "paper", "gap": "not run yet"}
     return cells(*rows, missing=(waiting,))
 
@@ -95,12 +74,8 @@ def test_a_search_stands_beside_what_it_is_worth(found, matrix):
     table = search_tables.searches(matrix, [HYPERBAND, RANDOM], found, performance(), PUBLISHED)
     assert list(table.columns) == names(search_tables.COLUMNS)
     hyperband, at_random, waiting = table.to_dict("records")
-    assert (hyperband["method"], hyperband["trials"], hyperband["failed"], hyperband["repeated"]) == (
-        "hyperband",
-        4,
-        1,
-        1,
-    )
+    counts = [hyperband[name] for name in ("method", "trials", "failed", "repeated")]
+    assert counts == ["hyperband", 4, 1, 1]
     assert (hyperband["epochs"], hyperband["search_seconds"], hyperband["best_score"]) == (6, 20.0, 0.95)
     assert (hyperband["learning_rate"], hyperband["batch_size"]) == (0.001, 64)
     assert (hyperband["auc"], hyperband["untuned_auc"], at_random["auc"]) == (0.93, 0.88, 0.91)

@@ -4,24 +4,15 @@ import pandas as pd
 import pytest
 
 from histobench.core.catalogue import CATALOGUE
-from histobench.results.tables.models import compare, in_short, read
+from histobench.results.tables.models import COUNTED, compare, in_short, read
 from support.project import ROOT
 
 PUBLISHED = pd.read_csv(ROOT / "config" / "paper" / "table1.csv")
 
 
 def size(model, layers, with_weights, with_head):
-    return {
-        "model": model,
-        "layers": layers,
-        "layers_with_weights": with_weights,
-        "layers_with_head": with_head,
-        "parameters_with_top": 25_636_712,
-        "parameters": 24_112_513,
-        "checkpoint_mb": 96.45,
-        "multiply_adds_96": 708_760_000,
-        "multiply_adds_50": None,
-    }
+    counts = [layers, with_weights, with_head, 25_636_712, 24_112_513, 96.45, 708_760_000, None]
+    return {"model": model} | dict(zip(COUNTED, counts, strict=True))
 
 
 def table(*rows):

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from histobench.core.catalogue import CATALOGUE
 from histobench.results import collect, paper, printing
-from histobench.results.columns import names, read
+from histobench.results.columns import names, read, write_csv
 from histobench.results.printing import Table
 from histobench.results.tables import claims
 from histobench.results.tables.speed import COLUMNS, FIRST, for_claims, in_print, notes, speed, timed, warnings
+from support import frames
 from support.project import ROOT
 
 PUBLISHED = paper.read(ROOT / "config" / "paper")
@@ -20,66 +21,27 @@ CARDS = ["k80", "p100", "v100", "a100"]
 CARD_FACTS = (
     PUBLISHED.speed.drop_duplicates("device").set_index("device")[["year", "cuda_cores", "gflops"]].to_dict("index")
 )
-RATES = ("float32", "tf32", "mixed_float16", "mixed_bfloat16")
 TABLE2 = [("b2", "full"), ("b6", "full"), ("inceptionv3", "tl"), ("inceptionv3", "full")]
 
 
 def cell(model="b2", mode="full", device="a100", **changes):
-    """Return one row of cells.csv."""
-    return {
-        "dataset": "pcam",
-        "format": "pcam",
-        "model": model,
-        "model_name": NAMES[model],
-        "mode": mode,
-        "recipe": "timing",
-        "device": device,
-        "gpu": device != "cpu",
-        **CARD_FACTS.get(device, {"year": "", "cuda_cores": "", "gflops": ""}),
-        **{f"peak_tflops_{rate}": "" for rate in RATES},
-        "seeds": 1,
-        "gap": "",
-        "left_out": False,
-        "end_to_end": True,
-        "timing_only": True,
-        "tuned_from": "",
-    } | changes
+    """Return one row of cells.csv, of a card of the paper."""
+    defaults = {"model_name": NAMES[model], "recipe": "timing", "timing_only": True, **CARD_FACTS.get(device, {})}
+    return frames.cell(mode, model, **defaults | {"device": device} | changes)
 
 
 def run(model="b2", mode="full", device="a100", seconds=(20.0, 5.0), **changes):
-    """Return one row of runs.csv; seconds are those of training and of validation, of all epochs after the first."""
-    row = {
-        "dataset": "pcam",
-        "model": model,
-        "mode": mode,
-        "recipe": "timing",
-        "device": device,
-        "seed": 1,
-        "transfer": "end_to_end" if mode == "tl" else "",
-        "data_differs": "",
-        "recipe_differs": "epochs 4 instead of 15",
-        "steps_differ": "",
-        "weights_differ": "",
-        "n_train": 262144,
-        "n_valid": 32768,
-        "epochs": 4,
-        "collapsed": False,
-        "first_epoch_seconds": 60.0,
-        **{f"training_seconds_per_epoch{end}": seconds[0] for end in ("", "_low", "_high")},
-        **{f"validation_seconds_per_epoch{end}": seconds[1] for end in ("", "_low", "_high")},
-        "energy_joules_per_epoch": np.nan,
-        "train_patches_per_epoch": 262144,
-        "valid_patches_per_epoch": 32768,
-        "multiply_adds_forward": 150_000_000,
-        "multiply_adds_trained": 150_000_000,
-        "batch_size": 32,
-        "precision": "float32",
-        "tf32": np.nan,
-        "jit_compile": False,
-        "peak_device_memory_mib": np.nan,
-    } | changes
-    names = [str(row[name]) for name in ("dataset", "model", "mode", "recipe", "device")]
-    return row | {"folder": f"{'/'.join(names)}/seed-{row['seed']}"}
+    """Return one row of runs.csv; `seconds` are those of training and validation of all epochs after the first."""
+    defaults = (
+        {"mode": mode, "device": device, "recipe": "timing", "transfer": "end_to_end" if mode == "tl" else ""}
+        | {"recipe_differs": "epochs 4 instead of 15", "epochs": 4, "first_epoch_seconds": 60.0}
+        | {f"training_seconds_per_epoch{end}": seconds[0] for end in ("", "_low", "_high")}
+        | {f"validation_seconds_per_epoch{end}": seconds[1] for end in ("", "_low", "_high")}
+        | {"train_patches_per_epoch": 262144, "valid_patches_per_epoch": 32768, "energy_joules_per_epoch": np.nan}
+        | {"multiply_adds_forward": 150_000_000, "multiply_adds_trained": 150_000_000, "batch_size": 32}
+        | {"precision": "float32", "tf32": np.nan, "jit_compile": False, "peak_device_memory_mib": np.nan}
+    )
+    return frames.run(model, **defaults | changes)
 
 
 def table(runs, cells):
@@ -186,9 +148,8 @@ def test_models_are_compared_with_b2_on_the_same_device_and_data_by_the_same_rec
         cell("inceptionv3", "tl", "a100", recipe="large-batch"),
         cell("b2", "scratch", "v100"),
     ]
-    of_run = ("dataset", "model", "mode", "recipe", "device")
     runs = [
-        run(**{name: each[name] for name in of_run}, seconds=(took, 0.0))
+        run(**{name: each[name] for name in frames.NAMES}, seconds=(took, 0.0))
         for each, took in zip(cells, [20.0, 100.0, 1.0, 50.0, 700.0, 60.0, 30.0, 40.0], strict=True)
     ]
     found = table(runs, cells)["against_simplest"].tolist()
@@ -397,10 +358,7 @@ def test_what_the_runs_of_a_cell_do_not_share_is_not_told():
 
 
 @settings(max_examples=25)  # a table each
-@given(
-    st.lists(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=14), min_size=1, max_size=4),
-    st.integers(1, 1000),
-)
+@given(st.lists(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=14), min_size=1, max_size=4), st.integers(1, 1000))
 def test_the_median_lies_within_the_spread_and_a_part_gives_the_rate_of_the_whole(seeds, covered):
     runs = []
     for seed, seconds in enumerate(seeds):
@@ -418,12 +376,7 @@ def test_the_median_lies_within_the_spread_and_a_part_gives_the_rate_of_the_whol
 def test_rows_keep_the_order_of_the_matrix():
     cells = [cell("inceptionv3", device="v100"), cell("b2", device="k80"), cell("b6"), cell("b2", device="cpu")]
     found = table([run("b6")], cells)
-    assert list(zip(found["model"], found["device"], strict=True)) == [
-        ("inceptionv3", "v100"),
-        ("b2", "k80"),
-        ("b6", "a100"),
-        ("b2", "cpu"),
-    ]
+    assert (found["model"] + " " + found["device"]).tolist() == ["inceptionv3 v100", "b2 k80", "b6 a100", "b2 cpu"]
 
 
 def test_claims_of_the_papers_own_seconds():
@@ -450,15 +403,14 @@ def test_claims_take_measured_seconds_on_pcam_alone():
         cell("b6", recipe="large-batch"),
         cell(device="v100", dataset="small"),
     ]
-    of_run = ("dataset", "model", "mode", "recipe", "device")
     runs = [
-        run(**{name: each[name] for name in of_run}, seconds=(float(number), 0.0))
+        run(**{name: each[name] for name in frames.NAMES}, seconds=(float(number), 0.0))
         for number, each in enumerate(cells)
         if not each["gap"]
     ]
     # The third alone: one data set and one recipe, that of the first seconds, since ratios compare models.
     assert for_claims(table(runs, cells))[0].to_dict("records") == [
-        {"device": "a100", "gpu": True, "model": "b2", "mode": "full", "seconds_per_epoch": 2},
+        {"device": "a100", "gpu": True, "model": "b2", "mode": "full", "seconds_per_epoch": 2}
     ]
 
 
@@ -469,7 +421,7 @@ def test_claims_take_no_extrapolated_seconds(tmp_path):
     found = table([part, run()], cells)
     assert for_claims(found)[0]["device"].tolist() == ["a100"]
     # They read the file.
-    printing.to_csv(found, tmp_path / "speed.csv")
+    write_csv(tmp_path / "speed.csv", found)
     assert for_claims(read(tmp_path / "speed.csv", COLUMNS))[0]["device"].tolist() == ["a100"]
 
 
@@ -485,7 +437,7 @@ def test_the_files_give_the_same_table(tmp_path):
         run(device="cpu", jit_compile=True, **PART),
     ]
     for name, rows in (("runs", runs), ("cells", cells)):
-        printing.to_csv(pd.DataFrame(rows), tmp_path / f"{name}.csv")
+        write_csv(tmp_path / f"{name}.csv", pd.DataFrame(rows))
     found = speed(*(collect.read(tmp_path / f"{name}.csv") for name in ("runs", "cells")), PUBLISHED.speed)
     expected = table(runs, cells)
     assert expected["peak_precision"].tolist() == ["tf32", "", ""]
@@ -512,18 +464,22 @@ def test_without_seconds_there_is_nothing_to_claim(cells):
     assert ours.empty
     assert {"device", "model", "mode", "seconds_per_epoch"} <= set(ours)
     tables = claims.Tables(PUBLISHED.performance, ours, PUBLISHED.sizes, PUBLISHED.tuned, NAMES, [], epoch)
-    assert claims.cards_differ(tables)[0] == claims.UNTOLD
+    assert claims.cards_differ(tables)[0] == claims.UNKNOWN
+
+
+def footnotes(found):
+    return printing.printed(Table("", found, COLUMNS, footnotes=notes(found)), "speed").footnotes
 
 
 def test_the_notes_say_what_the_table_holds():
-    whole_table = " ".join(notes(table([], whole(gap="not run yet"))))
-    for words in ("Bonnet 2024, Table 2", "median of the epochs after the first", "half of one"):
+    whole_table = " ".join(footnotes(table([], whole(gap="not run yet"))))
+    for words in ("Bonnet 2024, Table 2", "epochs after the first", "gets one of them"):
         assert words in whole_table
     assert "oldest" not in whole_table
     assert "k80 (2014, 4,992 CUDA cores, 2,400 GFLOPS), p100 (2016, " in whole_table
     assert warnings(table([], whole(gap="not run yet"))) == []
-    own = " ".join(notes(table([run(device="cpu")], [cell(device="cpu", dataset="mine", format="folder")])))
-    assert "median of the epochs after the first" in own
+    own = " ".join(footnotes(table([run(device="cpu")], [cell(device="cpu", dataset="mine", format="folder")])))
+    assert "epochs after the first" in own
     for words in ("Bonnet", "K80", "oldest", "xtrapolated", "peak", "memory", "Energy", "TF32", "Cards"):
         assert words not in own
 
@@ -539,7 +495,7 @@ def test_the_notes_explain_what_was_measured():
     fast = {"recipe": "fast", "batch_size": 256, "precision": "mixed_float16", "jit_compile": True}
     of_card = {"tf32": True, "peak_device_memory_mib": 900, "energy_joules_per_epoch": 8000.0}
     runs = [run(**of_card), run(**fast, **of_card, steps_differ="batch_size 256"), run(device="cpu", **PART)]
-    found = notes(table(runs, cells))
+    found = footnotes(table(runs, cells))
     assert (
         "Recipes: timing, batch size 32, float32, no XLA; fast, batch size 256, mixed_float16, XLA; "
         "timing-cpu, batch size 32, float32, no XLA."

@@ -1,6 +1,5 @@
-"""Comparisons of runs: published numbers, hand-computed cases, definitions written out, what resampling promises."""
+"""Comparisons of runs: published numbers, hand-computed cases, definitions, and properties of resampling."""
 
-import json
 from math import gamma, pi, sqrt
 
 import numpy as np
@@ -15,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from histobench.core.errors import HistobenchError
 from histobench.results import paper
 from histobench.results.metrics import evaluate
-from histobench.results.statistics import delong, holm, paired, paired_bootstrap, rank_correlation, welch
+from histobench.results.statistics import delong, holm, paired, paired_bootstrap, welch
 from support.project import ROOT
 
 # A busy machine is not an error.
@@ -30,10 +29,6 @@ def published(dataset, mode):
     return rows.set_index("model")["auc"]
 
 
-def json_safe(result):
-    return json.loads(json.dumps(result, allow_nan=False)) == result
-
-
 # Welch
 
 
@@ -45,15 +40,10 @@ def json_safe(result):
     ],
 )
 def test_welch_gives_the_numbers_of_the_published_tables(dataset, t, df, p):
-    transfer, full = published(dataset, "tl"), published(dataset, "full")
-    found = welch(transfer, full)
+    found = welch(published(dataset, "tl"), published(dataset, "full"))
     assert found["t"] == pytest.approx(t[0], rel=0, abs=t[1])
     assert found["df"] == pytest.approx(df[0], rel=0, abs=df[1])
     assert found["p"] == pytest.approx(p[0], rel=0, abs=p[1])
-    assert (found["n_a"], found["n_b"]) == (len(transfer), len(full))
-    assert found["mean_a"] == pytest.approx(sum(transfer) / len(transfer))
-    assert found["mean_b"] == pytest.approx(sum(full) / len(full))
-    assert json_safe(found)
 
 
 def test_welch_hand_computed():
@@ -100,23 +90,12 @@ def test_welch_swapped():
     assert (other["low"], other["high"]) == pytest.approx((-one["high"], -one["low"]))
 
 
-def test_welch_leaves_out_what_is_missing():
-    assert welch([0, None, 2, np.nan], pd.Series([1, 1, np.nan, 4])) == welch([0, 2], [1, 1, 4])
-
-
-@pytest.mark.parametrize(("a", "b"), [([1], [1, 2]), ([1, 2], [3]), ([1, 2], [3, None, np.nan]), ([], [1, 2])])
-def test_welch_needs_two_values_each(a, b):
-    with pytest.raises(HistobenchError, match="at least 2 values"):
-        welch(a, b)
-
-
 @pytest.mark.filterwarnings("error")
 def test_welch_without_spread_is_undefined():
     found = welch([0.1] * 3, [0.3] * 2)
     assert found["difference"] == pytest.approx(-0.2)
     assert {found[name] for name in ["t", "df", "p", "low", "high", "effect"]} == {None}
     assert set(found) == set(welch([1, 2], [3, 5]))
-    assert json_safe(found)
 
 
 @pytest.mark.filterwarnings("ignore:Precision loss")
@@ -126,7 +105,6 @@ def test_welch_with_spread_in_one_sample_only():
     assert (found["t"], found["df"]) == pytest.approx((0.9, 1))
     assert found["p"] == pytest.approx(1 - 2 / pi * np.arctan(0.9))
     assert found["effect"] is None
-    assert json_safe(found)
 
 
 # Pairs
@@ -135,47 +113,21 @@ def test_welch_with_spread_in_one_sample_only():
 @pytest.mark.parametrize(("dataset", "n", "p"), [("pcam", 10, 0.0118), ("idc", 9, 0.0099)])
 def test_paired_gives_the_numbers_of_the_published_tables(dataset, n, p):
     transfer, full = published(dataset, "tl"), published(dataset, "full")
-    found = paired(transfer, full)  # by model: `full` has two more
-    full = full[transfer.index]
+    full = full[transfer.index]  # `full` has two models more
+    found = paired(transfer, full)
     assert found["p"] == pytest.approx(p, rel=0, abs=5e-5)
-    assert (found["n"], found["df"]) == (n, n - 1)
+    assert (len(full), found["df"]) == (n, n - 1)
     assert found["difference"] == pytest.approx((sum(transfer) - sum(full)) / len(full))
-    assert json_safe(found)
 
 
 def test_paired_hand_computed():
     # Differences 1, 2, 3: mean 2, standard deviation 1. On two degrees of freedom p is 1 - t / sqrt(2 + t^2).
     found = paired([3, 6, 5], [2, 4, 2])
-    assert (found["t"], found["df"], found["n"]) == (pytest.approx(sqrt(12)), 2, 3)
+    assert (found["t"], found["df"]) == (pytest.approx(sqrt(12)), 2)
     assert found["p"] == pytest.approx(1 - sqrt(12 / 14))
     margin = student.ppf(0.975, 2) / sqrt(3)
     assert (found["low"], found["difference"], found["high"]) == pytest.approx((2 - margin, 2, 2 + margin))
     assert found["effect"] == pytest.approx(2)
-
-
-def test_series_are_paired_by_their_index():
-    a = pd.Series({"x": 3.0, "only a": 9.0, "y": 6.0, "z": 5.0, "missing": 1.0})
-    b = pd.Series({"z": 2.0, "y": 4.0, "x": 2.0, "missing": None, "only b": 7.0})
-    assert paired(a, b) == paired([3, 6, 5], [2, 4, 2])
-    assert rank_correlation(a, b)["n"] == 3
-
-
-def test_paired_leaves_out_what_is_missing():
-    assert paired([3, None, 6, 1, 5], [2, 8, 4, np.nan, 2]) == paired([3, 6, 5], [2, 4, 2])
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [
-        ([1, 2], [1, None], "at least 2 pairs, found 1"),
-        ([1, 2, 3], [1, 2], "one length, found 3 and 2"),
-        (pd.Series([1, 2], index=["x", "y"]), pd.Series([1, 2], index=["v", "w"]), "found 0"),
-        (pd.Series([1, 2, 3], index=["x", "x", "y"]), pd.Series([1, 2], index=["x", "y"]), "each item once.*'x'"),
-    ],
-)
-def test_what_cannot_be_paired_is_an_error(a, b, expected):
-    with pytest.raises(HistobenchError, match=expected):
-        paired(a, b)
 
 
 @pytest.mark.filterwarnings("error")
@@ -185,35 +137,6 @@ def test_equal_differences_are_undefined():
     assert found["difference"] == pytest.approx(0.1)
     assert {found[name] for name in ["t", "p", "low", "high", "effect"]} == {None}
     assert set(found) == set(paired([3, 6, 5], [2, 4, 2]))
-    assert json_safe(found)
-
-
-def test_rank_correlation_hand_computed():
-    # One swap of neighbours: rho is 1 - 6 * 2 / (4 * 15). Then t^2 = 2 * 0.64 / 0.36, and p is 1 - t / sqrt(2 + t^2).
-    found = rank_correlation([1, 2, 30, 400], [0.1, 0.3, 0.2, 0.9])
-    assert found == {"rho": pytest.approx(0.8), "p": pytest.approx(0.2), "n": 4}
-    assert json_safe(found)
-
-
-def test_rank_correlation_of_ties():
-    # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: Pearson's correlation of these.
-    assert rank_correlation([5, 6, 6, 9], [1, 2, 3, 4])["rho"] == pytest.approx(4.5 / sqrt(4.5 * 5))
-
-
-def test_rank_correlation_leaves_out_what_is_missing():
-    found = rank_correlation([1, None, 2, 30, 7, 400], [0.1, 5, 0.3, 0.2, np.nan, 0.9])
-    assert (found["rho"], found["n"]) == (pytest.approx(0.8), 4)
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("x", "y"), [([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [0.5] * 3)])
-def test_rank_correlation_of_a_constant_is_undefined(x, y):
-    assert rank_correlation(x, y) == {"rho": None, "p": None, "n": 3}
-
-
-def test_rank_correlation_needs_three_pairs():
-    with pytest.raises(HistobenchError, match="at least 3 pairs, found 2"):
-        rank_correlation([1, 2, None], [1, 2, 3])
 
 
 # Holm
@@ -225,7 +148,6 @@ def test_rank_correlation_needs_three_pairs():
         # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1: 0.02, 0.03, 0.06, 0.04, and the last is raised to 0.06.
         ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
         ([0.01, np.nan, 0.04], [0.02, np.nan, 0.04]),
-        ([0.01, None, 0.04], [0.02, np.nan, 0.04]),
         ([0.6, 0.7], [1, 1]),
         ([0.02, 0.02], [0.04, 0.04]),
         ([0.03], [0.03]),
@@ -269,12 +191,6 @@ def test_holm_properties(p_values, random):
     np.testing.assert_array_equal(holm(given_[order]), adjusted[order])
 
 
-@pytest.mark.parametrize("wrong", [-0.1, 1.5, np.inf])
-def test_holm_refuses_what_is_no_probability(wrong):
-    with pytest.raises(HistobenchError, match=str(wrong)):
-        holm([0.2, wrong])
-
-
 # Bootstrap
 
 
@@ -294,8 +210,6 @@ def test_bootstrap_of_one_seed_hand_computed():
     assert found["p"] == pytest.approx(4 / 5)
     # Quantiles 0.025 and 0.975 of four lie 0.075 of a step from the ends.
     assert (found["low"], found["high"]) == pytest.approx((-0.01 + 0.075 * 0.03, 0.04 - 0.075 * 0.01))
-    assert (found["seeds_a"], found["seeds_b"], found["replicates"], found["seeds_nested"]) == (1, 1, 4, False)
-    assert json_safe(found)
 
 
 def test_bootstrap_subtracts_equal_replicates():
@@ -312,8 +226,8 @@ def test_bootstrap_uses_replicates_that_all_runs_have():
     a = series([0.9, 0.8, np.nan, 0.7], [3, 5, 6, 8])
     b = series([0.1, 0.3, 0.2, 0.4, 0.5], [9, 8, 6, 5, 4])
     found = paired_bootstrap([0.8], [0.3], [a], [b])
-    assert found["replicates"] == 2  # 5 and 8: differences 0.4 and 0.4
-    assert (found["low"], found["high"]) == pytest.approx((0.4, 0.4))
+    # 5 and 8: differences 0.4 and 0.4, so p is 2 * (1 + 0) / (2 + 1).
+    assert (found["low"], found["high"], found["p"]) == pytest.approx((0.4, 0.4, 2 / 3))
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -340,7 +254,6 @@ def test_nested_seeds_widen_the_interval():
     nested = paired_bootstrap(apart, np.array(apart) - 0.05, arm_a, arm_b)
     averaged = paired_bootstrap([0.8], [0.75], [sum(arm_a) / 4], [sum(arm_b) / 4])
     assert nested["difference"] == pytest.approx(averaged["difference"])
-    assert (nested["seeds_nested"], averaged["seeds_nested"]) == (True, False)
     assert nested["high"] - nested["low"] > 3 * (averaged["high"] - averaged["low"])
     # The mean of four drawn seeds has the variance of the four, over n, divided by four; both arms add up.
     width = 2 * 1.96 * sqrt(2 * np.var(apart) / 4 + 2 * 0.002**2 / 4)
@@ -352,7 +265,6 @@ def test_seeds_that_agree_do_not_widen_the_interval():
     one, three = paired_bootstrap([0.8], [0.7], [a], [b]), paired_bootstrap([0.8] * 3, [0.7] * 2, [a] * 3, [b] * 2)
     for name in ["low", "high", "difference"]:
         assert three[name] == pytest.approx(one[name])
-    assert (three["seeds_a"], three["seeds_b"], three["seeds_nested"]) == (3, 2, True)
 
 
 def test_seeds_are_drawn_with_replacement_in_each_replicate():
@@ -368,12 +280,6 @@ def test_seeds_of_the_arms_are_drawn_independently():
     constant = [series([value] * 4000) for value in (0.5, 0.7)]
     found = paired_bootstrap([0.5, 0.7], [0.5, 0.7], constant, constant)
     assert (found["low"], found["high"]) == pytest.approx((-0.2, 0.2))
-
-
-@pytest.mark.parametrize(("seeds_a", "seeds_b", "nested"), [(1, 1, False), (1, 2, False), (3, 1, False), (2, 2, True)])
-def test_one_seed_shows_no_spread_over_seeds(seeds_a, seeds_b, nested):
-    found = paired_bootstrap([0.8] * seeds_a, [0.7] * seeds_b, [series([0.8])] * seeds_a, [series([0.7])] * seeds_b)
-    assert found["seeds_nested"] is nested
 
 
 def test_swapped_arms_of_one_seed():
@@ -395,19 +301,9 @@ def test_drawing_of_seeds_is_reproducible():
     assert paired_bootstrap(*points, arm_a, arm_b, seed=2)["low"] != first["low"]
 
 
-@pytest.mark.parametrize(
-    ("aucs_a", "replicates_a", "expected"),
-    [
-        ([], [], "at least one run in the first arm"),
-        ([0.8, 0.7], [series([0.8])], "2 AUCs.*replicates of 1"),
-        ([None], [series([0.8])], "1 of them missing"),
-        ([0.8], [series([0.8], [5])], "same numbers in all runs"),
-        ([0.8], [series([0.8, 0.8], [0, 0])], "each replicate once"),
-    ],
-)
-def test_what_cannot_be_resampled_is_an_error(aucs_a, replicates_a, expected):
-    with pytest.raises(HistobenchError, match=expected):
-        paired_bootstrap(aucs_a, [0.7], replicates_a, [series([0.7])])
+def test_runs_without_a_common_replicate_are_an_error():
+    with pytest.raises(HistobenchError, match="same numbers in all runs"):
+        paired_bootstrap([0.8], [0.7], [series([0.8], [5])], [series([0.7])])
 
 
 # DeLong
@@ -453,20 +349,14 @@ def test_delong_is_its_definition(sample):
     (auc_a, auc_b), covariance = delong_by_definition(labels, [scores_a, scores_b])
     variance = covariance[0][0] + covariance[1][1] - 2 * covariance[0][1]
     se = sqrt(max(variance, 0))
-    assert found["auc_a"] == pytest.approx(roc_auc_score(labels, scores_a))
-    assert (found["auc_a"], found["auc_b"]) == pytest.approx((auc_a, auc_b))
+    of_scikit_learn = roc_auc_score(labels, scores_a) - roc_auc_score(labels, scores_b)
+    assert found["difference"] == pytest.approx(of_scikit_learn, abs=1e-12)
     assert found["difference"] == pytest.approx(auc_a - auc_b, abs=1e-12)
     assert found["se"] == pytest.approx(se, abs=1e-7)  # the root of a rounding error
     if se > 1e-6:
-        assert found["z"] == pytest.approx((auc_a - auc_b) / se, abs=1e-9)
         assert found["p"] == pytest.approx(2 * norm.cdf(-abs(auc_a - auc_b) / se))
-        assert found["low"] == pytest.approx(auc_a - auc_b - norm.ppf(0.975) * se, abs=1e-12)
-        assert found["high"] == pytest.approx(auc_a - auc_b + norm.ppf(0.975) * se, abs=1e-12)
-    elif abs(auc_a - auc_b) < 1e-12:
-        assert (found["z"], found["p"], found["low"], found["high"]) == (0, 1, 0, 0)
     else:
-        assert found["z"] is found["p"] is found["low"] is found["high"] is None
-    assert json_safe(found)
+        assert found["p"] == (1 if abs(auc_a - auc_b) < 1e-12 else None)
 
 
 @several
@@ -474,10 +364,7 @@ def test_delong_is_its_definition(sample):
 def test_delong_swapped(sample):
     labels, scores_a, scores_b = sample
     one, other = delong(labels, scores_a, scores_b), delong(labels, scores_b, scores_a)
-    assert (other["auc_a"], other["auc_b"], other["se"]) == (one["auc_b"], one["auc_a"], one["se"])
-    assert (other["difference"], other["p"]) == (-one["difference"], one["p"])
-    if one["low"] is not None:
-        assert (other["low"], other["high"]) == (-one["high"], -one["low"])
+    assert (other["difference"], other["se"], other["p"]) == (-one["difference"], one["se"], one["p"])
 
 
 def two_scores(rng, count, gain=1.0):
@@ -501,8 +388,9 @@ def test_delong_agrees_with_a_bootstrap():
     # A standard deviation of 1000 replicates is within 10 % in all but 1 of 100,000 cases.
     assert (drawn_a - drawn_b).std() == pytest.approx(formula["se"], rel=0.1)
     assert drawn["difference"] == pytest.approx(formula["difference"])
-    for end in ["low", "high"]:
-        assert drawn[end] == pytest.approx(formula[end], abs=0.3 * formula["se"])
+    for end, sign in (("low", -1), ("high", 1)):
+        expected = formula["difference"] + sign * norm.ppf(0.975) * formula["se"]
+        assert drawn[end] == pytest.approx(expected, abs=0.3 * formula["se"])
     # Unpaired, the error would be another: the scores are correlated.
     assert sqrt(drawn_a.var() + drawn_b.var()) > 1.2 * formula["se"]
 
@@ -516,29 +404,9 @@ def test_delong_rejects_a_true_hypothesis_at_its_level():
 
 def test_delong_of_identical_orders():
     scores = np.array([0.1, 0.4, 0.4, 0.8, 0.3, 0.9])
-    found = delong([0, 0, 1, 1, 0, 1], scores, scores**3)
-    assert found["auc_a"] == found["auc_b"] == pytest.approx(8.5 / 9)
-    assert [found[name] for name in ["difference", "se", "z", "p", "low", "high"]] == [0, 0, 0, 1, 0, 0]
+    assert delong([0, 0, 1, 1, 0, 1], scores, scores**3) == {"difference": 0, "se": 0, "p": 1}
 
 
 def test_delong_without_variance_is_undefined():
     # One run separates the classes, the other swaps them.
-    found = delong([0] * 3 + [1] * 3, [1, 2, 3, 4, 5, 6], [4, 5, 6, 1, 2, 3])
-    assert (found["difference"], found["se"]) == (1, 0)
-    assert found["z"] is found["p"] is found["low"] is found["high"] is None
-
-
-@pytest.mark.parametrize(
-    ("labels", "scores_b", "expected"),
-    [
-        ([1, 1, 1, 1], [0.1, 0.2, 0.3, 0.4], "found 0 of label 0 and 4 of label 1"),
-        ([0, 0, 0, 0], [0.1, 0.2, 0.3, 0.4], "found 4 of label 0 and 0 of label 1"),
-        ([0, 0, 0, 1], [0.1, 0.2, 0.3, 0.4], "at least 2 patches of each class"),
-        ([0, 0, 1, 2], [0.1, 0.2, 0.3, 0.4], "labels 0 or 1"),
-        ([0, 0, 1, 1], [0.1, 0.2, np.nan, 0.4], "finite scores"),
-        ([0, 0, 1, 1], [0.1, 0.2, 0.3], "4 labels and 4 and 3 scores"),
-    ],
-)
-def test_what_delong_cannot_compare_is_an_error(labels, scores_b, expected):
-    with pytest.raises(HistobenchError, match=expected):
-        delong(labels, [0.1, 0.2, 0.3, 0.4], scores_b)
+    assert delong([0] * 3 + [1] * 3, [1, 2, 3, 4, 5, 6], [4, 5, 6, 1, 2, 3]) == {"difference": 1, "se": 0, "p": None}

@@ -2,7 +2,7 @@
 
 TABLE, FIGURE, ERRORS = STUDY.paths.tables, STUDY.paths.figures, STUDY.paths.errors
 
-# What tables and figures need of the configuration, and no file holds.
+# Values of the configuration that tables and figures need and that are in no file.
 STUDY_FACTS = {
     "name": STUDY.name,
     "names": {model: NAMES[model] for model in STUDY_MODELS},
@@ -12,7 +12,7 @@ STUDY_FACTS = {
     "run_datasets": RUN_DATASETS,
 }
 
-# What items of the registry are made of: from a data set, "" for all of the study, to paths.
+# Inputs of the items of the registry: functions from a data set, "" for the whole study, to paths.
 INPUTS = {
     "runs": lambda dataset: rules.collect_runs.output.runs,
     "cells": lambda dataset: rules.collect_runs.output.cells,
@@ -25,15 +25,10 @@ INPUTS = {
     "search_outputs": lambda dataset: [*of_searches(search_files.ABOUT), *of_searches(search_files.TRIALS)],
     "control_metrics": lambda dataset: expand(rules.controls.output.metrics, dataset=RUN_DATASETS),
     "shuffled_labels": lambda dataset: expand(rules.controls.output.shuffled, dataset=RUN_DATASETS),
-    **{
-        name: lambda dataset, file=file: of_scored_runs(file, dataset or None)
-        for name, file in (
-            ("predictions", runs.PREDICTIONS),
-            ("replicates", runs.REPLICATES),
-            ("metrics", runs.METRICS),
-            ("histories", runs.HISTORY),
-        )
-    },
+    "predictions": lambda dataset: of_scored_runs(runs.PREDICTIONS, dataset or None),
+    "replicates": lambda dataset: of_scored_runs(runs.REPLICATES, dataset or None),
+    "metrics": lambda dataset: of_scored_runs(runs.METRICS, dataset or None),
+    "histories": lambda dataset: of_scored_runs(runs.HISTORY, dataset or None),
     "patches": lambda dataset: expand([*records("test"), f"{DATA}/manifest.json"], dataset=dataset),
     "errors": lambda dataset: ERRORS.format(dataset=dataset),
     "heatmaps": lambda dataset: if_there(STUDY.paths.heatmaps.format(dataset=dataset)),
@@ -41,7 +36,7 @@ INPUTS = {
 
 
 def has(needed, dataset):
-    """Say whether the study, or a data set, has what an item of the registry needs."""
+    """Return whether the study, or a data set, has what an item of the registry needs."""
     scored = dataset in SCORED_DATASETS if dataset else bool(SCORED_DATASETS)
     return {
         "runs": bool(RUN_DATASETS),
@@ -57,19 +52,19 @@ ITEMS = TABLES | FIGURES
 
 
 def inputs(wildcards):
-    """Return the inputs of a table or figure by name."""
+    """Return the inputs of a table or figure, by name."""
     item, dataset = ITEMS[wildcards.item]
     return {name: INPUTS[name](dataset) for name in item.inputs}
 
 
 def labels(wildcards):
-    """Return what Snakemake's report calls a table or figure."""
+    """Return the labels of a table or figure in Snakemake's report."""
     item, dataset = ITEMS[wildcards.item]
     return {item.kind: item.title or item.name.replace("_", " ")} | ({"data set": dataset} if dataset else {})
 
 
 def of_item(get):
-    """Return a function from a job's wildcards to what the registry says of its item."""
+    """Return a function from the wildcards of a job to a value of its item in the registry."""
     return lambda wildcards: get(ITEMS[wildcards.item][0])
 
 

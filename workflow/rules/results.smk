@@ -1,5 +1,5 @@
-# Needs: evaluated runs. Gives: runs.csv and cells.csv; the tables and figures of histobench.results.registry, which are
-# computed from these two and from run folders; and the page that holds them all. Local rules: seconds of work each.
+# From evaluated runs to runs.csv and cells.csv, to the tables and figures of histobench.results.registry, which are
+# computed from these two and from run folders, and to the page of them all. All rules are local, with seconds of work.
 
 
 rule collect_runs:

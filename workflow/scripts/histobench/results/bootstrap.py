@@ -1,4 +1,4 @@
-"""Bootstrap of a test set: what is resampled, how often each patch is drawn, and the interval of what comes of it."""
+"""Bootstrap of a test set: the units that are resampled, the weights of the patches, and percentile intervals."""
 
 from collections.abc import Iterator
 
@@ -10,8 +10,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 MIN_GROUPS = 20
-"""With few clusters, 5 to 30, a cluster bootstrap is too narrow (Cameron, Gelbach & Miller 2008, Rev. Econ. Stat.
-90:414). Where in that range to stop is a choice.
+"""Intervals of a cluster bootstrap are too narrow with few clusters, 5 to 30 (Cameron, Gelbach & Miller 2008, Rev.
+Econ. Stat. 90:414). The limit within that range is a choice.
 """
 
 LEVEL = 0.95
@@ -20,21 +20,21 @@ RESAMPLES = 1000
 
 
 def resampled_units(groups: NDArray[np.str_]) -> tuple[Integers, str, str]:
-    """Return what is resampled of a test set.
+    """Return the units in which a test set is resampled.
 
-    Patches of a slide or patient resemble one another, so an interval over patches is too narrow; groups are resampled
-    as wholes where there are enough of them (Field & Welsh 2007, J. R. Stat. Soc. B 69:369).
+    Patches of a slide or patient resemble one another, so an interval over patches is too narrow; whole groups are
+    resampled if there are enough of them (Field & Welsh 2007, J. R. Stat. Soc. B 69:369).
 
     Parameters
     ----------
-    groups : (n,) the slide or patient of each patch, "" where unknown. Groups known for some patches only cannot be
+    groups : (n,) the slide or patient of each patch, "" if unknown. Groups must be known for all patches to be
         resampled.
 
     Returns
     -------
     units : (n,) the number of each patch's unit, see `resampled_weights`.
     unit : "group" or "patch".
-    reason : why, in words.
+    reason : why, as a sentence.
     """
     names, numbers = np.unique(groups, return_inverse=True)
     if "" in names:
@@ -43,20 +43,17 @@ def resampled_units(groups: NDArray[np.str_]) -> tuple[Integers, str, str]:
     elif len(names) < MIN_GROUPS:
         reason = f"{len(names)} groups, fewer than {MIN_GROUPS}: patches are resampled, which ignores clustering"
     else:
-        return (
-            numbers.astype(np.int64),
-            "group",
-            f"{len(names)} groups, at least {MIN_GROUPS}: whole groups are resampled",
-        )
+        reason = f"{len(names)} groups, at least {MIN_GROUPS}: whole groups are resampled"
+        return numbers.astype(np.int64), "group", reason
     return np.arange(len(groups)), "patch", reason
 
 
 def resampled_weights(units: Integers, resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield, resample after resample, how often each patch is drawn when whole units are drawn with replacement.
+    """Yield, for each resample, how often each patch is drawn when whole units are drawn with replacement.
 
-    The draws depend on `seed` (see "Seeds" in config/README.md) and the number of units alone. Units are numbered in
-    the order of their names, groups by group and patches by patch id, so replicate r of one run and replicate r of
-    another on the same test set hold the same patches: paired contrasts subtract replicates row by row.
+    The draws depend only on `seed` (see "Seeds" in config/README.md) and the number of units. Units are numbered in the
+    order of their names, by group or by patch id, so replicate r holds the same patches in all runs on a test set, and
+    paired contrasts may subtract replicates row by row.
 
     Parameters
     ----------
@@ -74,7 +71,7 @@ def resampled_weights(units: Integers, resamples: int, seed: int) -> Iterator[Fl
 
 
 def percentile_interval(replicates: pd.Series) -> list[float] | None:
-    """Return the central interval of level `LEVEL` of bootstrap replicates, or None where there are none."""
+    """Return the central interval of level `LEVEL` of bootstrap replicates, or None if there are none."""
     if not len(replicates):
         return None
     tail = (1 - LEVEL) / 2

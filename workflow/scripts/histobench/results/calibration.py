@@ -1,4 +1,4 @@
-"""How well scores agree with frequencies: numbers behind the calibration figure."""
+"""Calibration of scores: the numbers of the calibration figure."""
 
 import numpy as np
 import pandas as pd
@@ -19,15 +19,15 @@ BINS = 15
 def bins(labels: Integers, scores: Floats, count: int = BINS) -> pd.DataFrame:
     """Return mean score and share of positives in bins of equal mass.
 
-    Every bin holds as many patches, or one fewer (Nguyen & O'Connor 2015, EMNLP, "Posterior calibration and exploratory
-    analysis for natural language processing models"). Confident networks leave bins of equal width nearly empty. Equal
-    scores fall into bins in the order they are given in.
+    The numbers of patches in the bins differ by at most one (Nguyen & O'Connor 2015, EMNLP, "Posterior calibration and
+    exploratory analysis for natural language processing models"). With confident networks, bins of equal width would be
+    nearly empty. Equal scores are assigned to bins in the given order.
 
     Parameters
     ----------
     labels : (n,) 0 or 1.
     scores : (n,) in [0, 1].
-    count : number of bins, at most n are made.
+    count : number of bins; no more than n are made.
 
     Returns
     -------
@@ -41,9 +41,9 @@ def bins(labels: Integers, scores: Floats, count: int = BINS) -> pd.DataFrame:
 def slope_and_intercept(labels: Integers, scores: Floats) -> tuple[float, float]:
     """Return calibration slope and calibration-in-the-large.
 
-    The slope is that of a logistic regression of the label on the logit of the score (Cox 1958, Biometrika 45:562):
-    below 1 the scores are too extreme. The intercept is that of the same regression with the slope held at 1: above 0
-    the scores are too low on average. Both as in Van Calster et al. 2019 (BMC Medicine 17:230).
+    The slope is that of a logistic regression of the label on the logit of the score (Cox 1958, Biometrika 45:562); if
+    it is below 1, the scores are too extreme. The intercept is that of the same regression with the slope fixed at 1;
+    if it is above 0, the scores are too low on average. Both as in Van Calster et al. 2019 (BMC Medicine 17:230).
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def slope_and_intercept(labels: Integers, scores: Floats) -> tuple[float, float]
 
     Returns
     -------
-    slope : NaN where it has no finite value: one class only, constant scores, or scores that part the classes.
-    intercept : in logits; NaN where only one class is present.
+    slope : NaN if it has no finite value: with one class, constant scores, or scores that separate the classes.
+    intercept : in logits; NaN with one class.
     """
     positive = labels == 1
     if positive.all() or not positive.any():

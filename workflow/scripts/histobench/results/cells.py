@@ -8,37 +8,29 @@ import pandas as pd
 from histobench.results.modes import MODES
 
 MODE_NAMES = {key: mode.name for key, mode in MODES.items()}
-"""Modes in print."""
+"""Printed names of the modes."""
 
 Cell = Mapping[Hashable, Any]
-"""A row of `cells.csv`, by its columns."""
+"""A row of `cells.csv`."""
 
 NAMES = ["dataset", "model", "mode", "recipe", "device"]
-"""What names a cell; a run has these and a seed."""
+"""Columns that identify a cell; a run has these and a seed."""
 
 
-def can_stand(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells whose AUC may stand for their data set, model and mode.
+def can_represent(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells that may represent their data set, model and mode.
 
-    These are not: recipes that are there for their seconds, tuned recipes, and cells that cannot run.
-
-    Parameters
-    ----------
-    cells : one row per cell, as in `cells.csv`.
-
-    Returns
-    -------
-    some : its rows, in the given order.
+    Those of timing recipes and of tuned recipes, and those that cannot run, may not.
     """
-    shut_out = cells["timing_only"].astype(bool) | cells["left_out"].astype(bool) | (cells["tuned_from"] != "")
-    return cells[~shut_out]
+    excluded = cells["timing_only"].astype(bool) | cells["left_out"].astype(bool) | (cells["tuned_from"] != "")
+    return cells[~excluded]
 
 
 def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells that stand for each data set, model and mode where one AUC is wanted.
+    """Return one cell for each data set, model and mode, wherever a single AUC is needed.
 
-    Tests, claims and Figures 3 and 4 take these, so that they speak of the same runs. Of several recipes and
-    devices it is the first in the matrix, finished or not: what a study shows must not depend on which run ends first.
+    Tests, claims and Figures 3 and 4 use these, so that they are about the same runs. Of several recipes and devices it
+    is the first in the matrix, finished or not: results must not depend on which run ends first.
 
     Parameters
     ----------
@@ -46,14 +38,14 @@ def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    first : its rows, at most one per `dataset`, `model` and `mode`, in the given order, numbered anew; only such as
-        :func:`can_stand` returns.
+    first : at most one of its rows per `dataset`, `model` and `mode`, out of those of :func:`can_represent`, in the
+        given order, with a new index.
     """
-    return can_stand(cells).drop_duplicates(["dataset", "model", "mode"], ignore_index=True)
+    return can_represent(cells).drop_duplicates(["dataset", "model", "mode"], ignore_index=True)
 
 
 def asked(cells: pd.DataFrame) -> int:
-    """Return how many runs cells ask for, without those that cannot run."""
+    """Return the number of runs that the cells ask for, without cells that cannot run."""
     return int(cells.loc[~cells["left_out"].astype(bool), "seeds"].sum())
 
 

@@ -1,4 +1,4 @@
-"""The tidy table of a study's runs, ``runs.csv``, and that of the cells it asked for, ``cells.csv``.
+"""The tidy table of a study's runs, ``runs.csv``, and that of its cells, ``cells.csv``.
 
 All tables, figures and statistics are computed from these two and from the run folders that they name.
 """
@@ -11,16 +11,16 @@ import pandas as pd
 
 from histobench.core import runs
 from histobench.core.decision import AT_THRESHOLD
-from histobench.core.files import write_text
 from histobench.core.formats import FORMATS
 from histobench.results import paper
-from histobench.results.columns import read_csv
+from histobench.results.columns import read_csv, write_csv
 
-METRICS = (
+METRICS = [
     *("loss", "auc", "average_precision", "brier"),
     *("sensitivity_at_95_specificity", "specificity_at_95_sensitivity"),
-)
-AT_HALF = ("accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity")
+]
+AT_HALF = ["accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity"]
+"""Metrics at the threshold 0.5, and at that chosen on the validation patches."""
 
 COLUMNS = (
     *("dataset", "model", "mode", "recipe", "device", "seed", "model_name"),
@@ -41,41 +41,29 @@ COLUMNS = (
 )
 """Columns of `runs.csv`.
 
-- Those that end in `differ` or `differs` say in words what keeps a run from being comparable with the paper's,
-  `steps_differ` what keeps its seconds per epoch from being so; "" where nothing does.
+- Columns that end in `differ` or `differs`: what keeps a run from being comparable with the paper's (`steps_differ`:
+  its seconds per epoch), "" for nothing.
 - `train_seconds`, `validation_seconds`: of all epochs. `first_epoch_seconds`: of the first, training and validation.
-- What ends in `per_epoch` is the median of the epochs after the first, `low` and `high` their minimum and maximum;
-  empty where there is one epoch alone. All as measured, over the `train_patches_per_epoch` and
-  `valid_patches_per_epoch` that an epoch covers: fewer than `n_train` and `n_valid` where the recipe cuts it short.
-  `energy_joules_per_epoch` is of training and validation, empty where the card has no counter.
-- `multiply_adds_forward`: of a forward pass over one patch, or over its cached features; `multiply_adds_trained`: those
-  of the layers that are trained.
-- `precision` is Keras's dtype policy, `tf32` whether float32 was multiplied in TF32, empty where the device has none.
-- `peak_device_memory_mib`: the most that TensorFlow held on the card, empty on a CPU.
+- Columns that end in `per_epoch`: medians over the epochs after the first, with minimum (`low`) and maximum (`high`);
+  empty if there is only one epoch. They are as measured, for the `train_patches_per_epoch` and
+  `valid_patches_per_epoch` that an epoch covers, which are fewer than `n_train` and `n_valid` if the recipe limits its
+  steps. `energy_joules_per_epoch` is for training and validation, empty if the card has no counter.
+- `multiply_adds_forward`: of a forward pass over one patch, or over its cached features; `multiply_adds_trained`: of
+  the layers that are trained.
+- `precision`: Keras's dtype policy. `tf32`: whether float32 was multiplied in TF32, empty if the device cannot.
+- `peak_device_memory_mib`: the maximum that TensorFlow held on the card, empty on a CPU.
 """
 
-TEXTS = (
-    *(
-        "dataset",
-        "format",
-        "model",
-        "model_name",
-        "mode",
-        "recipe",
-        "device",
-        "split",
-        "patches",
-        "weights",
-        "transfer",
-    ),
+TEXTS = [
+    *("dataset", "format", "model", "model_name", "mode", "recipe", "device", "split", "patches", "weights"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
-    *("precision", "gap", "tuned_from", "year"),
-)
-"""Columns of `runs.csv` and `cells.csv` that hold texts."""
+    *("transfer", "precision", "gap", "tuned_from", "year"),
+]
+"""Columns of `runs.csv` and `cells.csv` that hold strings."""
 
 
 def split_in_words(manifest: Mapping[str, Any]) -> str:
-    """Return how a data set is split, as tables print it."""
+    """Return how a data set is split, as printed in tables."""
     split = manifest["split"]
     if isinstance(split, str):
         unit = FORMATS[manifest["format"]].split
@@ -91,17 +79,21 @@ def _row(
     names: Mapping[str, str],
     timing_only: Sequence[str],
 ) -> dict[str, Any]:
-    """Return one run's row; parameters as for `write`, files read."""
+    """Return the row of one run."""
     about = runs.read_json(folder / runs.ABOUT)
     spec = about["specification"]
     manifest, floor = manifests[spec["run"]["dataset"]], floors[spec["run"]["dataset"]]
     scored = spec["run"]["recipe"] not in timing_only
     timing = pd.read_csv(folder / runs.TIMING)
-    # With what a search has found for it.
+    # Including the values that a search found.
     recipe, application = about["recipe"], spec["model"]["application"]
     image = spec["input"] or about["features"]["specification"]["input"]
-    # Where a backbone's own preprocessing is that of the paper, the recipe is the paper's in effect.
+    # If a backbone's own preprocessing is the same as the paper's, the recipe is the paper's in effect.
     effective = recipe | ({"input_scaling": "paper"} if image["preprocessing"] == "unit" else {})
+    weights_differ = (
+        paper.weights_differ(spec["model"]["weights_origin"], application),
+        paper.transfer_differs(application, spec["run"]["mode"], recipe),
+    )
     extraction = about["features"]["extraction_seconds"] if about["features"] else {}
     return {
         **spec["run"],
@@ -115,15 +107,7 @@ def _row(
         "data_differs": paper.data_differ(manifest),
         "recipe_differs": paper.recipe_differs(effective),
         "steps_differ": paper.steps_differ(effective),
-        "weights_differ": "; ".join(
-            filter(
-                None,
-                (
-                    paper.weights_differ(spec["model"]["weights_origin"], application),
-                    paper.transfer_differs(application, spec["run"]["mode"], recipe),
-                ),
-            )
-        ),
+        "weights_differ": "; ".join(filter(None, weights_differ)),
         **{f"n_{part}": manifest["patches"][part]["n"] for part in ("train", "valid", "test")},
         "epochs": len(timing),
         "best_epoch": about["best_epoch"],
@@ -132,7 +116,7 @@ def _row(
         "floor_auc": floor["test"]["auc"],
         "train_seconds": round(float(timing["training_seconds"].sum()), 2),
         "validation_seconds": round(float(timing["validation_seconds"].sum()), 2),
-        # Of training and validation patches, once for all heads on these features; 0 where a run trained on patches.
+        # Of training and validation patches, once for all heads on these features; 0 if a run trained on patches.
         "features_seconds": round(extraction.get("train", 0.0) + extraction.get("valid", 0.0), 2),
         **_of_epochs(timing),
         **{f"{part}_patches_per_epoch": about["epoch_patches"][part] for part in ("train", "valid")},
@@ -146,13 +130,8 @@ def _row(
 
 
 def _of_epochs(timing: pd.DataFrame) -> dict[str, float]:
-    """Return what a row says of a run's epochs one by one: seconds, and energy.
-
-    Parameters
-    ----------
-    timing : as in `timing.csv`, a row per epoch.
-    """
-    # The first also traces the model, compiles it where XLA does, and warms up.
+    """Return the columns on seconds and energy per epoch; `timing` is `timing.csv`, a row per epoch."""
+    # The first epoch includes tracing, compilation by XLA, and warm-up.
     first, later = timing.iloc[0], timing.iloc[1:]
     facts = {"first_epoch_seconds": float(first["training_seconds"] + first["validation_seconds"])}
     for part in ("training", "validation"):
@@ -162,21 +141,16 @@ def _of_epochs(timing: pd.DataFrame) -> dict[str, float]:
 
 
 def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a row says of a run's metrics."""
-    test, intervals = metrics["test"], metrics["intervals"]
-    low, high = intervals["auc"] or (None, None)
+    """Return the columns that come from a run's `metrics.json`."""
+    test, (low, high) = metrics["test"], metrics["intervals"]["auc"] or (None, None)
     chosen = test["at_validation_threshold"]
-    return {
-        "collapsed": metrics["collapsed"],
-        "valid_auc": metrics["valid"]["auc"],
-        **{name: test[name] for name in METRICS},
-        **{name: test[AT_THRESHOLD][name] for name in AT_HALF},
-        "threshold": chosen["threshold"],
-        **{f"{name}_at_threshold": chosen[name] for name in AT_HALF},
-        "auc_low": low,
-        "auc_high": high,
-        "interval_unit": intervals["unit"],
-    }
+    return (
+        {"collapsed": metrics["collapsed"], "valid_auc": metrics["valid"]["auc"]}
+        | {name: test[name] for name in METRICS}
+        | {name: test[AT_THRESHOLD][name] for name in AT_HALF}
+        | {"threshold": chosen["threshold"], **{f"{name}_at_threshold": chosen[name] for name in AT_HALF}}
+        | {"auc_low": low, "auc_high": high, "interval_unit": metrics["intervals"]["unit"]}
+    )
 
 
 def write(
@@ -194,23 +168,19 @@ def write(
     ----------
     path : the file.
     folders : run folders.
-    data, controls : from a data set's name to its manifest, and to the metrics of its colour floor.
-    names : from a model's key to its name in print.
-    timing_only : recipes that are there for the seconds of their runs alone, which have no metrics.
+    data, controls : from the name of a data set to the files of its manifest and of its colour floor's metrics.
+    names : from the key of a model to its printed name.
+    timing_only : recipes whose runs are for timing only and have no metrics.
     """
     manifests = {name: runs.read_json(file) for name, file in data.items()}
     floors = {name: runs.read_json(file) for name, file in controls.items()}
     rows = [_row(folder, manifests, floors, names, timing_only) for folder in folders]
-    _write(path, pd.DataFrame(rows, columns=list(COLUMNS)))
+    write_csv(path, pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
 def write_cells(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
     """Write ``cells.csv``, one row per cell, see :meth:`histobench.core.study.Study.asked_for`."""
-    _write(path, pd.DataFrame(cells))
-
-
-def _write(path: Path, frame: pd.DataFrame) -> None:
-    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+    write_csv(path, pd.DataFrame(cells))
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-"""Columns of tables: their names in CSV files, and how print shows them.
+"""Columns of tables: their names in the CSV file and how they are printed.
 
-A table's module declares its columns once, in the order of its CSV file. Those that several tables have stand here.
+The module of a table declares its columns once, in the order of the CSV file. This one holds those of several tables.
 """
 
 import math
@@ -12,24 +12,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from histobench.core.files import write_text
 from histobench.results.cells import MODE_NAMES
 
 MISSING = "–"
-"""What a cell without a value prints."""
+"""Printed in a cell without a value."""
 
 ALL_ROWS, KNOWN_ROWS = "all rows", "rows with a value"
-"""Where a column must hold one value to be printed once, below the table: a run that is missing knows no value."""
+"""Rows that must share a value of a column for it to be printed once, below the table; missing runs have no value."""
 
 BOOTSTRAP = " (95\N{NO-BREAK SPACE}% interval)"
 OF_THE_MEAN = " (95\N{NO-BREAK SPACE}% interval of the mean)"
 RANGE = " (range)"
-"""What a heading says of an interval that stands beside the value."""
+"""What the heading of a column with an interval adds."""
 
 Format = Callable[[Any], str]
 
 
 def plain(value: Any) -> str:
-    """Return a value as text: floats with three decimals, whole numbers with a comma between thousands."""
+    """Return a value as text: floats with three decimals, integers with a comma between thousands."""
     if pd.isna(value):
         return MISSING
     if isinstance(value, bool | np.bool_):
@@ -47,7 +48,7 @@ def two_decimals(value: Any) -> str:
 
 
 def three_digits(value: Any) -> str:
-    """Return a number with three significant digits, or with all that stand before its point."""
+    """Return a number with three significant digits, and no fewer than those before the decimal point."""
     if pd.isna(value):
         return MISSING
     return f"{value:,.{max(2 - math.floor(math.log10(abs(value))), 0) if value else 0}f}"
@@ -59,7 +60,7 @@ def general(value: Any) -> str:
 
 
 def p_value(value: Any) -> str:
-    """Return a p-value with three decimals, of which none is a 0.000."""
+    """Return a p-value with three decimals, or "< 0.001"."""
     return "< 0.001" if isinstance(value, float) and value < 0.0005 else plain(value)
 
 
@@ -71,17 +72,17 @@ class Column:
     ----------
     name : in the CSV file.
     heading : in print; "" for the name with spaces and a capital letter.
-    format : from a value to its text in print.
-    is_text : whether the CSV file holds texts, where "" is a text and not a missing number.
-    once : `ALL_ROWS` or `KNOWN_ROWS` if print says the value once below the table where these rows share it, else "".
-    interval : what the heading says of an interval whose bounds are the columns `<name>_low` and `<name>_high`; "" for
-        a column without one.
-    shown : False if print has no such column: the CSV file alone has it, or another column or the remark shows it.
-    after : another column, whose text is added to this one's.
-    mark : another column and a mark; the mark stands in front of the value where the other column holds a true value.
-    collapsible : whether print says "collapsed" instead of a value where all seeds collapsed.
-    remark : "as it is" or "not comparable" if the texts of the column are parts of the row's remark, else "".
-    footnote : from the table to what stands below it because of this column, "" for nothing.
+    format : function from a value to its printed text.
+    is_text : whether the column holds strings, of which "" is one and not a missing number.
+    once : `ALL_ROWS` or `KNOWN_ROWS`: if these rows share one value, it is printed once, below the table; "" for never.
+    interval : what the heading adds if `<name>_low` and `<name>_high` hold an interval; "" without one.
+    shown : False if it is not printed as a column: only in the CSV file, or as part of another column or the remark.
+    after : another column, whose text is appended to this one's.
+    mark : another column and a mark, which is printed in front of the value if the other column is true.
+    collapsible : whether "collapsed" is printed instead of the value if all seeds collapsed.
+    remark : "as it is" or "not comparable" if the column's texts become part of the row's remark, else "".
+    footnote : printed below the table if the column holds a value; or a function from the table to the footnote, ""
+        for none.
     """
 
     name: str
@@ -95,11 +96,11 @@ class Column:
     mark: tuple[str, str] | None = None
     collapsible: bool = False
     remark: str = ""
-    footnote: Callable[[pd.DataFrame], str] | None = None
+    footnote: str | Callable[[pd.DataFrame], str] = ""
 
     @property
     def title(self) -> str:
-        """What heads the column in print."""
+        """The printed heading."""
         return self.heading or self.name.replace("_", " ").capitalize()
 
     @property
@@ -107,35 +108,41 @@ class Column:
         """Names in the CSV file: the column's own, and those of the bounds of its interval."""
         return [self.name, *(f"{self.name}_{end}" for end in ("low", "high") if self.interval)]
 
+    def footnote_of(self, table: pd.DataFrame) -> str:
+        """Return the footnote that the column adds to a table, "" for none."""
+        if callable(self.footnote):
+            return self.footnote(table)
+        return self.footnote if self.footnote and table[self.name].notna().any() else ""
+
 
 def text(name: str, heading: str = "", **options: Any) -> Column:
-    """Return a column of texts."""
+    """Return a column of strings."""
     return Column(name, heading, is_text=True, **options)
 
 
 def hidden(name: str, **options: Any) -> Column:
-    """Return a column of texts that print does not have as a column."""
+    """Return a column of strings that is not printed as a column."""
     return text(name, shown=False, **options)
 
 
 def names(columns: Iterable[Column]) -> list[str]:
-    """Return the names that a CSV file of these columns has, in their order."""
+    """Return the names of these columns in the CSV file, in order."""
     return [name for column in columns for name in column.names]
 
 
 def pick(columns: Sequence[Column], *wanted: str) -> list[Column]:
-    """Return the columns of these names, in the order of the names."""
+    """Return the columns with these names, in the order of the names."""
     known = {column.name: column for column in columns}
     return [known[name] for name in wanted]
 
 
 def read(path: Path, columns: Iterable[Column]) -> pd.DataFrame:
-    """Read a CSV file of these columns: an empty text is "", a missing number NaN, and a model may be called "NA"."""
+    """Read a CSV file of these columns: an empty string is "", a missing number NaN; "NA" is a string."""
     return read_csv(path, [column.name for column in columns if column.is_text])
 
 
 def read_csv(path: Path, texts: Iterable[str]) -> pd.DataFrame:
-    """Read a CSV file of which some columns are `texts`, see :func:`read`."""
+    """Read a CSV file in which the columns `texts` hold strings, see :func:`read`."""
     texts = set(texts)
     there = pd.read_csv(path, nrows=0).columns
     return pd.read_csv(
@@ -146,22 +153,19 @@ def read_csv(path: Path, texts: Iterable[str]) -> pd.DataFrame:
     )
 
 
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV in full precision, so that reading it gives the same floats."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
 MODEL = hidden("model")  # its key in the configuration
 MODEL_NAME = text("model_name", "Model")
 MODE = text("mode", format=lambda value: MODE_NAMES.get(value, plain(value)))
-CELL = [
-    text("dataset", "Data set", once=ALL_ROWS),
-    MODEL,
-    MODEL_NAME,
-    MODE,
-    text("recipe", once=ALL_ROWS),
-    text("device", once=ALL_ROWS),
-]
-"""What names a cell of the matrix."""
+_names = (text("recipe", once=ALL_ROWS), text("device", once=ALL_ROWS))
+CELL = [text("dataset", "Data set", once=ALL_ROWS), MODEL, MODEL_NAME, MODE, *_names]
+"""What identifies a cell of the matrix."""
 
 GAP = hidden("gap", remark="as it is")  # why there is no result
-REMARK = text("remark", once=ALL_ROWS)  # made for print, of the columns with a `remark`
-RUNS = hidden(
-    "runs",  # folders, separated by spaces
-    footnote=lambda table: "The CSV file names the run folders behind each row." if (table["runs"] != "").any() else "",
-)
+REMARK = text("remark", once=ALL_ROWS)  # made when printing, from the columns with a `remark`
+FOLDERS_NOTE = "The CSV file names the run folders behind each row."
+RUNS = hidden("runs", footnote=lambda table: FOLDERS_NOTE if (table["runs"] != "").any() else "")  # separated by spaces

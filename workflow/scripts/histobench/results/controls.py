@@ -1,11 +1,11 @@
-"""Two controls that every table stands on: what colour alone reaches, and what labels without meaning reach.
+"""Two controls of every data set: the AUC that colour alone reaches, and the AUC with shuffled labels.
 
-Both are logistic regressions on the mean and standard deviation of each patch's red, green and blue. They train in
-seconds, so every data set has them: a CNN at or below the colour floor has not learnt to see tissue, and shuffled
-labels away from chance mean that the evaluation leaks the labels.
+Both are logistic regressions on the mean and standard deviation of each patch's red, green and blue, which train in
+seconds. A CNN at or below the colour floor has not learnt to see tissue; an AUC with shuffled labels away from chance
+means that the evaluation leaks the labels.
 
-Both keep to one BLAS thread: six columns leave nothing to share out, on a busy machine the threads wait for each other
-(26 s instead of 1.5 s for 200 fits), and the last digits do not depend on the number of cores.
+Both use one BLAS thread: with six columns, threads would only wait for each other on a busy machine (26 s instead of
+1.5 s for 200 fits), and the last digits would depend on the number of cores.
 """
 
 from typing import Any
@@ -23,13 +23,12 @@ from histobench.core.errors import HistobenchError
 COLOURS = ["red_mean", "green_mean", "blue_mean", "red_std", "green_std", "blue_std"]
 
 SHUFFLED_PATCHES = 20_000
-"""At most so many training patches in the shuffled control: 200 fits on PCam's 262,144 would take minutes, and seven
-coefficients need no more.
-"""
+"""Maximum number of training patches of the shuffled control. 200 fits on PCam's 262,144 would take minutes, and seven
+coefficients do not need more."""
 
 
 def colour_floor(index: pd.DataFrame) -> pd.DataFrame:
-    """Predict the validation and test patches from their colour alone.
+    """Predict the labels of validation and test patches from their colour alone.
 
     Parameters
     ----------
@@ -38,13 +37,13 @@ def colour_floor(index: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    predictions : `split`, `patch_id`, `group`, `label`, `score` of the splits "valid" and "test", as
-        `metrics.evaluate` reads them.
+    predictions : `split`, `patch_id`, `group`, `label`, `score` of the splits "valid" and "test", for
+        `metrics.evaluate`.
 
     Raises
     ------
     HistobenchError
-        Where the training split does not hold both classes.
+        If the training split does not hold both classes.
     """
     train = _train(index)
     rest = index[index["split"].isin(["valid", "test"])]
@@ -55,31 +54,30 @@ def colour_floor(index: pd.DataFrame) -> pd.DataFrame:
 
 
 def shuffled_labels(index: pd.DataFrame, *, shuffles: int = 200, seed: int = 0) -> dict[str, Any]:
-    """Train the same classifier on permuted training labels, again and again, and hold its test AUC to chance.
+    """Train the same classifier on permuted training labels many times, and compare its test AUC with chance.
 
-    A single shuffle tells little. Permuted labels give the classifier a random direction in colour space, and where
-    colour goes with the true labels, that direction orders the test patches well or badly: an AUC of 0.2 or of 0.8 is
-    nothing unusual. Its interval over test patches would be narrow and miss 0.5, although nothing leaks. What does
-    follow from permuted labels is symmetry: a direction and its opposite are about equally likely, so over shuffles
-    the AUC lies as often under 0.5 as over it. Hence the interval is the spread over shuffles. Where colour separates
-    the classes it is wide; `auc_mean` is then the sharper of the two figures.
+    A single shuffle is not enough. Permuted labels give the classifier a random direction in colour space, and if
+    colour is related to the true labels, that direction orders the test patches well or badly: an AUC of 0.2 or of 0.8
+    is not unusual. Its interval over test patches would be narrow and miss 0.5, although nothing leaks. But a direction
+    and its opposite are about equally likely, so over shuffles the AUC is as often below 0.5 as above. Hence the
+    interval is over shuffles. It is wide if colour separates the classes; `auc_mean` is then more informative.
 
     Parameters
     ----------
     index : as for `colour_floor`.
     shuffles : number of permutations.
-    seed : of the permutations, and of the subsample of `SHUFFLED_PATCHES` training patches where there are more.
+    seed : of the permutations, and of the subsample of `SHUFFLED_PATCHES` training patches if there are more.
 
     Returns
     -------
     control : `shuffles`, `seed`, `train_patches` (after subsampling), `test_patches`, `auc_mean`, `auc_interval` (2.5 %
-        and 97.5 % percentiles over shuffles) and `holds_chance` (0.5 lies within); the last three are None where the
-        test split does not hold both classes.
+        and 97.5 % percentiles over shuffles) and `holds_chance` (whether 0.5 lies within); the last three are None if
+        the test split does not hold both classes.
 
     Raises
     ------
     HistobenchError
-        Where the training split does not hold both classes.
+        If the training split does not hold both classes.
     """
     train, test = _train(index), index[index["split"] == "test"]
     rng = np.random.default_rng(seed)
@@ -90,10 +88,8 @@ def shuffled_labels(index: pd.DataFrame, *, shuffles: int = 200, seed: int = 0) 
         "seed": seed,
         "train_patches": len(train),
         "test_patches": len(test),
-        "auc_mean": None,
-        "auc_interval": None,
-        "holds_chance": None,
     }
+    control |= dict.fromkeys(["auc_mean", "auc_interval", "holds_chance"])
     if test["label"].nunique() < 2:
         return control
 
@@ -103,7 +99,7 @@ def shuffled_labels(index: pd.DataFrame, *, shuffles: int = 200, seed: int = 0) 
     with threadpool_limits(limits=1):
         for _ in range(shuffles):
             classifier = _classifier().fit(colours, rng.permutation(labels))
-            # The log-odds order patches as the probabilities do.
+            # Log-odds and probabilities give the same AUC.
             aucs.append(roc_auc_score(test_labels, classifier.decision_function(test_colours)))
     low, high = np.quantile(aucs, [0.025, 0.975])
     return control | {
@@ -114,7 +110,7 @@ def shuffled_labels(index: pd.DataFrame, *, shuffles: int = 200, seed: int = 0) 
 
 
 def _train(index: pd.DataFrame) -> pd.DataFrame:
-    """Return the training patches, which must hold both classes."""
+    """Return the training patches after checking that they hold both classes."""
     train = index[index["split"] == "train"]
     if set(train["label"]) != {0, 1}:
         raise HistobenchError(
@@ -126,5 +122,4 @@ def _train(index: pd.DataFrame) -> pd.DataFrame:
 
 
 def _classifier() -> Pipeline:
-    """Return the classifier of both controls, unfitted; it involves no chance."""
     return make_pipeline(StandardScaler(), LogisticRegression())

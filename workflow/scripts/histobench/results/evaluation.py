@@ -13,8 +13,8 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def write(predictions: Path, to_metrics: Path, to_replicates: Path) -> None:
-    """Evaluate predictions, see :func:`histobench.results.metrics.evaluate`, and write what comes out."""
-    # Here, since whoever reads predictions alone need not wait for scikit-learn.
+    """Evaluate predictions, see :func:`histobench.results.metrics.evaluate`, and write the results."""
+    # Imported here, since jobs that only read predictions do not need scikit-learn.
     from histobench.results import metrics
 
     values, replicates = metrics.evaluate(read(predictions))

@@ -1,4 +1,4 @@
-"""From the tables and the run folders of a study to what its figures are drawn of, see `results/figures/`."""
+"""The data of the figures in `results/figures/`, from the tables and run folders of a study."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from histobench.results.cells import MODE_NAMES
 from histobench.results.cells import NAMES as CELL
 from histobench.results.tables.performance import DIFFERS
 
-if TYPE_CHECKING:  # of the figures' modules only a type
+if TYPE_CHECKING:
     from histobench.results.figures.curves import Seed
 
 NO_RUN = "Every run on this data set collapsed to a constant."
@@ -25,7 +25,7 @@ NOT_COMPARABLE = "They are not comparable with ours on {}: the tables say why."
 
 
 def points(standing: pd.DataFrame) -> pd.DataFrame:
-    """Return our AUCs and the published ones, a row per data set, model, mode and origin.
+    """Return our AUCs and the published ones, one row per data set, model, mode and origin.
 
     Parameters
     ----------
@@ -33,21 +33,21 @@ def points(standing: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    frame : `dataset`, `model`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc`, `auc_low`,
-        `auc_high` (NaN where unknown); only rows with an AUC.
+    frame : `dataset`, `model`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc`, `auc_low`, `auc_high`
+        (may be NaN); only rows with an AUC.
     """
     same = {name: standing[name] for name in ("dataset", "model", "model_name", "mode")}
     ours = pd.DataFrame(same | {name: standing[name] for name in ("auc", "auc_low", "auc_high")})
     papers = pd.DataFrame(same | {"auc": standing["published_auc"]}).assign(auc_low=np.nan, auc_high=np.nan)
     both = pd.concat([ours.assign(origin="ours"), papers.assign(origin="published")])
-    # By data set in the order of the matrix, whichever origin has it first.
+    # In the order of the matrix, also if the first data set has only published values.
     order = {dataset: place for place, dataset in enumerate(standing["dataset"].unique())}
     both = both[both["auc"].notna()]
     return both.sort_values("dataset", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
 
 
 def notes_on_published(standing: pd.DataFrame) -> list[str]:
-    """Return what stands below a figure with published values beside ours; an empty list where it has none."""
+    """Return the notes of a figure with published values beside ours; an empty list if it has none."""
     shown = standing[standing["published_auc"].notna()]
     if shown.empty:
         return []
@@ -57,7 +57,7 @@ def notes_on_published(standing: pd.DataFrame) -> list[str]:
 
 
 def against_seconds(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Return AUC and seconds of training, a row per cell, seeds averaged.
+    """Return AUC and seconds of training, one row per cell, averaged over seeds.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ def against_seconds(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    frame : `dataset`, `model_name`, `mode`, `device`, `auc`, `auc_low`, `auc_high`, `seconds`: of
-        training without validation, and for heads on cached features of their extraction besides.
+    frame : `dataset`, `model_name`, `mode`, `device`, `auc`, `auc_low`, `auc_high`, `seconds`: of training without
+        validation, and for heads on cached features also of the extraction.
     """
     seconds = runs.assign(seconds=runs["train_seconds"] + runs["features_seconds"])
     seconds = seconds[~seconds["collapsed"].astype(bool)].groupby(CELL, sort=False)["seconds"].mean().reset_index()
@@ -76,10 +76,9 @@ def against_seconds(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return the runs on a data set that figures show, with a `label` in print for each cell.
+    """Return the runs on a data set that figures show, with a printed `label` for each cell.
 
-    Runs that collapsed, or are there for their seconds alone, have no curve. Recipe and device stand in the label where
-    there are several.
+    Collapsed runs and those for timing only are left out. The label includes recipe and device if there are several.
 
     Parameters
     ----------
@@ -97,12 +96,12 @@ def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFr
 
 
 def best_on_validation(shown: pd.DataFrame) -> list[str]:
-    """Return the labels of `labelled` runs, by the mean AUC of their seeds on the validation patches, best first."""
+    """Return the labels of `labelled` runs from the best to the worst mean AUC on the validation patches."""
     return shown.groupby("label", sort=False)["valid_auc"].mean().sort_values(ascending=False).index.tolist()
 
 
 def scores(shown: pd.DataFrame) -> dict[str, list["Seed"]]:
-    """Return the scores of the test patches of `labelled` runs, seeds by label, as `curves.roc` takes them."""
+    """Return the test patches of `labelled` runs, a list of seeds per label, for `curves.roc`."""
     by_label: dict[str, list[Seed]] = {}
     for row in shown.itertuples():
         test = evaluation.read(Path(str(row.folder)) / run_folder.PREDICTIONS).query("split == 'test'")
@@ -123,11 +122,11 @@ def histories(shown: pd.DataFrame) -> tuple[dict[str, list[pd.DataFrame]], dict[
 
 
 def groups(shown: pd.DataFrame) -> pd.DataFrame:
-    """Return the accuracy of `labelled` runs group by group, a row per label and group, seeds averaged.
+    """Return the accuracy of `labelled` runs, one row per label and group, averaged over seeds.
 
     Returns
     -------
-    frame : `label`, `group`, `n`, `positives`, `accuracy`; no rows where the groups of the patches are unknown.
+    frame : `label`, `group`, `n`, `positives`, `accuracy`; no rows if the groups of the patches are unknown.
     """
     rows = [
         {"label": row["label"], **{name: group[name] for name in ("group", "n", "positives", "accuracy")}}
@@ -141,7 +140,7 @@ def groups(shown: pd.DataFrame) -> pd.DataFrame:
 
 
 def example_positions(labels: npt.NDArray[Any], per_class: int) -> npt.NDArray[np.int64]:
-    """Return positions of patches of both classes, evenly spaced over a split, so that they are of several slides."""
+    """Return positions of patches of both classes, evenly spaced over a split so that they are from several slides."""
     chosen: list[int] = []
     for label in (1, 0):
         places = np.flatnonzero(labels == label)
@@ -151,17 +150,17 @@ def example_positions(labels: npt.NDArray[Any], per_class: int) -> npt.NDArray[n
 
 
 def surest_errors(shown: pd.DataFrame, per_class: int) -> pd.DataFrame:
-    """Return the errors on the test patches of which the best run on the validation patches is surest.
+    """Return the most confident errors on the test patches of the run that is best on the validation patches.
 
     Parameters
     ----------
     shown : see `labelled`.
-    per_class : at most so many false positives, and so many false negatives.
+    per_class : maximum number of false positives and of false negatives.
 
     Returns
     -------
-    errors : `run` (its folder), `patch_id`, `group`, `label`, `score`; false positives first, the surest ahead. No rows
-        where there is no run, or none without errors.
+    errors : `run` (its folder), `patch_id`, `group`, `label`, `score`; false positives first, each kind from the most
+        confident on. No rows without runs or errors.
     """
     columns = ["run", "patch_id", "group", "label", "score"]
     known = shown[shown["valid_auc"].notna()]
@@ -178,13 +177,13 @@ def surest_errors(shown: pd.DataFrame, per_class: int) -> pd.DataFrame:
 def errors_with_patches(
     errors: pd.DataFrame, patches: npt.NDArray[np.uint8], heatmaps: Mapping[str, npt.NDArray[np.float32]]
 ) -> Sequence[Mapping[str, Any]]:
-    """Return errors as `gallery.gallery` takes them.
+    """Return errors with their patches, for `gallery.gallery`.
 
     Parameters
     ----------
     errors : n rows, see `surest_errors`.
     patches : (n, side, side, 3) uint8.
-    heatmaps : from a patch's id to its heat map, (h, w) in [0, 1]; those that have none are shown without.
+    heatmaps : from a patch's id to its heat map, (h, w) in [0, 1]; may lack patches.
     """
     return [
         {str(name): value for name, value in row.items()} | {"image": image, "heatmap": heatmaps.get(row["patch_id"])}

@@ -1,4 +1,4 @@
-"""What tables and figures are made of: the files of a job of `table` or `figure`, read once each when asked for."""
+"""The inputs of tables and figures: files of a job of rule `table` or `figure`, each read when it is first used."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -17,9 +17,9 @@ class Inputs:
 
     Parameters
     ----------
-    files : paths by the names that the item has for its inputs, see :class:`histobench.results.registry.Item`.
-    dataset : the data set that it is about, "" for all of the study.
-    study : what the configuration says that no file does, see `STUDY_FACTS` in ``rules/items.smk``.
+    files : paths by the names of the inputs, see :class:`histobench.results.registry.Item`.
+    dataset : the data set that the item is about, "" for the whole study.
+    study : values of the configuration that are in no file, see `STUDY_FACTS` in ``rules/items.smk``.
     """
 
     def __init__(self, files: Mapping[str, str | Sequence[str]], dataset: str, study: Mapping[str, Any]) -> None:
@@ -31,17 +31,17 @@ class Inputs:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """`runs.csv`, all of it."""
+        """All of `runs.csv`."""
         return collect.read(self.files["runs"][0])
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """`cells.csv`, all of it."""
+        """All of `cells.csv`."""
         return collect.read(self.files["cells"][0])
 
     @cached_property
     def published(self) -> paper.Published:
-        """The paper's numbers."""
+        """The published values."""
         return paper.read(self.files["published"][0].parent)
 
     def by_run(self, name: str) -> dict[str, pd.DataFrame]:
@@ -50,16 +50,16 @@ class Inputs:
         return {str(path.parent): read(path) for path in self.files[name]}
 
     def folders(self, name: str) -> list[Path]:
-        """Return the folders that these files lie in, each once."""
+        """Return the folders of the files of this input, each once."""
         return list(dict.fromkeys(path.parent for path in self.files[name]))
 
     def announcements(self, cells: pd.DataFrame | None = None, **options: Any) -> list[str]:
-        """Return what must stand above every table and figure, see :func:`announcements.announcements`.
+        """Return the notes above a table or figure, see :func:`announcements.announcements`.
 
         Parameters
         ----------
-        cells : those that it is about; by default those of its data set, or all.
-        options : of that function.
+        cells : by default those of its data set, or all.
+        options : further parameters of that function.
         """
         if cells is None:
             cells = self.cells[self.cells["dataset"] == self.dataset] if self.dataset else self.cells

@@ -1,8 +1,7 @@
-"""What a run's predictions are worth: metrics per split, per group, and bootstrap intervals on the test set.
+"""Metrics of a run's predictions, per split and per group, with bootstrap intervals on the test set.
 
-A patch counts as positive where its score is strictly greater than the threshold, as in Keras's `BinaryAccuracy`.
-What is undefined (an AUC where only one class is present) is None, never NaN, so that the result can be written as
-JSON.
+A patch counts as positive if its score is strictly greater than the threshold, as in Keras's `BinaryAccuracy`. Values
+that are not defined (an AUC with only one class) are None, so that the result can be written as JSON.
 """
 
 from typing import Any
@@ -23,10 +22,10 @@ EPSILON = 1e-7
 """Scores are clipped to [EPSILON, 1 - EPSILON] before the logarithm: `keras.config.epsilon()`, so that losses agree."""
 
 COLLAPSE_SPREAD = 1e-3
-"""A model whose scores have a smaller standard deviation predicts a constant: it has collapsed.
+"""A model has collapsed to a constant if the standard deviation of its scores is below this.
 
-The variance of calibrated scores is the explained share of the label variance p (1 - p). At 28 % positives, as in IDC,
-a spread of 1e-3 stands for a share of 5e-6: nothing was learnt.
+The variance of calibrated scores is the explained share of the label variance p (1 - p). With 28 % positives, as in
+IDC, a standard deviation of 1e-3 is a share of 5e-6: nothing was learnt.
 """
 
 BOOTSTRAPPED = ["auc", "accuracy", "balanced_accuracy", "loss", "f1"]
@@ -40,10 +39,10 @@ def evaluate(
     Parameters
     ----------
     predictions : one row per patch of the splits "valid" and "test": `split`, `patch_id` (str, unique within its
-        split), `group` (slide or patient, "" where unknown), `label` (0 or 1), `score` (probability of label 1, in
+        split), `group` (slide or patient, "" if unknown), `label` (0 or 1), `score` (probability of label 1, in
         [0, 1]).
     resamples : number of bootstrap resamples of the test set.
-    seed : seed of the resampling. Equal seeds on an equal test set give equal resamples, whatever the model: see
+    seed : seed of the resampling. The same seed and test set give the same resamples for all models, see
         `bootstrap.resampled_weights`.
 
     Returns
@@ -51,19 +50,18 @@ def evaluate(
     metrics : for `metrics.json`:
 
         - `valid`, `test`: counts and metrics of each split. `at_validation_threshold` uses the threshold of
-          `youden_threshold` on the validation patches; the test set takes no part in choosing it.
-        - `per_group`: the test patches group by group at the threshold 0.5; empty where groups are unknown.
+          `youden_threshold` on the validation patches.
+        - `per_group`: the test patches by group at the threshold 0.5; empty if groups are unknown.
         - `intervals`: percentile bootstrap (Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13) of
-          the test metrics at the threshold 0.5. Resamples that hold one class only are excluded and counted in
-          `skipped`.
-        - `collapsed`: whether the scores are a constant on the test and on the validation patches.
+          the test metrics at the threshold 0.5. Resamples with only one class are excluded and counted in `skipped`.
+        - `collapsed`: whether the scores are constant on both the test and the validation patches.
     replicates : for `bootstrap.csv`: `replicate` (its number, 0 to resamples - 1) and one column per metric. Excluded
-        resamples have no row; these are the same for every run on the test set, since they depend on the labels only.
+        resamples have no row; they are the same for all runs on a test set, since they depend only on the labels.
 
     Raises
     ------
     HistobenchError
-        Where a split is missing, a patch is given twice, a score is not in [0, 1] or a label is neither 0 nor 1.
+        If a split is missing, a patch is given twice, a score is not in [0, 1] or a label is neither 0 nor 1.
     """
     splits = {split: _checked(predictions, split) for split in ("valid", "test")}
     valid, test = splits["valid"], splits["test"]
@@ -89,8 +87,8 @@ def evaluate(
 def youden_threshold(labels: Integers, scores: Floats) -> float | None:
     """Return the threshold that maximises Youden's J = sensitivity + specificity - 1 (Youden 1950, Cancer 3:32).
 
-    Candidates are the midpoints between adjacent scores, the ends, and 0.5. Among equally good ones the nearest to 0.5
-    wins, so that 0.5 stays where nothing else is better; of two equally near the lower one.
+    Candidates are the midpoints between adjacent scores, the ends, and 0.5. Of equally good ones the nearest to 0.5 is
+    chosen, so that 0.5 is kept unless another one is better; of two equally near ones the lower.
 
     Parameters
     ----------
@@ -99,7 +97,7 @@ def youden_threshold(labels: Integers, scores: Floats) -> float | None:
 
     Returns
     -------
-    threshold : in [0, 1], or None where only one class is present.
+    threshold : in [0, 1], or None with only one class.
     """
     positive, negative = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
     if not len(positive) or not len(negative):
@@ -107,19 +105,19 @@ def youden_threshold(labels: Integers, scores: Floats) -> float | None:
     edges = np.unique(np.concatenate([[0.0], scores, [1.0]]))
     lower, upper = edges[:-1], edges[1:]
     midpoints = (lower + upper) / 2
-    # The midpoint of two neighbouring floats may round up to the upper one, which must stay above the threshold.
+    # The midpoint of two neighbouring floats may be rounded to the upper one, which must stay above the threshold.
     midpoints = np.where(midpoints < upper, midpoints, lower)
     candidates = np.unique(np.concatenate([midpoints, [THRESHOLD, 1.0]]))
     true_negatives = np.searchsorted(negative, candidates, side="right")
     false_negatives = np.searchsorted(positive, candidates, side="right")
-    # J times both class sizes: whole numbers, in which ties are exact.
+    # J times both class sizes is an integer, so that ties are exact.
     youden = true_negatives * len(positive) - false_negatives * len(negative)
     best = candidates[youden == youden.max()]
     return float(best[np.abs(best - THRESHOLD).argmin()])
 
 
 def _checked(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return one split, sorted by patch id, after its checks."""
+    """Return one split, sorted by patch id, after checking its values."""
     frame = predictions[predictions["split"] == split]
     if frame.empty:
         raise HistobenchError(
@@ -140,7 +138,7 @@ def _checked(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
             first = frame[mask].iloc[0]
             raise HistobenchError(
                 f"predictions: patch {first['patch_id']!r} of the split {split!r}: expected {expected}, found {column} "
-                f"{first[column]} ({int(mask.sum())} such patches). Train the run again, or mend its predictions."
+                f"{first[column]} ({int(mask.sum())} such patches). Train the run again, or correct its predictions."
             )
     return frame
 
@@ -154,7 +152,7 @@ def _scores(frame: pd.DataFrame) -> Floats:
 
 
 def _groups_known(frame: pd.DataFrame) -> bool:
-    """Whether every patch has a group: groups known for some patches only cannot be resampled."""
+    """Return whether every patch has a group."""
     return bool((frame["group"] != "").all())
 
 
@@ -169,7 +167,7 @@ def _auc(labels: Integers, scores: Floats) -> float | None:
 
 
 def _split_metrics(frame: pd.DataFrame, chosen: float | None) -> dict[str, Any]:
-    """Return the metrics of one split; `chosen` is the threshold that the validation patches gave."""
+    """Return the metrics of one split; `chosen` is the threshold from the validation patches."""
     labels, scores = _labels(frame), _scores(frame)
     sensitivity_at, specificity_at = _operating_points(labels, scores)
     return {
@@ -188,14 +186,15 @@ def _split_metrics(frame: pd.DataFrame, chosen: float | None) -> dict[str, Any]:
 
 
 def _operating_points(labels: Integers, scores: Floats) -> tuple[float | None, float | None]:
-    """Return the best sensitivity at a specificity of 0.95 or more, and the other way round.
+    """Return the best sensitivity at a specificity of at least 0.95, and vice versa.
 
-    These are points of the split's own empirical ROC curve, without interpolation.
+    These are points of the split's empirical ROC curve, without interpolation.
     """
     if len(np.unique(labels)) < 2:
         return None, None
     false_positive_rate, sensitivity, _ = roc_curve(labels, scores, drop_intermediate=False)
-    # A count over a count rounds to the literal where it equals it, so >= and <= are exact; 1 - 0.95 would not be.
+    # A quotient of counts is rounded as the literals are, so the comparisons are exact; with 1 - 0.95 they would not
+    # be.
     return (
         float(sensitivity[false_positive_rate <= 0.05].max()),
         float(1 - false_positive_rate[sensitivity >= 0.95].min()),
@@ -203,11 +202,11 @@ def _operating_points(labels: Integers, scores: Floats) -> tuple[float | None, f
 
 
 def _at_threshold(labels: Integers, scores: Floats, threshold: float | None) -> dict[str, float | None]:
-    """Return the metrics of the decision `score > threshold`; all None where there is no threshold."""
+    """Return the metrics of the decision `score > threshold`; all None without a threshold."""
     names = ["threshold", "accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity"]
     if threshold is None:
         return dict.fromkeys(names)
-    # Not accuracy_score and its kin: where a class is absent they warn and return a number.
+    # Not with accuracy_score and the like, which warn and return a number if a class is absent.
     tn, fp, fn, tp = (int(count) for count in confusion_matrix(labels, scores > threshold, labels=[0, 1]).ravel())
     sensitivity = tp / (tp + fn) if tp + fn else None
     specificity = tn / (tn + fp) if tn + fp else None
@@ -226,26 +225,18 @@ def _per_group(test: pd.DataFrame) -> list[dict[str, Any]]:
     for group, frame in test.groupby("group", sort=True):
         labels, scores = _labels(frame), _scores(frame)
         decided = _at_threshold(labels, scores, THRESHOLD)
-        rows.append(
-            {
-                "group": str(group),
-                "n": len(frame),
-                "positives": int(labels.sum()),
-                "accuracy": decided["accuracy"],
-                "balanced_accuracy": decided["balanced_accuracy"],
-                "auc": _auc(labels, scores),
-                "mean_score": float(scores.mean()),
-            }
-        )
+        counts = {"group": str(group), "n": len(frame), "positives": int(labels.sum())}
+        accuracies = {name: decided[name] for name in ("accuracy", "balanced_accuracy")}
+        rows.append({**counts, **accuracies, "auc": _auc(labels, scores), "mean_score": float(scores.mean())})
     return rows
 
 
 def _bootstrap(test: pd.DataFrame, units: Integers, resamples: int, seed: int) -> tuple[pd.DataFrame, int]:
     """Return the replicates of the test metrics and the number of resamples without both classes.
 
-    A resample is a weight per patch. The scores are sorted once and every metric is a weighted sum, which is some 50
-    times as fast as scikit-learn's functions with `sample_weight`. No dot product: a threaded BLAS adds up in an order
-    that depends on the number of threads, and equal runs are to give equal files.
+    A resample is a weight per patch. The scores are sorted once and all metrics are weighted sums, which is about 50
+    times as fast as scikit-learn's functions with `sample_weight`. Dot products are avoided, since the order in which a
+    threaded BLAS adds depends on the number of threads, and equal runs must give equal files.
     """
     labels, scores = _labels(test), _scores(test)
     _, rank = np.unique(scores, return_inverse=True)  # patches with equal scores share a rank
@@ -261,7 +252,7 @@ def _bootstrap(test: pd.DataFrame, units: Integers, resamples: int, seed: int) -
             continue
         true_positives = weights[positive & predicted].sum()
         true_negatives = weights[~positive & ~predicted].sum()
-        # AUC as Mann-Whitney's U over the number of pairs, a tie counting one half (Hanley & McNeil 1982, Radiology
+        # AUC as Mann-Whitney's U over the number of pairs, ties count one half (Hanley & McNeil 1982, Radiology
         # 143:29).
         negatives_below = np.cumsum(negatives_at) - negatives_at / 2
         rows.append(

@@ -1,18 +1,18 @@
-"""How modes of training are called in print and drawn in figures."""
+"""Printed names of the modes of training, and their looks in figures."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Printed:
-    """How a mode of :mod:`histobench.core.modes` is shown.
+    """Name and look of a mode of :mod:`histobench.core.modes`.
 
     Attributes
     ----------
     name : in tables and figures.
     in_words : in sentences.
-    colour, marker, hatch : in all figures; a colour of `figures.style.COLOURS`, marker and hatch as matplotlib calls
-        them.
+    colour : key of `figures.style.COLOURS`.
+    marker, hatch : of matplotlib.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""What the paper printed, and what keeps a run from being comparable with it.
+"""Published values of the paper, and the reasons why a run is not comparable with them.
 
-The published values are data, ``config/paper/*.csv``; its README says where each stands.
+The values are in ``config/paper/*.csv``; the README there says where in the paper each is printed.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ import pandas as pd
 from histobench.core import modes, recipes
 from histobench.core.errors import HistobenchError
 
-# Bonnet 2024 (arXiv:2108.13661) and the author's code: what a recipe must say to be the paper's. TF32 is no part of it:
-# in TensorFlow 2.4, the paper's, it is on where the card knows it, as it is today.
+# The recipe of Bonnet 2024 (arXiv:2108.13661) and of the author's code. TF32 is not part of it: as in the paper's
+# TensorFlow 2.4, it is used on cards that have it.
 PROTOCOL: dict[str, Any] = {
     "epochs": 15,
     "batch_size": 32,
@@ -24,19 +24,18 @@ PROTOCOL: dict[str, Any] = {
     "precision": "float32",
     "jit_compile": False,
 }
-# Parts of a recipe that belong to one mode, not to the protocol.
+# Keys of a recipe that are not part of the protocol, since they are for one mode only.
 NO_PROTOCOL = {*(mode.key for mode in modes.MODES.values()), "search"}
 MODES = ("full", "tl")
-# Its simplest model, which the cost of the others is compared with.
+# The simplest model, with which the cost of the others is compared.
 SIMPLEST = "b2"
 DATASETS = {"pcam": "PCam", "idc": "IDC"}
-# The tables that hold the performance on each data set.
 PERFORMANCE = {"pcam": "table3.csv", "idc": "table4.csv"}
 
 
 @dataclass(frozen=True)
 class Published:
-    """The paper's numbers.
+    """The published values.
 
     Attributes
     ----------
@@ -65,7 +64,7 @@ def read(folder: Path) -> Published:
     Raises
     ------
     HistobenchError
-        if a file is missing.
+        If a file is missing.
     """
     if missing := [name for name in FILES if not (folder / name).exists()]:
         raise HistobenchError(
@@ -81,62 +80,49 @@ def read(folder: Path) -> Published:
         speed=pd.read_csv(folder / "table2.csv"),
         performance=pd.concat(performance, ignore_index=True),
         tuned=pd.read_csv(folder / "tuned.csv"),
-        # As text: the digits that are printed are those that a test of the code must give.
+        # As strings, since the digits are compared.
         welch=pd.read_csv(folder / "welch.csv", dtype=str),
         code=pd.read_csv(folder / "code.csv")["model"].tolist(),
     )
 
 
 def data_differ(manifest: Mapping[str, Any]) -> str:
-    """Return in words why a data set is not the paper's, "" where it is: the full counts in the same split.
-
-    Parameters
-    ----------
-    manifest : of the prepared data set.
-    """
+    """Return why a prepared data set is not the paper's, "" if it is: all its patches in the same split."""
     kind = manifest["format"]
     if kind not in DATASETS:
         return "patches of one's own"
     if manifest["patches_are"] != "published":
         return {"simulated": "simulated patches", "subset": "a subset of the patches"}[manifest["patches_are"]]
-    # It seems to have drawn its own: 220,177 patches are 80 % of 275,222, and nothing says which.
+    # The paper seems to have drawn its own split: its 220,177 patches are 80 % of 275,222.
     return {"idc": "the paper's split of IDC is not published"}.get(kind, "")
 
 
 def recipe_differs(recipe: Mapping[str, Any]) -> str:
-    """Return in words where a recipe leaves the paper's protocol, "" where it does not.
+    """Return how a recipe, as in a run's specification, differs from the paper's protocol; "" if it does not.
 
-    How a head is trained is no part of it, see :func:`transfer_differs`; two recipes with the same words are the same
-    protocol.
-
-    Parameters
-    ----------
-    recipe : as a run's specification holds it.
+    How a head is trained is not part of the protocol, see :func:`transfer_differs`.
     """
     whole = dict(recipe) | {"precision": recipes.precision(recipe), "jit_compile": recipes.jit_compile(recipe)}
-    told = {key: value for key, value in whole.items() if key not in NO_PROTOCOL and value not in (None, [])}
+    given = {key: value for key, value in whole.items() if key not in NO_PROTOCOL and value not in (None, [])}
     differences = []
-    for key in (*PROTOCOL, *(key for key in told if key not in PROTOCOL)):
-        ours, papers = told.get(key), PROTOCOL.get(key)
+    for key in (*PROTOCOL, *(key for key in given if key not in PROTOCOL)):
+        ours, papers = given.get(key), PROTOCOL.get(key)
         if ours != papers:
             differences.append(f"{key} {_words(ours)}" + (f" instead of {_words(papers)}" if key in PROTOCOL else ""))
     return ", ".join(differences)
 
 
 def steps_differ(recipe: Mapping[str, Any]) -> str:
-    """Return in words where the steps of an epoch leave the paper's protocol, see :func:`recipe_differs`.
-
-    How many steps an epoch has is no matter of what a step is: `runs.csv` has the patches that they cover.
-    """
+    """Return how the training steps differ from the paper's protocol, whatever their number, see `recipe_differs`."""
     steps = {key: value for key, value in recipe.items() if key not in ("steps_per_epoch", "validation_steps")}
     return recipe_differs(steps | {key: PROTOCOL[key] for key in ("epochs", "best_epoch")})
 
 
 def transfer_differs(application: str | None, mode: str, recipe: Mapping[str, Any]) -> str:
-    """Return in words why a head was not trained as the paper's, "" where it was, or to the bit as if it had been.
+    """Return why a head was not trained as the paper's, "" if the result is the same to the bit.
 
-    EfficientNetV2 alone has layers, drop-connect, that stay active in a frozen backbone, so its cached features are not
-    what the paper's heads were trained on.
+    Only EfficientNetV2 has layers (drop-connect) that stay active in a frozen backbone, so its cached features differ
+    from those that the paper's heads were trained on.
     """
     if mode == "tl" and recipe.get("transfer") == "cached" and (application or "").startswith("EfficientNetV2"):
         return "cached features, without the drop-connect of the paper's runs"
@@ -144,7 +130,7 @@ def transfer_differs(application: str | None, mode: str, recipe: Mapping[str, An
 
 
 def weights_differ(origin: str, application: str | None) -> str:
-    """Return in words why a run's starting weights are not the paper's, "" where they are."""
+    """Return why the initial weights of a run are not the paper's, "" if they are."""
     if application is None or origin == "ImageNet":
         return ""
     return {"random": "random weights", "scratch": "no ImageNet start"}.get(origin, f"weights: {origin}")
@@ -158,5 +144,5 @@ def _words(value: Any) -> str:
     if isinstance(value, list):
         return " and ".join(map(str, value))
     if isinstance(value, bool):
-        return str(value).lower()  # as a recipe says it
+        return str(value).lower()  # as in YAML
     return "none" if value is None else str(value)

@@ -1,8 +1,8 @@
-"""Tables for print: a frame as CSV, Markdown, a page, and the texts that the report shows.
+"""Tables as CSV, Markdown and HTML files, and as JSON for the report.
 
-The CSV keeps full precision, every column, every row, and the run folders behind each; the others round and are for
-reading. They have the columns that matter first, say once, below the table, what is the same in all of its rows, and in
-one line which cells cannot run. A page shows the first columns at once, the others on demand.
+The CSV file keeps full precision, all columns, all rows, and the run folders behind each. The others are for reading:
+numbers are rounded, important columns come first, and what all rows share and which cells cannot run is printed once,
+below the table. A page shows the first columns at once, the others on demand.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,39 +16,39 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from histobench.core.files import write_json, write_text
 from histobench.core.runs import LEFT_OUT, read_json
-from histobench.results.columns import ALL_ROWS, KNOWN_ROWS, MISSING, MODEL_NAME, REMARK, Column
+from histobench.results.columns import ALL_ROWS, KNOWN_ROWS, MISSING, MODEL_NAME, REMARK, Column, write_csv
 
-tabulate.MIN_PADDING = 0  # else every column of a Markdown table is two characters wider than what stands in it
+tabulate.MIN_PADDING = 0  # else every column of a Markdown table is two characters wider than its content
 
 NOT_COMPARABLE = "Not comparable with the published values"
-"""What the note begins with that says why."""
+"""Beginning of the note that says why."""
 
 NOTHING = [MISSING, ""]
 
 MARKS = ("†", "≈")
-"""What stands in front of a number that a footnote explains; the footnote begins with it."""
+"""Marks in front of numbers; the footnote that explains one begins with it."""
 
 LONG = 60
-"""Characters from which on a cell is a sentence."""
+"""Number of characters above which the text of a cell is laid out as prose."""
 
 COLLAPSED = "collapsed"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table, to be printed.
+    """A table to be printed.
 
     Attributes
     ----------
-    title : of the table; print adds the study.
+    title : of the table; the name of the study is added.
     frame : its rows.
-    columns : of the frame. One that is not among them is printed under its name.
-    notes : warnings, "what: the rest".
-    footnotes : what stands below the table.
-    grids : what print shows of a table that is too wide for a page, one frame below the other, by their titles; a title
-        may be "". By default all of `frame`.
-    first : names of columns that matter first, in their order, "remark" among them. They lead in print, and a page
-        shows them alone at first. By default all columns, as they stand in the frame.
+    columns : of the frame; columns of the frame that are missing here are printed with default settings.
+    notes : warnings, "keyword: sentence".
+    footnotes : printed below the table, after those of the columns.
+    grids : parts of the frame to print one below the other if it is too wide for a page, by title (may be ""). By
+        default all of `frame`.
+    first : names of the most important columns, in order, which may include "remark". They are printed first, and a
+        page shows only them at first. By default all columns in the order of the frame.
     """
 
     title: str
@@ -62,15 +62,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows and columns in print: all cells are texts.
+    """Printed rows and columns, all of them strings.
 
     Attributes
     ----------
-    title : what it shows, "" where its table's title says it.
-    headings, styles : of the columns; a style is "row" for the name that heads a row, "number", "prose" for sentences,
-        or "".
-    rows : a text per row and column.
-    first : how many columns, from the left, a page shows at once; the others open on demand.
+    title : of this part of the table, "" if the table's title is enough.
+    headings, styles : of the columns; a style is "row" for the header of a row, "number", "prose" for sentences, or "".
+    rows : one string per row and column.
+    first : number of columns, from the left, that a page shows at once; the others open on demand.
     """
 
     title: str
@@ -82,19 +81,19 @@ class Grid:
 
 @dataclass(frozen=True)
 class Printed:
-    """A table in print.
+    """A printed table.
 
     Attributes
     ----------
     name : stem of its files.
-    title : what it shows.
-    grids : a table that is too wide for a page is cut into several, which stand one above the other.
-    notes : warnings, "what: the rest". Markdown has them above the table; a page has them folded below it, with
-        `warnings` in sight.
-    left_out : which cells cannot run, and why; "" where all can.
-    footnotes : what stands below the table; a page folds those that are `folded`.
+    title : of the table.
+    grids : its parts, one if it is not too wide for a page.
+    notes : warnings, "keyword: sentence". They stand above a Markdown table, and collapsed below the table on a page,
+        where only `warnings` are visible.
+    left_out : which cells cannot run, and why; "" if all can.
+    footnotes : printed below the table; on a page those that are `folded` are collapsed.
     runs : run folders behind it.
-    study : whose table it is, "" for none.
+    study : name of the study, may be "".
     """
 
     kind: ClassVar[str] = "table"
@@ -109,17 +108,17 @@ class Printed:
 
     @property
     def full_title(self) -> str:
-        """The title of the table by itself, outside the page of its study."""
+        """The title of the table outside the page of its study."""
         return f"{self.title}, study {self.study}" if self.study else self.title
 
     @property
     def warnings(self) -> list[str]:
-        """What the notes warn of, in a word or two each."""
+        """The keywords of the notes."""
         return list(dict.fromkeys(note.partition(":")[0] for note in self.notes))
 
     @property
     def explaining(self) -> list[str]:
-        """Footnotes that explain a mark: they stay in sight as the mark does."""
+        """Footnotes that explain a mark; they stay visible, as the mark does."""
         return [footnote for footnote in self.footnotes if footnote.startswith(MARKS)]
 
     @property
@@ -138,33 +137,28 @@ def write(table: Table, stem: Path, study: str = "") -> None:
     study : its name, for the title.
     """
     done = printed(table, stem.name, study)
-    to_csv(table.frame, stem.with_name(f"{stem.name}.csv"))
+    write_csv(stem.with_name(f"{stem.name}.csv"), table.frame)
     write_text(stem.with_name(f"{stem.name}.md"), markdown(done))
     write_text(stem.with_name(f"{stem.name}.html"), html(done))
     write_json(stem.with_name(f"{stem.name}.json"), asdict(done))
 
 
 def read(path: Path) -> Printed:
-    """Read a table in print, `stem`.json, as `write` left it."""
-    told = read_json(path)
-    return Printed(**told | {"grids": [Grid(**grid) for grid in told["grids"]]})
-
-
-def to_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV in full precision: reading it gives the same floats."""
-    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+    """Read a printed table from `stem`.json, see :func:`write`."""
+    fields = read_json(path)
+    return Printed(**fields | {"grids": [Grid(**grid) for grid in fields["grids"]]})
 
 
 def printed(table: Table, name: str, study: str = "") -> Printed:
-    """Return a table in print, by what its columns say, see :class:`histobench.results.columns.Column`.
+    """Return a printed table, as its columns declare, see :class:`histobench.results.columns.Column`.
 
-    A column without any value is left out. Rows of cells that cannot run are one line, `left_out`.
+    Columns without any value are left out. Rows of cells that cannot run are summarized in `left_out`.
 
     Parameters
     ----------
     table : the table.
     name : stem of its files.
-    study : its name.
+    study : name of the study.
     """
     frame, known = table.frame, {column.name: column for column in (*table.columns, REMARK)}
     gaps = frame["gap"] if "gap" in frame else pd.Series("", frame.index)
@@ -177,8 +171,8 @@ def printed(table: Table, name: str, study: str = "") -> Printed:
         grids.append(grid)
         same |= same_here
         differs = differs or differs_here
-    said = ", ".join(f"{heading[0].lower()}{heading[1:]} {value}" for heading, value in same.items())
-    footnotes = [column.footnote(frame) for column in table.columns if column.footnote]
+    shared = ", ".join(f"{heading[0].lower()}{heading[1:]} {value}" for heading, value in same.items())
+    footnotes = [column.footnote_of(frame) for column in table.columns]
     return Printed(
         name=name,
         title=table.title,
@@ -186,7 +180,7 @@ def printed(table: Table, name: str, study: str = "") -> Printed:
         grids=grids,
         notes=[*table.notes, *([f"{NOT_COMPARABLE}: {differs}."] if differs else [])],
         left_out=_left_out(frame, known, out) if out.any() else "",
-        footnotes=[*([f"In every row: {said}."] if said else []), *filter(None, footnotes), *table.footnotes],
+        footnotes=[*([f"In every row: {shared}."] if shared else []), *filter(None, footnotes), *table.footnotes],
         runs=list(dict.fromkeys(folder for row in frame["runs"] for folder in row.split())) if "runs" in frame else [],
     )
 
@@ -211,7 +205,7 @@ def markdown(table: Printed) -> str:
 
 
 def _rows(grid: Grid) -> str:
-    """Return a grid as Markdown has it, "" where it has no rows."""
+    """Return a grid as a Markdown table, "" if it has no rows."""
     if not grid.rows:
         return ""
     body = pd.DataFrame(grid.rows, columns=grid.headings).map(_markdown)
@@ -224,17 +218,17 @@ def _rows(grid: Grid) -> str:
 
 
 def html(table: Printed) -> str:
-    """Return a table as one page that loads nothing else."""
+    """Return a table as an HTML page that needs no other file."""
     return environment().get_template("table.html.j2").render(table=table)
 
 
 def words(names: Sequence[str]) -> str:
-    """Return names as a sentence has them: "a, b and c"."""
+    """Return names joined for a sentence: "a, b and c"."""
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def environment() -> Environment:
-    """Return what renders the templates beside this file."""
+    """Return the Jinja environment of the templates beside this file."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -248,24 +242,24 @@ def environment() -> Environment:
 
 
 def _left_out(frame: pd.DataFrame, known: Mapping[str, Column], out: "pd.Series[bool]") -> str:
-    """Return in a line which cells cannot run and why; recipe and device stand in it where the table has several."""
+    """Return which cells cannot run and why, naming recipe and device if the table has several."""
     names = ["mode", *(name for name in ("recipe", "device") if frame[name].nunique() > 1)]
-    told = []
+    reasons = []
     for gap, some in frame[out].groupby("gap", sort=False):
-        # Models that cannot run in the same ways stand together.
+        # Models that cannot run in the same modes are listed together.
         models: dict[str, list[str]] = {}
         for model, cells in some.groupby("model_name", sort=False):
-            told_of = [words(list(cells[name].map(known[name].format).unique())) for name in names]
-            models.setdefault(", ".join(told_of), []).append(str(model))
-        cells_in_words = "; ".join(f"{words(which)}, {how}" for how, which in models.items())
-        told.append(f"{cells_in_words}: {str(gap).removeprefix(LEFT_OUT)}.")
-    return f"Cannot run: {' '.join(told)}"
+            values = [words(list(cells[name].map(known[name].format).unique())) for name in names]
+            models.setdefault(", ".join(values), []).append(str(model))
+        listed = "; ".join(f"{words(which)}, {values}" for values, which in models.items())
+        reasons.append(f"{listed}: {str(gap).removeprefix(LEFT_OUT)}.")
+    return f"Cannot run: {' '.join(reasons)}"
 
 
 def _grid(
     title: str, frame: pd.DataFrame, columns: Sequence[Column], first: Sequence[str]
 ) -> tuple[Grid, dict[str, str], str]:
-    """Return rows and columns in print; what is the same in all rows, by heading; why no row is comparable."""
+    """Return the printed grid; the values that all rows share, by heading; and why no row is comparable."""
     bounds = {bound for column in columns for bound in column.names[1:]}
     columns = [column for column in columns if column.name not in bounds]
     text = {column.name: frame[column.name].map(column.format).astype(object) for column in columns}
@@ -283,7 +277,7 @@ def _grid(
         if column.after in text:
             value = value + text[column.after]
         if column.mark and column.mark[0] in frame:
-            # In front, so that the figures stay aligned at the right.
+            # In front, so that the digits stay aligned at the right.
             value = value.where(~frame[column.mark[0]].astype(bool), column.mark[1] + value)
         if column.collapsible and COLLAPSED in frame:
             value = value.where((frame["seeds"] > 0) | (frame[COLLAPSED] == 0), COLLAPSED)
@@ -295,9 +289,9 @@ def _grid(
     }
     same = {}
     for name, column in shown.items():
-        told = text[name][~text[name].isin(NOTHING)] if column.once == KNOWN_ROWS else text[name]
-        if column.once in (ALL_ROWS, KNOWN_ROWS) and len(frame) > 1 and told.nunique() == 1:
-            same[name] = told.iloc[0]
+        values = text[name][~text[name].isin(NOTHING)] if column.once == KNOWN_ROWS else text[name]
+        if column.once in (ALL_ROWS, KNOWN_ROWS) and len(frame) > 1 and values.nunique() == 1:
+            same[name] = values.iloc[0]
     leading = [name for name in first if name in shown and name not in same]
     order = [shown[name] for name in dict.fromkeys([*leading, *shown]) if name not in same]
     grid = Grid(
@@ -311,40 +305,40 @@ def _grid(
 
 
 def _remarks(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple["pd.Series[str]", str]:
-    """Return a remark per row, and what would be the same in the remarks of all rows that have one."""
+    """Return the remark of each row, and the reasons that all comparable rows share, which are left out of it."""
     none = pd.Series("", frame.index, dtype=object)
-    said = [column.name for column in columns if column.remark == "not comparable"]
+    reasons = [column.name for column in columns if column.remark == "not comparable"]
     published = [column.name for column in columns if column.name.startswith("published_")]
-    # Where the paper has nothing, or there is nothing of ours, there is nothing to compare.
-    compared = frame[published].notna().any(axis=1) & (frame["runs"] != "") if published and said else none != ""
+    # Only rows with a published value and a run of ours can be compared.
+    compared = frame[published].notna().any(axis=1) & (frame["runs"] != "") if published and reasons else none != ""
     same, parts = [], []
-    for column in said:
+    for column in reasons:
         why = frame[column].where(compared, "")
         if compared.sum() > 1 and why[compared].nunique() == 1:
             same.append(why[compared].iloc[0])
             why = none
         parts.append(why)
     remarks = ["; ".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(frame)
-    # Without gaps it is the lower part of a table, whose rows have their remarks above.
+    # A part of a table without the column "gap" is a lower one; the remarks are in the upper one.
     as_it_is = [frame[column.name] for column in columns if column.remark == "as it is" and "gap" in frame]
-    told = [
+    whole = [
         "; ".join(filter(None, (*row, f"not comparable: {remark}" if remark else "")))
         for *row, remark in zip(*as_it_is, remarks, strict=True)
     ]
-    return pd.Series(told, frame.index, dtype=object), "; ".join(filter(None, same))
+    return pd.Series(whole, frame.index, dtype=object), "; ".join(filter(None, same))
 
 
 def _style(column: Column, texts: "pd.Series[str]") -> str:
-    """Return how a printed column looks on a page."""
+    """Return the style of a printed column, see `Grid`."""
     if column.name == MODEL_NAME.name:
-        return "row"  # it heads its row, and stays in sight while a narrow screen scrolls
-    told = texts[~texts.isin([*NOTHING, COLLAPSED])]
-    if len(told) and told.str.match(r"([†<] |≈)?-?[\d,.]+(e-\d+)?( \(.*\))?$").all():
+        return "row"  # it stays visible while a narrow screen scrolls
+    values = texts[~texts.isin([*NOTHING, COLLAPSED])]
+    if len(values) and values.str.match(r"([†<] |≈)?-?[\d,.]+(e-\d+)?( \(.*\))?$").all():
         return "number"
     return "prose" if texts.str.len().max() > LONG else ""  # sentences wrap, other cells do not
 
 
 def _markdown(text: str) -> str:
-    """Return text with what Markdown would take for HTML or for the edge of a cell escaped, on one line."""
+    """Return text on one line, with HTML and the separators of Markdown cells escaped."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "\\|")
     return " ".join(escaped.split())

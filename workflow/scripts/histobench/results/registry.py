@@ -1,11 +1,13 @@
-"""The tables and figures of a study: what each is made of, what stands below it, and where on the page it stands.
+"""The tables and figures of a study: their inputs and captions, and their places on the page.
 
-Imported by the Snakefile, so it imports nothing. Rules, page and tests take their lists from here. A new table or
-figure is a function and an entry of `ITEMS`, see :class:`Item`.
+Imported by the Snakefile, so it imports nothing heavy. Rules, page and tests take their lists from here. To add a table
+or figure, write its function and add an :class:`Item` to `PAGE`.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,15 +16,15 @@ class Item:
 
     Attributes
     ----------
-    name : stem of its files; one that is made for every data set has `_{dataset}` after it.
+    name : stem of its files, followed by `_{dataset}` if there is one for every data set.
     kind : "table" or "figure".
-    module, function : what makes it, by the module's name below the library. The function takes
-        :class:`histobench.results.inputs.Inputs`. That of a table returns a :class:`histobench.results.printing.Table`,
-        that of a figure a figure and the notes that it needs besides those that every figure has.
-    inputs : what it is made of, see `INPUTS` in ``rules/items.smk``.
+    module, function : the function that makes it and its module below the library. The function takes
+        :class:`histobench.results.inputs.Inputs`. For a table it returns a :class:`histobench.results.printing.Table`,
+        for a figure the figure and its notes, besides those that all figures have.
+    inputs : names of its input files, see `INPUTS` in ``rules/items.smk``.
     title : its heading on the page; tables have titles of their own.
-    caption : what it shows: on Snakemake's report, and for a figure on the page.
-    of_dataset : whether it is made for every data set.
+    caption : what it shows: in Snakemake's report, and for a figure on the page.
+    of_dataset : whether there is one for every data set.
     needs : what a study must have for it: "runs", "searches", "scores" (of test patches), "patches" (scores, and the
         test patches themselves), or "" for nothing.
     """
@@ -42,251 +44,220 @@ class Item:
         return f"{self.name}_{dataset}" if self.of_dataset else self.name
 
 
-def _table(
-    name: str, inputs: tuple[str, ...], caption: str, *, module: str = "", of_dataset: bool = False, needs: str = ""
-) -> Item:
-    module = module or f"results/tables/{name}"
-    return Item(name, "table", module, f"{name}_table", ("runs", "cells", *inputs), caption, "", of_dataset, needs)
-
-
-def _figure(
-    name: str,
-    module: str,
-    title: str,
-    inputs: tuple[str, ...],
-    caption: str,
-    *,
-    of_dataset: bool = False,
-    needs: str = "",
-) -> Item:
-    module, inputs = f"results/figures/{module}", ("runs", "cells", *inputs)
-    return Item(name, "figure", module, f"{name}_figure", inputs, caption, title, of_dataset, needs)
-
-
-ITEMS = {
-    item.name: item
-    for item in (
-        _table(
-            "best",
-            ("performance",),
-            "The best model of each data set, chosen by its AUC on the validation patches; its metrics on the test "
-            "patches.",
-        ),
-        _figure(
-            "forest",
-            "forest",
-            "AUC by model and mode",
-            ("performance",),
-            "Test AUC of every model and mode, with its 95 % interval, beside the published one.",
-        ),
-        _figure(
-            "forest_narrow",
-            "forest",
-            "AUC by model and mode, narrow",
-            ("performance",),
-            "Test AUC of every model and mode, with its 95 % interval, beside the published one, for phones.",
-        ),
-        _table(
-            "performance",
-            ("published", "replicates"),
-            "Loss, accuracy and AUC on the test set of every cell, beside the published values. The paper's Tables 3 "
-            "and 4.",
-            of_dataset=True,
-        ),
-        _figure(
-            "examples",
-            "patches",
-            "Example patches",
-            ("patches",),
-            "Patches of the test set, six of each class, evenly spaced over it. In PCam the square marks the 32 px "
-            "centre whose tissue decides the label. The paper's Figures 1 and 2.",
-            of_dataset=True,
-            needs="patches",
-        ),
-        _figure(
-            "roc",
-            "curves",
-            "ROC curves",
-            ("predictions",),
-            "ROC curves on the test set, means over seeds. Bands, pointwise 95 %, belong to the models that are best "
-            "on the validation set.",
-            of_dataset=True,
-            needs="scores",
-        ),
-        _figure(
-            "precision_recall",
-            "curves",
-            "Precision and recall",
-            ("predictions",),
-            "Precision against recall on the test set, means over seeds. Bands, pointwise 95 %, belong to the models "
-            "that are best on the validation set.",
-            of_dataset=True,
-            needs="scores",
-        ),
-        _figure(
-            "calibration",
-            "calibration",
-            "Calibration",
-            ("predictions",),
-            "Share of positives against mean score in 15 bins of equal mass, with Brier score, slope and intercept. "
-            "Hidden under 1,000 test patches.",
-            of_dataset=True,
-            needs="scores",
-        ),
-        _figure(
-            "learning_curves",
-            "learning",
-            "Learning curves",
-            ("histories",),
-            "Loss and accuracy of training and validation by epoch. The dot marks the epoch whose weights were kept.",
-            of_dataset=True,
-            needs="scores",
-        ),
-        _figure(
-            "groups",
-            "groups",
-            "Accuracy by slide or patient",
-            ("metrics",),
-            "Accuracy on the test set by slide or patient, below the number of their patches.",
-            of_dataset=True,
-            needs="scores",
-        ),
-        _figure(
-            "gallery",
-            "gallery",
-            "The surest errors",
-            ("patches", "errors", "heatmaps"),
-            "The errors that the best run on the validation set is surest of, and by Grad-CAM what spoke for the "
-            "class that it chose.",
-            of_dataset=True,
-            needs="patches",
-        ),
-        _figure(
-            "auc_by_mode",
-            "modes",
-            "AUC by mode",
-            ("performance",),
-            "Test AUC by training mode, a point per model; boxes from five models up. The paper's Figure 4.",
-        ),
-        _table(
-            "tests",
-            ("published", "performance"),
-            "Transfer learning against full training over models: the test that the paper ran, and the paired one.",
-        ),
-        _table(
-            "contrasts",
-            ("replicates", "predictions"),
-            "Differences of the AUC between cells on the same test patches, with paired intervals and p values.",
-        ),
-        _figure(
-            "tuned",
-            "search",
-            "Tuned against untuned",
-            ("searches",),
-            "Test AUC, with its 95 % interval, by the recipes that the searches found beside the recipe before tuning.",
-            needs="searches",
-        ),
-        _table(
-            "searches",
-            ("published", "search_outputs", "performance"),
-            "Every search for hyperparameters: what it tried and spent, its best trial on validation patches, and the "
-            "AUC on test patches of the recipe that came of it.",
-            module="tuning/search_tables",
-            needs="searches",
-        ),
-        _figure(
-            "search",
-            "search",
-            "Trials",
-            ("trials",),
-            "Trials of the searches for hyperparameters: where each stood, how many epochs it had been trained for "
-            "(area), and what it scored on validation patches (colour). A configuration that was promoted has a "
-            "circle for each of its rounds.",
-            needs="searches",
-        ),
-        _table(
-            "trials",
-            ("search_outputs",),
-            "All trials of all searches, the best first.",
-            module="tuning/search_tables",
-            needs="searches",
-        ),
-        _table(
-            "claims",
-            ("published", "sizes", "performance", "speed"),
-            "The paper's claims, held against its own tables and against this study.",
-        ),
-        _figure(
-            "auc_against_size",
-            "size",
-            "AUC against depth and parameters",
-            ("published", "performance", "sizes"),
-            "Test AUC of models trained in full against their depth (all layers) and their parameters. The paper's "
-            "Figure 3.",
-        ),
-        _table(
-            "models",
-            ("published", "sizes"),
-            "Sizes of the models under each definition, beside the published ones. The paper's Table 1.",
-        ),
-        _table(
-            "speed",
-            ("published",),
-            "What an epoch costs on each device: its seconds, beside the paper's Table 2, and what is behind them: "
-            "the first epoch, training and validation, patches per second, the share of the card's peak, memory and "
-            "energy.",
-        ),
-        _figure(
-            "auc_against_seconds",
-            "cost",
-            "AUC against seconds of training",
-            ("performance",),
-            "Test AUC of every cell against its seconds of training; of a head on cached features the seconds of "
-            "their extraction are counted in.",
-            needs="scores",
-        ),
-        _table(
-            "controls",
-            ("control_metrics", "shuffled_labels"),
-            "What colour alone reaches, and what labels without meaning reach.",
-            needs="runs",
-        ),
-    )
-}
-
-
 @dataclass(frozen=True)
 class Section:
-    """A section of the page: its heading, a sentence or two of introduction (may be ""), and the names of its items."""
+    """The heading of a section of the page, and a sentence of introduction."""
 
     title: str
-    text: str
-    items: tuple[str, ...]
+    text: str = ""
 
 
-# The first one belongs to the first screen; the sections of the data sets follow it.
-AT_A_GLANCE = Section("At a glance", "", ("best", "forest"))
-OF_DATASET = tuple(item.name for item in ITEMS.values() if item.of_dataset)
-SECTIONS = (
+def _table(name: str, inputs: tuple[str, ...], caption: str, *, module: str = "", **options: Any) -> Item:
+    module = module or f"results/tables/{name}"
+    return Item(name, "table", module, f"{name}_table", ("runs", "cells", *inputs), caption, **options)
+
+
+def _figure(name: str, title: str, inputs: tuple[str, ...], caption: str, *, module: str = "", **options: Any) -> Item:
+    module, inputs = f"results/figures/{module or name}", ("runs", "cells", *inputs)
+    return Item(name, "figure", module, f"{name}_figure", inputs, caption, title, **options)
+
+
+_of_dataset = partial(_figure, of_dataset=True, needs="scores")
+
+# For phones; the page shows it in place of "forest", see `report.Figure`.
+_forest_narrow = _figure(
+    "forest_narrow",
+    "AUC by model and mode, narrow",
+    ("performance",),
+    "Test AUC of every model and mode, with its 95 % interval, beside the published one, for phones.",
+    module="forest",
+)
+
+PAGE: tuple[Section | Item, ...] = (
+    Section("At a glance"),
+    _table(
+        "best",
+        ("performance",),
+        "The best model of each data set, chosen by its AUC on the validation patches; its metrics on the test "
+        "patches.",
+    ),
+    _figure(
+        "forest",
+        "AUC by model and mode",
+        ("performance",),
+        "Test AUC of every model and mode, with its 95 % interval, beside the published one.",
+    ),
+    Section("Data set {dataset}"),
+    _table(
+        "performance",
+        ("published", "replicates"),
+        "Loss, accuracy and AUC on the test set of every cell, beside the published values. The paper's Tables 3 and "
+        "4.",
+        of_dataset=True,
+    ),
+    _figure(
+        "examples",
+        "Example patches",
+        ("patches",),
+        "Patches of the test set, six of each class, evenly spaced over it. In PCam the square marks the 32 px centre "
+        "whose tissue decides the label. The paper's Figures 1 and 2.",
+        module="patches",
+        of_dataset=True,
+        needs="patches",
+    ),
+    _of_dataset(
+        "roc",
+        "ROC curves",
+        ("predictions",),
+        "ROC curves on the test set, means over seeds. Bands, pointwise 95 %, belong to the models that are best on "
+        "the validation set.",
+        module="curves",
+    ),
+    _of_dataset(
+        "precision_recall",
+        "Precision and recall",
+        ("predictions",),
+        "Precision against recall on the test set, means over seeds. Bands, pointwise 95 %, belong to the models that "
+        "are best on the validation set.",
+        module="curves",
+    ),
+    _of_dataset(
+        "calibration",
+        "Calibration",
+        ("predictions",),
+        "Share of positives against mean score in 15 bins of equal mass, with Brier score, slope and intercept. Hidden "
+        "under 1,000 test patches.",
+    ),
+    _of_dataset(
+        "learning_curves",
+        "Learning curves",
+        ("histories",),
+        "Loss and accuracy of training and validation by epoch. The dot marks the epoch whose weights were kept.",
+        module="learning",
+    ),
+    _of_dataset(
+        "groups",
+        "Accuracy by slide or patient",
+        ("metrics",),
+        "Accuracy on the test set by slide or patient, below the number of their patches.",
+    ),
+    _figure(
+        "gallery",
+        "The surest errors",
+        ("patches", "errors", "heatmaps"),
+        "The errors that the best run on the validation set is surest of, and by Grad-CAM what spoke for the class "
+        "that it chose.",
+        of_dataset=True,
+        needs="patches",
+    ),
     Section(
         "Transfer learning against full training",
         "Over models, as the paper asked it, and model by model on the same test patches.",
-        ("auc_by_mode", "tests", "contrasts"),
+    ),
+    _figure(
+        "auc_by_mode",
+        "AUC by mode",
+        ("performance",),
+        "Test AUC by training mode, a point per model; boxes from five models up. The paper's Figure 4.",
+        module="modes",
+    ),
+    _table(
+        "tests",
+        ("published", "performance"),
+        "Transfer learning against full training over models: the test that the paper ran, and the paired one.",
+    ),
+    _table(
+        "contrasts",
+        ("replicates", "predictions"),
+        "Differences of the AUC between cells on the same test patches, with paired intervals and p values.",
     ),
     Section(
         "Search for hyperparameters",
         "What was tried, what it cost, and what it is worth beside the recipe before, on the same test patches.",
-        ("tuned", "searches", "search", "trials"),
     ),
-    Section("Claims of the paper", "", ("claims",)),
-    Section("Size of the models", "", ("auc_against_size", "models")),
-    Section("Seconds", "What training costs, and what it buys.", ("speed", "auc_against_seconds")),
-    Section("Controls", "What a CNN has to beat.", ("controls",)),
+    _figure(
+        "tuned",
+        "Tuned against untuned",
+        ("searches",),
+        "Test AUC, with its 95 % interval, by the recipes that the searches found beside the recipe before tuning.",
+        module="search",
+        needs="searches",
+    ),
+    _table(
+        "searches",
+        ("published", "search_outputs", "performance"),
+        "Every search for hyperparameters: what it tried and spent, its best trial on validation patches, and the AUC "
+        "on test patches of the recipe that came of it.",
+        module="tuning/search_tables",
+        needs="searches",
+    ),
+    _figure(
+        "search",
+        "Trials",
+        ("trials",),
+        "Trials of the searches for hyperparameters: where each stood, how many epochs it had been trained for (area), "
+        "and what it scored on validation patches (colour). A configuration that was promoted has a circle for each of "
+        "its rounds.",
+        needs="searches",
+    ),
+    _table(
+        "trials",
+        ("search_outputs",),
+        "All trials of all searches, the best first.",
+        module="tuning/search_tables",
+        needs="searches",
+    ),
+    Section("Claims of the paper"),
+    _table(
+        "claims",
+        ("published", "sizes", "performance", "speed"),
+        "The paper's claims, held against its own tables and against this study.",
+    ),
+    Section("Size of the models"),
+    _figure(
+        "auc_against_size",
+        "AUC against depth and parameters",
+        ("published", "performance", "sizes"),
+        "Test AUC of models trained in full against their depth (all layers) and their parameters. The paper's Figure "
+        "3.",
+        module="size",
+    ),
+    _table(
+        "models",
+        ("published", "sizes"),
+        "Sizes of the models under each definition, beside the published ones. The paper's Table 1.",
+    ),
+    Section("Seconds", "What training costs, and what it buys."),
+    _table(
+        "speed",
+        ("published",),
+        "What an epoch costs on each device: its seconds, beside the paper's Table 2, and what is behind them: the "
+        "first epoch, training and validation, patches per second, the share of the card's peak, memory and energy.",
+    ),
+    _figure(
+        "auc_against_seconds",
+        "AUC against seconds of training",
+        ("performance",),
+        "Test AUC of every cell against its seconds of training; of a head on cached features the seconds of their "
+        "extraction are counted in.",
+        module="cost",
+        needs="scores",
+    ),
+    Section("Controls", "What a CNN has to beat."),
+    _table(
+        "controls",
+        ("control_metrics", "shuffled_labels"),
+        "What colour alone reaches, and what labels without meaning reach.",
+        needs="runs",
+    ),
 )
+"""The page from top to bottom; its second section is repeated for every data set."""
+
+ITEMS = {item.name: item for item in (*PAGE, _forest_narrow) if isinstance(item, Item)}
 
 
 def stems(kind: str, datasets: Iterable[str], has: Callable[[str, str], bool]) -> dict[str, tuple[Item, str]]:
-    """Return the tables or the figures of a study by the stems of their files: each with its data set, "" for all.
+    """Return the tables or the figures of a study by the stems of their files, each with its data set ("" for none).
 
     Parameters
     ----------

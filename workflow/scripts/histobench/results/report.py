@@ -1,4 +1,4 @@
-"""The page of a study: its tables and figures, and what they come from, in one file that loads nothing else."""
+"""The page of a study: its tables, figures and facts in one file that needs no other."""
 
 import base64
 import io
@@ -13,10 +13,10 @@ from histobench.core.files import write_text
 from histobench.results import printing
 
 ENLARGED = 4 / 3
-"""Figures are drawn for paper; on a screen, which is read from farther away, their 7 points are too small."""
+"""Figures are drawn for paper; on a screen, at a larger distance, their 7 points would be too small."""
 
 PIXELS = {"": 1.0, "px": 1.0, "pt": 96 / 72, "in": 96.0, "mm": 96 / 25.4, "cm": 96 / 2.54}
-"""CSS pixels of the units in which an SVG may say its size."""
+"""CSS pixels per unit of length in SVG files."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Figure:
     ----------
     name : stem of its files, in `figures/` beside the page.
     title : its heading.
-    caption : what stands below it, may be "".
-    svg : its SVG file; the page holds a copy.
-    narrow : another SVG file, which the page shows instead where the window is narrow, as on a phone.
+    caption : printed below it, may be "".
+    svg : its SVG file, which is copied into the page.
+    narrow : another SVG file, which is shown instead in narrow windows, as on a phone.
     """
 
     kind: ClassVar[str] = "figure"
@@ -42,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """Tables and figures under one heading, after a sentence or two of introduction (`text`, may be "")."""
+    """Tables and figures under one heading, after one or two sentences of introduction (`text`, may be "")."""
 
     title: str
     text: str
@@ -51,7 +51,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Facts:
-    """A list of what is called how: versions, devices, what was left out. A row may have no name ("")."""
+    """A list of names and values, such as versions or devices. Names may be ""."""
 
     title: str
     rows: list[tuple[str, str]]
@@ -59,7 +59,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture as the page embeds it: address with the whole file inside, width and height in CSS pixels."""
+    """An image of the page: its data URL, and width and height in CSS pixels."""
 
     source: str
     width: int
@@ -76,39 +76,33 @@ def write(
     facts: Sequence[Facts],
     configuration: str,
 ) -> None:
-    """Write the page; equal inputs give equal bytes.
+    """Write the page of a study; equal inputs give equal bytes.
 
     Parameters
     ----------
-    path : the file, beside the folders `tables` and `figures`, to which it links.
+    path : the file, beside the folders `tables` and `figures` of the files that it links to.
     title : of the page.
-    lead : what was compared, on what: a sentence, may be "".
-    announcements : what must stand above every number, as from `announcements.announcements`: "what: the rest".
-    sections : in their order; the first one belongs to the first screen, and has a smaller heading. A table's CSV file
-        lies in `tables`, a figure's files in `figures`.
-    facts : what stands below the sections.
+    lead : a sentence on what was compared, may be "".
+    announcements : notes above all numbers, see `announcements.announcements`: "keyword: sentence".
+    sections : in order; the first one belongs to the first screen and has a smaller heading.
+    facts : printed after the sections.
     configuration : of the study, as YAML.
 
     Raises
     ------
     HistobenchError
-        if the file of a figure is missing or is no SVG.
+        If the file of a figure is missing or not an SVG.
     """
     environment = printing.environment()
     environment.filters["image"] = _image
-    page = environment.get_template("report.html.j2").render(
-        title=title,
-        lead=lead,
-        announcements=list(announcements),
-        sections=list(sections),
-        facts=list(facts),
-        configuration=configuration,
-    )
+    texts = {"title": title, "lead": lead, "configuration": configuration}
+    lists = {"announcements": list(announcements), "sections": list(sections), "facts": list(facts)}
+    page = environment.get_template("report.html.j2").render(**texts, **lists)
     write_text(path, page)
 
 
 def _image(svg: Path) -> Image:
-    """Return a figure's file as an image: within one, the ids of two figures can't clash."""
+    """Return a figure's file as an image; as inline SVG, the ids of two figures could clash."""
     try:
         content = svg.read_bytes()
     except FileNotFoundError as error:
@@ -118,13 +112,10 @@ def _image(svg: Path) -> Image:
         width, height = (_pixels(root.attrib[side]) * ENLARGED for side in ("width", "height"))
     except (ET.ParseError, KeyError, ValueError) as error:
         raise HistobenchError(
-            f"report: {svg} is no SVG file that says its width and height ({error}). Draw the figure again."
+            f"report: {svg} is not an SVG file with a width and a height ({error}). Draw the figure again."
         ) from error
-    return Image(
-        source=f"data:image/svg+xml;base64,{base64.b64encode(content).decode('ascii')}",
-        width=round(width),
-        height=round(height),
-    )
+    source = f"data:image/svg+xml;base64,{base64.b64encode(content).decode('ascii')}"
+    return Image(source, round(width), round(height))
 
 
 def _pixels(length: str) -> float:
@@ -132,5 +123,5 @@ def _pixels(length: str) -> float:
     number = length.rstrip("abcdefghijklmnopqrstuvwxyz%")
     unit = length[len(number) :]
     if unit not in PIXELS:
-        raise ValueError(f"a length of {length}")
+        raise ValueError(f"unknown unit of length: {length}")
     return float(number) * PIXELS[unit]

@@ -1,4 +1,4 @@
-"""What the page of a study says: which tables and figures in which order, and the facts that it ends with."""
+"""Content of the page of a study: its sections, and the facts at the end."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,40 +16,42 @@ SPLITS_IN_WORDS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def sections(datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Path]) -> list[Section]:
-    """Return the sections of the page: what the first screen shows, one per data set, then those of the whole study.
+    """Return the sections of the page as `registry.PAGE` lists them, without items that have no file.
 
     Parameters
     ----------
-    datasets : in their order.
-    printed : the printed tables, JSON files as from `printing.write`.
-    svgs : the figures' SVG files.
+    datasets : in order.
+    printed : JSON files of tables, see `printing.write`.
+    svgs : SVG files of figures.
     """
     paths = {path.stem: path for path in (*printed, *svgs)}
 
-    def section(of: registry.Section, dataset: str = "") -> Section:
-        items: list[printing.Printed | Figure] = []
-        for item in (registry.ITEMS[name] for name in of.items):
-            path = paths.get(item.stem(dataset))
-            if path is None:
-                continue
-            if item.kind == "table":
-                items.append(printing.read(path))
-            else:
-                # A data set may have any name, so a figure of its has no narrow one.
-                narrow = None if item.of_dataset else paths.get(f"{item.name}_narrow")
-                items.append(Figure(path.stem, item.title, item.caption, path, narrow))
-        return Section(of.title, of.text, items)
+    def content(item: registry.Item, dataset: str) -> list[printing.Printed | Figure]:
+        path = paths.get(item.stem(dataset))
+        if path is None:
+            return []
+        if item.kind == "table":
+            return [printing.read(path)]
+        # A data set may be called "a_narrow", so its figures must not be taken for narrow ones of "a".
+        narrow = None if item.of_dataset else paths.get(f"{item.name}_narrow")
+        return [Figure(path.stem, item.title, item.caption, path, narrow)]
 
-    every = [
-        section(registry.AT_A_GLANCE),
-        *(section(registry.Section(f"Data set {name}", "", registry.OF_DATASET), name) for name in datasets),
-        *map(section, registry.SECTIONS),
+    groups: list[tuple[registry.Section, list[registry.Item]]] = []
+    for entry in registry.PAGE:
+        if isinstance(entry, registry.Section):
+            groups.append((entry, []))
+        else:
+            groups[-1][1].append(entry)
+    found = [
+        Section(head.title.format(dataset=name), head.text, [each for item in items for each in content(item, name)])
+        for head, items in groups
+        for name in (datasets if items[0].of_dataset else [""])
     ]
-    return [each for each in every if each.items]
+    return [each for each in found if each.items]
 
 
 def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return what a study compares, on what, how much of it is there, and what it took, in a sentence.
+    """Return a sentence on what a study compares, on which data, how many runs have finished, and the time they took.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mappin
 
 
 def _with_patches(name: str, manifest: Mapping[str, Any] | None) -> str:
-    """Return the name of a data set with the patches of its splits, where they are known."""
+    """Return the name of a data set with the numbers of patches of its splits, if they are known."""
     if manifest is None:
         return name
     counted = [f"{count['n']:,} {SPLITS_IN_WORDS[split]}" for split, count in manifest["patches"].items()]
@@ -73,9 +75,9 @@ def _with_patches(name: str, manifest: Mapping[str, Any] | None) -> str:
 
 
 def _device_time(runs: pd.DataFrame) -> str:
-    """Return what runs took, training, validation and the extraction of features, in words."""
+    """Return the time that runs took for training, validation and the extraction of features."""
     seconds = float(runs[["train_seconds", "validation_seconds"]].sum().sum())
-    # One extraction serves all heads on it.
+    # All heads on the same features share one extraction.
     extracted = runs[runs["features_seconds"] > 0].drop_duplicates(["dataset", "model", "device", "features_seconds"])
     return _duration(seconds + float(extracted["features_seconds"].sum()))
 
@@ -86,7 +88,7 @@ def facts(
     abouts: Sequence[Mapping[str, Any]],
     left_out: Sequence[str],
 ) -> list[Facts]:
-    """Return what the results come from: data, exclusions, versions, devices, and cells that cannot run.
+    """Return the facts behind the results: data, exclusions, versions, devices, and cells that cannot run.
 
     Parameters
     ----------
@@ -117,51 +119,34 @@ def _patches(manifest: Mapping[str, Any]) -> str:
 
 
 def _excluded(manifest: Mapping[str, Any]) -> str:
-    told = [f"{count:,} {reason}" for reason, count in manifest["excluded"].items()]
-    return "; ".join(told) or "none"
+    return "; ".join(f"{count:,} {reason}" for reason, count in manifest["excluded"].items()) or "none"
 
 
 def _versions(abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return the versions of each package, with the number of runs where there are several."""
+    """Return the version of each package; if there are several, each with its number of runs."""
     names = dict.fromkeys(name for about in abouts for name in about["versions"])
     rows = []
     for name in names:
         counted = Counter(about["versions"].get(name, "unknown") for about in abouts)
-        rows.append(
-            (
-                name,
-                ", ".join(f"{version} ({_runs(n)})" if len(counted) > 1 else version for version, n in counted.items()),
-            )
-        )
+        listed = [f"{version} ({_runs(n)})" if len(counted) > 1 else version for version, n in counted.items()]
+        rows.append((name, ", ".join(listed)))
     codes = len({about["code"] for about in abouts})
     return [*rows, ("code that trained", f"{codes} version{'s' if codes > 1 else ''} by digest, see each run.json")]
 
 
 def _devices(runs: pd.DataFrame, abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return for each device of the configuration what was found there, and what was computed on it."""
-    memory = pd.DataFrame(
-        [
-            {
-                "device": about["specification"]["run"]["device"],
-                "mib": about["peak_memory_mib"],
-                "threads": about["threads"],
-            }
-            for about in abouts
-        ]
-    )
+    """Return for each device of the configuration its hardware, and the number, time and memory of its runs."""
+    jobs = [(about["specification"]["run"]["device"], about["peak_memory_mib"], about["threads"]) for about in abouts]
+    usage = pd.DataFrame(jobs, columns=["device", "mib", "threads"])
     rows = []
     for device, some in runs.groupby("device", sort=False):
-        of_device = memory[memory["device"] == device]
+        of_device = usage[usage["device"] == device]
         threads = ", ".join(map(str, sorted(of_device["threads"].unique())))
-        rows.append(
-            (
-                str(device),
-                f"{', '.join(some['found_device'].unique())}; {_runs(len(some))}; "
-                f"training {_duration(float(some['train_seconds'].sum()))}, "
-                f"validation {_duration(float(some['validation_seconds'].sum()))}; CPU threads of a job: {threads}; "
-                f"peak memory of a job: {int(of_device['mib'].max()):,} MiB",
-            )
-        )
+        training, validation = (_duration(float(some[f"{part}_seconds"].sum())) for part in ("train", "validation"))
+        parts = [", ".join(some["found_device"].unique()), _runs(len(some))]
+        parts += [f"training {training}, validation {validation}", f"CPU threads of a job: {threads}"]
+        parts.append(f"peak memory of a job: {int(of_device['mib'].max()):,} MiB")
+        rows.append((str(device), "; ".join(parts)))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Searches for hyperparameters: what each has tried, what that has cost, and what its find is worth."""
+"""Tables of the searches for hyperparameters: their trials, cost, and best values, and the AUC that these reach."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,70 +8,66 @@ import numpy as np
 import pandas as pd
 
 from histobench.core import runs as run_folder
+from histobench.results import columns
 from histobench.results.cells import NAMES
-from histobench.results.columns import ALL_ROWS, BOOTSTRAP, CELL, GAP, Column, general, names, pick, text, three_digits
+from histobench.results.columns import ALL_ROWS, BOOTSTRAP, CELL, GAP, Column, names, pick, text
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
 from histobench.results.tables import performance
 from histobench.tuning import search_files, tuned_recipe
 
-PUBLISHED_NOTE = "Published values: Bonnet 2024; the author's search for InceptionV3 had three iterations of Hyperband."
+PUBLISHED_NOTE = (
+    "Published values: Bonnet 2024; the author searched for InceptionV3 with three iterations of Hyperband."
+)
 NOTES = [
-    "A search trains on training patches and scores on validation patches; it never sees the test patches. The best "
-    "trial became the recipe, by which runs were trained anew, on seeds of their own; their AUC is that on the test "
-    "patches.",
-    "Device seconds are those of all trials, models built and epochs trained, of workers side by side added up; tries "
-    "that were killed are not in them.",
-    "Random search has as many epochs as Hyperband by the same words, spent on as many configurations as they pay for; "
-    "it tries the same values in the same order.",
+    "A search trains on training patches and scores on validation patches; it does not use the test patches. The "
+    "values of its best trial make up the tuned recipe, with which new runs were trained, with seeds of their own. "
+    "Their AUC is on the test patches.",
+    "Device seconds: the sum over all trials and workers, for building models and training epochs, without tries that "
+    "were killed.",
+    "Random search with the same settings as Hyperband trains for as many epochs in total; it tries the same "
+    "configurations in the same order.",
 ]
 TRIALS_NOTES = [
-    "The best first. A trial of a later round goes on from the best epoch of an earlier one with the same values, its "
-    "configuration; its epochs are counted on.",
+    "The best first. A trial of a later round continues from the best epoch of an earlier one with the same values "
+    "(the same configuration), and so does its count of epochs.",
 ]
 
 VALUES = list(tuned_recipe.HYPERPARAMETERS)
 
 HYPERPARAMETERS = [
-    Column("learning_rate", format=general),
+    Column("learning_rate", format=columns.general),
     *(Column(name) for name in VALUES if name not in ("learning_rate", "augmentation")),
     text("augmentation"),
 ]
 OBJECTIVE = text("objective", once=ALL_ROWS)
 COLUMNS = [
     *CELL,
-    text("method"),
-    text("space"),
-    Column("trials"),
-    Column("failed"),
-    Column("repeated"),
-    Column("epochs"),
-    Column("search_seconds", "Device seconds", three_digits),
+    *map(text, ("method", "space")),
+    *map(Column, ("trials", "failed", "repeated", "epochs")),
+    Column("search_seconds", "Device seconds", columns.three_digits),
     Column("workers"),
     OBJECTIVE,
     Column("best_score"),
     *HYPERPARAMETERS,
     *pick(performance.COLUMNS, "auc"),
     Column("untuned_auc", "AUC, untuned", interval=BOOTSTRAP),
-    *pick(performance.COLUMNS, "published_auc", "seeds"),
+    Column("published_auc", "Published AUC", columns.two_decimals, footnote=PUBLISHED_NOTE),
+    *pick(performance.COLUMNS, "seeds"),
     GAP,
     text("folder"),
 ]
 TRIALS = [
     *CELL,
-    text("trial"),
-    text("configuration"),
-    Column("bracket"),
-    Column("round"),
+    *map(text, ("trial", "configuration")),
+    *map(Column, ("bracket", "round")),
     *HYPERPARAMETERS,
-    Column("first_epoch"),
-    Column("last_epoch"),
+    *map(Column, ("first_epoch", "last_epoch")),
     OBJECTIVE,
     Column("score"),
     text("status"),
-    Column("trial_seconds", "Seconds", three_digits),
-    Column("training_seconds"),
-    Column("validation_seconds"),
+    Column("trial_seconds", "Seconds", columns.three_digits),
+    *map(Column, ("training_seconds", "validation_seconds")),
     text("worker"),
     Column("tries"),
     text("folder"),
@@ -79,7 +75,7 @@ TRIALS = [
 
 
 class Search(NamedTuple):
-    """A search that has ended: what `search.json` says, its trials, and its folder."""
+    """A search that has ended: the content of `search.json`, its trials, and its folder."""
 
     about: dict[str, Any]
     trials: pd.DataFrame
@@ -91,11 +87,11 @@ def read(folders: Iterable[Path]) -> dict[tuple[str, ...], Search]:
 
     Parameters
     ----------
-    folders : theirs, ``results/{study}/searches/...``.
+    folders : of the searches, ``results/{study}/searches/...``.
 
     Returns
     -------
-    found : by the names of their cell, `cells.NAMES`.
+    found : the searches by the `cells.NAMES` of their cell.
     """
     found = {}
     for folder in folders:
@@ -113,7 +109,7 @@ def searches(
     scores_of_cells: pd.DataFrame,
     published: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Return a table of the searches of a study, one row per cell whose recipe has one.
+    """Return a table of the searches of a study, one row per cell of a recipe with a search.
 
     Parameters
     ----------
@@ -125,12 +121,10 @@ def searches(
 
     Returns
     -------
-    table : in the order of the matrix, with the columns `COLUMNS`. `space` are the names of what was searched for.
-        `search_seconds` are device seconds. `best_score` is that of the best trial on validation patches, and `VALUES`
-        are its values. `auc` is that of the runs by the found recipe on the test patches, `untuned_auc` that of the
-        recipe it was tuned from, on the same device; NaN where there is none. `published_auc` is the paper's, by a
-        search of its own. `gap` says why a search, or its runs,
-        have no result.
+    table : in the order of the matrix, with the columns `COLUMNS`. `space`: names of the hyperparameters. `best_score`:
+        of the best trial on the validation patches, and `VALUES`: its values. `auc`: of the runs with the tuned recipe
+        on the test patches; `untuned_auc`: of those with the recipe before tuning, on the same device. `published_auc`:
+        of the paper's own search. `gap`: why the search, or its runs, have no result.
     """
     printed = published.set_index(["format", "model", "mode"])["auc"]
     scores = scores_of_cells.set_index(NAMES)[["auc", "auc_low", "auc_high", "seeds"]]
@@ -157,27 +151,22 @@ def searches(
     return table.astype(dict.fromkeys(whole, "Int64"))
 
 
-def _scores(scores: pd.DataFrame, names: tuple[str, ...], prefix: str) -> dict[str, float]:
-    columns = ("auc", "auc_low", "auc_high")
-    return {f"{prefix}{column}": scores[column].get(names, np.nan) for column in columns}
+def _scores(scores: pd.DataFrame, key: tuple[str, ...], prefix: str) -> dict[str, float]:
+    return {f"{prefix}{name}": scores[name].get(key, np.nan) for name in ("auc", "auc_low", "auc_high")}
 
 
 def _of_search(about: Mapping[str, Any]) -> dict[str, Any]:
     search, spent = about["specification"]["recipe"]["search"], about["spent"]
-    return {
-        "method": search["method"],
-        "space": ", ".join(name.replace("_", " ") for name in search["space"]),
-        **{name: spent[name] for name in ("trials", "failed", "repeated", "epochs")},
-        "search_seconds": spent["seconds"],
-        "workers": len(about["workers"]),
-        "objective": search["objective"],
-        "best_score": about["best"]["score"],
-        **about["best"]["values"],
-    }
+    return (
+        {"method": search["method"], "space": ", ".join(name.replace("_", " ") for name in search["space"])}
+        | {name: spent[name] for name in ("trials", "failed", "repeated", "epochs")}
+        | {"search_seconds": spent["seconds"], "workers": len(about["workers"]), "objective": search["objective"]}
+        | {"best_score": about["best"]["score"], **about["best"]["values"]}
+    )
 
 
 def trials(cells: pd.DataFrame, found: Mapping[tuple[str, ...], Search]) -> pd.DataFrame:
-    """Return a table of all trials, one row each, search after search in the order of the matrix, the best first.
+    """Return a table of all trials, by search in the order of the matrix, and from the best to the worst.
 
     Parameters
     ----------
@@ -195,16 +184,10 @@ def trials(cells: pd.DataFrame, found: Mapping[tuple[str, ...], Search]) -> pd.D
         if key not in found:
             continue
         about, of_search, folder = found[key]
-        part = of_search.sort_values("score", ascending=False, kind="stable").rename(
-            columns={"seconds": "trial_seconds"}
-        )
-        parts.append(
-            part.assign(
-                **{name: cell[name] for name in (*NAMES, "model_name")},
-                objective=about["specification"]["recipe"]["search"]["objective"],
-                folder=folder,
-            )
-        )
+        part = of_search.sort_values("score", ascending=False, kind="stable")
+        part = part.rename(columns={"seconds": "trial_seconds"}).assign(folder=folder)
+        of_cell = {name: cell[name] for name in (*NAMES, "model_name")}
+        parts.append(part.assign(objective=about["specification"]["recipe"]["search"]["objective"], **of_cell))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names(TRIALS))
     table = table.reindex(columns=names(TRIALS))
     whole = ["bracket", "round", "first_epoch", "last_epoch", "tries", "batch_size", "dense_units"]
@@ -219,14 +202,14 @@ FIRST = [
     *("trials", "epochs", "search_seconds"),
 ]
 TRIALS_FIRST = [*IN_PRINT, "trial", "score", "last_epoch", "learning_rate", "batch_size"]
-"""Columns in print that matter first, of either table."""
+"""The most important columns of the two tables."""
 
 
 def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return what print shows of :func:`searches`, by titles."""
-    worth = [f"{arm}auc{end}" for arm in ("", "untuned_") for end in ("", "_low", "_high")]
+    """Return the parts of :func:`searches` to print, by title."""
+    aucs = [f"{arm}auc{end}" for arm in ("", "untuned_") for end in ("", "_low", "_high")]
     return {
-        "": table[[*IN_PRINT, *worth, "published_auc", "seeds", "gap"]],
+        "": table[[*IN_PRINT, *aucs, "published_auc", "seeds", "gap"]],
         "What was found": table[[*IN_PRINT, "method", "objective", "best_score", *VALUES]],
         "What it cost": table[
             [*IN_PRINT, "method", "trials", "failed", "repeated", "epochs", "search_seconds", "workers"]
@@ -235,7 +218,7 @@ def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def trials_in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return what print shows of :func:`trials`."""
+    """Return the columns of :func:`trials` to print."""
     epochs = ["first_epoch", "last_epoch", "objective", "score", "trial_seconds"]
     return {"": table[[*IN_PRINT, "trial", *VALUES, *epochs]]}
 
@@ -245,20 +228,12 @@ def searches_table(inputs: Inputs) -> Table:
     found = read(inputs.folders("search_outputs"))
     scores = performance.read(inputs.files["performance"])
     table = searches(inputs.cells, inputs.study["searched"], found, scores, inputs.published.tuned)
-    below = [PUBLISHED_NOTE] * bool(table["published_auc"].notna().any()) + NOTES
     title = "Searches for hyperparameters"
-    return Table(title, table, COLUMNS, inputs.announcements(), below, grids=in_print(table), first=FIRST)
+    return Table(title, table, COLUMNS, inputs.announcements(), NOTES, grids=in_print(table), first=FIRST)
 
 
 def trials_table(inputs: Inputs) -> Table:
     """Return the table of the trials of the study's searches."""
     table = trials(inputs.cells, read(inputs.folders("search_outputs")))
-    return Table(
-        "Trials of the searches",
-        table,
-        TRIALS,
-        inputs.announcements(),
-        TRIALS_NOTES,
-        grids=trials_in_print(table),
-        first=TRIALS_FIRST,
-    )
+    title, grids = "Trials of the searches", trials_in_print(table)
+    return Table(title, table, TRIALS, inputs.announcements(), TRIALS_NOTES, grids=grids, first=TRIALS_FIRST)

@@ -1,4 +1,4 @@
-"""AUC against the time that training takes."""
+"""AUC against seconds of training."""
 
 import numpy as np
 import pandas as pd
@@ -18,25 +18,23 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
     Parameters
     ----------
     frame : one row per cell, seeds averaged: `dataset`, `model_name`, `mode`, `device`, `auc` and
-        `seconds` (NaN, or 0 seconds: left out), `auc_low` and `auc_high` (95 % interval, NaN where unknown).
+        `seconds` (left out if NaN or 0), `auc_low` and `auc_high` (95 % interval, may be NaN).
 
     Returns
     -------
-    figure : one panel per data set and device, since seconds on two devices do not compare.
+    figure : one panel per data set and device, since seconds on different devices cannot be compared.
     """
     frame = frame[frame["auc"].notna() & (frame["seconds"] > 0)]
     cells = list(frame[["dataset", "device"]].drop_duplicates().itertuples(index=False, name=None)) or [("", "")]
     columns = min(len(cells), 2)
     rows = -(-len(cells) // columns)
     width = style.DOUBLE if columns == 2 else style.ONE_AND_A_HALF
-    figure, panels = style.new(width, 0.3 + 3.0 * rows, rows, columns, sharex=True, sharey=True)
-    every = list(panels.flat)
-    for axes in every[len(cells) :]:
-        axes.remove()
+    size = (width, 0.3 + 3.0 * rows, rows, columns)
+    figure, panels = style.multiples(len(cells), *size, sharex=True, sharey=True)
     low, high = (float(frame["seconds"].min()), float(frame["seconds"].max())) if len(frame) else (1.0, 100.0)
     room = max((high / low) ** 0.1, 1.4)
     modes = list(frame["mode"].unique())
-    for number, (axes, (dataset, device)) in enumerate(zip(every, cells, strict=False)):
+    for number, (axes, (dataset, device)) in enumerate(zip(panels, cells, strict=True)):
         shown = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
         axes.set_xscale("log")
         axes.set_xlim(low / room, high * room)
@@ -59,7 +57,7 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
             loc="outside upper right",
             ncols=len(modes),
         )
-    for axes, (dataset, device) in zip(every, cells, strict=False):
+    for axes, (dataset, device) in zip(panels, cells, strict=True):
         shown = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
         at = shown[["seconds", "auc"]].to_numpy(np.float64)
         ends = shown[["auc_low", "auc_high"]].apply(lambda column, aucs=shown["auc"]: column.fillna(aucs))

@@ -1,4 +1,4 @@
-"""Receiver operating characteristic and precision against recall."""
+"""ROC curves and precision-recall curves."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,12 +16,15 @@ from histobench.results.inputs import Inputs
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Seed = tuple[Integers, Floats, npt.NDArray[np.str_]]
-"""Test patches of one run, sorted by patch id: labels, scores, and groups ("" where unknown); (n,) each."""
+"""Test patches of one run, sorted by patch id: labels, scores, and groups ("" if unknown); (n,) each."""
+
+Curve = Callable[[Floats, Floats, Floats], Floats]
+"""From abscissae and the weights of true and of false positives at each threshold to ordinates."""
 
 RESAMPLES = 200
 
 MAX_BANDS = 4
-"""More bands on one another cannot be told apart."""
+"""More bands on top of one another could not be distinguished."""
 
 STEPS = 200
 
@@ -34,11 +37,10 @@ def roc(scores: Mapping[str, Sequence[Seed]], banded: Sequence[str] = ()) -> Fig
 
     Parameters
     ----------
-    scores : from a label in print ("B2, full") to the test patches of its seeds, on one data set. Seeds with one class
-        have no curve and are left out.
-    banded : labels to draw with a pointwise 95 % band, of which the first four get one; the best on the validation
-        patches, so that the test patches choose nothing. The band is a percentile bootstrap over groups, or over
-        patches where `histobench.results.metrics` resamples these.
+    scores : from a printed label ("B2, full") to the test patches of its seeds, on one data set. Seeds with only one
+        class are left out.
+    banded : labels in order of their AUC on the validation patches; the first four get a pointwise 95 % band, a
+        percentile bootstrap over groups, or over patches if `bootstrap.resampled_units` says so.
 
     Returns
     -------
@@ -46,16 +48,8 @@ def roc(scores: Mapping[str, Sequence[Seed]], banded: Sequence[str] = ()) -> Fig
     """
     rates = np.linspace(0, 1, STEPS + 1)
     figure, axes = _curves(scores, banded, rates, _sensitivity, roc_auc_score, "AUC")
-    axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1, gid="chance")
-    axes.annotate(
-        "chance",
-        (0.74, 0.74),
-        xytext=(3, -3),
-        textcoords="offset points",
-        color=style.GREY,
-        fontsize=style.SMALL,
-        va="top",
-    )
+    axes.plot([0, 1], [0, 1], **style.REFERENCE, gid="chance")
+    style.remark(axes, "chance", (0.74, 0.74), (3, -3), "top")
     axes.set(xlabel="False positive rate (1 − specificity)", ylabel="Sensitivity")
     return figure
 
@@ -65,24 +59,17 @@ def precision_recall(scores: Mapping[str, Sequence[Seed]], banded: Sequence[str]
     """Draw precision against recall, the mean over seeds at each recall.
 
     Between two points of a seed's curve the precision is that of the point with the higher recall, as in the average
-    precision; straight lines would flatter (Davis & Goadrich 2006, ICML). Parameters are those of `roc`; the legend
-    gives average precisions, and a line the share of positives, which is the precision of chance.
+    precision; linear interpolation would be too optimistic (Davis & Goadrich 2006, ICML). Parameters as in `roc`. The
+    legend gives average precisions, and a line the share of positives, which is the precision of chance.
     """
     recalls = np.linspace(0, 1, STEPS + 1)[1:]
     figure, axes = _curves(scores, banded, recalls, _precision, average_precision_score, "average precision")
     every = [labels for seeds in scores.values() for labels, _, _ in seeds if len(labels)]
     if every:
         prevalence = float(every[0].mean())
-        axes.axhline(prevalence, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1, gid="prevalence")
-        axes.annotate(
-            "share of positives",
-            (0.02, prevalence),
-            xytext=(0, -2 if prevalence > 0.5 else 2),
-            textcoords="offset points",
-            color=style.GREY,
-            fontsize=style.SMALL,
-            va="top" if prevalence > 0.5 else "bottom",
-        )
+        axes.axhline(prevalence, **style.REFERENCE, gid="prevalence")
+        shift, va = (-2, "top") if prevalence > 0.5 else (2, "bottom")
+        style.remark(axes, "share of positives", (0.02, prevalence), (0, shift), va)
     axes.set(xlabel="Recall (sensitivity)", ylabel="Precision")
     return figure
 
@@ -91,11 +78,11 @@ def _curves(
     scores: Mapping[str, Sequence[Seed]],
     banded: Sequence[str],
     at: Floats,
-    curve: Callable[[Floats, Floats, Floats], Floats],
+    curve: Curve,
     area: Callable[[Integers, Floats], float],
     heading: str,
 ) -> tuple[Figure, Axes]:
-    """Draw one mean curve per label, evaluated `at` these abscissae, with its area in the legend."""
+    """Draw the mean curve of each label at the abscissae `at`, with its area in the legend."""
     figure, panels = style.new(style.ONE_AND_A_HALF, max(3.2, 0.6 + 0.135 * len(scores)))
     axes: Axes = panels[0, 0]
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
@@ -112,15 +99,8 @@ def _curves(
             low, high = _band(usable, ranked, at, curve)
             axes.fill_between(at, low, high, color=look["color"], alpha=0.18, linewidth=0, zorder=2, gid="band")
         mean_area = np.mean([area(labels, values) for labels, values, _ in usable])
-        axes.plot(
-            at,
-            mean,
-            **look,
-            linewidth=1.3 if label in with_band else 0.8,
-            zorder=3,
-            label=f"{label}  {mean_area:.3f}",
-            gid="curve",
-        )
+        thickness = 1.3 if label in with_band else 0.8
+        axes.plot(at, mean, **look, linewidth=thickness, zorder=3, label=f"{label}  {mean_area:.3f}", gid="curve")
     if axes.get_lines():
         figure.legend(
             *axes.get_legend_handles_labels(),
@@ -144,7 +124,7 @@ def _cumulated(labels: Integers, rank: Integers, weights: Floats) -> tuple[Float
 
 
 def _sensitivity(rates: Floats, true_positives: Floats, false_positives: Floats) -> Floats:
-    """Return the sensitivity at each false positive rate; of the points of a vertical step it is the upper one."""
+    """Return the sensitivity at each false positive rate; at a vertical step the upper one."""
     false_positive_rates = np.append(0, false_positives / false_positives[-1])
     sensitivity = np.append(0, true_positives / true_positives[-1])
     last = np.append(np.diff(false_positive_rates) > 0, True)
@@ -153,7 +133,7 @@ def _sensitivity(rates: Floats, true_positives: Floats, false_positives: Floats)
 
 
 def _precision(recalls: Floats, true_positives: Floats, false_positives: Floats) -> Floats:
-    """Return the precision at the highest threshold that reaches each recall, all of them above 0."""
+    """Return the precision at the highest threshold that reaches each recall, which must be above 0."""
     at = np.searchsorted(true_positives / true_positives[-1], recalls)
     precision: Floats = true_positives[at] / (true_positives[at] + false_positives[at])
     return precision
@@ -163,12 +143,12 @@ def _band(
     seeds: Sequence[Seed],
     ranked: Sequence[tuple[Integers, Integers]],
     at: Floats,
-    curve: Callable[[Floats, Floats, Floats], Floats],
+    curve: Curve,
 ) -> tuple[Floats, Floats]:
     """Return the limits of the pointwise bootstrap band of the mean over seeds: each (len(at),)."""
     draws = [resampled_weights(resampled_units(groups)[0], RESAMPLES, seed=0) for _, _, groups in seeds]
     resampled = []
-    # The seeds share the test set: one resample holds the same patches in all of them.
+    # All seeds have the same test set, so a resample holds the same patches in all of them.
     for weights in zip(*draws, strict=True):
         totals = [_cumulated(labels, rank, some) for (labels, rank), some in zip(ranked, weights, strict=True)]
         if all(true[-1] and false[-1] for true, false in totals):

@@ -16,13 +16,13 @@ OFFSETS = {"ours": 0.21, "published": -0.21}
 
 @style.styled
 def forest(frame: pd.DataFrame, *, narrow: bool = False) -> Figure:
-    """Draw the AUC of every model and mode, ours with its 95 % interval above what is published.
+    """Draw the AUC of every model and mode, ours with its 95 % interval above the published one.
 
     Parameters
     ----------
-    frame : `dataset`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc` (NaN: left out),
-        `auc_low` and `auc_high` (NaN where unknown).
-    narrow : for a phone, data sets one below the other instead of side by side.
+    frame : `dataset`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc` (left out if NaN), `auc_low` and
+        `auc_high` (may be NaN).
+    narrow : whether to draw data sets one below the other instead of side by side, for phones.
 
     Returns
     -------
@@ -37,15 +37,8 @@ def forest(frame: pd.DataFrame, *, narrow: bool = False) -> Figure:
     figure, panels = style.new(width, height, *grid, sharex=True, sharey=True)
     heights = {row: len(rows) - 1 - place for place, row in enumerate(rows)}
     for axes, dataset in zip(panels.flat, datasets, strict=True):
-        axes.set(title=dataset, ylim=(-0.6, max(len(rows), 1) - 0.4))
-        axes.set_yticks(
-            [heights[row] for row in rows], [f"{model}, {MODE_NAMES.get(mode, mode)}" for model, mode in rows]
-        )
-        axes.tick_params(axis="y", length=0)
+        style.bands(axes, [f"{model}, {MODE_NAMES.get(mode, mode)}" for model, mode in rows], dataset)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(4 if narrow else 8, steps=[1, 2, 5, 10]))
-        axes.grid(axis="y", visible=False)
-        for height in range(0, len(rows), 2):
-            axes.axhspan(height - 0.5, height + 0.5, color="#F5F5F5", zorder=0, linewidth=0)
         for (mode, origin), some in frame[frame["dataset"] == dataset].groupby(["mode", "origin"], sort=False):
             look = style.mode_style(str(mode))
             offset = OFFSETS[str(origin)] if frame["origin"].nunique() > 1 else 0.0
@@ -69,5 +62,5 @@ def forest_figure(inputs: Inputs, *, narrow: bool = False) -> tuple[Figure, list
 
 
 def forest_narrow_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
-    """Return the figure of the study as a phone shows it, and its notes."""
+    """Return the figure of the study for phones, and its notes."""
     return forest_figure(inputs, narrow=True)

@@ -1,4 +1,4 @@
-"""The errors that a model is surest of, and where it looked."""
+"""The most confident errors of a model, with Grad-CAM."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,18 +20,18 @@ LINE = 22
 """Characters that fit below a patch."""
 
 KINDS = {0: "false positives", 1: "false negatives"}
-"""By the label that the model missed."""
+"""Kinds of errors by true label."""
 
 
 @style.styled
 def gallery(errors: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the surest false positives and false negatives, each patch above its Grad-CAM overlay where there is one.
+    """Draw the most confident false positives and false negatives, each above its Grad-CAM overlay if there is one.
 
     Parameters
     ----------
     errors : wrongly classified patches: `image` (side, side, 3) uint8, `heatmap` (h, w) float in [0, 1] (Grad-CAM,
-        Selvaraju et al. 2017, ICCV) or None, `label` 0 or 1, `score` in [0, 1], `patch_id`, `group` ("" where unknown).
-        Of each label the six whose score is farthest from it are drawn; equal ones in the order given.
+        Selvaraju et al. 2017, ICCV) or None, `label` 0 or 1, `score` in [0, 1], `patch_id`, `group` ("" if unknown).
+        For each label the six with the score farthest from it are drawn, equal ones in the given order.
     """
     surest = {
         label: sorted((error for error in errors if error["label"] == label), key=_agreement)[:COLUMNS]
@@ -42,16 +42,10 @@ def gallery(errors: Sequence[Mapping[str, Any]]) -> Figure:
     columns = max(1, *(len(chosen) for chosen in surest.values()))
     side = 1.08  # inches
     figure, panels = style.new(
-        max(0.3 + side * columns + (0.45 if overlays else 0), 2.4),
-        2 * (height * side + 0.45),
-        2 * height,
-        columns,
+        max(0.3 + side * columns + (0.45 if overlays else 0), 2.4), 2 * (height * side + 0.45), 2 * height, columns
     )
     for axes in panels.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-        axes.set_box_aspect(1)
+        style.blank(axes)
     heat = None
     for row, (label, chosen) in enumerate(surest.items()):
         panels[height * row, 0].set_ylabel(KINDS[label])
@@ -74,7 +68,7 @@ def gallery(errors: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _agreement(error: Mapping[str, Any]) -> float:
-    """Return the probability that the model gave to the true label."""
+    """Return the predicted probability of the true label."""
     return float(error["score"] if error["label"] == 1 else 1 - error["score"])
 
 
@@ -85,11 +79,11 @@ def _overlay(axes: Axes, heatmap: style.Floats, side: int) -> Any:
 
 
 def _caption(error: Mapping[str, Any]) -> str:
-    """Return score, patch and group, on lines that fit below a patch."""
+    """Return score, patch and group as lines that fit below a patch."""
     lines = [f"score {error['score']:.4f}"]
     for name in (str(error["patch_id"]), str(error["group"])):
         lines.append("")
-        # Names break behind an underscore or a hyphen: 8863_idx5_x51_y1251_class0.
+        # Names such as 8863_idx5_x51_y1251_class0 are broken after an underscore or a hyphen.
         for part in re.findall(r"[^_-]*[_-]?", name):
             if len(lines[-1] + part) > LINE:
                 lines.append("")
@@ -108,7 +102,7 @@ def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     maps = {}
     for path in inputs.files["heatmaps"]:
         with np.load(path) as file:
-            if set(errors["run"]) == {str(file["run"])}:  # not those of an earlier choice
+            if set(errors["run"]) == {str(file["run"])}:  # not of a run that was best before
                 maps = dict(zip(file["patch_id"].tolist(), file["heatmap"], strict=True))
     if any(heatmap.size == 1 for heatmap in maps.values()):
         maps = {}

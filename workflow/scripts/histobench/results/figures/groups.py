@@ -1,4 +1,4 @@
-"""Accuracy per slide or patient."""
+"""Accuracy by slide or patient."""
 
 import numpy as np
 import pandas as pd
@@ -9,22 +9,22 @@ from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 
 MAX_NAMED = 40
-"""More names of groups than this would overlap, or be too small to read."""
+"""More names of groups would overlap or be too small to read."""
 
 
 @style.styled
 def per_group(frame: pd.DataFrame, without: str = "The slides or patients of these patches are unknown.") -> Figure:
-    """Draw the accuracy in every group, groups from the hardest to the easiest, below the number of their patches.
+    """Draw the accuracy in every group, from the hardest to the easiest, below its number of patches.
 
     Parameters
     ----------
-    frame : one row per label in print and group: `label`, `group`, `n` (test patches), `positives`, `accuracy` (NaN:
-        left blank). Groups are sorted by their mean accuracy over the labels, equal ones by name.
-    without : what the figure says where there are no rows.
+    frame : one row per printed label and group: `label`, `group`, `n` (test patches), `positives`, `accuracy` (blank if
+        NaN). Groups are sorted by their mean accuracy over the labels, equal ones by name.
+    without : text of the figure if there are no rows.
 
     Returns
     -------
-    figure : one row per label, in the order given. Without rows it says why.
+    figure : one row per label, in the given order.
     """
     if frame.empty:
         return _nothing(without)
@@ -38,12 +38,7 @@ def per_group(frame: pd.DataFrame, without: str = "The slides or patients of the
     named = len(groups) <= MAX_NAMED
     height = 1.5 + 0.15 * max(len(labels), 1) + (0.5 if named else 0.0)
     figure, panels = style.new(
-        style.DOUBLE,
-        height,
-        2,
-        1,
-        sharex=True,
-        height_ratios=[0.8, max(0.15 * len(labels), 0.45)],
+        style.DOUBLE, height, 2, 1, sharex=True, height_ratios=[0.8, max(0.15 * len(labels), 0.45)]
     )
     bars, heat = panels[:, 0]
     places = np.arange(len(groups))
@@ -55,7 +50,7 @@ def per_group(frame: pd.DataFrame, without: str = "The slides or patients of the
     bars.tick_params(bottom=False, labelbottom=False)
     if len(groups):
         bars.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2)
-        # A common floor below the worst group shows the differences among good ones.
+        # The colours start just below the worst group, so that differences among good ones are visible.
         image = heat.imshow(
             table.to_numpy(np.float64),
             cmap="cividis",
@@ -78,7 +73,7 @@ def per_group(frame: pd.DataFrame, without: str = "The slides or patients of the
 
 
 def _nothing(text: str) -> Figure:
-    """Return a figure that says why it shows nothing."""
+    """Return a figure that holds only a text."""
     figure, panels = style.new(style.ONE_AND_A_HALF, 0.5)
     panels[0, 0].set_axis_off()
     panels[0, 0].text(0, 0.5, text, ha="left", va="center", transform=panels[0, 0].transAxes)

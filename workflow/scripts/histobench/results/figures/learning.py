@@ -18,7 +18,9 @@ PARTS: dict[str, dict[str, Any]] = {
     "": {"color": style.ORANGE, "linestyle": "--"},
     "val_": {"color": style.BLUE, "linestyle": "-"},
 }
-"""Prefix of the columns in `history.csv`, and how the part is drawn."""
+"""Looks of training and validation, by the prefix of their columns in `history.csv`."""
+
+BEST: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "color": style.BLUE}
 
 
 @style.styled
@@ -29,13 +31,13 @@ def learning_curves(
 
     Parameters
     ----------
-    histories : from a label in print to the `history.csv` of each of its seeds: `epoch`, `loss`, `accuracy`,
-        `val_loss`, `val_accuracy`. Every seed has its lines.
-    best_epochs : from the label to the best epoch of each seed, marked on the validation curve.
+    histories : from a printed label to the `history.csv` of each of its seeds: `epoch`, `loss`, `accuracy`, `val_loss`,
+        `val_accuracy`. Each seed has lines of its own.
+    best_epochs : from the label to the best epoch of each seed, which is marked on the validation curve.
 
     Returns
     -------
-    figure : two panels per label, loss above accuracy, up to six labels beside one another.
+    figure : two panels per label, loss above accuracy, up to six labels side by side.
     """
     labels = list(histories)
     columns = max(1, min(len(labels), 4 if len(labels) <= 8 else 6))
@@ -59,16 +61,7 @@ def learning_curves(
                 for part, look in PARTS.items():
                     axes.plot(history["epoch"], history[part + metric], **look, linewidth=0.8, gid=part + metric)
                 at = history[history["epoch"] == best]
-                axes.plot(
-                    at["epoch"],
-                    at["val_" + metric],
-                    linestyle="",
-                    marker="o",
-                    markersize=3,
-                    color=style.BLUE,
-                    zorder=4,
-                    gid="best",
-                )
+                axes.plot(at["epoch"], at["val_" + metric], **BEST, zorder=4, gid="best")
             if metric == "loss":
                 axes.set_yscale("log")
                 axes.set_ylim(lowest_loss / 1.2, highest_loss * 1.2)
@@ -90,7 +83,7 @@ def learning_curves(
         handles=[
             Line2D([], [], **PARTS[""], label="training"),
             Line2D([], [], **PARTS["val_"], label="validation"),
-            Line2D([], [], linestyle="", marker="o", markersize=3, color=style.BLUE, label="best epoch"),
+            Line2D([], [], **BEST, label="best epoch"),
         ],
         loc="outside upper right",
         ncols=3,
@@ -99,7 +92,7 @@ def learning_curves(
 
 
 def _range(histories: Mapping[str, Sequence[pd.DataFrame]], metric: str) -> tuple[float, float]:
-    """Return the lowest and the highest value of a metric over all histories; of a loss, above 0."""
+    """Return the minimum and the maximum of a metric over all histories; for the loss, of values above 0."""
     columns = [history[part + metric] for seeds in histories.values() for history in seeds for part in PARTS]
     values = pd.concat(columns) if columns else pd.Series([0.5])
     values = values[values > 0] if metric == "loss" else values

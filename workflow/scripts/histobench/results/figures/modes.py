@@ -1,5 +1,7 @@
 """AUC by training mode: Figure 4 of Bonnet 2024 (arXiv:2108.13661)."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,20 +14,20 @@ from histobench.results.modes import MODES
 from histobench.results.tables import performance
 
 MIN_BOX = 5
-"""A box prints five numbers (Tukey 1977, Exploratory Data Analysis); fewer points are shown as points alone."""
+"""A box shows five numbers (Tukey 1977, Exploratory Data Analysis); fewer points are drawn without one."""
 
 
 @style.styled
 def auc_by_mode(frame: pd.DataFrame) -> Figure:
-    """Draw the AUCs of every mode: quartiles and median as a box, whiskers to 1.5 times its height, and every point.
+    """Draw the AUCs of every mode: all points, and a box of quartiles and median with whiskers to 1.5 times its height.
 
     Parameters
     ----------
-    frame : `dataset`, `model`, `mode`, `origin` ("ours" or "published"), `auc` (NaN: left out).
+    frame : `dataset`, `model`, `mode`, `origin` ("ours" or "published"), `auc` (left out if NaN).
 
     Returns
     -------
-    figure : one panel per data set; where both exist, ours (filled) stands left of what is published (hollow).
+    figure : one panel per data set, with our values (filled) to the left of published ones (hollow).
     """
     frame = frame[frame["auc"].notna()]
     datasets = list(frame["dataset"].unique()) or [""]
@@ -60,25 +62,13 @@ def _box(axes: Axes, aucs: style.Floats, centre: float, width: float, mode: str,
     """Draw the box of sorted AUCs and their points."""
     look = style.mode_style(mode)
     if len(aucs) >= MIN_BOX:
-        axes.boxplot(
-            [aucs],
-            positions=[centre],
-            widths=width,
-            showfliers=False,
-            patch_artist=True,
-            manage_ticks=False,
-            boxprops={
-                "facecolor": look["colour"] + "30" if filled else "white",
-                "edgecolor": look["colour"],
-                "hatch": MODES[mode].hatch if filled else "",
-                "hatch_linewidth": 0.3,
-                "linewidth": 0.7,
-            },
-            medianprops={"color": look["colour"], "linewidth": 1.6},
-            whiskerprops={"color": look["colour"], "linewidth": 0.7},
-            capprops={"color": look["colour"], "linewidth": 0.7},
-        )
-    # Steps of the golden ratio: neighbours in AUC, which might hide each other, stand far apart.
+        line = {"color": look["colour"], "linewidth": 0.7}
+        box = {"edgecolor": look["colour"], "hatch_linewidth": 0.3, "linewidth": 0.7}
+        box |= {"facecolor": look["colour"] + "30", "hatch": MODES[mode].hatch} if filled else {"facecolor": "white"}
+        options: dict[str, Any] = {"showfliers": False, "patch_artist": True, "manage_ticks": False, "boxprops": box}
+        options |= {"medianprops": line | {"linewidth": 1.6}, "whiskerprops": line, "capprops": line}
+        axes.boxplot([aucs], positions=[centre], widths=width, **options)
+    # Steps of the golden ratio put neighbours in AUC, which might hide each other, far apart.
     jitter = (np.arange(len(aucs)) * 0.6180339887 % 1 - 0.5) * width * 0.75 if len(aucs) > 1 else np.zeros(len(aucs))
     style.points(axes, centre + jitter, aucs, filled=filled, label="ours" if filled else "published", **look)
 

@@ -23,8 +23,8 @@ def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[Any], centre: in
     ----------
     images : (n, side, side, 3) uint8; of each class the first six are drawn.
     labels : (n,) 0 or 1.
-    centre : height and width in pixels of the central square that alone decides the label, which is outlined; 0 where
-        the whole patch does. See :class:`histobench.core.formats.Format`.
+    centre : side in pixels of the central square that determines the label, which is outlined; 0 if the whole patch
+        does. See :class:`histobench.core.formats.Format`.
     """
     rows = {"positive": images[labels == 1][:COLUMNS], "negative": images[labels == 0][:COLUMNS]}
     columns = max(1, *(len(chosen) for chosen in rows.values()))
@@ -33,16 +33,13 @@ def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[Any], centre: in
     for row, (name, chosen) in zip(panels, rows.items(), strict=True):
         row[0].set_ylabel(name)
         for column, axes in enumerate(row):
-            axes.set(xticks=[], yticks=[])
-            axes.grid(visible=False)
-            axes.spines[:].set_visible(False)
-            axes.set_box_aspect(1)
+            style.blank(axes)
             if column >= len(chosen):
                 continue
             image = chosen[column]
             axes.imshow(image, interpolation="nearest")
             if centre:
-                # Pixels are drawn around whole numbers.
+                # The centres of pixels are at whole numbers.
                 corner = (image.shape[0] - centre) / 2 - 0.5
                 for colour, width in (("white", 1.6), ("black", 0.7)):
                     axes.add_patch(

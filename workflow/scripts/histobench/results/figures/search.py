@@ -20,32 +20,25 @@ from histobench.tuning.search_tables import VALUES
 
 SEARCH = ["dataset", "model_name", "mode", "recipe", "device"]
 METHODS = {"hyperband": "Hyperband", "random": "random search"}
-"""In print."""
 
-# Of the arms of tuned against untuned.
 LOOKS = {
     "untuned": {"colour": style.GREY, "marker": "o"},
     "hyperband": {"colour": style.BLUE, "marker": "s"},
     "random": {"colour": style.VERMILLION, "marker": "^"},
 }
+"""Looks of the arms of tuned against untuned."""
 OBJECTIVES = {"val_auc": "AUC", "val_accuracy": "accuracy"}
-# Points squared: of a trial that was trained for one epoch more.
 AREA = 9.0
+"""Area per epoch of the circle of a trial, in points squared."""
 COLOURS = "cividis"
 DOT: dict[str, Any] = {"linestyle": "", "marker": "o", "mew": 0}
-RING: dict[str, Any] = {
-    "linestyle": "",
-    "marker": "o",
-    "markersize": 12.0,
-    "markerfacecolor": "none",
-    "markeredgecolor": style.VERMILLION,
-    "mew": 1.2,
-}
+RING: dict[str, Any] = DOT | {"markersize": 12.0, "markerfacecolor": "none", "mew": 1.2}
+RING["markeredgecolor"] = style.VERMILLION
 
 
 @style.styled
 def trials(frame: pd.DataFrame) -> Figure:
-    """Draw every trial of every search: where in the space it was, how long it was trained, what it scored.
+    """Draw the trials of every search: their place in the space, epochs, and scores.
 
     Parameters
     ----------
@@ -53,22 +46,20 @@ def trials(frame: pd.DataFrame) -> Figure:
 
     Returns
     -------
-    figure : one panel per search. Its axes are the first two hyperparameters that were searched for and are numbers,
-        learning rate and batch size if they were; of a single one the score is the other axis. A configuration that
-        was promoted has a circle for each of its rounds, one within the other; the best trial has a ring.
+    figure : one panel per search. Its axes are the first two numeric hyperparameters that were searched for, preferably
+        learning rate and batch size; if there is only one, the other axis is the score. A configuration that was
+        promoted has a circle for each of its rounds, one within the other; the best trial has a ring.
     """
     frame = frame[frame["score"].notna()]
     searches = [part for _, part in frame.groupby(SEARCH, sort=False)]
     rows, columns = (1, 1) if not searches else (-(-len(searches) // 2), min(len(searches), 2))
     width = style.DOUBLE if columns == 2 else style.ONE_AND_A_HALF
-    # Where all search for the same, one look compares them.
+    # Searches over the same space can be compared.
     shared = len({_axes(part) for part in searches}) == 1
-    figure, panels = style.new(width, 0.5 + 2.6 * rows, rows, columns, sharex=shared, sharey=shared)
-    every = list(panels.flat)
-    for axes in every[max(len(searches), 1) :]:
-        axes.remove()
+    size = (width, 0.5 + 2.6 * rows, rows, columns)
+    figure, panels = style.multiples(max(len(searches), 1), *size, sharex=shared, sharey=shared)
     scale = Normalize(frame["score"].min(), frame["score"].max()) if len(frame) else Normalize(0, 1)
-    for axes, part in zip(every, searches, strict=False):
+    for axes, part in zip(panels, searches, strict=False):
         names = dict(zip(SEARCH, part[SEARCH].iloc[0], strict=True))
         label = f"{names['dataset']}, {names['model_name']}, {MODE_NAMES.get(names['mode'], names['mode'])}"
         several = {name for name in ("recipe", "device") if frame[name].nunique() > 1}
@@ -76,7 +67,7 @@ def trials(frame: pd.DataFrame) -> Figure:
         _trials(axes, part, scale)
     if len(frame):
         objective = " or ".join(OBJECTIVES[name] for name in frame["objective"].unique())
-        bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=every[: len(searches)], aspect=30, pad=0.02)
+        bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=panels, aspect=30, pad=0.02)
         bar.set_label(f"Validation {objective}, best epoch of the trial")
         bar.outline.set_visible(False)
         keys = [
@@ -89,7 +80,7 @@ def trials(frame: pd.DataFrame) -> Figure:
 
 
 def _axes(part: pd.DataFrame) -> tuple[str, str]:
-    """Return the columns that the axes of a search's panel show."""
+    """Return the columns on the two axes of a search's panel."""
     varied = [name for name in VALUES if pd.api.types.is_numeric_dtype(part[name]) and part[name].nunique() > 1]
     across, up = (*varied, "score", "score")[:2]
     return across, up
@@ -98,7 +89,7 @@ def _axes(part: pd.DataFrame) -> tuple[str, str]:
 def _trials(axes: Axes, part: pd.DataFrame, scale: Normalize) -> None:
     """Draw the trials of one search."""
     across, up = _axes(part)
-    # The long ones first, so that the short ones lie on them.
+    # In order of falling size, so that small circles lie on large ones.
     for row in part.sort_values("last_epoch", ascending=False, kind="stable").to_dict("records"):
         axes.scatter(
             row[across], row[up], s=AREA * row["last_epoch"], c=[row["score"]], norm=scale, cmap=COLOURS, zorder=3,
@@ -118,7 +109,7 @@ def _trials(axes: Axes, part: pd.DataFrame, scale: Normalize) -> None:
 
 @style.styled
 def tuned(frame: pd.DataFrame) -> Figure:
-    """Draw the test AUC by each found recipe beside that of the recipe that it was tuned from.
+    """Draw the test AUC of each tuned recipe beside that of the recipe before tuning.
 
     Parameters
     ----------
@@ -126,8 +117,7 @@ def tuned(frame: pd.DataFrame) -> Figure:
 
     Returns
     -------
-    figure : one panel per data set; a row per model and mode, the first one on top, in it an AUC with its 95 % interval
-        for each arm that has one.
+    figure : one panel per data set, one row per model and mode, with the AUC and 95 % interval of each arm.
     """
     arms = _arms(frame)
     datasets = list(arms["dataset"].unique()) or [""]
@@ -137,12 +127,8 @@ def tuned(frame: pd.DataFrame) -> Figure:
     heights = {row: len(rows) - 1 - place for place, row in enumerate(rows)}
     shown = [arm for arm in LOOKS if (arms["arm"] == arm).any()]
     for axes, dataset in zip(panels[0], datasets, strict=True):
-        axes.set(title=dataset, xlabel="Test AUC, 95 % interval", ylim=(-0.6, max(len(rows), 1) - 0.4))
-        axes.set_yticks([heights[row] for row in rows], rows)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="y", visible=False)
-        for height in range(0, len(rows), 2):
-            axes.axhspan(height - 0.5, height + 0.5, color="#F5F5F5", zorder=0, linewidth=0)
+        style.bands(axes, rows, dataset)
+        axes.set_xlabel("Test AUC, 95 % interval")
         for place, arm in enumerate(shown):
             some = arms[(arms["dataset"] == dataset) & (arms["arm"] == arm)]
             offset = 0.25 * ((len(shown) - 1) / 2 - place)
@@ -157,7 +143,7 @@ def tuned(frame: pd.DataFrame) -> Figure:
 
 
 def _arms(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `dataset`, `row`, `arm`, `auc`, `auc_low`, `auc_high`, a row per AUC; of several recipes the first."""
+    """Return `dataset`, `row`, `arm`, `auc`, `auc_low`, `auc_high`, of the first recipe of each arm."""
     row = frame["model_name"] + ", " + frame["mode"].map(MODE_NAMES)
     if frame["device"].nunique() > 1:
         row += ", " + frame["device"]

@@ -11,20 +11,20 @@ from histobench.results.inputs import Inputs
 from histobench.results.tables import models, performance
 
 SIZES = {"layers": "Depth, all layers", "parameters_millions": "Parameters, millions"}
-"""What the panels show, and their axes' names."""
+"""Columns that the panels show, and the labels of their axes."""
 
 
 @style.styled
 def auc_against_size(frame: pd.DataFrame) -> Figure:
     """Draw the AUC of every model against its depth and against its parameters.
 
-    Our point and the published one of a model stand above one another, joined by a line, under one name.
+    Our point and the published one of a model are joined by a vertical line and share a name.
 
     Parameters
     ----------
-    frame : one row per data set, model and origin: `dataset`, `model_name`, `origin` ("ours" or
-        "published"), `auc` (NaN: left out), `auc_low` and `auc_high` (95 % interval, NaN where unknown), `layers`
-        (NaN: left out of that panel), `parameters_millions`.
+    frame : one row per data set, model and origin: `dataset`, `model_name`, `origin` ("ours" or "published"), `auc`
+        (left out if NaN), `auc_low` and `auc_high` (95 % interval, may be NaN), `layers` (may be NaN),
+        `parameters_millions`.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def auc_against_size(frame: pd.DataFrame) -> Figure:
 
 
 def _limits(sizes: pd.Series, *, log: bool) -> tuple[float, float]:
-    """Return limits of an axis with room for names at both ends, for a single size as well."""
+    """Return the limits of an axis, with room for names at both ends."""
     if sizes.empty:
         return (1.0, 100.0) if log else (0.0, 1.0)
     low, high = float(sizes.min()), float(sizes.max())
@@ -72,19 +72,14 @@ def _limits(sizes: pd.Series, *, log: bool) -> tuple[float, float]:
 
 
 def _label(axes: Axes, shown: pd.DataFrame, size: str) -> None:
-    """Write each model's name once, at our point where there is one."""
+    """Write each model's name once, at our point if there is one."""
     first = shown.sort_values("origin", kind="stable").drop_duplicates("model_name")  # "ours" sorts before "published"
     spans = shown.assign(
         low=shown[["auc", "auc_low"]].min(axis=1), high=shown[["auc", "auc_high"]].max(axis=1)
     ).groupby("model_name", sort=False)
     upright = [(rows[size].iloc[0], rows["low"].min(), rows["high"].max()) for _, rows in spans]
-    style.label_points(
-        axes,
-        first[[size, "auc"]].to_numpy(np.float64),
-        list(first["model_name"]),
-        shown[[size, "auc"]].to_numpy(np.float64),
-        upright,
-    )
+    at, every = (points[[size, "auc"]].to_numpy(np.float64) for points in (first, shown))
+    style.label_points(axes, at, list(first["model_name"]), every, upright)
 
 
 def auc_against_size_figure(inputs: Inputs) -> tuple[Figure, list[str]]:

@@ -1,7 +1,6 @@
-"""What the figures have in common: sizes, colours, saving, and labels beside points.
+"""Common style of the figures: sizes, colours, panels, labels of points, and saving.
 
-Figures are drawn with matplotlib's objects alone, without `pyplot`, so nothing depends on a screen or on what was drawn
-before.
+Figures are drawn without `pyplot`, so that they depend neither on a screen nor on what was drawn before.
 """
 
 import textwrap
@@ -31,67 +30,43 @@ Floats = NDArray[np.float64]
 SINGLE, ONE_AND_A_HALF, DOUBLE = 3.5, 5.2, 7.2
 
 PHONE = 2.8
-"""Inches: on 360 CSS pixels the text of such a figure is still as large as small print."""
+"""Inches: the text of such a figure is still legible at a width of 360 CSS pixels."""
 
 DPI = 300
 
 SMALL = 6.0
-"""Font size in points of names beside points and of notes."""
+"""Font size, in points, of labels of points and of notes."""
 
-COLOURS = {
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "green": "#009E73",
-    "blue": "#0072B2",
-    "vermillion": "#D55E00",
-    "purple": "#CC79A7",
-    "black": "#000000",
-    "grey": "#767676",
-}
+COLOURS = {"orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73", "blue": "#0072B2", "vermillion": "#D55E00"}
+COLOURS |= {"purple": "#CC79A7", "black": "#000000", "grey": "#767676"}
 ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, BLACK, GREY = COLOURS.values()
-"""Colours that the colour-blind tell apart (Okabe & Ito 2008, Color Universal Design,
-https://jfly.uni-koeln.de/color/), without their yellow, which is too faint for lines on white; and a grey.
+"""Colours that colour-blind readers can distinguish (Okabe & Ito 2008, Color Universal Design,
+https://jfly.uni-koeln.de/color/), without their yellow, which is too faint for lines on white, and a grey.
 """
+
+REFERENCE: dict[str, Any] = {"color": GREY, "linewidth": 0.6, "linestyle": (0, (1, 2)), "zorder": 1}
+"""Look of lines such as that of chance."""
 
 LINE_COLOURS = [BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK]
 LINE_STYLES = ["-", "--", "-.", ":"]
 
-# Origins of a figure's points, and what their legend says.
 ORIGINS = {"ours": "this study", "published": "published"}
+"""Origins of points, and their names in legends."""
 
-styled = matplotlib.style.context(
-    [
-        "default",  # not what the user's matplotlibrc says: equal tables give equal figures
-        {
-            "font.family": "sans-serif",
-            "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib
-            "font.size": 7,
-            "axes.titlesize": 7.5,
-            "axes.labelsize": 7,
-            "axes.linewidth": 0.6,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.axisbelow": True,
-            "axes.grid": True,
-            "grid.color": "#E4E4E4",
-            "grid.linewidth": 0.5,
-            "xtick.labelsize": 6.5,
-            "ytick.labelsize": 6.5,
-            "xtick.major.width": 0.6,
-            "ytick.major.width": 0.6,
-            "xtick.minor.width": 0.4,
-            "xtick.major.size": 2.5,
-            "ytick.major.size": 2.5,
-            "xtick.minor.size": 1.5,
-            "legend.fontsize": 6.5,
-            "legend.frameon": False,
-            "lines.linewidth": 1.0,
-            "svg.fonttype": "path",  # another machine may lack the font, and its text would not fit
-            "svg.hashsalt": "histobench",
-            "savefig.facecolor": "white",
-        },
-    ]
+_parameters = (
+    # The font comes with matplotlib. In SVG files text becomes paths, since another machine may lack the font.
+    {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7, "svg.fonttype": "path"}
+    | {"axes.titlesize": 7.5, "axes.labelsize": 7, "axes.linewidth": 0.6, "axes.axisbelow": True}
+    | {"axes.spines.top": False, "axes.spines.right": False}
+    | {"axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.5}
+    | {f"{axis}tick.{name}": value for axis in "xy" for name, value in (("labelsize", 6.5), ("major.width", 0.6))}
+    | {f"{axis}tick.major.size": 2.5 for axis in "xy"}
+    | {"xtick.minor.width": 0.4, "xtick.minor.size": 1.5}
+    | {"legend.fontsize": 6.5, "legend.frameon": False, "lines.linewidth": 1.0}
+    | {"svg.hashsalt": "histobench", "savefig.facecolor": "white"}
 )
+# Starting from the defaults, not from the user's matplotlibrc, so that equal tables give equal figures.
+styled = matplotlib.style.context(["default", _parameters])
 """Decorator of every function that draws or saves."""
 
 
@@ -115,25 +90,24 @@ def save(figure: Figure, stem: Path, notes: Sequence[str]) -> None:
 
     Parameters
     ----------
-    figure : drawn by a function of this package. Notes are added to it, so it is saved once.
+    figure : drawn by a function of this package. It can be saved only once, since the notes are added to it.
     stem : folder and file name without suffix.
-    notes : what a reader must know of every figure ("Simulated patches"), printed below it and kept in both files'
-        metadata. The figure grows by their height.
+    notes : printed below the figure, which grows by their height, and stored in the metadata of both files.
     """
     if notes:
         _print_below(figure, notes)
     description = {"Description": " ".join(notes)} if notes else {}
     for suffix, metadata in (("svg", {"Date": None} | description), ("png", description)):
         with atomic(stem.with_name(f"{stem.name}.{suffix}")) as temporary:
-            # The resolution of the SVG is that of the images in it.
+            # In an SVG file, the resolution is that of the images in it.
             figure.savefig(temporary, dpi=DPI, format=suffix, metadata=metadata)
 
 
 def _print_below(figure: Figure, notes: Sequence[str]) -> None:
-    """Print notes below a figure, in room added for them."""
+    """Print notes below a figure, which is enlarged for them."""
     width, height = figure.get_size_inches()
     margin = 0.08  # inches
-    # DejaVu Sans is some 0.6 em wide on average; bold some 0.66.
+    # Characters of DejaVu Sans Bold are about 0.66 em wide on average.
     columns = int((width - 2 * margin) * 72 / (0.66 * SMALL))
     lines = [line for note in notes for line in textwrap.wrap(note, columns)]
     room = len(lines) * 1.3 * SMALL / 72 + 2 * margin
@@ -141,17 +115,42 @@ def _print_below(figure: Figure, notes: Sequence[str]) -> None:
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(rect=(0, room / (height + room), 1, height / (height + room)))
-    figure.text(
-        margin / width,
-        margin / (height + room),
-        "\n".join(lines),
-        size=SMALL,
-        weight="bold",
-        linespacing=1.1,
-        va="bottom",
-        in_layout=False,
-        gid="notes",
-    )
+    look: dict[str, Any] = {"size": SMALL, "weight": "bold", "linespacing": 1.1, "va": "bottom", "in_layout": False}
+    figure.text(margin / width, margin / (height + room), "\n".join(lines), gid="notes", **look)
+
+
+def multiples(
+    count: int, width: float, height: float, rows: int, columns: int, **subplots: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure as :func:`new` does, and the axes of its first `count` panels; the others are removed."""
+    figure, panels = new(width, height, rows, columns, **subplots)
+    for axes in panels.flat[count:]:
+        axes.remove()
+    return figure, list(panels.flat[:count])
+
+
+def bands(axes: Axes, rows: Sequence[str], title: str) -> None:
+    """Label the rows of a panel, the first one on top, and shade every other one; row i lies at len(rows) - 1 - i."""
+    axes.set(title=title, ylim=(-0.6, max(len(rows), 1) - 0.4))
+    axes.set_yticks(range(len(rows) - 1, -1, -1), rows)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    for height in range(0, len(rows), 2):
+        axes.axhspan(height - 0.5, height + 0.5, color="#F5F5F5", zorder=0, linewidth=0)
+
+
+def blank(axes: Axes) -> None:
+    """Prepare a square panel for an image."""
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set_box_aspect(1)
+
+
+def remark(axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], va: str) -> None:
+    """Write a remark on a reference line beside a point of it; `offset` is in points."""
+    look: dict[str, Any] = {"color": GREY, "fontsize": SMALL, "va": va}
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", **look)
 
 
 def grid(panels: int) -> tuple[int, int]:
@@ -162,7 +161,7 @@ def grid(panels: int) -> tuple[int, int]:
 
 
 def panel_title(axes: Axes, label: str, columns: int) -> None:
-    """Head one of the small multiples; a long label breaks after its first comma."""
+    """Set the title of one of the small multiples; a long label is broken after its first comma."""
     width = 28 if columns <= 4 else 24
     text = label.replace(", ", ",\n", 1) if len(label) > width else label
     axes.set_title(text, fontsize=7 if columns <= 4 else SMALL)
@@ -176,32 +175,20 @@ def log_ticks(axis: Axis, *, dense: bool) -> None:
 
 
 def line(number: int) -> dict[str, Any]:
-    """Return colour and style of a curve: both differ from its neighbours', the pair from that of the other 27."""
-    return {
-        "color": LINE_COLOURS[number % len(LINE_COLOURS)],
-        "linestyle": LINE_STYLES[number % len(LINE_STYLES)],
-    }
+    """Return colour and style of a curve; there are 28 different pairs, and neighbours differ in both."""
+    return {"color": LINE_COLOURS[number % len(LINE_COLOURS)], "linestyle": LINE_STYLES[number % len(LINE_STYLES)]}
 
 
 def points(
     axes: Axes, x: ArrayLike, y: ArrayLike, *, filled: bool, label: str, colour: str = BLUE, marker: str = "o"
 ) -> None:
-    """Draw points: filled ones are ours, hollow ones published."""
-    axes.scatter(
-        x,
-        y,
-        s=15,
-        marker=marker,
-        facecolors=colour if filled else "white",
-        edgecolors=colour,
-        linewidths=0.8,
-        zorder=3,
-        label=label,
-    )
+    """Draw points, filled for our values and hollow for published ones."""
+    look: dict[str, Any] = {"facecolors": colour if filled else "white", "edgecolors": colour, "linewidths": 0.8}
+    axes.scatter(x, y, s=15, marker=marker, zorder=3, label=label, **look)
 
 
 def key(label: str, *, filled: bool, colour: str = BLUE, marker: str = "o") -> Line2D:
-    """Return a legend's entry for `points`."""
+    """Return the legend entry of :func:`points`."""
     face = colour if filled else "white"
     return Line2D(
         [], [], linestyle="", marker=marker, markersize=4, color=colour, markerfacecolor=face, mew=0.8, label=label
@@ -214,14 +201,10 @@ def mode_style(mode: str) -> dict[str, str]:
 
 
 def origin_keys(frame: pd.DataFrame, *, intervals: bool = False, colour: str = BLUE) -> list[Line2D]:
-    """Return the legend's entries for the origins in a frame; `intervals`: ours are drawn with theirs."""
-    return [
-        key(
-            name + (", 95 % interval" if intervals and origin == "ours" else ""), filled=origin == "ours", colour=colour
-        )
-        for origin, name in ORIGINS.items()
-        if (frame["origin"] == origin).any()
-    ]
+    """Return the legend entries of the origins in a frame; `intervals`: whether ours are drawn with intervals."""
+    names = ORIGINS | ({"ours": f"{ORIGINS['ours']}, 95 % interval"} if intervals else {})
+    there = [origin for origin in names if (frame["origin"] == origin).any()]
+    return [key(names[origin], filled=origin == "ours", colour=colour) for origin in there]
 
 
 def label_points(
@@ -231,37 +214,29 @@ def label_points(
     avoid: Floats,
     upright: Sequence[tuple[float, float, float]] = (),
 ) -> None:
-    """Write names beside points, with lines that lead to them, clear of each other. Axes and limits must be final.
+    """Write names beside points, with leader lines and without overlaps. Axes and limits must be final.
 
     Parameters
     ----------
     positions : (n, 2) in data coordinates.
     names : n of them.
-    avoid : (m, 2) further points to keep clear of, in data coordinates.
-    upright : x, low and high of vertical lines to keep clear of, in data coordinates.
+    avoid : (m, 2) further points to avoid, in data coordinates.
+    upright : x, low and high of vertical lines to avoid, in data coordinates.
     """
     if not len(names):
         return
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()
-    # Names are placed in turn, first to the upper right: of two neighbours, the right one goes first.
+    # Names are placed one after the other, preferably to the upper right, so the rightmost point goes first.
     order = np.lexsort((positions[:, 1], -positions[:, 0]))
     lines = [([x, x], [low, high]) for x, low, high in upright if low < high]
     marks = np.concatenate([positions, avoid])
-    _, _, texts, leaders = textalloc.allocate(
-        axes,
-        positions[order, 0],
-        positions[order, 1],
-        [names[place] for place in order],
-        x_scatter=marks[:, 0],
-        y_scatter=marks[:, 1],
-        x_lines=[x for x, _ in lines] or None,
-        y_lines=[y for _, y in lines] or None,
-        textsize=SMALL,
-        linecolor=GREY,
-        linewidth=0.4,
-    )
-    # The layout is final, and names must not move it.
+    avoided: dict[str, Any] = {"x_scatter": marks[:, 0], "y_scatter": marks[:, 1]}
+    avoided |= {"x_lines": [x for x, _ in lines] or None, "y_lines": [y for _, y in lines] or None}
+    look = {"textsize": SMALL, "linecolor": GREY, "linewidth": 0.4}
+    labels = [names[place] for place in order]
+    _, _, texts, leaders = textalloc.allocate(axes, *positions[order].T, labels, **avoided, **look)
+    # The names must not change the final layout.
     for artist in (*texts, *leaders):
         artist.set_in_layout(False)

@@ -8,9 +8,7 @@ from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
 from histobench.results.tables import performance
 
-NOTE = (
-    "The best model of a data set is chosen by its AUC on the validation patches; its metrics are of the test patches."
-)
+NOTE = "The best model of a data set is chosen by its AUC on the validation patches; metrics are on the test patches."
 
 COLUMNS = [
     *pick(performance.COLUMNS, *NAMES[:2], "model_name", "mode", "transfer", "recipe", "device"),
@@ -31,9 +29,9 @@ def best(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    table : with the columns `COLUMNS`: `valid_auc`, the mean over the seeds that did not collapse, the others as
-        `performance.performance` has them. A data set without an AUC has no row; of equal cells the first in the matrix
-        is the best.
+    table : with the columns `COLUMNS`: `valid_auc`, the mean over the seeds that did not collapse, and columns of
+        `performance.performance`. A data set without an AUC has no row; of equal cells the first in the matrix is
+        taken.
     """
     learnt = runs[~runs["collapsed"].astype(bool)]
     valid = learnt.groupby(NAMES, sort=False)["valid_auc"].mean().reset_index()
@@ -43,7 +41,7 @@ def best(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return what print shows of :func:`best`: what fits a terminal."""
+    """Return the columns of :func:`best` that fit a terminal."""
     cell = ["dataset", "model_name", "mode", "recipe", "device"]
     metrics = ["auc", "auc_low", "auc_high", "below_floor", "balanced_accuracy", "accuracy", "loss"]
     return {"": table[[*cell, *metrics, "seeds", "collapsed"]]}
@@ -52,11 +50,5 @@ def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def best_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
     table = best(inputs.runs, performance.read(inputs.files["performance"]))
-    return Table(
-        "Best model of each data set",
-        table,
-        COLUMNS,
-        inputs.announcements(inputs.cells[~inputs.cells["timing_only"]]),
-        [NOTE],
-        grids=in_print(table),
-    )
+    announced = inputs.announcements(inputs.cells[~inputs.cells["timing_only"]])
+    return Table("Best model of each data set", table, COLUMNS, announced, [NOTE], grids=in_print(table))

@@ -2,26 +2,26 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
+from scipy.stats import spearmanr
 
 from histobench.core.formats import FORMATS
-from histobench.results import columns, statistics
+from histobench.results import columns
 from histobench.results.columns import text
 from histobench.results.inputs import Inputs
 from histobench.results.paper import DATASETS, MODES, PROTOCOL, SIMPLEST, Published
 from histobench.results.printing import Table
 from histobench.results.tables import models, performance, speed
 
-# How every claim treats rounded numbers.
 ROUNDING = (
     "AUCs are compared as printed: the paper's with two decimals, ours with three. A tie is neither better nor worse, "
     'so it breaks "always worse" and leaves "the best" standing. A ratio for which a claim names a range is rounded, '
     "a half upwards, to the decimals of that range."
 )
 
-HOLDS, FAILS, UNTOLD = "holds", "does not hold", "cannot be told"
+HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot be told"
 
 COMPARED = "b6"
 """The hand-made model that the cost of the simplest one is compared with."""
@@ -30,35 +30,32 @@ DEEP = "inceptionv3"
 """The only deep model whose seconds the paper prints."""
 
 ABOUT = 1.5
-"""At most this many times as much, or as little, is "about the same": a choice of ours, the paper names no bound."""
-
-DECIMALS = 3
-"""With which our AUCs are printed."""
+"""Costs within this factor count as "about the same". A choice: the paper names no bound."""
 
 PCAM = FORMATS["pcam"].expected["train"]
-"""Training patches of PCam: seconds of an epoch of another length say nothing about hours."""
+"""Training patches of PCam, an epoch of which the claim about hours means."""
 
 ABOUT_AN_HOUR = (0.5, 1.5)
 """Hours that round to one."""
-
 
 COLUMNS = [text(name) for name in ("claim", "published_verdict", "published_numbers", "our_verdict", "our_numbers")]
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What claims are checked over. A frame without rows is a table that is not there.
+    """The tables that claims are checked over; a missing one has no rows.
 
     Attributes
     ----------
-    performance : `dataset` ("pcam", "idc"), `model`, `mode`, `auc`, on the test set.
+    performance : `dataset`, `model`, `mode`, `auc`, on the test set.
     speed : `device`, `gpu` (False for a CPU), `model`, `mode`, `seconds_per_epoch`, training and validation, on PCam.
     sizes : `model`, `all_layers`, `parameters_millions`.
-    tuned : `dataset`, `model`, `mode`, `auc` of tuned models, `auc_untuned` of the same by the recipe before tuning.
-    names : all models of the study, from key to name in print.
-    public : those of them whose code or weights anybody can have.
-    epoch : training patches behind the seconds of an epoch; 0 where there are none.
-    decimals : of the AUCs.
+    tuned : `dataset`, `model`, `mode`, `auc` of tuned models, `auc_untuned` of the same models before tuning.
+    names : from the key of every model of the study to its printed name.
+    public : keys of the models that anybody can get: with code of this repository or of Keras, and with weights that
+        are random or have a public address.
+    epoch : training patches of an epoch, 0 without seconds.
+    decimals : to which AUCs are rounded.
     """
 
     performance: pd.DataFrame
@@ -68,14 +65,14 @@ class Tables:
     names: Mapping[str, str]
     public: list[str]
     epoch: int
-    decimals: int = 2
+    decimals: int = 3
 
 
 Verdict = tuple[str, str]
 
 
 def of_the_paper(published: Published, names: Mapping[str, str]) -> Tables:
-    """Return the paper's own tables; `names` are the models' in print."""
+    """Return the paper's own tables; `names` are the printed names of the models."""
     return Tables(
         performance=published.performance.rename(columns={"format": "dataset"}),
         speed=published.speed.assign(gpu=True),
@@ -86,44 +83,21 @@ def of_the_paper(published: Published, names: Mapping[str, str]) -> Tables:
         names={model: names[model] for model in published.sizes["model"]},
         public=published.code,
         epoch=PCAM,
+        decimals=2,
     )
 
 
-def of_the_study(
-    *,
-    standing: pd.DataFrame,
-    tuned: pd.DataFrame,
-    speed: pd.DataFrame,
-    sizes: pd.DataFrame,
-    names: Mapping[str, str],
-    public: list[str],
-    epoch: int,
-) -> Tables:
-    """Return a study's own tables.
-
-    Parameters
-    ----------
-    standing, tuned : see `results/performance`.
-    speed, epoch : see `speed.for_claims`.
-    sizes : `model`, `all_layers`, `parameters_millions`.
-    names : of the study's models in print.
-    public : those of them that anybody can have: code of this repository or of Keras, and weights that start at random
-        or come from a public address.
-    """
-    standing = standing[["dataset", "model", "mode", "auc"]].round({"auc": DECIMALS})
-    tuned = tuned[["dataset", "model", "mode", "auc", "auc_untuned"]].round({"auc": DECIMALS, "auc_untuned": DECIMALS})
-    return Tables(standing, speed, sizes, tuned, names, public, epoch, DECIMALS)
-
-
 def compare(published: Tables, ours: Tables) -> pd.DataFrame:
-    """Return a row per claim: `claim`, and of the paper's tables and of ours `verdict` and `numbers`, see `check`."""
+    """Return `check` of the paper's tables beside that of ours, with the columns `COLUMNS`."""
     both = check(published).merge(check(ours), on="claim", suffixes=("", "_ours"))
     both.columns = pd.Index(columns.names(COLUMNS))
     return both
 
 
 def check(tables: Tables) -> pd.DataFrame:
-    """Return a row per claim: `claim`, `verdict` (`HOLDS`, `FAILS` or `UNTOLD`) and `numbers`, those behind it."""
+    """Return a row per claim: `claim`, `verdict` (`HOLDS`, `FAILS` or `UNKNOWN`) and `numbers`, its reasons."""
+    places = {"auc": tables.decimals, "auc_untuned": tables.decimals}
+    tables = replace(tables, performance=tables.performance.round(places), tuned=tables.tuned.round(places))
     rows = [(claim, *judge(tables)) for claim, judge in CLAIMS.items()]
     return pd.DataFrame(rows, columns=["claim", "verdict", "numbers"])
 
@@ -134,43 +108,41 @@ def tl_is_always_worse(tables: Tables) -> Verdict:
     pairs = tables.performance.pivot_table(index=["dataset", "model"], columns="mode", values="auc", observed=True)
     pairs = pairs.reindex(columns=list(MODES)).dropna()
     if pairs.empty:
-        return UNTOLD, "no model was run in both modes"
+        return UNKNOWN, "no model was run in both modes"
     exceptions = pairs[pairs["tl"] >= pairs["full"]]
     worse = f"TL is worse in {len(pairs) - len(exceptions)} of {len(pairs)} pairs"
-    told = [
+    listed = [
         f"{tables.names[str(row.model)]} on {_dataset(row.dataset)}: TL {row.tl:.{places}f}, full {row.full:.{places}f}"
         for row in exceptions.reset_index().itertuples()
     ]
-    return (FAILS if told else HOLDS), "; ".join([worse, *told])
+    return (FAILS if listed else HOLDS), "; ".join([worse, *listed])
 
 
 def deeper_is_not_always_better(tables: Tables) -> Verdict:
-    """Correlate the ranks of the AUC of full runs with those of depth, all layers, and of parameters.
+    """Compute the rank correlation of the AUC of full runs with depth (all layers) and with parameters.
 
     The claim fails only where the AUC rises with every step in depth, on each data set.
     """
     full = tables.performance[tables.performance["mode"] == "full"].merge(tables.sizes, on="model")
-    told, always = [], []
+    numbers, always = [], []
     for dataset, of_dataset in full.groupby("dataset", sort=False):
         for column, what in (("all_layers", "depth"), ("parameters_millions", "parameters")):
             rows = of_dataset.dropna(subset=[column, "auc"])
-            if len(rows) < 3:
+            if len(rows) < 3 or min(rows[column].nunique(), rows["auc"].nunique()) < 2:
                 continue
-            correlation = statistics.rank_correlation(rows[column].to_numpy(), rows["auc"].to_numpy())
-            if correlation["rho"] is None:
-                continue
-            told.append(f"{_dataset(dataset)}, {what}: rho {correlation['rho']:.2f}, p {correlation['p']:.2f}")
+            correlation = spearmanr(rows[column], rows["auc"])
+            numbers.append(f"{_dataset(dataset)}, {what}: rho {correlation.statistic:.2f}, p {correlation.pvalue:.2f}")
             if what == "depth":
-                always.append(math.isclose(correlation["rho"], 1))
+                always.append(math.isclose(correlation.statistic, 1))
     if not always:
-        return UNTOLD, "fewer than three models trained in full with a known depth"
-    return (FAILS if all(always) else HOLDS), "; ".join(told)
+        return UNKNOWN, "fewer than three models trained in full with a known depth"
+    return (FAILS if all(always) else HOLDS), "; ".join(numbers)
 
 
 def vgg19_is_best(tables: Tables) -> Verdict:
-    """Hold VGG19's best AUC on each data set against that of every other model."""
+    """Compare VGG19's best AUC on each data set with that of every other model."""
     places = tables.decimals
-    told, holds = [], []
+    numbers, holds = [], []
     for dataset, rows in tables.performance.dropna(subset=["auc"]).groupby("dataset", sort=False):
         best = rows.groupby("model", sort=False)["auc"].max()
         if "vgg19" not in best or len(best) < 2:
@@ -179,13 +151,13 @@ def vgg19_is_best(tables: Tables) -> Verdict:
         holds.append(bool(best["vgg19"] >= others.max()))
         first = ", ".join(tables.names[model] for model in others[others == others.max()].index)
         tie = ", a tie" if best["vgg19"] == others.max() else ""
-        told.append(
+        numbers.append(
             f"{_dataset(dataset)}: VGG19 {best['vgg19']:.{places}f}, the best other {first} {others.max():.{places}f}"
             + tie
         )
     if not holds:
-        return UNTOLD, "VGG19 was not run beside another model"
-    return (HOLDS if all(holds) else FAILS), "; ".join(told)
+        return UNKNOWN, "VGG19 was not run beside another model"
+    return (HOLDS if all(holds) else FAILS), "; ".join(numbers)
 
 
 def _dataset(name: object) -> str:
@@ -201,15 +173,15 @@ def _seconds(tables: Tables) -> pd.DataFrame:
 
 
 def _within(ratios: "pd.Series[float]", low: float, high: float, decimals: int) -> Verdict:
-    """Judge whether all ratios, rounded as the claim is, lie in its range."""
+    """Judge whether all ratios lie in the range of a claim, rounded to its decimals."""
     ratios = ratios.dropna()
     if ratios.empty:
-        return UNTOLD, "the seconds that it compares were not measured"
+        return UNKNOWN, "the seconds that it compares were not measured"
     scale = 10**decimals
-    # A ratio of printed numbers that is a half in decimals may lie a rounding error below it in binary.
+    # A ratio of decimal numbers that is exactly a half may lie a rounding error below it in binary.
     rounded = [math.floor(ratio * scale + 0.5 + 1e-9) / scale for ratio in ratios]
-    told = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
-    return (HOLDS if all(low <= each <= high for each in rounded) else FAILS), told
+    numbers = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+    return (HOLDS if all(low <= each <= high for each in rounded) else FAILS), numbers
 
 
 def cards_differ(tables: Tables) -> Verdict:
@@ -234,56 +206,56 @@ def _against_simplest(tables: Tables, model: str, mode: str) -> "pd.Series[float
 def iv3_tl_costs_what_b2_and_b6_cost(tables: Tables) -> Verdict:
     """Compare an epoch of InceptionV3-TL, end to end, with one of B2 and of B6 on each card."""
     seconds = _seconds(tables)
-    told, holds = [], []
+    numbers, holds = [], []
     for other in (SIMPLEST, COMPARED):
         if (DEEP, "tl") in seconds and (other, "full") in seconds:
             for device, ratio in (seconds[(DEEP, "tl")] / seconds[(other, "full")]).dropna().items():
-                told.append(f"{device} {ratio:.2f} x {tables.names[other]}")
+                numbers.append(f"{device} {ratio:.2f} x {tables.names[other]}")
                 holds.append(1 / ABOUT <= ratio <= ABOUT)
     if not holds:
-        return UNTOLD, "the seconds that it compares were not measured"
-    return (HOLDS if all(holds) else FAILS), f"about: within {ABOUT:g} times; " + ", ".join(told)
+        return UNKNOWN, "the seconds that it compares were not measured"
+    return (HOLDS if all(holds) else FAILS), f"about: within {ABOUT:g} times; " + ", ".join(numbers)
 
 
 def the_deepest_trains_in_an_hour(tables: Tables) -> Verdict:
-    """Take the deepest model whose seconds are known on the fastest card, for all epochs of the protocol."""
+    """Compute the hours that the deepest model with known seconds takes for all epochs, on its fastest device."""
     sizes = tables.sizes.dropna(subset=["all_layers"])
     full = tables.speed[tables.speed["mode"] == "full"].merge(sizes, on="model")
     if full.empty:
-        return UNTOLD, "no seconds of a full run of a model of known depth were measured"
+        return UNKNOWN, "no seconds of a full run of a model of known depth were measured"
     if tables.epoch != PCAM:
-        return UNTOLD, f"an epoch had {tables.epoch:,} patches, not the {PCAM:,} of PCam"
+        return UNKNOWN, f"an epoch had {tables.epoch:,} patches, not the {PCAM:,} of PCam"
     deepest = full[full["all_layers"] == full["all_layers"].max()].sort_values("seconds_per_epoch").iloc[0]
     hours = PROTOCOL["epochs"] * deepest["seconds_per_epoch"] / 3600
     low, high = ABOUT_AN_HOUR
     all_deepest = sizes.sort_values("all_layers")["model"].iloc[-1]
-    told = f"{tables.names[deepest['model']]} on {deepest['device']}: {PROTOCOL['epochs']} epochs in {hours:.2f} h"
+    numbers = f"{tables.names[deepest['model']]} on {deepest['device']}: {PROTOCOL['epochs']} epochs in {hours:.2f} h"
     if all_deepest != deepest["model"]:
-        told += f"; the deepest of all, {tables.names[all_deepest]}, was not timed"
-    return (HOLDS if low <= hours < high else FAILS), told
+        numbers += f"; the deepest of all, {tables.names[all_deepest]}, was not timed"
+    return (HOLDS if low <= hours < high else FAILS), numbers
 
 
 def tuning_helps(tables: Tables) -> Verdict:
-    """Compare each tuned model with the same one untuned."""
+    """Compare each model before and after tuning."""
     places = tables.decimals
     pairs = tables.tuned.dropna(subset=["auc", "auc_untuned"])
     if pairs.empty:
-        return UNTOLD, "no model was run tuned and untuned"
-    told = [
+        return UNKNOWN, "no model was run tuned and untuned"
+    numbers = [
         f"{tables.names[str(row.model)]} {row.mode} on {_dataset(row.dataset)}: "
         f"{row.auc_untuned:.{places}f} untuned, {row.auc:.{places}f} tuned"
         for row in pairs.itertuples()
     ]
-    return (HOLDS if (pairs["auc"] > pairs["auc_untuned"]).all() else FAILS), "; ".join(told)
+    return (HOLDS if (pairs["auc"] > pairs["auc_untuned"]).all() else FAILS), "; ".join(numbers)
 
 
 def all_models_are_published(tables: Tables) -> Verdict:
-    """Count the models that anybody can have."""
+    """Count the models that anybody can get."""
     if not tables.names:
-        return UNTOLD, "there is no model"
+        return UNKNOWN, "there is no model"
     missing = [name for model, name in tables.names.items() if model not in tables.public]
-    told = f"{len(tables.names) - len(missing)} of {len(tables.names)}"
-    return (FAILS if missing else HOLDS), told + (f"; not {', '.join(missing)}" if missing else "")
+    numbers = f"{len(tables.names) - len(missing)} of {len(tables.names)}"
+    return (FAILS if missing else HOLDS), numbers + (f"; not {', '.join(missing)}" if missing else "")
 
 
 CLAIMS: dict[str, Callable[[Tables], Verdict]] = {
@@ -311,8 +283,8 @@ def claims_table(inputs: Inputs) -> Table:
     scores = performance.read(inputs.files["performance"])
     sizes = models.read(next(iter(inputs.files["sizes"]), None), published.sizes, names)
     seconds, epoch = speed.for_claims(columns.read(inputs.files["speed"][0], speed.COLUMNS))
-    ours = of_the_study(
-        standing=performance.standing(scores, inputs.cells),
+    ours = Tables(
+        performance=performance.standing(scores, inputs.cells),
         tuned=performance.tuned(scores, inputs.cells),
         speed=seconds,
         epoch=epoch,

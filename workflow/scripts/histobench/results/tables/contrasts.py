@@ -9,7 +9,7 @@ import pandas as pd
 from histobench.core.errors import HistobenchError
 from histobench.results import statistics
 from histobench.results.bootstrap import RESAMPLES
-from histobench.results.cells import Cell, can_stand, first_cells, runs_of
+from histobench.results.cells import NAMES, Cell, can_represent, first_cells, runs_of
 from histobench.results.columns import BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, names, p_value, pick, text
 from histobench.results.inputs import Inputs
 from histobench.results.paper import MODES
@@ -18,28 +18,26 @@ from histobench.results.printing import Table
 TRANSFER, TUNED = "TL − full", "tuned − untuned"
 
 NOTES = [
-    "Differences of the mean AUC on the test set, a less b. Interval and p are of a paired bootstrap: both arms on the "
-    "same resampled groups or patches (see Unit), the seeds of either drawn anew within them. Of an arm with one seed "
-    "the spread over seeds is not seen, of one with two half of its variance.",
+    "Differences of the mean AUC on the test set, a minus b. Interval and p are from a paired bootstrap: both arms "
+    "on the same resampled groups or patches (see Unit), within which the seeds of each arm are resampled. They do not "
+    "include the spread over seeds of an arm with one seed, and half of its variance for an arm with two.",
     f"The smallest p of {RESAMPLES:,} resamples is {2 / (RESAMPLES + 1):.3f}; Holm's, of m contrasts, m times that.",
     "p Holm is adjusted for all contrasts of one data set.",
-    "DeLong's p is secondary. It treats patches as independent, which those of a slide or patient are not, so that it "
-    "is too small; and it sees one seed, the lowest that both arms have.",
-    "Of several recipes and devices TL − full takes the first that have both modes. Collapsed runs are left out.",
+    "DeLong's p is secondary. It treats patches as independent, which those of a slide or patient are not, so it is "
+    "too small; and it uses only one seed, the lowest that both arms have.",
+    "If there are several recipes and devices, TL − full uses the first with both modes. Collapsed runs are left out.",
 ]
 
 COLUMNS = [
     *pick(CELL, "dataset"),
     text("contrast"),
     *pick(CELL, "model", "model_name", "mode", "recipe", "device"),
-    Column("auc_a", "AUC a"),
-    Column("auc_b", "AUC b"),
+    *(Column(f"auc_{arm}", f"AUC {arm}") for arm in "ab"),
     Column("difference", interval=BOOTSTRAP),
     Column("p", "p", format=p_value),
     Column("p_holm", "p, Holm", format=p_value),
     Column("delong_p", "p, DeLong", format=p_value),
-    Column("seeds_a"),
-    Column("seeds_b"),
+    *map(Column, ("seeds_a", "seeds_b")),
     text("unit", once=KNOWN_ROWS),
     GAP,
     RUNS,
@@ -49,7 +47,7 @@ FIRST = [
     *("model_name", "contrast", "mode", "dataset", "recipe", "device"),
     *("auc_a", "auc_b", "difference", "p_holm", "remark"),
 ]
-"""Columns that matter first in print."""
+"""The most important columns."""
 
 
 def contrasts(
@@ -58,12 +56,11 @@ def contrasts(
     replicates: Mapping[str, pd.DataFrame],
     predictions: Mapping[str, pd.DataFrame],
 ) -> pd.DataFrame:
-    """Return the contrasts of a study: `TRANSFER` of every model that has both modes, `TUNED` of every tuned recipe.
+    """Return the contrasts of a study: `TRANSFER` of every model with both modes, `TUNED` of every tuned recipe.
 
-    The arms of `TRANSFER` are the first cells of either mode by one recipe on one device; where no recipe has both
-    modes, on the first device that has both. Those of `TUNED` are the cell of the tuned recipe and that of the recipe
-    that it was tuned from, of the same data set, model, mode and device. A mode, or a tuned cell, that cannot run has
-    no contrast and no row.
+    The arms of `TRANSFER` are the first cells of the two modes with the same recipe and device; if no recipe has both
+    modes, with the same device. The arms of `TUNED` are the cell of the tuned recipe and that of the recipe it was
+    tuned from, with the same data set, model, mode and device. Modes and tuned cells that cannot run have no row.
 
     Parameters
     ----------
@@ -76,20 +73,20 @@ def contrasts(
     -------
     table : one row per contrast, by data set, with the columns `COLUMNS`.
 
-        - `mode`: of both arms, "" for `TRANSFER`. `recipe`, `device`: of both, "a / b" where they differ.
+        - `mode`: of both arms, "" for `TRANSFER`. `recipe`, `device`: of both, "a / b" if they differ.
         - `auc_a`, `auc_b`: means over the `seeds_a` and `seeds_b` seeds that finished and did not collapse.
         - `difference` with its 95 % interval, `p`: see `statistics.paired_bootstrap`. `p_holm`: see `statistics.holm`,
           over the contrasts of the data set that have a result.
-        - `delong_p`: see `statistics.delong`, of the lowest seed that neither arm lacks; NaN where there is none or the
-          test is not defined.
-        - `unit`: what was resampled, "group" or "patch"; "" where neither arm has a run.
-        - `gap`: why there is no result, "" where there is one.
+        - `delong_p`: see `statistics.delong`, for the lowest seed that both arms have; NaN without one, or if the test
+          is not defined.
+        - `unit`: what was resampled, "group" or "patch"; "" if neither arm has a run.
+        - `gap`: why there is no result, "" if there is one.
         - `runs`: folders of both arms, collapsed runs included, separated by spaces.
 
     Raises
     ------
     HistobenchError
-        Where a run of a contrast has no replicates or no predictions, or its arms were tested on different patches.
+        If a run of a contrast has no replicates or no predictions, or its arms were tested on different patches.
     """
     rows = [
         _row(*arms, runs, replicates, predictions)
@@ -104,9 +101,9 @@ def contrasts(
 
 def _arms(cells: pd.DataFrame) -> Iterator[tuple[str, Cell, Cell]]:
     """Yield each contrast of one data set: its name and the cells of its arms."""
-    trained = can_stand(cells[cells["mode"].isin(MODES)])
+    trained = can_represent(cells[cells["mode"].isin(MODES)])
     for _, of_model in trained.groupby("model", sort=False):
-        # What else differs would be taken for the effect of the mode, so it is the same where it can be.
+        # Any other difference would be taken for an effect of the mode, so it is avoided where possible.
         alike = [frame for _, frame in of_model.groupby(["device", "recipe"], sort=False)]
         by_device = [frame for _, frame in of_model.groupby("device", sort=False)]
         for frame in (*alike, *by_device, of_model):
@@ -116,11 +113,8 @@ def _arms(cells: pd.DataFrame) -> Iterator[tuple[str, Cell, Cell]]:
                 break
     usable = ~cells["left_out"].astype(bool) & ~cells["timing_only"].astype(bool)
     for cell in cells[usable & (cells["tuned_from"] != "")].to_dict("records"):
-        others = cells[
-            (cells[["model", "mode", "device"]] == [cell["model"], cell["mode"], cell["device"]]).all(axis=1)
-        ]
-        untuned = others[others["recipe"] == cell["tuned_from"]].to_dict("records")
         absent = {**cell, "recipe": cell["tuned_from"], "gap": "not in the matrix"}
+        untuned = cells[(cells[NAMES] == [absent[name] for name in NAMES]).all(axis=1)].to_dict("records")
         yield TUNED, cell, untuned[0] if untuned else absent
 
 
@@ -139,36 +133,26 @@ def _row(
     gaps = [*_gaps(name_a, a, finished_a, runs_a), *_gaps(name_b, b, finished_b, runs_b)]
     if a["device"] != b["device"]:
         gaps.append("no device has both modes")
-    row = {
-        "contrast": contrast,
-        **{name: a[name] for name in ("dataset", "model", "model_name")},
-        "mode": a["mode"] if a["mode"] == b["mode"] else "",
-        **{name: " / ".join(dict.fromkeys([a[name], b[name]])) for name in ("recipe", "device")},
-        "auc_a": runs_a["auc"].mean(),
-        "auc_b": runs_b["auc"].mean(),
-        **dict.fromkeys(["difference", "difference_low", "difference_high", "p", "p_holm", "delong_p"], np.nan),
-        "seeds_a": len(runs_a),
-        "seeds_b": len(runs_b),
-        "unit": finished["interval_unit"].iloc[0] if len(finished) else "",
-        "gap": "; ".join(gaps),
-        "runs": " ".join(finished["folder"]),
-    }
+    row = (
+        {"contrast": contrast, **{name: a[name] for name in ("dataset", "model", "model_name")}}
+        | {"mode": a["mode"] if a["mode"] == b["mode"] else ""}
+        | {name: " / ".join(dict.fromkeys([a[name], b[name]])) for name in ("recipe", "device")}
+        | {"auc_a": runs_a["auc"].mean(), "auc_b": runs_b["auc"].mean()}
+        | {"seeds_a": len(runs_a), "seeds_b": len(runs_b)}
+        | {"unit": finished["interval_unit"].iloc[0] if len(finished) else ""}
+        | {"gap": "; ".join(gaps), "runs": " ".join(finished["folder"])}
+    )
     if gaps:
         return row
     result = statistics.paired_bootstrap(
         runs_a["auc"], runs_b["auc"], _replicates(runs_a, replicates), _replicates(runs_b, replicates)
     )
-    return row | {
-        "difference": result["difference"],
-        "difference_low": result["low"],
-        "difference_high": result["high"],
-        "p": result["p"],
-        "delong_p": _delong(runs_a, runs_b, predictions),
-    }
+    row |= {"difference": result["difference"], "difference_low": result["low"], "difference_high": result["high"]}
+    return row | {"p": result["p"], "delong_p": _delong(runs_a, runs_b, predictions)}
 
 
 def _gaps(name: str, cell: Cell, finished: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
-    """Return why an arm has no AUC; an empty list where it has."""
+    """Return the reasons why an arm has no AUC."""
     if runs.empty:
         reasons = ["collapsed"] * bool(len(finished)) + [cell["gap"]] * bool(cell["gap"])
         return [f"{name}: {', '.join(reasons)}"]
@@ -181,7 +165,7 @@ def _replicates(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> l
 
 
 def _delong(runs_a: pd.DataFrame, runs_b: pd.DataFrame, predictions: Mapping[str, pd.DataFrame]) -> float:
-    """Return p of DeLong's test of the lowest seed of both arms, NaN where there is none or the test is not defined."""
+    """Return p of DeLong's test for the lowest seed that both arms have, NaN without one or if it is not defined."""
     common = runs_a.merge(runs_b, on="seed", suffixes=("_a", "_b")).sort_values("seed")
     if common.empty:
         return np.nan
@@ -199,7 +183,6 @@ def _delong(runs_a: pd.DataFrame, runs_b: pd.DataFrame, predictions: Mapping[str
 
 
 def _test_patches(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return `label` and `score` of the test patches, sorted by `patch_id`."""
     return predictions[predictions["split"] == "test"].set_index("patch_id")[["label", "score"]].sort_index()
 
 

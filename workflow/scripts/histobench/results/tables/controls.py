@@ -1,4 +1,4 @@
-"""What a CNN has to beat, and what must be at chance: colour floor and shuffled-label control of every data set."""
+"""The colour floor, which a CNN has to beat, and the shuffled-label control, which must be at chance."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import pandas as pd
 
 from histobench.core import runs
 from histobench.core.decision import AT_THRESHOLD
-from histobench.results.columns import BOOTSTRAP, CELL, Column, pick
+from histobench.results.columns import BOOTSTRAP, CELL, Column, names, pick
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
 
@@ -23,38 +23,26 @@ COLUMNS = [
 NOTES = [
     "Colour floor: logistic regression on the mean and standard deviation of each patch's red, green and blue.",
     "Shuffled labels: the same classifier trained on permuted labels; the interval, over permutations, must hold 0.5, "
-    "or the evaluation leaks labels.",
+    "or else the evaluation leaks labels.",
 ]
 
 
 def controls(datasets: Sequence[str], metrics: Sequence[Path], shuffled: Sequence[Path]) -> pd.DataFrame:
-    """Return the table of floors and controls, one row per data set, with the columns `COLUMNS`.
+    """Return floors and controls, one row per data set, with the columns `COLUMNS`.
 
     Parameters
     ----------
     datasets : their names.
-    metrics, shuffled : for each of them the metrics of its colour floor, and its shuffled-label control.
+    metrics, shuffled : for each of them the files of its colour floor's metrics and of its shuffled-label control.
     """
     rows = []
     for dataset, floor_path, shuffled_path in zip(datasets, metrics, shuffled, strict=True):
         floor, control = runs.read_json(floor_path), runs.read_json(shuffled_path)
-        low, high = floor["intervals"]["auc"] or (None, None)
-        shuffled_low, shuffled_high = control["auc_interval"] or (None, None)
-        rows.append(
-            {
-                "dataset": dataset,
-                "n": floor["test"]["n"],
-                "floor_auc": floor["test"]["auc"],
-                "floor_auc_low": low,
-                "floor_auc_high": high,
-                "floor_balanced_accuracy": floor["test"][AT_THRESHOLD]["balanced_accuracy"],
-                "shuffled_auc": control["auc_mean"],
-                "shuffled_auc_low": shuffled_low,
-                "shuffled_auc_high": shuffled_high,
-                "holds_chance": control["holds_chance"],
-            }
-        )
-    return pd.DataFrame(rows)
+        test, nothing = floor["test"], (None, None)
+        row = [dataset, test["n"], test["auc"], *(floor["intervals"]["auc"] or nothing)]
+        row += [test[AT_THRESHOLD]["balanced_accuracy"], control["auc_mean"], *(control["auc_interval"] or nothing)]
+        rows.append([*row, control["holds_chance"]])
+    return pd.DataFrame(rows, columns=names(COLUMNS))
 
 
 def controls_table(inputs: Inputs) -> Table:

@@ -1,4 +1,4 @@
-"""Table 1: the sizes that the paper prints beside ours, under each way of counting."""
+"""Table 1: the sizes that the paper prints, beside ours under each definition of depth."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +11,8 @@ from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
 
 NOTES = [
-    'Published values: Bonnet 2024, Table 1, which counts depth in different ways; "Published depth is" says which of '
-    "ours it is.",
+    'Published values: Bonnet 2024, Table 1, which uses several definitions of depth; "Published depth is" names the '
+    "one of ours that gives the published value.",
     "Published parameters are those of the ImageNet model with its top. Parameters as trained: with the study's "
     "head, at 96 px.",
     "Multiply-adds: millions for one patch, convolutions and dense layers only. Checkpoint: float32 weights in MB.",
@@ -22,10 +22,8 @@ COLUMNS = [
     MODEL_NAME,
     Column("published_depth"),
     text("published_depth_is"),
-    Column("layers"),
-    Column("layers_with_weights"),
-    Column("layers_with_head"),
-    # As text: the paper prints one decimal, and more would claim more.
+    *map(Column, ("layers", "layers_with_weights", "layers_with_head")),
+    # As a string with the one decimal that the paper prints.
     text("published_parameters_millions", "Published parameters, millions"),
     Column("parameters_with_top_millions", "Parameters with top, millions"),
     Column("parameters_as_trained_millions", "Parameters as trained, millions"),
@@ -38,19 +36,17 @@ FIRST = [
     *("published_parameters_millions", "parameters_with_top_millions", "parameters_as_trained_millions"),
     "multiply_adds_96_px_millions",
 ]
-"""Columns that matter first in print."""
-# In the order in which a published depth is looked for among them.
+"""The most important columns."""
+
 DEFINITIONS = {
     "layers": "all layers",
     "layers_with_weights": "layers with weights",
     "layers_with_head": "backbone and head",
 }
-# Figures of the paper that are slips, or counted like no other of its figures.
-SLIPS = {
-    "efficientnetv2b2": "slip for 352, all layers",
-    "vgg19": "backbone and head, unlike the other backbones",
-}
+"""Definitions of depth, in the order in which a published depth is compared with them."""
 
+SLIPS = {"efficientnetv2b2": "slip for 352, all layers", "vgg19": "backbone and head, unlike the other backbones"}
+"""Published depths that are slips, or that follow a definition that the paper uses for no other model."""
 
 COUNTED = (
     *DEFINITIONS,
@@ -59,17 +55,15 @@ COUNTED = (
 
 
 def read(path: Path | None, published: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Read ``models.csv``, or return a frame of its columns without counts of ours where there is none.
+    """Read ``models.csv``, for the models of the study.
 
-    Other models than the study's are left out.
-
-    Of a model in the paper, `layers` are then those that ``config/paper/table1.csv`` holds beside the published depth.
+    Without the file, the frame has no counts but `layers`, from ``config/paper/table1.csv``.
 
     Parameters
     ----------
     path : the file, or None.
     published : the paper's Table 1.
-    names : from a model's key to its name in print, for all models of the study.
+    names : from the key of each model of the study to its printed name.
     """
     if path is not None:
         sizes = read_csv(path, ["model"])
@@ -79,7 +73,7 @@ def read(path: Path | None, published: pd.DataFrame, names: Mapping[str, str]) -
 
 
 def in_short(sizes: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Return `model`, `all_layers`, `parameters_millions` (with top); published ones where ours are missing."""
+    """Return `model`, `all_layers` and `parameters_millions` (with top, published ones if ours are missing)."""
     printed = published.set_index("model")["parameters_millions"].reindex(sizes["model"]).to_numpy()
     ours = pd.to_numeric(sizes["parameters_with_top"], errors="coerce") / 1e6
     return pd.DataFrame(
@@ -97,8 +91,8 @@ def compare(sizes: pd.DataFrame, published: pd.DataFrame, names: Mapping[str, st
     Parameters
     ----------
     sizes : see :func:`read`.
-    published : `model`, `depth` and `parameters_millions` of the paper's Table 1; other models have no published value.
-    names : from a model's key to its name in print.
+    published : `model`, `depth` and `parameters_millions` of the paper's Table 1.
+    names : from a model's key to its printed name.
     """
     merged = sizes.merge(published, on="model", how="left")
     return pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Tables 3 and 4: loss, accuracy and AUC of every cell on a data set, beside the published ones."""
+"""Tables 3 and 4: loss, accuracy and AUC of every cell on a data set, beside the published values."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,32 +13,22 @@ from histobench.core.runs import LEFT_OUT
 from histobench.results import columns
 from histobench.results.bootstrap import LEVEL, percentile_interval
 from histobench.results.cells import NAMES, first_cells, runs_of
-from histobench.results.columns import (
-    ALL_ROWS,
-    BOOTSTRAP,
-    CELL,
-    GAP,
-    KNOWN_ROWS,
-    OF_THE_MEAN,
-    RUNS,
-    Column,
-    hidden,
-    text,
-    two_decimals,
-)
+from histobench.results.columns import ALL_ROWS, BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, hidden, text
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
 
-# An interval from two seeds would be wider than the AUC's range.
 MIN_SEEDS = 3
+"""An interval from two seeds would be wider than the range of the AUC."""
 
 METRICS = ["loss", "accuracy", "balanced_accuracy", "auc"]
 
 PUBLISHED = ["loss", "accuracy", "auc"]
-"""Those that the paper prints."""
+"""Metrics that the paper prints."""
 
 DIFFERS = ["data_differs", "recipe_differs", "weights_differ"]
-"""Why a cell is not comparable with the paper's, see `results/paper`."""
+"""Columns with the reasons why a cell is not comparable with the paper's, see `results/paper`."""
+
+PUBLISHED_NOTE = "Published values: Bonnet 2024, Table 3 (PCam) and Table 4 (IDC), with the decimals that it prints."
 
 
 def _intervals_are(table: pd.DataFrame) -> str:
@@ -47,25 +37,18 @@ def _intervals_are(table: pd.DataFrame) -> str:
 
 
 def _below_floor_is(table: pd.DataFrame) -> str:
-    if not table["below_floor"].any():
-        return ""
-    return (
-        "† At or below the colour floor: the AUC of a logistic regression on the mean and standard deviation of each "
-        "patch's colours."
-    )
+    floor = "the AUC of a logistic regression on the mean and standard deviation of each patch's colours"
+    return f"† At or below the colour floor: {floor}." if table["below_floor"].any() else ""
 
 
 def _means_are(table: pd.DataFrame) -> str:
-    if not (table["seeds"] > 1).any():
-        return ""
-    return (
-        "Metrics are means over the seeds that did not collapse; the intervals show the uncertainty of the test set "
-        "alone."
-    )
+    means = "Metrics are means over the seeds that did not collapse"
+    shown = "the intervals show only the uncertainty from the choice of test patches"
+    return f"{means}; {shown}." if (table["seeds"] > 1).any() else ""
 
 
 TRANSFERS = {"": "", "cached": ", cached features", "end_to_end": ", end to end"}
-"""What print says beside the mode of how a head was trained."""
+"""Printed after the mode: how a head was trained."""
 
 COLUMNS = [
     *(replace(column, after="transfer") if column.name == "mode" else column for column in CELL),
@@ -75,11 +58,11 @@ COLUMNS = [
     Column("balanced_accuracy", collapsible=True),
     Column("auc", "AUC", interval=BOOTSTRAP, collapsible=True, mark=("below_floor", "† ")),
     hidden("interval", footnote=_intervals_are),
-    Column("auc_over_seeds", "AUC, deviation over seeds", interval=OF_THE_MEAN),
-    # With the decimals that the paper prints: a third would claim more.
-    Column("published_loss", format=two_decimals),
-    Column("published_accuracy", format=two_decimals),
-    Column("published_auc", "Published AUC", format=two_decimals),
+    Column("auc_over_seeds", "AUC, deviation over seeds", interval=columns.OF_THE_MEAN),
+    # The paper prints two decimals.
+    Column("published_loss", format=columns.two_decimals),
+    Column("published_accuracy", format=columns.two_decimals),
+    Column("published_auc", "Published AUC", format=columns.two_decimals, footnote=PUBLISHED_NOTE),
     Column("loss_difference", "Loss, ours − published"),
     Column("accuracy_difference", "Accuracy, ours − published"),
     Column("auc_difference", "AUC, ours − published"),
@@ -96,8 +79,6 @@ COLUMNS = [
     RUNS,
 ]
 
-NOTES = ["Published values: Bonnet 2024, Table 3 (PCam) and Table 4 (IDC), with the decimals that it prints."]
-
 INTERVALS = {"group": "bootstrap over groups", "patch": "bootstrap over patches, ignores clustering"}
 
 
@@ -110,32 +91,33 @@ def performance(
 ) -> pd.DataFrame:
     """Return the test metrics of each cell on a data set, averaged over its seeds, beside those of the paper.
 
-    A run that collapsed to a constant has no metrics to average: it is counted and left out.
+    Runs that collapsed to a constant are counted, but not averaged.
 
     Parameters
     ----------
     dataset : its name.
     runs, cells : of the study, as in `runs.csv` and `cells.csv`.
     replicates : from a run's folder to its bootstrap replicates, as in `bootstrap.csv`. Resample r holds the same test
-        patches in every run on a data set (see `bootstrap.resampled_weights`), so the replicates of the average over
-        seeds are the averages of the seeds' replicates. They show the uncertainty of the test set, not of the seed.
-    published : `format`, `model`, `mode` and `PUBLISHED` of the paper, none of which was tuned.
+        patches in every run on a data set (see `bootstrap.resampled_weights`), so the replicates of the mean over seeds
+        are the means of the seeds' replicates.
+    published : `format`, `model`, `mode` and `PUBLISHED` of the paper's models, none of them tuned.
 
     Returns
     -------
-    table : one row per cell that was asked for, in the order of the matrix, with the columns `COLUMNS`; cells that are
-        there for their seconds alone have none. `n` is the number of test patches, `seeds` the number of seeds
-        averaged, `collapsed` the number left out; where none remains, the metrics are NaN. `loss_low`, `loss_high` and
-        so on are the uncertainty of the test set. `auc_over_seeds` is that of training: the standard deviation over the
-        averaged seeds, from two seeds up, and its interval is Student's of their mean, from three seeds up.
-        `below_floor` is True where the AUC is at or below that of the colour floor. `loss_difference` and so on (ours -
-        published) stand only where nothing in `DIFFERS` does. `gap` says why seeds are missing. `runs` are the folders
-        of the cell's runs, collapsed ones included, separated by spaces.
+    table : one row per cell, in the order of the matrix and without those for timing only, with the columns `COLUMNS`.
+
+        - `n`: number of test patches. `seeds`: number of seeds averaged. `collapsed`: number of seeds left out.
+        - `loss` and so on: NaN if no seed remains. Their intervals show the uncertainty from the test patches.
+        - `auc_over_seeds`: standard deviation over the seeds, from two seeds on. Its interval is Student's of their
+          mean, from three seeds on.
+        - `below_floor`: whether the AUC is at or below that of the colour floor.
+        - `loss_difference` and so on: ours - published, NaN if a column of `DIFFERS` holds a reason.
+        - `gap`: why seeds are missing. `runs`: folders of all runs of the cell, separated by spaces.
 
     Raises
     ------
     HistobenchError
-        Where a run that did not collapse has no replicates.
+        If a run that did not collapse has no replicates.
     """
     asked = cells[(cells["dataset"] == dataset) & ~cells["timing_only"].astype(bool)]
     printed = published.set_index(["format", "model", "mode"])
@@ -145,16 +127,15 @@ def performance(
         row = {
             **{name: cell[name] for name in (*NAMES, "model_name", "gap")},
             **{
-                f"published_{metric}": printed.loc[key, metric]
-                if key in printed.index and not cell["tuned_from"]
-                else np.nan
+                f"published_{metric}": printed[metric].get(key, np.nan)
                 for metric in PUBLISHED
+                if not cell["tuned_from"]
             },
             **_of_runs(runs_of(cell, runs), replicates),
         }
         comparable = not any(row[why] for why in DIFFERS)
         row |= {
-            f"{metric}_difference": row[metric] - row[f"published_{metric}"] if comparable else np.nan
+            f"{metric}_difference": row[metric] - row.get(f"published_{metric}", np.nan) if comparable else np.nan
             for metric in PUBLISHED
         }
         rows.append(row)
@@ -162,37 +143,31 @@ def performance(
 
 
 def first(table: pd.DataFrame) -> list[str]:
-    """Return the columns that matter first: the cell and its metrics, the paper's where no run of ours has any.
-
-    Parameters
-    ----------
-    table : as :func:`performance` returns it.
-    """
+    """Return the most important columns of a table: the cell and our metrics, or the paper's if there are no runs."""
     metrics = ["auc", "balanced_accuracy", "accuracy", "loss"]
     if (table["runs"] == "").all():
         metrics = ["published_auc", "published_accuracy", "published_loss"]
     missing = (table["gap"] != "") & ~table["gap"].str.startswith(LEFT_OUT)
-    # Else a remark says why a published value is not comparable, and opens with these.
     return ["model_name", "mode", "recipe", "device", *metrics, *(["remark"] if missing.any() else [])]
 
 
 def read(paths: Iterable[Path]) -> pd.DataFrame:
-    """Read tables as :func:`performance` gave them, of one or several data sets."""
+    """Read CSV files of :func:`performance`, of one or several data sets, as one table."""
     frames = [columns.read(path, COLUMNS).astype({"n": "Int64"}) for path in paths]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns.names(COLUMNS))
 
 
 def standing(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that stand for data set, model and mode where one AUC is wanted, see `cells.first_cells`."""
+    """Return one row per data set, model and mode, that of the cell chosen by `cells.first_cells`."""
     return first_cells(cells)[NAMES].merge(table, on=NAMES)
 
 
 def tuned(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the AUCs of tuned cells beside those of the cells that they were tuned from, on the same device.
+    """Return the AUCs of tuned cells and of the same cells before tuning, on the same device.
 
     Returns
     -------
-    frame : `dataset`, `model`, `mode`, `recipe`, `device`, `auc`, `auc_untuned`; NaN where there is none.
+    frame : `dataset`, `model`, `mode`, `recipe`, `device`, `auc`, `auc_untuned`; NaN if there is none.
     """
     aucs = table[[*NAMES, "auc"]]
     some = cells[(cells["tuned_from"] != "") & ~cells["left_out"].astype(bool)][[*NAMES, "tuned_from"]]
@@ -203,7 +178,7 @@ def tuned(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_runs(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> dict[str, object]:
-    """Return what the runs of one cell found; metrics are NaN and texts "" where there is none."""
+    """Return the columns that come from the runs of a cell; without runs numbers are NaN and strings ""."""
     texts = ["transfer", "weights", "patches", "split", *DIFFERS]
     first = runs.iloc[0] if len(runs) else pd.Series(dict.fromkeys(texts, "") | {"n_test": pd.NA, "floor_auc": np.nan})
     learnt = runs[~runs["collapsed"].astype(bool)]
@@ -225,7 +200,7 @@ def _of_runs(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> dict
 
 
 def _intervals(folders: Sequence[str], replicates: Mapping[str, pd.DataFrame]) -> dict[str, float]:
-    """Return the percentile intervals of the means over these runs, NaN where there are none."""
+    """Return the percentile intervals of the means over these runs, NaN without runs."""
     missing = [folder for folder in folders if folder not in replicates]
     if missing:
         raise HistobenchError(
@@ -236,15 +211,15 @@ def _intervals(folders: Sequence[str], replicates: Mapping[str, pd.DataFrame]) -
     for metric in PUBLISHED:
         low, high = np.nan, np.nan
         if folders:
-            columns = [replicates[folder].set_index("replicate")[metric] for folder in folders]
-            means = pd.concat(columns, axis=1, join="inner").mean(axis=1)
+            by_seed = [replicates[folder].set_index("replicate")[metric] for folder in folders]
+            means = pd.concat(by_seed, axis=1, join="inner").mean(axis=1)
             low, high = percentile_interval(means) or (np.nan, np.nan)
         intervals |= {f"{metric}_low": low, f"{metric}_high": high}
     return intervals
 
 
 def _over_seeds(aucs: pd.Series) -> dict[str, float]:
-    """Return the spread of the AUC over seeds; NaN where there are too few to tell."""
+    """Return the spread of the AUC over seeds, NaN if there are too few."""
     n, deviation = len(aucs), aucs.std(ddof=1)
     low, high = np.nan, np.nan
     if n >= MIN_SEEDS:
@@ -258,11 +233,5 @@ def performance_table(inputs: Inputs) -> Table:
     cells = inputs.cells
     table = performance(inputs.dataset, inputs.runs, cells, inputs.by_run("replicates"), inputs.published.performance)
     shown = cells[(cells["dataset"] == inputs.dataset) & ~cells["timing_only"]]
-    return Table(
-        f"Performance on the test set of {inputs.dataset}",
-        table,
-        COLUMNS,
-        inputs.announcements(shown),
-        NOTES if table["published_auc"].notna().any() else [],
-        first=first(table),
-    )
+    title = f"Performance on the test set of {inputs.dataset}"
+    return Table(title, table, COLUMNS, inputs.announcements(shown), first=first(table))

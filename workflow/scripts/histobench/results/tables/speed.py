@@ -1,4 +1,4 @@
-"""Table 2: what an epoch costs on each kind of GPU, our seconds beside those that the paper prints."""
+"""Table 2: seconds per epoch on each device, beside those that the paper prints."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -10,18 +10,7 @@ from histobench.core.modes import MODES
 from histobench.core.study import CARD as CARD_FACTS
 from histobench.results import columns
 from histobench.results.cells import MODE_NAMES, NAMES, Cell, runs_of
-from histobench.results.columns import (
-    CELL,
-    GAP,
-    KNOWN_ROWS,
-    RANGE,
-    RUNS,
-    Column,
-    hidden,
-    text,
-    three_digits,
-    two_decimals,
-)
+from histobench.results.columns import CELL, GAP, KNOWN_ROWS, RANGE, RUNS, Column, hidden, text, three_digits
 from histobench.results.inputs import Inputs
 from histobench.results.paper import SIMPLEST
 from histobench.results.printing import NOT_COMPARABLE, Table
@@ -31,70 +20,64 @@ PUBLISHED_NOTE = (
     "prints them."
 )
 SECONDS_NOTE = (
-    "Seconds per epoch: of each run the median of the epochs after the first, then the median over seeds, training and "
-    "validation apart and summed; ranges go from the shortest to the longest of these epochs, of all seeds. The first "
-    "epoch stands apart, since it holds tracing, compilation and warm-up; so does the next one of a job that was "
-    "killed and went on. All runs trained on patches, none on cached features."
+    "Seconds per epoch: the median of a run's epochs after the first, then the median over seeds, for training and "
+    "validation separately, and their sum; ranges are from the shortest to the longest of these epochs over all seeds. "
+    "The first epoch is separate, since it includes tracing, compilation and warm-up. So does the next epoch of a job "
+    "that was killed and resumed. All runs trained on patches, none on cached features."
 )
 EXTRAPOLATED_MARK = "≈ Extrapolated from a part of the patches."
 EXTRAPOLATED_NOTE = (
-    "Extrapolated seconds: measured on a part of the patches, as the row says, and scaled to all patches of the data "
-    "set, training and validation apart. They are compared with each other alone, never with published ones. Such a "
-    "row has no first epoch, most of which is start-up, and no energy."
+    "Extrapolated seconds: measured on a part of the patches, as the remark says, and scaled to all patches of the "
+    "data set, for training and validation separately. They are never compared with published or measured ones. "
+    "Such rows have no first epoch, most of which is start-up, and no energy."
 )
 PEAK_NOTE = (
-    "% of peak: the operations of the training steps over what the card could have done in that time. A multiply-add "
-    "is two operations. A training patch costs a forward pass, and twice the part of it that is trained, for the "
-    "gradients by inputs and by weights; convolutions and dense layers alone are counted."
+    "% of peak: the operations of the training steps as a share of what the card could do in that time. A multiply-add "
+    "is two operations. A training patch costs a forward pass and, for the gradients with respect to inputs and to "
+    "weights, twice the part of it that is trained; only convolutions and dense layers are counted."
 )
-MEMORY_NOTE = "GPU, MiB: the most memory that TensorFlow held on the card at a time."
+MEMORY_NOTE = "GPU, MiB: the maximum of the memory that TensorFlow held on the card."
 ENERGY_NOTE = (
-    "Energy: of the card, over an epoch's training and validation, by its own counter; summarised as seconds are."
+    "Energy: of the card, for an epoch's training and validation, by its own counter; summarised as seconds are."
 )
 OLDEST_NOTE = (
-    "Against oldest: how many times as fast as the oldest card that has seconds of this data set, model, mode and "
-    "recipe; that need not be the paper's oldest."
+    "Against oldest: how many times as fast as the oldest card with seconds for this data set, model, mode and recipe, "
+    "which need not be the paper's oldest."
 )
 SIMPLEST_NOTE = "Against simplest: how many times the seconds of B2 by the same recipe on the same device."
 K80_NOTE = (
-    "A K80 is two chips and a job gets half of one; its CUDA cores and GFLOPS are those of the whole card, its peak "
-    "rate that of the half."
+    "A K80 has two chips, and a job gets one of them; its CUDA cores and GFLOPS are those of the whole card, its peak "
+    "rate is that of one chip."
 )
 
 CARD = list(CARD_FACTS)
 
-# Measurements have three digits: a fourth would not repeat. "≈" says that they are extrapolated.
+# Measurements have three digits, since a fourth would not be reproducible.
 _extrapolated = ("extrapolated", "≈")
 COLUMNS = [
     *CELL,
     text("format"),
     Column("gpu", shown=False),
-    text("year"),  # print sets thousands apart, which a year has not
-    Column("cuda_cores"),
-    Column("gflops"),
-    Column("batch_size"),
+    text("year"),  # as a number it would be printed with a comma
+    *map(Column, ("cuda_cores", "gflops", "batch_size")),
     text("precision"),
-    Column("tf32"),
-    Column("jit_compile"),
+    *map(Column, ("tf32", "jit_compile")),
     Column("first_epoch_seconds", "First epoch, s", three_digits),
     Column("training_seconds", "Training, s", three_digits, interval=RANGE, mark=_extrapolated),
     Column("validation_seconds", "Validation, s", three_digits, interval=RANGE, mark=_extrapolated),
     Column("seconds", format=three_digits, mark=_extrapolated),
     hidden("extrapolated", remark="as it is"),
-    Column("against_oldest", format=two_decimals),
-    Column("against_simplest", format=two_decimals),
-    Column("published_seconds"),
-    Column("published_against_oldest"),
-    Column("published_against_simplest"),
+    Column("against_oldest", format=columns.two_decimals, footnote=OLDEST_NOTE),
+    Column("against_simplest", format=columns.two_decimals, footnote=SIMPLEST_NOTE),
+    *map(Column, ("published_seconds", "published_against_oldest", "published_against_simplest")),
     Column("difference", "Seconds, ours − published", three_digits),
     Column("patches_per_second", "Training patches/s", three_digits),
-    Column("multiply_adds_forward"),
-    Column("multiply_adds_trained"),
+    *map(Column, ("multiply_adds_forward", "multiply_adds_trained")),
     text("peak_precision"),
     Column("peak_tflops"),
-    Column("percent_of_peak", "% of peak", three_digits),
-    Column("device_memory_mib", "GPU, MiB"),
-    Column("energy_kilojoules", "Energy, kJ", three_digits),
+    Column("percent_of_peak", "% of peak", three_digits, footnote=PEAK_NOTE),
+    Column("device_memory_mib", "GPU, MiB", footnote=MEMORY_NOTE),
+    Column("energy_kilojoules", "Energy, kJ", three_digits, footnote=ENERGY_NOTE),
     Column("n_train", "Training patches", once=KNOWN_ROWS),
     Column("n_valid", "Validation patches", once=KNOWN_ROWS),
     Column("seeds", once=KNOWN_ROWS),
@@ -104,7 +87,7 @@ COLUMNS = [
 ]
 
 PEAK = "peak_tflops_"
-"""What the columns of `cells.csv` that hold a device's peak rates begin with; a precision follows."""
+"""Prefix of the columns of `cells.csv` with a device's peak rates, before the precision."""
 
 
 def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
@@ -112,35 +95,35 @@ def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> p
 
     Parameters
     ----------
-    runs : one row per run, as in `runs.csv`. Those that collapsed count too: they took their time like any other.
-    cells : one row per cell, as in `cells.csv`. Where recipes are there for their seconds, cells of others stay out.
+    runs : one row per run, as in `runs.csv`, collapsed runs included.
+    cells : one row per cell, as in `cells.csv`. If some are for timing only, the others are left out.
     published : the paper's Table 2: `device`, `year`, `cuda_cores`, `gflops`, `model`, `mode`, `seconds_per_epoch`.
 
     Returns
     -------
-    table : one row per cell, in the order of the cells, with the columns `COLUMNS`.
-        What was measured is NaN, NA or "" where no run has it.
+    table : one row per cell, in the order of the cells, with the columns `COLUMNS`. What no run has measured is NaN, NA
+        or "".
 
-        - `year` (text), `cuda_cores`, `gflops`: as the configuration has them, NA where it has not.
+        - `year` (string), `cuda_cores`, `gflops`: from the configuration, NA if missing there.
         - `batch_size`, `precision`, `tf32`, `jit_compile`: of the runs, see `collect.COLUMNS`.
-        - `first_epoch_seconds`, training and validation; of the epochs after it `training_seconds` and
-          `validation_seconds`, with `_low` and `_high`, and `seconds`, their sum: see `SECONDS_NOTE`.
-        - `extrapolated`: from how many patches these are scaled to a whole epoch, in words, "" where they were measured
-          over one. See `EXTRAPOLATED_NOTE`.
-        - `against_oldest`: seconds on the oldest card that has any, by the same data set, model, mode and recipe, over
-          these; NaN for a device without a year.
-        - `against_simplest`: these seconds over those of `paper.SIMPLEST` in mode "full", by the same data set, device
-          and recipe.
-        - `published_seconds`, `published_against_oldest`, `published_against_simplest`: the paper's own, on data of the
-          format "pcam"; NA and NaN where it has none.
-        - `difference`: seconds less published ones, where data and steps are the paper's and nothing is extrapolated.
-          `not_comparable`: why there is none although both are there, else "". Weights don't matter to seconds.
-        - `patches_per_second`: of training. `multiply_adds_forward`, `multiply_adds_trained`: for one of them.
-        - `percent_of_peak`: see `PEAK_NOTE`; `peak_tflops`, the card's rate that it is a part of, TFLOPS, and
-          `peak_precision`, in which that is: "tf32" where float32 was multiplied so and the configuration has the rate.
-          None of mode "finetune", whose epochs do not all train the same layers.
-        - `device_memory_mib`: the most of any seed, MiB. `energy_kilojoules`: of an epoch, kJ.
-        - `n_train`, `n_valid`: patches of the data set, NA where no run has finished.
+        - `first_epoch_seconds`: training and validation. `training_seconds` and `validation_seconds` of the epochs
+          after it, with `_low` and `_high`, and `seconds`, their sum: see `SECONDS_NOTE`.
+        - `extrapolated`: from how many patches the seconds are extrapolated, "" if they were measured on all of them.
+          See `EXTRAPOLATED_NOTE`.
+        - `against_oldest`: seconds on the oldest card with seconds of the same data set, model, mode and recipe,
+          divided by these; NaN for a device without a year.
+        - `against_simplest`: these seconds divided by those of `paper.SIMPLEST` in mode "full" on the same data set and
+          device by the same recipe.
+        - `published_seconds`, `published_against_oldest`, `published_against_simplest`: the paper's, for data of the
+          format "pcam"; NA and NaN if it has none.
+        - `difference`: seconds minus published ones, if data and steps are the paper's and nothing is extrapolated.
+          `not_comparable`: otherwise the reason, if both are known, else "".
+        - `patches_per_second`: of training. `multiply_adds_forward`, `multiply_adds_trained`: for one patch.
+        - `percent_of_peak`: see `PEAK_NOTE`. `peak_tflops`: the peak rate of the card, TFLOPS, in `peak_precision`,
+          which is "tf32" if float32 was multiplied in TF32 and the configuration has that rate. Not given for mode
+          "finetune", whose epochs do not all train the same layers.
+        - `device_memory_mib`: maximum over seeds, MiB. `energy_kilojoules`: of an epoch, kJ.
+        - `n_train`, `n_valid`: patches of the data set, NA if no run has finished.
         - `seeds`: how many have finished. `gap`: why some, or all, have no seconds.
         - `runs`: folders, separated by spaces.
     """
@@ -166,7 +149,7 @@ def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> p
 
 
 def timed(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells of the table: those that train on patches; if any is there for its seconds, such ones alone."""
+    """Return the cells of the table: those that train on patches, or only those for timing if there are any."""
     wanted = cells[cells["end_to_end"].astype(bool) & ~cells["left_out"].astype(bool)]
     timing = wanted["timing_only"].astype(bool)
     return wanted[timing] if timing.any() else wanted
@@ -177,33 +160,28 @@ FIRST = [
     *("published_seconds", "difference", "remark"),
     *("first_epoch_seconds", "training_seconds", "validation_seconds", "patches_per_second", "percent_of_peak"),
 ]
-"""Columns in print that matter first, see :func:`in_print`."""
+"""The most important columns, see :func:`in_print`."""
 
 
 def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return what print shows of the table, by titles: the paper's Table 2, and what is behind its seconds.
-
-    Parameters
-    ----------
-    table : as :func:`speed` returns it.
-    """
-    # Columns are what there is not enough room for. No seeds are none to tell of.
+    """Return the two parts of the table to print, by title: the paper's Table 2, and what the seconds consist of."""
+    # Mode and model share a column for lack of room. A cell without runs has no number of seeds.
     seeds = table["seeds"].astype("Int64")
     name = table["model_name"] + ", " + table["mode"].map(MODE_NAMES)
     table = table.assign(model_name=name, seeds=seeds.mask(seeds == 0))
     cell = ["dataset", "model_name", "recipe", "device"]
     beside = ["published_seconds", "difference"]
-    told = ["n_train", "n_valid", "seeds", "extrapolated", "gap"]
+    rest = ["n_train", "n_valid", "seeds", "extrapolated", "gap"]
     spread = [f"{name}{end}" for name in PARTS for end in ("", "_low", "_high")]
     of_card = ["patches_per_second", "percent_of_peak", "device_memory_mib", "energy_kilojoules"]
-    grids = {"": table[[*cell, "seconds", "against_oldest", "against_simplest", *beside, *told]]}
+    grids = {"": table[[*cell, "seconds", "against_oldest", "against_simplest", *beside, *rest]]}
     if table["seeds"].notna().any():
         grids["Behind the seconds"] = table[[*cell, "first_epoch_seconds", *spread, *of_card, "extrapolated"]]
     return grids
 
 
 def warnings(table: pd.DataFrame) -> list[str]:
-    """Return what a reader must know of the seconds: whether some are extrapolated, and why some are not comparable."""
+    """Return the warnings above the table: some seconds are extrapolated, some are not comparable."""
     texts = [EXTRAPOLATED_NOTE] * bool((table["extrapolated"] != "").any())
     some = table[table["not_comparable"] != ""].drop_duplicates(["dataset", "recipe", "not_comparable"])
     words = [f"{row.recipe} on {row.dataset} ({row.not_comparable})" for row in some.itertuples()]
@@ -211,31 +189,19 @@ def warnings(table: pd.DataFrame) -> list[str]:
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """Return what stands below the table, of what it holds."""
+    """Return the footnotes besides those of the columns."""
 
     def has(*columns: str) -> bool:
         return bool(table[list(columns)].notna().any(axis=None))
 
-    texts = [PUBLISHED_NOTE] if has("published_seconds") else []
-    texts.append(SECONDS_NOTE)
+    texts = [PUBLISHED_NOTE] * has("published_seconds") + [SECONDS_NOTE]
     texts += [EXTRAPOLATED_MARK] * bool((table["extrapolated"] != "").any()) + _recipes(table)
-    if has("against_oldest"):
-        texts.append(OLDEST_NOTE)
-    if has("against_simplest"):
-        texts.append(SIMPLEST_NOTE)
-    if has("percent_of_peak"):
-        texts += [PEAK_NOTE, _peaks(table)]
-    if has("device_memory_mib"):
-        texts.append(MEMORY_NOTE)
-    if has("energy_kilojoules"):
-        texts.append(ENERGY_NOTE)
-    if has(*CARD):
-        texts.append(_cards(table))
-    return [*texts, K80_NOTE] if (table["device"] == "k80").any() else texts
+    texts += [_peaks(table)] * has("percent_of_peak") + [_cards(table)] * has(*CARD)
+    return texts + [K80_NOTE] * bool((table["device"] == "k80").any())
 
 
 def _recipes(table: pd.DataFrame) -> list[str]:
-    """Return in words what the recipes that have runs say of a step, and where float32 was multiplied in TF32."""
+    """Return notes on the training steps of the recipes that have runs, and on the devices that used TF32."""
     finished = table[table["seeds"] > 0]
     words = [
         f"{row.recipe}, batch size {row.batch_size}, {row.precision}" + (", XLA" if row.jit_compile else ", no XLA")
@@ -249,7 +215,7 @@ def _recipes(table: pd.DataFrame) -> list[str]:
 
 
 def _peaks(table: pd.DataFrame) -> str:
-    """Return in words the peak rates that the table compares with."""
+    """Return a note on the peak rates that the table compares with."""
     used = table[table["percent_of_peak"].notna()].drop_duplicates(["device", "peak_precision"])
     words = [
         f"{device} " + ", ".join(f"{row.peak_tflops:g} ({row.peak_precision})" for row in rates.itertuples())
@@ -259,20 +225,20 @@ def _peaks(table: pd.DataFrame) -> str:
 
 
 def _cards(table: pd.DataFrame) -> str:
-    """Return in words what the configuration says of the cards."""
+    """Return a note on the cards, from the configuration."""
     words = []
     for row in table.drop_duplicates("device")[["device", *CARD]].to_dict("records"):
         facts = [row["year"], *(f"{row[name]:,} {unit}" for name, unit in UNITS.items() if not pd.isna(row[name]))]
-        if told := [fact for fact in facts if not pd.isna(fact)]:
-            words.append(f"{row['device']} ({', '.join(told)})")
+        if known := [fact for fact in facts if not pd.isna(fact)]:
+            words.append(f"{row['device']} ({', '.join(known)})")
     return f"Cards: {', '.join(words)}. GFLOPS are of double precision."
 
 
 def for_claims(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Return our seconds, and the number of training patches behind them, as `claims.Tables` takes them.
+    """Return our seconds, and the number of training patches of an epoch, for `claims.Tables`.
 
-    Claims compare cards and models with each other, so all seconds are of one data set and one recipe: of several the
-    first that have seconds. Extrapolated ones claim nothing.
+    Claims compare cards and models, so all seconds are of one data set and one recipe, the first that have seconds.
+    Extrapolated seconds are left out.
 
     Parameters
     ----------
@@ -280,9 +246,9 @@ def for_claims(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
     Returns
     -------
-    seconds : `device`, `gpu` (False for a CPU), `model`, `mode`, `seconds_per_epoch`, on data of the format
-        "pcam"; no rows where none were measured.
-    epoch : training patches of an epoch, 0 where none were measured.
+    seconds : `device`, `gpu` (False for a CPU), `model`, `mode`, `seconds_per_epoch`, on data of the format "pcam"; no
+        rows if none were measured.
+    epoch : training patches of an epoch, 0 if none were measured.
     """
     measured = table[(table["format"] == "pcam") & table["seconds"].notna() & (table["extrapolated"] == "")]
     for name in ("dataset", "recipe"):
@@ -296,20 +262,14 @@ UNITS = {"cuda_cores": "CUDA cores", "gflops": "GFLOPS"}
 
 PARTS = ["training_seconds", "validation_seconds"]
 
-COMMON = [
-    *("batch_size", "tf32", "jit_compile", "multiply_adds_forward", "multiply_adds_trained"),
-    *("n_train", "n_valid"),
-]
-"""What the runs of a cell should have in common."""
+COMMON = ["batch_size", "tf32", "jit_compile", "multiply_adds_forward", "multiply_adds_trained", "n_train", "n_valid"]
+"""Columns in which the runs of a cell should agree."""
 
 FLOATS = [
     *("first_epoch_seconds", "seconds", "energy_kilojoules"),
     *(f"{name}{end}" for name in PARTS for end in ("", "_low", "_high")),
 ]
-WHOLE = [
-    *("batch_size", "multiply_adds_forward", "multiply_adds_trained"),
-    *("device_memory_mib", "n_train", "n_valid"),
-]
+WHOLE = ["batch_size", "multiply_adds_forward", "multiply_adds_trained", "device_memory_mib", "n_train", "n_valid"]
 TRUTHS = ["tf32", "jit_compile"]
 
 MEASURED = [
@@ -317,27 +277,27 @@ MEASURED = [
     *("model_name", "format", "gpu", "precision", *COMMON, *FLOATS),
     *("extrapolated", "device_memory_mib", "seeds", "not_comparable", "gap", "runs"),
 ]
-"""What a cell has before it is compared; `not_comparable` is then how its runs differ from the paper's."""
+"""Columns of a cell before comparisons; `not_comparable` is then how its runs differ from the paper's."""
 
 START_UP = "a single epoch, which holds the start-up"
 EXTRAPOLATED = "extrapolated seconds"
 
 
 def _whole_epochs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with seconds of whole epochs: scaled where theirs cover a part, and `extrapolated` says so."""
+    """Return the runs with seconds of whole epochs, scaled if an epoch covers a part of the patches."""
     runs = runs.assign(extrapolated=[_from_part(run) for run in runs.to_dict("records")])
     for part, of_part in (("training", "train"), ("validation", "valid")):
         name = f"{part}_seconds_per_epoch"
         scale = runs[f"n_{of_part}"] / runs[f"{of_part}_patches_per_epoch"]
         runs = runs.assign(**{f"{name}{end}": runs[f"{name}{end}"] * scale for end in ("", "_low", "_high")})
     measured = runs["extrapolated"] == ""
-    # Most of a short first epoch is start-up, and energy is that of training and validation in one.
+    # Most of a short first epoch is start-up, and energy is not known for training and validation separately.
     once = ["first_epoch_seconds", "energy_joules_per_epoch"]
     return runs.assign(**{name: runs[name].where(measured) for name in once})
 
 
 def _from_part(run: Mapping[Hashable, Any]) -> str:
-    """Return in words which part of the patches an epoch of a run covers, "" where all of them."""
+    """Return which part of the patches an epoch of a run covers, "" for all of them."""
     for of_part, part in (("train", "training"), ("valid", "validation")):
         covered, whole = run[f"{of_part}_patches_per_epoch"], run[f"n_{of_part}"]
         if covered < whole:
@@ -346,7 +306,6 @@ def _from_part(run: Mapping[Hashable, Any]) -> str:
 
 
 def _row(cell: Cell, runs: pd.DataFrame) -> dict[str, Any]:
-    """Return a cell's `MEASURED`."""
     settled = runs[runs["training_seconds_per_epoch"].notna()]
     seconds: dict[str, float] = {}
     for name in PARTS:
@@ -373,12 +332,12 @@ def _row(cell: Cell, runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def _together(texts: Iterable[str]) -> str:
-    """Return what is said in several texts, each once."""
+    """Return the texts joined, each once."""
     return "; ".join(text for text in dict.fromkeys(texts) if text)
 
 
 def _common(values: pd.Series) -> Any:
-    """Return the value that all runs have, NaN where there is none or they differ."""
+    """Return the value that all runs share, NaN if they differ or there are none."""
     return values.iloc[0] if values.nunique(dropna=False) == 1 else np.nan
 
 
@@ -406,8 +365,8 @@ def _with_ratios(frame: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
 
     Parameters
     ----------
-    frame : `device`, `year` (missing where it has none), `model`, `mode`, `seconds` and the columns `within`.
-    within : columns in which rows must be the same to be compared.
+    frame : `device`, `year` (may be missing), `model`, `mode`, `seconds` and the columns `within`.
+    within : columns in which rows must agree to be compared.
     """
     of_model, of_device = [*within, "model", "mode"], [*within, "device"]
     oldest = frame.dropna(subset=["year", "seconds"]).sort_values("year").drop_duplicates(of_model)
@@ -424,12 +383,6 @@ def speed_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
     table = speed(inputs.runs, inputs.cells, inputs.published.speed)
     announced = inputs.announcements(timed(inputs.cells), collapsed="their seconds count all the same")
-    return Table(
-        "Seconds per epoch",
-        table,
-        COLUMNS,
-        [*announced, *warnings(table)],
-        notes(table),
-        grids=in_print(table),
-        first=FIRST,
-    )
+    notes_above = [*announced, *warnings(table)]
+    title, grids = "Seconds per epoch", in_print(table)
+    return Table(title, table, COLUMNS, notes_above, notes(table), grids=grids, first=FIRST)

@@ -1,4 +1,4 @@
-"""Tests of the AUCs of transfer learning against full training, model by model: the paper's, and ours."""
+"""Tests of the AUCs of transfer learning against full training over models: the paper's, and ours."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +14,10 @@ from histobench.results.printing import Table
 from histobench.results.tables import performance
 
 NOTES = [
-    "Welch's test, as the paper ran it, is descriptive: full training holds B2 and B6, which have no transfer "
-    "learning, and the models are not independent. The paired test asks it of the models that both modes have.",
-    "Effect size: Hedges' g for Welch's test, Cohen's d_z for the paired one; none of samples so small that the "
-    "correction of g would swallow it.",
+    "Welch's test, as the paper ran it, is descriptive: full training includes B2 and B6, which have no transfer "
+    "learning, and the models are not independent. The paired test is over the models with both modes.",
+    "Effect size: Hedges' g for Welch's test, Cohen's d_z for the paired test; g is not given for samples that are too "
+    "small for its correction.",
 ]
 
 COLUMNS = [
@@ -33,16 +33,16 @@ COLUMNS = [
 ]
 
 FIRST = ["source", "dataset", "test", "t", "df", "p", "difference", "remark"]
-"""Columns that matter first in print."""
+"""The most important columns."""
 
 FEWEST = 2
-"""Values, or pairs of them, of which a test can be made."""
+"""Number of values, or of pairs, that a test needs."""
 
 DIGITS = {
     "Welch": {"t": "0.0000", "df": "0.0000", "p": "0.0000"},
     "paired t": {"t": "0.0000", "df": "0", "p": "0.0000"},
 }
-"""As which numbers are printed, apart from Welch's tests of the paper's values."""
+"""Examples of the printed format of numbers, except in Welch's tests of the paper's values."""
 
 TESTS: dict[str, Callable[..., dict[str, Any]]] = {"Welch": statistics.welch, "paired t": statistics.paired}
 
@@ -53,15 +53,15 @@ def tests(published: Published, ours: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     published : the paper's tables.
-    ours : `dataset`, `model`, `mode`, `auc`, one row per data set, model and mode; NaN where there is none. A data set
-        without any AUC has no tests.
+    ours : `dataset`, `model`, `mode`, `auc` (may be NaN), one row per data set, model and mode. A data set without any
+        AUC has no tests.
 
     Returns
     -------
-    table : `source` ("published", "this study"), `dataset`, `test`, `n_tl`, `n_full`, `t`, `df`, `p` as texts, Welch's
-        of the published values with the digits that the paper prints; `difference` (TL - full) with its 95 % interval,
-        `difference_low` and `difference_high`; `effect`, Hedges' g or Cohen's d_z, see `statistics`; `gap`, why there
-        is no test.
+    table : `source` ("published", "this study"), `dataset`, `test`, `n_tl`, `n_full`; `t`, `df`, `p` as strings, those
+        of Welch's test of the published values with the digits that the paper prints; `difference` (TL - full) with its
+        95 % interval, `difference_low` and `difference_high`; `effect`, Hedges' g or Cohen's d_z, see `statistics`;
+        `gap`, why there is no test.
     """
     printed = published.welch.set_index("format")
     papers = published.performance.rename(columns={"format": "dataset"})
@@ -72,21 +72,19 @@ def tests(published: Published, ours: pd.DataFrame) -> pd.DataFrame:
             by_mode = by_mode.reindex(columns=list(MODES))
             for test in TESTS:
                 of_paper = source == "published" and test == "Welch"
-                digits = (
-                    {key: str(printed.loc[str(dataset), key]) for key in DIGITS[test]} if of_paper else DIGITS[test]
-                )
+                digits = dict(printed.loc[str(dataset)]) if of_paper else DIGITS[test]
                 name = DATASETS[str(dataset)] if source == "published" else dataset
                 rows.append({"source": source, "dataset": name, "test": test, **_test(test, by_mode, digits)})
     return pd.DataFrame(rows)
 
 
 def check(table: pd.DataFrame, published: Published) -> None:
-    """Hold Welch's tests of the published values to those that the paper prints.
+    """Check that Welch's tests of the published values give what the paper prints.
 
     Raises
     ------
     HistobenchError
-        if a digit differs.
+        If a digit differs.
     """
     welch = table[(table["test"] == "Welch") & (table["source"] == "published")].set_index("dataset")
     for row in published.welch.to_dict("records"):
@@ -100,7 +98,7 @@ def check(table: pd.DataFrame, published: Published) -> None:
 
 
 def _test(test: str, by_mode: pd.DataFrame, digits: dict[str, str]) -> dict[str, Any]:
-    """Return one test; `by_mode` has a row per model and a column per mode."""
+    """Return the values of one test; `by_mode` has a row per model and a column per mode."""
     values = by_mode.dropna() if test == "paired t" else by_mode
     n = values.count()
     row: dict[str, Any] = {"n_tl": n["tl"], "n_full": n["full"], **dict.fromkeys(("t", "df", "p"), "–")}
@@ -120,7 +118,7 @@ def _test(test: str, by_mode: pd.DataFrame, digits: dict[str, str]) -> dict[str,
 
 
 def _rounded(value: float | None, like: str) -> str:
-    """Return a number as text, with as many decimals as another text has."""
+    """Return a number as a string with as many decimals as another string."""
     if value is None:
         return "–"
     decimals = len(like.partition(".")[2])
@@ -128,7 +126,7 @@ def _rounded(value: float | None, like: str) -> str:
 
 
 def tests_table(inputs: Inputs) -> Table:
-    """Return the table of the study, if its Welch tests of the published values are those that the paper prints."""
+    """Return the table of the study, after checking it with :func:`check`."""
     scores = performance.read(inputs.files["performance"])
     table = tests(inputs.published, performance.standing(scores, inputs.cells))
     check(table, inputs.published)
