@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from histobench.core.datasets import SPLITS
+from histobench.core.prepared import SPLITS
 from support.processes import epochs_done, finish, job, kill, wait_until
 from support.small import features_specification, specification
 
