@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import itertools
+import re
 import shutil
 import zipfile
 from collections import Counter
@@ -104,33 +105,24 @@ def test_without_slide_metadata_groups_are_unknown(pcam_folder):
     refused(pcam(pcam_folder), "train_meta.csv: not found")
 
 
-@pytest.mark.parametrize("kept", [0.02, 0.5, 0.999])
-def test_a_truncated_gz(pcam_folder, kept):
-    path = pcam_folder / f"{PREFIX}_train_x.h5.gz"
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * kept)])
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(("train_x", lambda data, kept=kept: data[: int(len(data) * kept)]) for kept in (0.02, 0.5, 0.999)),
+        ("train_x", flipped),
+        *((name, lambda data: b"<html>not found</html>") for name in ("valid_x", "valid_y")),
+        ("valid_x", lambda data: gzip.compress(b"something else" * 1000)),
+    ],
+)
+def test_a_file_that_is_no_whole_gzipped_hdf5(pcam_folder, name, damage):
+    path = pcam_folder / f"{PREFIX}_{name}.h5.gz"
+    path.write_bytes(damage(path.read_bytes()))
     assert "start again" in refused(pcam(pcam_folder), rf"{path.name}.*expected gzipped HDF5 that is whole")
-
-
-def test_a_gz_with_a_flipped_bit(pcam_folder):
-    path = pcam_folder / f"{PREFIX}_train_x.h5.gz"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    refused(pcam(pcam_folder), rf"{path.name}.*expected gzipped HDF5 that is whole")
-
-
-@pytest.mark.parametrize("part", ["x", "y"])
-def test_a_file_that_is_no_gz(pcam_folder, part):
-    path = pcam_folder / f"{PREFIX}_valid_{part}.h5.gz"
-    path.write_text("<html>not found</html>")
-    refused(pcam(pcam_folder), rf"{path.name}: expected gzipped HDF5 that is whole")
-
-
-def test_a_gz_that_holds_no_hdf5(pcam_folder):
-    path = pcam_folder / f"{PREFIX}_valid_x.h5.gz"
-    path.write_bytes(gzip.compress(b"something else" * 1000))
-    refused(pcam(pcam_folder), rf"{path.name}: expected gzipped HDF5 that is whole")
 
 
 def test_a_label_file_of_another_length(pcam_folder):
@@ -228,31 +220,32 @@ def test_a_nested_second_copy_counts_once(archive):
     assert tally.ignored == Counter({"second copy of a patch": 3})
 
 
-def test_a_second_copy_with_other_content_is_an_error(archive):
-    entry = f"copy/{name('90001', 1, 51)}"
-    refused(idc(archive({entry: png(value=200)})), rf"entry '{entry}': a second copy of .* with other content")
+BROKEN = name("90002", 1, 951)
+COPY = f"copy/{name('90001', 1, 51)}"
 
 
-OUTSIDE = ["../90001/0/90001_idx5_x1_y1_class0.png", "/etc/90001_idx5_x1_y1_class0.png", "a/../../b.txt", "C:\\b.png"]
-
-
-@pytest.mark.parametrize("entry", OUTSIDE)
-def test_an_entry_that_leaves_the_folder(archive, entry):
-    message = refused(idc(archive({entry: png()})), "leaves the archive's folder")
-    assert repr(entry) in message
-    assert "IDC_regular_ps50_idx5.zip" in message
-
-
-def test_a_broken_png(archive):
-    entry = name("90002", 1, 951)
-    for content in (png()[:60], b"no png", b""):
-        refused(idc(archive({entry: content})), rf"entry '{entry}': expected a PNG that is whole")
+@pytest.mark.parametrize(
+    ("entry", "content", "message"),
+    [
+        *(
+            (entry, png(), "leaves the archive's folder")
+            for entry in (f"../{BROKEN}", "/etc/90001_idx5_x1_y1_class0.png", "a/../../b.txt", "C:\\b.png")
+        ),
+        *((BROKEN, content, "expected a PNG that is whole") for content in (png()[:60], b"no png", b"")),
+        (COPY, png(value=200), "a second copy of '90001/1/90001_idx5_x51_y51_class1.png' with other content"),
+        ("90001/0/90002_idx5_x1_y1_class0.png", png(), "unknown patient: 90001 by folder, 90002 by name"),
+        ("90001/0/90001_idx5_x1_y1_class1.png", png(), "expected class 0 or 1, the same in folder and file name"),
+        ("90001/2/90001_idx5_x1_y1_class2.png", png(), "expected class 0 or 1, the same in folder and file name"),
+        ("90001/0/preview.png", png(), "expected <patient>/<0|1>/"),
+    ],
+)
+def test_an_entry_that_is_refused(archive, entry, content, message):
+    refused(idc(archive({entry: content})), re.escape(f"IDC_regular_ps50_idx5.zip, entry {entry!r}: {message}"))
 
 
 def test_a_broken_png_under_a_random_split(archive):
-    entry = name("90002", 1, 951)
     split = {"by": "patch", "train": 0.5, "valid": 0.25, "test": 0.25, "seed": 1}
-    refused(idc(archive({entry: b"no png"}), split=split), rf"entry '{entry}': expected a PNG")
+    refused(idc(archive({BROKEN: b"no png"}), split=split), rf"entry '{BROKEN}': expected a PNG")
 
 
 def test_a_damaged_archive(archive):
@@ -280,20 +273,6 @@ def test_a_listed_patient_without_patches(archive):
     assert tally.notes["listed patients without patches"] == 1
     # In the whole archive every listed patient must be there.
     refused(idc(folder, patches="published"), r"unknown patient 90003: listed in cases_val\.txt")
-
-
-def test_a_patch_in_the_folder_of_another_patient(archive):
-    entry = "90001/0/90002_idx5_x1_y1_class0.png"
-    refused(idc(archive({entry: png()})), rf"entry '{entry}': unknown patient: 90001 by folder, 90002 by name")
-
-
-@pytest.mark.parametrize("entry", ["90001/0/90001_idx5_x1_y1_class1.png", "90001/2/90001_idx5_x1_y1_class2.png"])
-def test_a_patch_in_the_folder_of_another_class(archive, entry):
-    refused(idc(archive({entry: png()})), rf"entry '{entry}': expected class 0 or 1, the same in folder and file name")
-
-
-def test_a_png_with_another_kind_of_name(archive):
-    refused(idc(archive({"90001/0/preview.png": png()})), "entry '90001/0/preview.png': expected <patient>/<0|1>/")
 
 
 def test_what_is_no_patch_is_counted(archive):
