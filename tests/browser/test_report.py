@@ -29,7 +29,7 @@ ANNOUNCEMENTS = [
     "Collapsed runs: 1 of 13. They predict a constant; averages leave them out.",
 ]
 
-# Columns of the table that is sorted: as they stand, ascending and descending.
+# Columns of the sortable table: unsorted, ascending and descending.
 COLUMNS = {
     "Model": (
         ["DenseNet201", "B10", "B2", ATTACK, "VGG19", "Éclair"],
@@ -84,7 +84,7 @@ def table(name="performance", columns=COLUMNS, **changes):
 
 
 def prose():
-    """A table with sentences, wide enough for no phone."""
+    """A table with sentences, too wide for a phone."""
     told = "the deepest of all, DenseNet201, was not timed; " * 3
     rows = [["The deepest model trains in about an hour", "holds", told]]
     grid = printing.Grid("", ["Claim", "Verdict", "Numbers"], ["", "", "prose"], rows, first=3)
@@ -155,7 +155,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture
 def visit(browser, path):
-    """Return a function that opens the page; it must have run without complaint and asked for nothing but itself."""
+    """Return a function that opens the page; afterwards, check that it ran without errors or other requests."""
     visits = []
 
     def visit(width=DESK[0], height=DESK[1], scheme="light", **options):
@@ -180,17 +180,17 @@ def heading(page, name):
 
 
 def all_columns(page):
-    """Return what opens the other columns of the table that has some."""
+    """Return the checkbox that shows all columns of the table of performance."""
     return page.get_by_role("checkbox", name="All columns: Performance on the test patches")
 
 
 def about(page):
-    """Return what is folded below the table of performance."""
+    """Return the collapsed notes below the table of performance."""
     return page.locator("#table-performance ~ details.about")
 
 
 def show_all(page):
-    """Bring every image into sight and open whatever is folded."""
+    """Load all images and open everything that is collapsed."""
     page.evaluate("for (const each of document.querySelectorAll('[type=checkbox]')) each.checked = true")
     for picture in page.locator("main img").all():
         picture.scroll_into_view_if_needed()
@@ -292,7 +292,7 @@ def test_only_one_column_says_that_it_is_sorted(visit):
         heading(page, name).get_by_role("button").click()
     assert page.locator("[aria-sort]").count() == 1
     assert column(page, "AUC") == COLUMNS["AUC"][1]
-    # Rows travel whole.
+    # Rows are moved as wholes.
     before = dict(zip(COLUMNS["AUC"][0], COLUMNS["Model"][0], strict=True))
     assert column(page, "Model") == [before[auc] for auc in column(page, "AUC")]
 
@@ -323,7 +323,7 @@ def test_the_head_of_a_row_stays_in_sight(visit):
     assert box.evaluate("box => box.scrollWidth - box.clientWidth") > 100
     box.scroll_into_view_if_needed()
     for cell in (box.locator("tbody th").first, box.locator("thead th").first):
-        # Wherever the box is scrolled to, the cell is at its left edge and nothing shows through, sort marks least.
+        # At all scroll positions the cell is at the left edge, and nothing is drawn over it, such as a sort mark.
         covered = cell.evaluate(
             """cell => {
               const box = cell.closest(".scroll"), covered = [];
@@ -397,7 +397,7 @@ def test_print_is_black_on_white_whatever_the_reader_prefers(visit):
     found = contrasts(page)
     assert all(each["paper"] > 0.8 for each in found)
     assert [each for each in found if each["ratio"] < 4.5] == []
-    # Paper opens nothing: the notes and every column stand there, and what opens them does not.
+    # The notes and all columns are printed, but not the controls that open them.
     assert about(page).get_by_text(ANNOUNCEMENTS[1]).is_visible()
     assert about(page).get_by_text("95 % intervals: ").is_visible()
     assert heading(page, "Weights").is_visible()

@@ -41,11 +41,11 @@ MADE_UP = (
     | {"objective": ["val_accuracy", "val_auc"], "trial": ["0003", "0017"]}
     | {"augmentation": ["flip_turn+stain", "none"], "folder": ["results/a"]}
 )
-"""Values of columns that hold no metric, in turn."""
+"""Values, in turn, of columns that are not metrics."""
 
 
 def made_up(columns, **changes):
-    """Return rows with these columns; what is not known otherwise is a number with three decimals."""
+    """Return rows with these columns; those without values in `MADE_UP` hold numbers with three decimals."""
     values = {name: itertools.cycle(changes.get(name, MADE_UP.get(name, [0.8534, 0.9271]))) for name in names(columns)}
     return pd.DataFrame([{name: next(each) for name, each in values.items()} for _ in range(ROWS)])
 

@@ -1,6 +1,7 @@
 """Figures: they show the given values and are reproducible; and the numbers of the calibration figure."""
 
 import xml.etree.ElementTree as ET
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -173,12 +174,6 @@ def test_the_narrow_forest_draws_the_same_with_its_data_sets_below_each_other():
     assert narrow.axes[0].get_xlim() == narrow.axes[1].get_xlim()
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("frame", [cells()[:0], cells(12, ("tl", "full"))], ids=["none", "24"])
-def test_the_narrow_forest_takes_any_number_of_cells(frame, tmp_path):
-    style.save(forest(frame, narrow=True), tmp_path / "figure", ["A note."])
-
-
 @given(st.permutations(range(6)))
 @settings(max_examples=5)
 def test_modes_draw_every_auc_above_its_mode(order):
@@ -205,7 +200,7 @@ def test_collapsed_runs_are_left_out(draw):
     assert len(points) == len(drawn(draw(frame.iloc[1:])))
 
 
-@pytest.mark.parametrize("draw", AUC_FIGURES)
+@pytest.mark.parametrize("draw", [*AUC_FIGURES, partial(forest, narrow=True)])
 @pytest.mark.parametrize("frame", [cells()[:0], cells()[:1], cells(12, ("tl", "full"))], ids=["none", "one", "24"])
 @pytest.mark.filterwarnings("error")
 def test_any_number_of_cells(draw, frame, tmp_path):
@@ -368,7 +363,7 @@ def test_examples_show_the_classes_and_the_centre():
     shown = [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes if axes.images]
     assert shown == [1, 3, 4, 5, 6, 7, 0, 2]  # six at most
     square = figure.axes[0].patches[0]
-    # Pixels 32 to 63, drawn around whole numbers.
+    # Pixels 32 to 63, whose centres are at whole numbers.
     assert [*square.get_xy(), square.get_width(), square.get_height()] == [31.5, 31.5, 32, 32]
     assert not examples(images, labels).axes[0].patches
 

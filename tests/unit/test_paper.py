@@ -6,7 +6,7 @@ import yaml
 
 from histobench.core.catalogue import CATALOGUE
 from histobench.core.errors import HistobenchError
-from histobench.results import paper, statistics
+from histobench.results import paper
 from support.project import ROOT
 
 FOLDER = ROOT / "config" / "paper"
@@ -15,27 +15,10 @@ CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="ut
 RECIPE = {**CONFIG["recipes"]["paper"], "transfer": "cached"}
 
 
-def aucs(dataset, mode):
-    rows = PUBLISHED.performance
-    return rows[(rows["format"] == dataset) & (rows["mode"] == mode)].set_index("model")["auc"]
-
-
-def printed(value, text):
-    """Return a number with as many decimals as a printed one."""
-    return f"{value:.{len(text.partition('.')[2])}f}"
-
-
 @pytest.mark.parametrize(("dataset", "of_tl", "of_full"), [("pcam", 10, 12), ("idc", 9, 11)])
 def test_the_tables_hold_what_welchs_test_was_run_on(dataset, of_tl, of_full):
-    assert (len(aucs(dataset, "tl")), len(aucs(dataset, "full"))) == (of_tl, of_full)
-
-
-@pytest.mark.parametrize("dataset", ["pcam", "idc"])
-def test_the_printed_tables_give_the_printed_welch_tests(dataset):
-    """Twenty values of a table and two modes in one test: a slip of the transcription would show."""
-    found = statistics.welch(aucs(dataset, "tl").to_numpy(), aucs(dataset, "full").to_numpy())
-    published = PUBLISHED.welch.set_index("format").loc[dataset]
-    assert {key: printed(found[key], published[key]) for key in ("t", "df", "p")} == published.to_dict()
+    modes = PUBLISHED.performance.loc[PUBLISHED.performance["format"] == dataset, "mode"]
+    assert modes.value_counts().to_dict() == {"tl": of_tl, "full": of_full}
 
 
 def test_every_model_mode_and_device_is_one_of_the_configuration():

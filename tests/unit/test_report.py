@@ -20,7 +20,7 @@ def svg(tmp_path):
 
 
 def write(path, svg, name="B2", narrow=None):
-    """Write a page in which `name` stands wherever a text can, and return its text."""
+    """Write a page with `name` as every text, and return the file's content."""
     grids = [printing.Grid(name, ["Model", name], ["row", ""], [[name, name]], first=1)]
     table = printing.Printed("performance", name, grids, [name], name, [name], [f"results/{name}"])
     sections = [report.Section(name, name, [table, report.Figure("forest", name, name, svg, narrow)])]
@@ -30,7 +30,7 @@ def write(path, svg, name="B2", narrow=None):
 
 
 def write_tables(path, *grids):
-    """Write a page with one table, or with nothing, and return its text."""
+    """Write a page with a table of these grids, or empty, and return the file's content."""
     table = printing.Printed("speed", "Seconds per epoch", list(grids), [], "", [], [])
     sections = [report.Section("Seconds", "", [table])] if grids else []
     report.write(path, title="Empty", lead="", announcements=[], sections=sections, facts=[], configuration="")

@@ -1,4 +1,4 @@
-"""Table 2: what an epoch costs, beside the published seconds, and what is compared with what."""
+"""Table 2: seconds per epoch beside the published ones, and the comparisons between them."""
 
 import numpy as np
 import pandas as pd
@@ -70,6 +70,12 @@ def seconds_of_the_paper():
     ]
 
 
+def timing(*cells):
+    """Return Table 2 of cells, given as (changes, seconds of training), without seconds of validation."""
+    runs = [run(**names, seconds=(seconds, 0.0)) for names, seconds in cells]
+    return table(runs, [cell(**names) for names, _ in cells])
+
+
 def whole(**changes):
     return [cell(model, mode, device, **changes) for model, mode in TABLE2 for device in CARDS]
 
@@ -130,29 +136,16 @@ def test_the_oldest_card_is_the_oldest_that_was_measured():
 
 @pytest.mark.parametrize("other", [{"dataset": "small"}, {"recipe": "large-batch"}, {"model": "b6"}, {"mode": "tl"}])
 def test_cards_are_compared_by_one_data_set_model_mode_and_recipe(other):
-    pairs = [{"device": "k80", **other}, {"device": "p100"}, {"device": "a100"}]
-    seconds = [(500.0, 0.0), (60.0, 0.0), (20.0, 0.0)]
-    runs = [run(**pair, seconds=each) for pair, each in zip(pairs, seconds, strict=True)]
-    found = by_device(table(runs, [cell(**pair) for pair in pairs]))
+    found = timing(({"device": "k80", **other}, 500.0), ({"device": "p100"}, 60.0), ({"device": "a100"}, 20.0))
     assert found["against_oldest"].tolist() == [1, 1, 3]
 
 
 def test_models_are_compared_with_b2_on_the_same_device_and_data_by_the_same_recipe():
-    cells = [
-        cell("b2", "full", "a100"),
-        cell("b2", "full", "cpu"),
-        cell("b2", "full", "a100", dataset="small"),
-        cell("inceptionv3", "tl", "a100"),
-        cell("inceptionv3", "tl", "cpu"),
-        cell("inceptionv3", "tl", "v100"),
-        cell("inceptionv3", "tl", "a100", recipe="large-batch"),
-        cell("b2", "scratch", "v100"),
-    ]
-    runs = [
-        run(**{name: each[name] for name in frames.NAMES}, seconds=(took, 0.0))
-        for each, took in zip(cells, [20.0, 100.0, 1.0, 50.0, 700.0, 60.0, 30.0, 40.0], strict=True)
-    ]
-    found = table(runs, cells)["against_simplest"].tolist()
+    tl = {"model": "inceptionv3", "mode": "tl"}
+    cells = [({}, 20.0), ({"device": "cpu"}, 100.0), ({"dataset": "small"}, 1.0), (tl, 50.0)]
+    cells += [(tl | {"device": "cpu"}, 700.0), (tl | {"device": "v100"}, 60.0), (tl | {"recipe": "large-batch"}, 30.0)]
+    cells.append(({"mode": "scratch", "device": "v100"}, 40.0))
+    found = timing(*cells)["against_simplest"].tolist()
     assert found[:5] == [1, 1, 1, 2.5, 7]
     assert np.isnan(found[5:]).all()
 
@@ -182,11 +175,8 @@ def test_a_cell_that_cannot_run_has_no_row():
 
 
 def test_seeds_are_summed_up_and_missing_ones_told():
-    runs = [
-        run(seed=1, seconds=(20.0, 4.0)),
-        run(seed=2, seconds=(30.0, 5.0), collapsed=True),
-        run(seed=3, seconds=(90.0, 4.5)),
-    ]
+    runs = [run(seed=seed, seconds=seconds) for seed, seconds in ((1, (20.0, 4.0)), (2, (30.0, 5.0)), (3, (90.0, 4.5)))]
+    runs[1]["collapsed"] = True
     found = only(table(runs, [cell(seeds=4, gap="seed 4: not run yet")]))
     assert found[["training_seconds", "validation_seconds", "seconds"]].tolist() == [30, 4.5, 34.5]
     assert found[["seeds", "gap"]].tolist() == [3, "seed 4: not run yet"]
@@ -222,7 +212,7 @@ def test_a_single_epoch_has_no_seconds_worth_telling():
     assert found["first_epoch_seconds"] == 60
     assert "start-up" in found["gap"]
     assert (found["seeds"], found["not_comparable"]) == (1, "")
-    # Beside another seed it counts for its start-up alone.
+    # Beside another seed, only its first epoch counts.
     other = run(seed=2, first_epoch_seconds=40.0)
     found = only(table([single, other], [cell(seeds=2)]))
     assert found[["seconds", "first_epoch_seconds", "training_seconds_low"]].tolist() == [25, 50, 20]
@@ -292,12 +282,8 @@ def test_a_part_of_the_validation_alone_is_a_part():
 
 def test_extrapolated_and_measured_seconds_make_no_ratio():
     part = PART | {"recipe": "timing"}
-    runs = [
-        run(device="k80", seconds=(500.0, 0.0)),
-        run(device="p100", seconds=(2.0, 0.0), **part),  # 256 s
-        run(device="a100", seconds=(1.0, 0.0), **part),  # 128 s
-        run("b6", device="a100", seconds=(40.0, 0.0)),
-    ]
+    runs = [run(device="k80", seconds=(500.0, 0.0)), run("b6", device="a100", seconds=(40.0, 0.0))]
+    runs[1:1] = [run(device=card, seconds=(s, 0.0), **part) for card, s in (("p100", 2.0), ("a100", 1.0))]  # 256, 128 s
     cells = [cell(each["model"], device=each["device"]) for each in runs]
     found = table(runs, cells)
     assert found["against_oldest"].tolist() == [1, 1, 2, 1]
@@ -393,25 +379,18 @@ def test_claims_of_the_papers_own_seconds():
 
 
 def test_claims_take_measured_seconds_on_pcam_alone():
-    cells = [
-        cell(dataset="idc", format="idc"),
-        cell(dataset="unfinished", gap="not run yet"),
-        cell(),
-        cell(recipe="large-batch"),
-        cell(device="k80", gap="not run yet"),
-        cell(device="k80", recipe="large-batch"),
-        cell("b6", recipe="large-batch"),
-        cell(device="v100", dataset="small"),
-    ]
+    large, unfinished = {"recipe": "large-batch"}, {"gap": "not run yet"}
+    cells = [cell(dataset="idc", format="idc"), cell(dataset="unfinished", **unfinished), cell(), cell(**large)]
+    cells += [cell(device="k80", **unfinished), cell(device="k80", **large), cell("b6", **large)]
+    cells.append(cell(device="v100", dataset="small"))
     runs = [
         run(**{name: each[name] for name in frames.NAMES}, seconds=(float(number), 0.0))
         for number, each in enumerate(cells)
         if not each["gap"]
     ]
-    # The third alone: one data set and one recipe, that of the first seconds, since ratios compare models.
-    assert for_claims(table(runs, cells))[0].to_dict("records") == [
-        {"device": "a100", "gpu": True, "model": "b2", "mode": "full", "seconds_per_epoch": 2}
-    ]
+    # Only the third: one data set and one recipe, those of the first seconds, since ratios compare models.
+    (row,) = for_claims(table(runs, cells))[0].to_dict("records")
+    assert row == {"device": "a100", "gpu": True, "model": "b2", "mode": "full", "seconds_per_epoch": 2}
 
 
 def test_claims_take_no_extrapolated_seconds(tmp_path):
@@ -420,22 +399,16 @@ def test_claims_take_no_extrapolated_seconds(tmp_path):
     assert for_claims(table([part], cells))[1] == 0
     found = table([part, run()], cells)
     assert for_claims(found)[0]["device"].tolist() == ["a100"]
-    # They read the file.
+    # The table of claims reads the file.
     write_csv(tmp_path / "speed.csv", found)
     assert for_claims(read(tmp_path / "speed.csv", COLUMNS))[0]["device"].tolist() == ["a100"]
 
 
 def test_the_files_give_the_same_table(tmp_path):
-    cells = [
-        cell(peak_tflops_tf32=160, peak_tflops_float32=20),
-        cell("b6", device="v100"),
-        cell(device="cpu", recipe="timing-cpu"),
-    ]
-    runs = [
-        run(tf32=True, energy_joules_per_epoch=9000.0),
-        run("b6", device="v100"),
-        run(device="cpu", jit_compile=True, **PART),
-    ]
+    cells = [cell(peak_tflops_tf32=160, peak_tflops_float32=20), cell("b6", device="v100")]
+    cells.append(cell(device="cpu", recipe="timing-cpu"))
+    runs = [run(tf32=True, energy_joules_per_epoch=9000.0), run("b6", device="v100")]
+    runs.append(run(device="cpu", jit_compile=True, **PART))
     for name, rows in (("runs", runs), ("cells", cells)):
         write_csv(tmp_path / f"{name}.csv", pd.DataFrame(rows))
     found = speed(*(collect.read(tmp_path / f"{name}.csv") for name in ("runs", "cells")), PUBLISHED.speed)
@@ -446,13 +419,7 @@ def test_the_files_give_the_same_table(tmp_path):
 
 
 def test_a_cpu_is_no_card():
-    cells = [cell(), cell(device="v100"), cell(device="cpu")]
-    runs = [
-        run(seconds=(20.0, 6.0)),
-        run(device="v100", seconds=(40.0, 12.0)),
-        run(device="cpu", seconds=(2600.0, 0.0)),
-    ]
-    ours, epoch = for_claims(table(runs, cells))
+    ours, epoch = for_claims(timing(({}, 20.0), ({"device": "v100"}, 40.0), ({"device": "cpu"}, 2600.0)))
     tables = claims.Tables(PUBLISHED.performance, ours, PUBLISHED.sizes, PUBLISHED.tuned, NAMES, [], epoch)
     assert claims.cards_differ(tables) == (claims.FAILS, "B2 full 2.00")
 
@@ -486,12 +453,8 @@ def test_the_notes_say_what_the_table_holds():
 
 def test_the_notes_explain_what_was_measured():
     peaks = {"peak_tflops_float32": 20, "peak_tflops_tf32": 160, "peak_tflops_mixed_float16": 320}
-    cells = [
-        cell(**peaks),
-        cell(recipe="fast", **peaks),
-        cell(device="cpu", recipe="timing-cpu"),
-        cell("b6", recipe="unfinished"),
-    ]
+    cells = [cell(**peaks), cell(recipe="fast", **peaks), cell(device="cpu", recipe="timing-cpu")]
+    cells.append(cell("b6", recipe="unfinished"))
     fast = {"recipe": "fast", "batch_size": 256, "precision": "mixed_float16", "jit_compile": True}
     of_card = {"tf32": True, "peak_device_memory_mib": 900, "energy_joules_per_epoch": 8000.0}
     runs = [run(**of_card), run(**fast, **of_card, steps_differ="batch_size 256"), run(device="cpu", **PART)]
@@ -535,7 +498,7 @@ def test_print_shows_the_seconds_above_and_what_is_behind_them_below(tmp_path):
     assert "seeds 1" in said
     assert {grid.headings.index("Model") for grid in printing.read(tmp_path / "speed.json").grids} == {0}
     assert pd.read_csv(tmp_path / "speed.csv").columns.tolist() == names(COLUMNS)
-    # Nothing finished, nothing behind it.
+    # Without finished runs there is no second part.
     assert len(in_print(table([], cells))) == 1
 
 

@@ -12,38 +12,12 @@ from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from histobench.core.errors import HistobenchError
-from histobench.results import paper
 from histobench.results.metrics import evaluate
 from histobench.results.statistics import delong, holm, paired, paired_bootstrap, welch
-from support.project import ROOT
 
-# A busy machine is not an error.
 several = settings(max_examples=60)
 
-PUBLISHED = paper.read(ROOT / "config" / "paper").performance
-
-
-def published(dataset, mode):
-    """The published AUCs by model."""
-    rows = PUBLISHED[(PUBLISHED["format"] == dataset) & (PUBLISHED["mode"] == mode)]
-    return rows.set_index("model")["auc"]
-
-
 # Welch
-
-
-@pytest.mark.parametrize(
-    ("dataset", "t", "df", "p"),
-    [
-        ("pcam", (-2.5527, 5e-5), (16.285, 5e-4), (0.02108, 5e-6)),
-        ("idc", (-3.5998, 5e-5), (8.4843, 5e-5), (0.006335, 5e-7)),
-    ],
-)
-def test_welch_gives_the_numbers_of_the_published_tables(dataset, t, df, p):
-    found = welch(published(dataset, "tl"), published(dataset, "full"))
-    assert found["t"] == pytest.approx(t[0], rel=0, abs=t[1])
-    assert found["df"] == pytest.approx(df[0], rel=0, abs=df[1])
-    assert found["p"] == pytest.approx(p[0], rel=0, abs=p[1])
 
 
 def test_welch_hand_computed():
@@ -56,7 +30,7 @@ def test_welch_hand_computed():
     assert found["p"] == pytest.approx(2 * student.cdf(-1 / sqrt(2), df))
     margin = student.ppf(0.975, df) * sqrt(2)
     assert (found["low"], found["high"]) == pytest.approx((-1 - margin, -1 + margin))
-    # nu is 50 / 17: so few degrees of freedom that the correction would swallow the effect.
+    # nu is 50 / 17: too few degrees of freedom for the correction.
     assert found["effect"] is None
 
 
@@ -82,8 +56,8 @@ def test_hedges_correction_of_large_samples_is_one():
 
 
 def test_welch_swapped():
-    transfer, full = published("idc", "tl"), published("idc", "full")
-    one, other = welch(transfer, full), welch(full, transfer)
+    a, b = [0.8, 0.9, 0.85, 0.7], [0.9, 0.92, 0.88, 0.95, 0.91]
+    one, other = welch(a, b), welch(b, a)
     assert (other["p"], other["df"]) == pytest.approx((one["p"], one["df"]))
     for name in ["t", "difference", "effect"]:
         assert other[name] == pytest.approx(-one[name])
@@ -108,16 +82,6 @@ def test_welch_with_spread_in_one_sample_only():
 
 
 # Pairs
-
-
-@pytest.mark.parametrize(("dataset", "n", "p"), [("pcam", 10, 0.0118), ("idc", 9, 0.0099)])
-def test_paired_gives_the_numbers_of_the_published_tables(dataset, n, p):
-    transfer, full = published(dataset, "tl"), published(dataset, "full")
-    full = full[transfer.index]  # `full` has two models more
-    found = paired(transfer, full)
-    assert found["p"] == pytest.approx(p, rel=0, abs=5e-5)
-    assert (len(full), found["df"]) == (n, n - 1)
-    assert found["difference"] == pytest.approx((sum(transfer) - sum(full)) / len(full))
 
 
 def test_paired_hand_computed():

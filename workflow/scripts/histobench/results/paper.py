@@ -44,7 +44,7 @@ class Published:
     performance : Tables 3 and 4: `format` ("pcam", "idc"), `model`, `mode`, `loss`, `accuracy`, `auc`.
     tuned : `format`, `model`, `mode`, `auc` of the tuned models.
     welch : `format`, `t`, `df`, `p` of Welch's test as printed.
-    code : keys of the models that the author's public code holds.
+    code : keys of the models in the author's public code.
     """
 
     sizes: pd.DataFrame

@@ -21,7 +21,7 @@ from histobench.results.columns import ALL_ROWS, KNOWN_ROWS, MISSING, MODEL_NAME
 tabulate.MIN_PADDING = 0  # else every column of a Markdown table is two characters wider than its content
 
 NOT_COMPARABLE = "Not comparable with the published values"
-"""Beginning of the note that says why."""
+"""Beginning of the note with the reasons."""
 
 NOTHING = [MISSING, ""]
 

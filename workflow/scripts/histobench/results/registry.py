@@ -145,14 +145,14 @@ PAGE: tuple[Section | Item, ...] = (
         "gallery",
         "The surest errors",
         ("patches", "errors", "heatmaps"),
-        "The errors that the best run on the validation set is surest of, and by Grad-CAM what spoke for the class "
-        "that it chose.",
+        "The most confident errors of the run that is best on the validation set, with Grad-CAM for the predicted "
+        "class.",
         of_dataset=True,
         needs="patches",
     ),
     Section(
         "Transfer learning against full training",
-        "Over models, as the paper asked it, and model by model on the same test patches.",
+        "Over models, as in the paper, and for each model on the same test patches.",
     ),
     _figure(
         "auc_by_mode",
@@ -173,21 +173,21 @@ PAGE: tuple[Section | Item, ...] = (
     ),
     Section(
         "Search for hyperparameters",
-        "What was tried, what it cost, and what it is worth beside the recipe before, on the same test patches.",
+        "Trials, cost, and the AUC beside that of the recipe before tuning, on the same test patches.",
     ),
     _figure(
         "tuned",
         "Tuned against untuned",
         ("searches",),
-        "Test AUC, with its 95 % interval, by the recipes that the searches found beside the recipe before tuning.",
+        "Test AUC, with its 95 % interval, of the tuned recipes beside the recipe before tuning.",
         module="search",
         needs="searches",
     ),
     _table(
         "searches",
         ("published", "search_outputs", "performance"),
-        "Every search for hyperparameters: what it tried and spent, its best trial on validation patches, and the AUC "
-        "on test patches of the recipe that came of it.",
+        "Every search for hyperparameters: its trials and cost, its best trial on validation patches, and the AUC of "
+        "the tuned recipe on test patches.",
         module="tuning/search_tables",
         needs="searches",
     ),
@@ -195,9 +195,8 @@ PAGE: tuple[Section | Item, ...] = (
         "search",
         "Trials",
         ("trials",),
-        "Trials of the searches for hyperparameters: where each stood, how many epochs it had been trained for (area), "
-        "and what it scored on validation patches (colour). A configuration that was promoted has a circle for each of "
-        "its rounds.",
+        "Trials of the searches for hyperparameters: their values (axes), epochs of training (area), and scores on "
+        "validation patches (colour). A configuration that was promoted has a circle for each of its rounds.",
         needs="searches",
     ),
     _table(
@@ -211,7 +210,7 @@ PAGE: tuple[Section | Item, ...] = (
     _table(
         "claims",
         ("published", "sizes", "performance", "speed"),
-        "The paper's claims, held against its own tables and against this study.",
+        "The paper's claims, checked on its own tables and on this study's.",
     ),
     Section("Size of the models"),
     _figure(
@@ -227,27 +226,27 @@ PAGE: tuple[Section | Item, ...] = (
         ("published", "sizes"),
         "Sizes of the models under each definition, beside the published ones. The paper's Table 1.",
     ),
-    Section("Seconds", "What training costs, and what it buys."),
+    Section("Seconds", "The cost of training, and the AUC that it reaches."),
     _table(
         "speed",
         ("published",),
-        "What an epoch costs on each device: its seconds, beside the paper's Table 2, and what is behind them: the "
-        "first epoch, training and validation, patches per second, the share of the card's peak, memory and energy.",
+        "Seconds per epoch on each device, beside the paper's Table 2, with the first epoch, training and validation, "
+        "patches per second, the share of the card's peak, memory and energy.",
     ),
     _figure(
         "auc_against_seconds",
         "AUC against seconds of training",
         ("performance",),
-        "Test AUC of every cell against its seconds of training; of a head on cached features the seconds of their "
-        "extraction are counted in.",
+        "Test AUC of every cell against its seconds of training, which for a head on cached features include their "
+        "extraction.",
         module="cost",
         needs="scores",
     ),
-    Section("Controls", "What a CNN has to beat."),
+    Section("Controls", "Values that a CNN has to beat."),
     _table(
         "controls",
         ("control_metrics", "shuffled_labels"),
-        "What colour alone reaches, and what labels without meaning reach.",
+        "The AUC of colour alone (floor) and with shuffled labels (control).",
         needs="runs",
     ),
 )

@@ -151,17 +151,15 @@ def vgg19_is_best(tables: Tables) -> Verdict:
         holds.append(bool(best["vgg19"] >= others.max()))
         first = ", ".join(tables.names[model] for model in others[others == others.max()].index)
         tie = ", a tie" if best["vgg19"] == others.max() else ""
-        numbers.append(
-            f"{_dataset(dataset)}: VGG19 {best['vgg19']:.{places}f}, the best other {first} {others.max():.{places}f}"
-            + tie
-        )
+        ours = f"{_dataset(dataset)}: VGG19 {best['vgg19']:.{places}f}"
+        numbers.append(f"{ours}, the best other {first} {others.max():.{places}f}{tie}")
     if not holds:
         return UNKNOWN, "VGG19 was not run beside another model"
     return (HOLDS if all(holds) else FAILS), "; ".join(numbers)
 
 
 def _dataset(name: object) -> str:
-    """Return the name in print of one of the paper's data sets."""
+    """Return the printed name of a data set."""
     return DATASETS.get(str(name), str(name))
 
 
@@ -195,23 +193,20 @@ def cards_differ(tables: Tables) -> Verdict:
     return _within(ratios, 5, 12, 0)
 
 
-def _against_simplest(tables: Tables, model: str, mode: str) -> "pd.Series[float]":
-    seconds = _seconds(tables)
-    if (model, mode) not in seconds or (SIMPLEST, "full") not in seconds:
-        return pd.Series(dtype=float)
-    ratio: pd.Series[float] = seconds[(model, mode)] / seconds[(SIMPLEST, "full")]
-    return ratio
+def _ratios(tables: Tables, model: str, mode: str, other: str = SIMPLEST) -> "pd.Series[float]":
+    """Return the seconds of a model over those of another one in mode "full", by device."""
+    seconds = _seconds(tables).reindex(columns=pd.MultiIndex.from_tuples([(model, mode), (other, "full")]))
+    ratios: pd.Series[float] = seconds[(model, mode)] / seconds[(other, "full")]
+    return ratios.dropna()
 
 
 def iv3_tl_costs_what_b2_and_b6_cost(tables: Tables) -> Verdict:
     """Compare an epoch of InceptionV3-TL, end to end, with one of B2 and of B6 on each card."""
-    seconds = _seconds(tables)
     numbers, holds = [], []
     for other in (SIMPLEST, COMPARED):
-        if (DEEP, "tl") in seconds and (other, "full") in seconds:
-            for device, ratio in (seconds[(DEEP, "tl")] / seconds[(other, "full")]).dropna().items():
-                numbers.append(f"{device} {ratio:.2f} x {tables.names[other]}")
-                holds.append(1 / ABOUT <= ratio <= ABOUT)
+        for device, ratio in _ratios(tables, DEEP, "tl", other).items():
+            numbers.append(f"{device} {ratio:.2f} x {tables.names[other]}")
+            holds.append(1 / ABOUT <= ratio <= ABOUT)
     if not holds:
         return UNKNOWN, "the seconds that it compares were not measured"
     return (HOLDS if all(holds) else FAILS), f"about: within {ABOUT:g} times; " + ", ".join(numbers)
@@ -264,12 +259,12 @@ CLAIMS: dict[str, Callable[[Tables], Verdict]] = {
     "VGG19 is the best model": vgg19_is_best,
     "Cards differ five to twelve times": cards_differ,
     "Deep models cost 4 to 6 times the simplest (abstract)": lambda tables: _within(
-        _against_simplest(tables, DEEP, "full"), 4, 6, 0
+        _ratios(tables, DEEP, "full"), 4, 6, 0
     ),
     "Deep models cost 4 to 10 times the simplest (text)": lambda tables: _within(
-        _against_simplest(tables, DEEP, "full"), 4, 10, 0
+        _ratios(tables, DEEP, "full"), 4, 10, 0
     ),
-    "B6 costs 1.7 to 2 times B2": lambda tables: _within(_against_simplest(tables, COMPARED, "full"), 1.7, 2, 1),
+    "B6 costs 1.7 to 2 times B2": lambda tables: _within(_ratios(tables, COMPARED, "full"), 1.7, 2, 1),
     "InceptionV3-TL costs about what B2 and B6 cost": iv3_tl_costs_what_b2_and_b6_cost,
     "The deepest model trains in about an hour": the_deepest_trains_in_an_hour,
     "Tuning helps": tuning_helps,

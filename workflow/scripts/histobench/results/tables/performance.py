@@ -124,20 +124,12 @@ def performance(
     rows = []
     for cell in asked.to_dict("records"):
         key = (cell["format"], cell["model"], cell["mode"])
-        row = {
-            **{name: cell[name] for name in (*NAMES, "model_name", "gap")},
-            **{
-                f"published_{metric}": printed[metric].get(key, np.nan)
-                for metric in PUBLISHED
-                if not cell["tuned_from"]
-            },
-            **_of_runs(runs_of(cell, runs), replicates),
-        }
+        row = {name: cell[name] for name in (*NAMES, "model_name", "gap")} | _of_runs(runs_of(cell, runs), replicates)
         comparable = not any(row[why] for why in DIFFERS)
-        row |= {
-            f"{metric}_difference": row[metric] - row.get(f"published_{metric}", np.nan) if comparable else np.nan
-            for metric in PUBLISHED
-        }
+        for metric in PUBLISHED:
+            value = np.nan if cell["tuned_from"] else printed[metric].get(key, np.nan)
+            row[f"published_{metric}"] = value
+            row[f"{metric}_difference"] = row[metric] - value if comparable else np.nan
         rows.append(row)
     return pd.DataFrame(rows, columns=columns.names(COLUMNS)).astype({"n": "Int64"})
 
@@ -182,11 +174,10 @@ def _of_runs(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> dict
     texts = ["transfer", "weights", "patches", "split", *DIFFERS]
     first = runs.iloc[0] if len(runs) else pd.Series(dict.fromkeys(texts, "") | {"n_test": pd.NA, "floor_auc": np.nan})
     learnt = runs[~runs["collapsed"].astype(bool)]
-    intervals = _intervals(list(learnt["folder"]), replicates)
     means = {metric: float(learnt[metric].mean()) if len(learnt) else np.nan for metric in METRICS}
     return {
         **means,
-        **intervals,
+        **_intervals(list(learnt["folder"]), replicates),
         "interval": INTERVALS[first["interval_unit"]] if len(runs) else "",
         **_over_seeds(learnt["auc"].astype(float)),
         "n": first["n_test"],
