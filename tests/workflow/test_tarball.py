@@ -14,7 +14,7 @@ IGNORED = (
     ".git/HEAD", ".venv/bin/python", ".venv-k80/lib/bad.py", ".venv-mine/bad.py", "results/demo/bad.py",
     ".snakemake/conda/bad.py", ".ruff_cache/x", "workflow/scripts/histobench/__pycache__/x.pyc",
 )  # fmt: skip
-COPIED = ("results/README.md", "workflow/scripts/histobench/results/tables.py", ".gitignore", ".ci/run", "mine.yaml")
+COPIED = ("results/README.md", "workflow/scripts/histobench/results/printing.py", ".gitignore", ".ci/run", "mine.yaml")
 
 
 def files(folder) -> set[str]:
@@ -59,5 +59,5 @@ def test_ruff_leaves_environments_and_results_alone_where_there_is_no_git(tarbal
     """It reads .gitignore in a repository only."""
     command = [sys.executable, "-m", "ruff", "check", "--show-files", "."]
     looked_at = subprocess.run(command, cwd=tarball, check=True, capture_output=True, text=True).stdout
-    assert "workflow/scripts/histobench/results/tables.py" in looked_at
+    assert "workflow/scripts/histobench/results/printing.py" in looked_at
     assert "bad.py" not in looked_at
