@@ -205,9 +205,9 @@ def explained_models(dataset):
     return list(dict.fromkeys(run.model for run in RUNS if run.dataset == dataset and STUDY.scored(run)))
 
 
-def if_there(*paths):
-    """Return these paths where all are there, or will be; nothing where nothing is made and one is missing."""
-    return list(paths) if TRAINS or all(Path(path).exists() for path in paths) else []
+def if_there(*files):
+    """Return these files where all are there, or will be; nothing where nothing is made and one is missing."""
+    return list(files) if TRAINS or all(Path(file).exists() for file in files) else []
 
 
 # With `missing_runs: gap` nothing is trained, nor downloaded: only what is there enters the results.

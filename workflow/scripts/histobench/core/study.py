@@ -122,7 +122,7 @@ class Study:
         cells = []
         for cell, seeds in self.cells.items():
             reasons = {seed: reason for seed in seeds if (reason := gaps.get(Run(**vars(cell), seed=seed)))}
-            out = self.left_out.get(cell)
+            device, out = self.devices[cell.device], self.left_out.get(cell)
             gap = runs.LEFT_OUT + out if out else "; ".join(dict.fromkeys(reasons.values()))
             if 0 < len(reasons) < len(seeds):
                 gap = f"seed {' and '.join(map(str, reasons))}: {gap}"
@@ -131,12 +131,9 @@ class Study:
                 | {
                     "format": self.datasets[cell.dataset].source.format,
                     "model_name": self.models[cell.model].name,
-                    "gpu": "gpu_model" in self.devices[cell.device],
-                    **{fact: self.devices[cell.device].get(fact, "") for fact in CARD},
-                    **{
-                        f"peak_tflops_{name}": self.devices[cell.device].get("peak_tflops", {}).get(name, "")
-                        for name in PEAKS
-                    },
+                    "gpu": "gpu_model" in device,
+                    **{fact: device.get(fact, "") for fact in CARD},
+                    **{f"peak_tflops_{name}": device.get("peak_tflops", {}).get(name, "") for name in PEAKS},
                     "seeds": len(seeds),
                     "gap": gap,
                     "left_out": cell in self.left_out,
