@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from histobench.core.features import Features
+from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.core.runs import read_json, read_rows
 from histobench.train import models, predict
@@ -185,14 +186,7 @@ def test_a_run_folder_is_that_of_keras_3(done, prepared_folder, tmp_path):
 def test_keras_3_reads_the_weights_of_a_run(done, prepared_folder, tmp_path):
     """As `explain` does, whatever the run was trained with."""
     b6 = done / "b6-undisturbed"
-    predict.predict(
-        spec=B6,
-        data=prepared_folder,
-        features=None,
-        weights=b6 / "best.weights.h5",
-        output=tmp_path / "p.csv",
-        card="",
-    )
+    predict.predict(Task(B6, prepared_folder, weights=b6 / "best.weights.h5"), tmp_path / "p.csv")
     ours, theirs = read_rows(tmp_path / "p.csv"), read_rows(b6 / "predictions.csv")
     scores = [[float(row.pop("score")) for row in rows] for rows in (ours, theirs)]
     assert ours == theirs

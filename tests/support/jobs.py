@@ -11,10 +11,11 @@ import json
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from histobench.core.job import COLLECT_AFTER
+from histobench.core.job import COLLECT_AFTER, Task
 
 THREADS = 1
 
@@ -39,9 +40,9 @@ def train(
     """Train, and score the patches."""
     from histobench.train import predict, run
 
-    common = {"spec": spec, "data": data, "features": Path(features) if features else None}
-    run.train(**common, weights=weights, folder=folder, code=code, threads=THREADS, card="")
-    predict.predict(**common, weights=folder / "best.weights.h5", output=folder / "predictions.csv", card="")
+    task = Task(spec, data, Path(features) if features else None, weights, code=code, threads=THREADS)
+    run.train(task, folder)
+    predict.predict(replace(task, weights=folder / "best.weights.h5"), folder / "predictions.csv")
 
 
 def extract(
@@ -49,8 +50,8 @@ def extract(
 ) -> None:
     from histobench.train import extract
 
-    common = {"spec": spec, "data": data, "weights": Path(weights) if weights else None, "folder": folder}
-    extract.extract(**common, code=code, threads=THREADS, card="", chunk=chunk)
+    task = Task(spec, data, weights=Path(weights) if weights else None, code=code, threads=THREADS)
+    extract.extract(task, folder, chunk)
 
 
 def tune(
@@ -64,9 +65,7 @@ def tune(
 ) -> None:
     from histobench.tuning.worker import run
 
-    parts = {"data": data, "features": Path(features) if features else None, "weights": None}
-    numbers = {"threads": THREADS, "worker": worker, "workers": workers}
-    run(spec=spec, **parts, folder=folder, code=code, card="", **numbers)
+    run(Task(spec, data, Path(features) if features else None, code=code, threads=THREADS), folder, worker, workers)
 
 
 def optimizers(data: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from histobench.core.datasets import Patches, Tally
 from histobench.core.errors import HistobenchError
 from histobench.core.files import write_json
+from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.core.runs import read_rows, write_rows
 from histobench.train import explain, models, predict, records
@@ -28,8 +29,7 @@ def data(tmp_path_factory):
 
 
 def predicted(spec, data, folder):
-    weights, output = folder / "best.weights.h5", folder / "predictions.csv"
-    predict.predict(spec=spec, data=data, features=None, weights=weights, output=output, card="")
+    predict.predict(Task(spec, data, weights=folder / "best.weights.h5"), folder / "predictions.csv")
     return folder
 
 

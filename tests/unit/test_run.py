@@ -1,14 +1,13 @@
 """What training a run does to what lies in its folder already."""
 
 from histobench.core import runs
+from histobench.core.job import Task
 from histobench.train import run
 from support.small import specification
 
 
 def train(folder, data, **recipe):
-    spec = specification("b2", epochs=1, **recipe)
-    common = {"weights": None, "code": "c", "threads": 2, "card": ""}
-    run.train(spec=spec, data=data, features=None, folder=folder, **common)
+    run.train(Task(specification("b2", epochs=1, **recipe), data), folder)
 
 
 def test_predictions_of_other_weights_go_and_those_of_these_stay(prepared_folder, tmp_path):

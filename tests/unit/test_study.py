@@ -82,7 +82,7 @@ def test_cells_that_cannot_run_are_left_out_with_a_reason(config):
 
 def test_an_impossible_cell_asked_for_by_name_says_why(config):
     with pytest.raises(HistobenchError, match=r"idc/inceptionv3/full.*at least 75 px, not of 50 px"):
-        study(config).check(Run("idc", "inceptionv3", "full", "paper", "a100", 1))
+        study(config).specification(Run("idc", "inceptionv3", "full", "paper", "a100", 1))
 
 
 def test_a_matrix_of_impossible_cells_only_is_an_error(config):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from histobench.core.datasets import Patches, Tally
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
+from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.core.runs import read_json
 from histobench.train import batches, extract, models, records
@@ -54,10 +55,8 @@ def test_cached_and_end_to_end_heads_are_equal_on_real_patches_and_weights(real_
     model = {"key": "mobilenetv2", "application": "MobileNetV2", "weights_origin": "ImageNet"}
     image = {"preprocessing": "tf", "side": 96}
     cell = {"dataset": "pcam", "model": "mobilenetv2", "scaling": "native", "device": "cpu"}
-    extract.extract(
-        spec={"features": cell, "model": model, "input": image},
-        data=data, weights=weights, folder=tmp_path / "features", code="c", threads=1, card="",
-    )  # fmt: skip
+    task = Task({"features": cell, "model": model, "input": image}, data, weights=weights)
+    extract.extract(task, tmp_path / "features")
     assert Features(data, tmp_path / "features", "train").take(np.arange(90)).std() > 1e-3
     spec = specification("mobilenet", "tl", epochs=2) | {"model": model}
     one = trained(spec, data, tmp_path / "cached", tmp_path / "features")

@@ -75,20 +75,23 @@ def cell(wildcards):
 def specification(wildcards):
     """Return what a run's result depends on; refuse a cell that cannot run."""
     try:
-        run = Run(**vars(cell(wildcards)), seed=int(wildcards.seed))
-        STUDY.check(run)
-        return STUDY.specification(run)
+        return STUDY.specification(Run(**vars(cell(wildcards)), seed=int(wildcards.seed)))
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
 
 
 def search_specification(wildcards):
     """Return what a search depends on; refuse one of a cell that cannot run, or of a recipe without."""
-    if not STUDY.searched(wildcards.recipe):
-        raise WorkflowError(f"recipes.{wildcards.recipe} has no `search`")
     try:
-        STUDY.check(cell(wildcards))
         return STUDY.search_specification(cell(wildcards))
+    except HistobenchError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def features_specification(wildcards):
+    """Return what cached features depend on; refuse a model that has no backbone, or none for patches of this size."""
+    try:
+        return STUDY.features_specification(wildcards.dataset, wildcards.model, wildcards.scaling, wildcards.device)
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
 
@@ -104,14 +107,6 @@ def other_workers(wildcards):
         return []
     workers = search_settings.workers(STUDY.recipes[wildcards.recipe]["search"])
     return [f"{SEARCH}/worker-{number}.json" for number in range(2, 1 + workers)]
-
-
-def features_specification(wildcards):
-    """Return what cached features depend on; refuse a model that has no backbone, or none for patches of this size."""
-    try:
-        return STUDY.features_specification(wildcards.dataset, wildcards.model, wildcards.scaling, wildcards.device)
-    except HistobenchError as error:
-        raise WorkflowError(str(error)) from None
 
 
 def records(*splits):

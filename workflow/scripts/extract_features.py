@@ -7,12 +7,4 @@ with job.start(snakemake):
 
     from histobench.train import extract
 
-    extract.extract(
-        spec=snakemake.params.spec,
-        data=Path(snakemake.input.manifest).parent,
-        weights=Path(snakemake.input.weights[0]) if snakemake.input.weights else None,
-        folder=Path(snakemake.output.about).parent,
-        code=snakemake.params.code,
-        threads=snakemake.threads,
-        card=job.card(snakemake),
-    )
+    extract.extract(job.task(snakemake), Path(snakemake.output.about).parent)

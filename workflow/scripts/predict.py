@@ -7,12 +7,4 @@ with job.start(snakemake):
 
     from histobench.train import predict
 
-    predict.predict(
-        spec=snakemake.params.spec,
-        data=Path(snakemake.input.manifest).parent,
-        features=Path(snakemake.input.features[0]).parent if snakemake.input.features else None,
-        weights=Path(snakemake.input.weights),
-        output=Path(snakemake.output.predictions),
-        card=job.card(snakemake),
-        tuned=Path(snakemake.input.tuned[0]) if snakemake.input.tuned else None,
-    )
+    predict.predict(job.task(snakemake), Path(snakemake.output.predictions))

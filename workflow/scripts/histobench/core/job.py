@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,56 @@ log = logging.getLogger("histobench")
 COLLECT_AFTER = 50_000
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a job that extracts features, searches, trains or predicts is to work with.
+
+    Attributes
+    ----------
+    spec : specification of the features, search or run, see :class:`histobench.core.study.Study`.
+    data : folder of the prepared data set.
+    features : folder of cached features to work on; None to work on patches.
+    weights : file of weights to start from: those of the pretrained backbone, in prediction those of the run. None for
+        random weights, and to train a head on cached features.
+    tuned : file with the keys of the recipe that a search has set, see :mod:`histobench.tuning.tuned_recipe`; None if
+        the recipe has no search.
+    code : digest of the code that the result depends on.
+    threads : CPU threads of the job, on which the last bits of the result depend.
+    card : the card that the job is for, see :func:`histobench.train.hardware.check`; "" for a CPU.
+    """
+
+    spec: dict[str, Any]
+    data: Path
+    features: Path | None = None
+    weights: Path | None = None
+    tuned: Path | None = None
+    code: str = ""
+    threads: int = 1
+    card: str = ""
+
+
+def task(snakemake: Any) -> Task:
+    """Return the task of a script."""
+
+    def first(name: str) -> Path | None:
+        files = snakemake.input.get(name)
+        return Path(files if isinstance(files, str) else files[0]) if files else None
+
+    features = first("features")
+    return Task(
+        spec=snakemake.params.spec,
+        data=Path(snakemake.input.manifest).parent,
+        features=features.parent if features else None,
+        weights=first("weights"),
+        tuned=first("tuned"),
+        code=snakemake.params.code,
+        threads=snakemake.threads,
+        card=card(snakemake),
+    )
+
+
 def card(snakemake: Any) -> str:
-    """Return the card that a job is for, see :func:`histobench.train.hardware.check`; "" for a CPU.
+    """Return the card that a job is for, "" for a CPU.
 
     The configuration tells it, not the rule's resources, which a profile may leave empty.
     """

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from histobench.core import features as cached
-from histobench.core.files import atomic, digest
+from histobench.core.files import atomic
 
 # Written by training.
 HISTORY = "history.csv"  # metrics per epoch
@@ -46,25 +45,6 @@ def gap(folder: Path, specification: Mapping[str, Any], manifest: str | None, *,
     if about["inputs_sha256"]["manifest"] != manifest:
         return "out of date: trained on data prepared otherwise"
     return ""
-
-
-def inputs(data: Path, features: Path | None, weights: Path | None, tuned: Path | None = None) -> dict[str, str | None]:
-    """Return sha256 of the input files of a run, by role.
-
-    Parameters
-    ----------
-    data : folder of the prepared data set.
-    features : folder of the cached features, if a head is trained on them.
-    weights : pretrained weights of the backbone, if the run starts from them.
-    tuned : file with the keys of the recipe that a search has set, if the recipe has a search.
-    """
-    digests = {"manifest": digest(data / "manifest.json"), "weights": digest(weights) if weights else None}
-    if features:
-        sha256 = read_json(features / cached.ABOUT)["sha256"]
-        digests |= {f"features_{split}": sha256[split] for split in ("train", "valid")}
-    if tuned:
-        digests["recipe"] = digest(tuned)
-    return digests
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -87,11 +87,6 @@ class Study:
             return f"{cell.device} has no {precision} (devices.{cell.device}.peak_tflops)"
         return ""
 
-    def check(self, cell: Cell) -> None:
-        """Refuse a cell, or a run, that cannot run; it need not stand in the matrix."""
-        if reason := self.why_not(cell):
-            raise HistobenchError(f"{cell} cannot run: {reason}")
-
     def left_out_in_words(self) -> list[str]:
         """Return a line for each model and reason: which cells of the matrix are left out, and why."""
         lines: dict[tuple[str, str], list[Cell]] = {}
@@ -168,7 +163,14 @@ class Study:
         model : key, application and origin of the weights.
         recipe : what it says for the run's mode, see :func:`histobench.core.recipes.relevant`.
         input : how patches become inputs of the CNN, see :meth:`input`; None where the inputs are cached features.
+
+        Raises
+        ------
+        HistobenchError
+            if the run's cell, which need not stand in the matrix, cannot run.
         """
+        if reason := self.why_not(run):
+            raise HistobenchError(f"{run.cell} cannot run: {reason}")
         recipe = self.recipes[run.recipe]
         return {
             "run": asdict(run),
@@ -185,6 +187,8 @@ class Study:
         It is like that of a run, see :meth:`specification`, with the seed of the search, see "Seeds" in
         config/README.md, and without what concerns only the training that follows.
         """
+        if not self.searched(cell.recipe):
+            raise HistobenchError(f"recipes.{cell.recipe} has no `search`")
         spec = self.specification(Run(**vars(cell), seed=self.recipes[cell.recipe]["search"]["seed"]))
         return spec | {"recipe": search_settings.relevant_recipe(spec["recipe"])}
 

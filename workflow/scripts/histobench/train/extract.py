@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from histobench.core import runs
 from histobench.core.features import ABOUT, file_name
 from histobench.core.files import digest
+from histobench.core.job import Task
 from histobench.core.lease import held
 from histobench.core.prepared import SPLITS, Records
 from histobench.core.state import State
@@ -28,43 +28,30 @@ CHUNK = 2048
 PART = "part.npz"
 
 
-def extract(
-    *,
-    spec: dict[str, Any],
-    data: Path,
-    weights: Path | None,
-    folder: Path,
-    code: str,
-    threads: int,
-    card: str,
-    chunk: int = CHUNK,
-) -> None:
+def extract(task: Task, folder: Path, chunk: int = CHUNK) -> None:
     """Write the features of all patches of a data set; continue after a killed job.
 
     The backbone is in inference mode, as in end-to-end training of a head. Only EfficientNetV2 differs there: its
-    drop-connect layers stay active in training although they are frozen.
+    drop-connect layers stay active in training although they are frozen. The batch norm of a backbone with random
+    weights is calibrated.
 
     Parameters
     ----------
-    spec : see :meth:`histobench.core.study.Study.features_specification`.
-    data, code, threads, card : see :func:`histobench.train.run.train`.
-    weights : pretrained weights of the backbone; None for random weights, whose batch norm is then calibrated.
+    task : see :meth:`histobench.core.study.Study.features_specification` for its specification.
     folder : folder for the features, see :mod:`histobench.core.features`.
     chunk : patches after which the state is saved.
     """
-    inputs = runs.inputs(data, None, weights)
+    about = provenance.About(task)
     with held(folder / ".state") as lease:
-        hardware.check(spec["features"]["device"], card)
-        about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
+        hardware.check(task.spec["features"]["device"], task.card)
         state = State(folder / ".state", about.identity, lease)
         if not state.finished():
-            _extract(spec, data, weights, state, about, chunk)
+            _extract(state, about, chunk)
         state.publish(folder)
 
 
-def _extract(
-    spec: dict[str, Any], data: Path, weights: Path | None, state: State, about: provenance.About, chunk: int
-) -> None:
+def _extract(state: State, about: provenance.About, chunk: int) -> None:
+    spec, data, weights = about.task.spec, about.task.data, about.task.weights
     parts = {split: Records(data, split) for split in SPLITS}
     # The folder, split and positions of each part.
     plan = [

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from histobench.core import recipes, runs
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features, open_splits
+from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.train import hardware, models
 from histobench.train.batches import batches
@@ -28,26 +29,13 @@ def scores(model: keras.Model, part: Records | Features, spec: dict[str, Any]) -
     return np.concatenate([np.asarray(model.predict_on_batch(inputs))[:, 0] for inputs, _ in data])
 
 
-def predict(
-    *,
-    spec: dict[str, Any],
-    data: Path,
-    features: Path | None,
-    weights: Path,
-    output: Path,
-    card: str,
-    tuned: Path | None = None,
-) -> None:
+def predict(task: Task, output: Path) -> None:
     """Write the scores of a run's validation and test patches.
 
     Parameters
     ----------
-    spec : see :meth:`histobench.core.study.Study.specification`.
-    data : folder of the prepared data set.
-    features : folder of the features that the run's head was trained on; None if it was trained on patches.
-    weights : the trained weights of the run.
+    task : its weights are the trained ones of the run.
     output : the CSV file to write, with the columns of ``runs.PREDICTION_COLUMNS``.
-    card, tuned : see :func:`histobench.train.run.train`.
 
     Raises
     ------
@@ -58,22 +46,23 @@ def predict(
     -----
     Scores are computed in float32, whatever the precision of training.
     """
-    hardware.check(spec["run"]["device"], card)
-    seed, dense = spec["run"]["seed"], recipes.dense(tuned_recipe.apply(spec, tuned)["recipe"])
-    parts = open_splits(data, features, "valid", "test")
+    spec, features = task.spec, task.features
+    hardware.check(spec["run"]["device"], task.card)
+    seed, dense = spec["run"]["seed"], recipes.dense(tuned_recipe.apply(spec, task.tuned)["recipe"])
+    parts = open_splits(task.data, features, "valid", "test")
     if features is not None:
         model = models.head(parts[0].shape[0], seed=seed, dense=dense)
     else:
         shape = models.input_shape(spec["input"])
         model = models.build(spec["model"], spec["run"]["mode"], shape, seed=seed, dense=dense)
-    model.load_weights(weights)
+    model.load_weights(task.weights)
     rows = []
     for part in parts:
         values = scores(model, part, spec)
         if not np.isfinite(values).all():
             raise HistobenchError(
-                f"{weights}: {int((~np.isfinite(values)).sum())} of {len(values)} {part.split} patches get a score "
-                "that is no number: training diverged; lower the recipe's learning rate"
+                f"{task.weights}: {int((~np.isfinite(values)).sum())} of {len(values)} {part.split} patches get a "
+                "score that is no number: training diverged; lower the recipe's learning rate"
             )
         rows += [
             # The shortest decimal representation of the float32.

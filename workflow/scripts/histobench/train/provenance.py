@@ -4,12 +4,14 @@ import contextlib
 import datetime
 import platform
 import resource
-from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from histobench.core.files import write_json
+from histobench.core import features, runs
+from histobench.core.files import digest, write_json
+from histobench.core.job import Task
 from histobench.train import hardware
 
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "snakemake")
@@ -28,31 +30,37 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-@dataclass
 class About:
-    """The facts about a run that are known when its job starts.
+    """The facts about a run, a search or features that are known when its job starts.
 
     Attributes
     ----------
-    spec : the run's specification.
-    code : digest of the code that the result depends on.
-    inputs : sha256 of the input files, by role.
-    threads : CPU threads of the job, on which the last bits of the result depend.
-    card : the card that the run is meant for; "" for a CPU.
-    started : start of the job that finishes the run; ``.state/events`` lists earlier jobs.
+    task : of the job.
+    started : start of the job that finishes the task; ``.state/events`` lists earlier jobs.
     """
 
-    spec: dict[str, Any]
-    code: str
-    inputs: dict[str, str | None]
-    threads: int
-    card: str
-    started: datetime.datetime = field(default_factory=_now)
+    def __init__(self, task: Task) -> None:
+        self.task, self.started = task, _now()
+
+    @cached_property
+    def inputs(self) -> dict[str, str | None]:
+        """The sha256 of the input files, by role."""
+        task = self.task
+        digests = {
+            "manifest": digest(task.data / "manifest.json"),
+            "weights": digest(task.weights) if task.weights else None,
+        }
+        if task.features:
+            sha256 = runs.read_json(task.features / features.ABOUT)["sha256"]
+            digests |= {f"features_{split}": sha256[split] for split in ("train", "valid")}
+        if task.tuned:
+            digests["recipe"] = digest(task.tuned)
+        return digests
 
     @property
     def identity(self) -> dict[str, Any]:
         """Specification, code and inputs, see :class:`histobench.core.state.State`."""
-        return {"specification": self.spec, "code": self.code, "inputs": self.inputs}
+        return {"specification": self.task.spec, "code": self.task.code, "inputs": self.inputs}
 
     def write(self, path: Path, facts: dict[str, Any]) -> None:
         """Write ``run.json``, with the facts that training has added."""
@@ -60,14 +68,14 @@ class About:
         write_json(
             path,
             {
-                "specification": self.spec,
+                "specification": self.task.spec,
                 **facts,
-                "code": self.code,
+                "code": self.task.code,
                 "inputs_sha256": self.inputs,
                 "versions": _versions(),
-                "threads": self.threads,
-                "device": hardware.describe(self.card),
-                "peak_device_memory_mib": hardware.peak_memory_mib(self.card),
+                "threads": self.task.threads,
+                "device": hardware.describe(self.task.card),
+                "peak_device_memory_mib": hardware.peak_memory_mib(self.task.card),
                 "started": self.started.isoformat(timespec="seconds"),
                 "ended": ended.isoformat(timespec="seconds"),
                 "seconds": round((ended - self.started).total_seconds(), 1),

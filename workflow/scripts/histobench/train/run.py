@@ -10,6 +10,7 @@ import numpy as np
 from histobench.core import optimizers, recipes, runs
 from histobench.core.features import ABOUT as ABOUT_FEATURES
 from histobench.core.features import open_splits
+from histobench.core.job import Task
 from histobench.core.lease import held
 from histobench.core.state import State
 from histobench.train import checkpoints, fit, hardware, initial_model, models, provenance
@@ -19,54 +20,23 @@ from histobench.tuning import tuned_recipe
 log = logging.getLogger(__name__)
 
 
-def train(
-    *,
-    spec: dict[str, Any],
-    data: Path,
-    features: Path | None,
-    weights: Path | None,
-    folder: Path,
-    code: str,
-    threads: int,
-    card: str,
-    tuned: Path | None = None,
-) -> None:
-    """Train a run; continue after a killed job. Its files are listed in :mod:`histobench.core.runs`.
-
-    Parameters
-    ----------
-    spec : see :meth:`histobench.core.study.Study.specification`.
-    data : folder of the prepared data set.
-    features : folder of cached features to train a head on; None to train on patches.
-    weights : pretrained weights of the backbone; None for random weights, and if there are cached features.
-    folder : the run's folder.
-    code : digest of the code that the result depends on.
-    threads : CPU threads of the job, on which the last bits of the result depend.
-    card : the card that the run is meant for, see :func:`histobench.train.hardware.check`; "" for a CPU.
-    tuned : file with the keys of the recipe that a search has set, see :mod:`histobench.tuning.tuned_recipe`; None if
-        the recipe has no search.
-    """
-    inputs = runs.inputs(data, features, weights, tuned)
+def train(task: Task, folder: Path) -> None:
+    """Train a run into its folder; continue after a killed job. The files are listed in :mod:`histobench.core.runs`."""
+    spec = task.spec
+    about = provenance.About(task)
     with held(folder / ".state") as lease:
-        hardware.check(spec["run"]["device"], card)
+        hardware.check(spec["run"]["device"], task.card)
         optimizers.check(spec["run"]["recipe"], spec["recipe"])
-        about = provenance.About(spec=spec, code=code, inputs=inputs, threads=threads, card=card)
         state = State(folder / ".state", about.identity, lease)
         if not state.finished():
             (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # of other weights
             with models.policy(recipes.precision(spec["recipe"])):
-                _train(tuned_recipe.apply(spec, tuned), data, features, weights, state, about)
+                _train(tuned_recipe.apply(spec, task.tuned), state, about)
         state.publish(folder)
 
 
-def _train(
-    spec: dict[str, Any],
-    data: Path,
-    features: Path | None,
-    weights: Path | None,
-    state: State,
-    about: provenance.About,
-) -> None:
+def _train(spec: dict[str, Any], state: State, about: provenance.About) -> None:
+    data, features, weights = about.task.data, about.task.features, about.task.weights
     train_part, valid_part = open_splits(data, features, "train", "valid")  # never "test"
     model, calibrated = initial_model.build(spec, train_part, weights)
     log.info(

@@ -38,7 +38,7 @@ def write(state: State, oracle: Any, about: provenance.About) -> None:
             f"{oracle.trials[oracle.start_order[-1]].message}"
         )
     best = max(completed, key=lambda row: row["score"])  # the first of equal ones
-    recipe, names = about.spec["recipe"], about.spec["run"]
+    recipe, names = about.task.spec["recipe"], about.task.spec["run"]
     search = recipe["search"]
     values = {name: best[name] for name in search["space"]}
     trials, epochs = budget(search)

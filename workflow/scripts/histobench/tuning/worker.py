@@ -10,10 +10,10 @@ outputs and deletes it, see :mod:`histobench.core.state`.
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from histobench.core import optimizers, runs
+from histobench.core import optimizers
 from histobench.core.features import open_splits
+from histobench.core.job import Task
 from histobench.core.lease import add_event, held
 from histobench.core.state import OUTPUTS, State
 from histobench.train import hardware, provenance
@@ -22,36 +22,21 @@ from histobench.tuning.chief import POLL, STATE, Chief
 from histobench.tuning.client import Client
 
 
-def run(
-    *,
-    spec: dict[str, Any],
-    data: Path,
-    features: Path | None,
-    weights: Path | None,
-    folder: Path,
-    code: str,
-    threads: int,
-    card: str,
-    worker: int,
-    workers: int,
-) -> None:
+def run(task: Task, folder: Path, worker: int, workers: int) -> None:
     """Take part in a search until it has ended; the first worker then publishes the outputs.
 
     Parameters
     ----------
-    spec : see :meth:`histobench.core.study.Study.search_specification`.
-    data, features, weights, code, threads, card : see :func:`histobench.train.run.train`.
+    task : see :meth:`histobench.core.study.Study.search_specification` for its specification.
     folder : where the outputs go, see :mod:`histobench.tuning.search_files`; the same for all workers.
     worker : number of this worker, from 1. A second job with the same number waits until the first has ended.
     workers : number of workers.
     """
-    name = search_files.worker_name(worker)
+    spec, name = task.spec, search_files.worker_name(worker)
     with held(folder / search_files.worker_folder(name)) as lease:
-        hardware.check(spec["run"]["device"], card)
+        hardware.check(spec["run"]["device"], task.card)
         optimizers.check(spec["run"]["recipe"], spec["recipe"])
-        about = provenance.About(
-            spec=spec, code=code, inputs=runs.inputs(data, features, weights), threads=threads, card=card
-        )
+        about = provenance.About(task)
         chief = Chief(folder, about.identity, alone=workers == 1)
         chief.start()
 
@@ -61,8 +46,8 @@ def run(
 
         try:
             search = spec["recipe"]["search"]
-            train, valid = open_splits(data, features, "train", "valid")  # never "test"
-            model = tuner.HyperModel(spec, train, valid, weights)
+            train, valid = open_splits(task.data, task.features, "train", "valid")  # never "test"
+            model = tuner.HyperModel(spec, train, valid, task.weights)
             own_oracle = oracle.build(search, chief.project)
             client = Client(own_oracle, chief.find, check, name)
             event = partial(add_event, chief.folder)
