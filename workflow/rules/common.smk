@@ -18,7 +18,7 @@ from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
 from histobench.core.formats import FORMATS
 from histobench.core.modes import MODES
-from histobench.core.study import Study
+from histobench.core.study import WRITE_TO, Study
 from histobench.results import registry
 from histobench.tuning import search_files, search_settings
 
@@ -39,7 +39,7 @@ for name, device in STUDY.devices.items():
 
 # Once, not again in every job.
 if workflow.is_main_process:
-    if written := os.environ.get("HISTOBENCH_CONFIGURATION"):  # for `make plan`
+    if written := os.environ.get(WRITE_TO):
         write_json(Path(written), config)
     for line in STUDY.left_out_in_words():
         logger.info(line)

@@ -19,11 +19,9 @@ from histobench.core import runs
 from histobench.core.cells import Cell
 from histobench.core.costs import Costs, Estimate, measured
 from histobench.core.errors import HistobenchError
-from histobench.core.study import Study
+from histobench.core.study import WRITE_TO, Study
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
-# Names the file that the Snakefile writes its configuration to, if it is set.
-CONFIGURATION = "HISTOBENCH_CONFIGURATION"
 # Rules whose jobs run on the device of their run, and their columns in the plan.
 ON_DEVICES = {"extract_features": "extract", "tune": "tune", "train": "train", "predict": "predict"}
 # All other rules, by the first word of their name. Those not listed make tables, figures and the report.
@@ -69,7 +67,7 @@ def summary(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
         written = Path(folder) / "configuration.json"
         # Our options come first, since targets may end the arguments. Without a dry run Snakemake would leave a log.
         command = [sys.executable, "-m", "snakemake", "--summary", "--dry-run", "--nolock", *arguments]
-        asking = os.environ | {CONFIGURATION: str(written)}
+        asking = os.environ | {WRITE_TO: str(written)}
         done = subprocess.run(command, env=asking, capture_output=True, text=True, check=False)
         if done.returncode:
             raise HistobenchError(f"Snakemake can't plan this:\n{done.stdout}{done.stderr}".rstrip())

@@ -21,6 +21,8 @@ from histobench.core.formats import FORMATS, Dataset, Format, Source
 from histobench.core.modes import MODES
 from histobench.tuning import search_settings
 
+# Environment variable: where the Snakefile writes the configuration as Snakemake merged it, for `make plan`.
+WRITE_TO = "HISTOBENCH_CONFIGURATION"
 # What a device of the configuration says of its card.
 CARD = ("year", "cuda_cores", "gflops")
 # What it may have a peak rate in: Keras's dtype policies, and TF32, a way to compute in float32.
