@@ -38,8 +38,17 @@ def about(folder, spec, gpu=None):
     write_json(folder / "run.json", {"specification": spec, "recipe": spec["recipe"], "device": {"gpu": gpu}})
 
 
-def explained(spec, data, folder, output, patches=CHOSEN, weights=None):
-    explain.explain(spec=spec, data=data, patches=patches, run_folder=folder, weights=weights, output=output)
+def errors(path, *rows):
+    """A list of errors as the figures' script writes it."""
+    lines = [f"{run},{patch},,0,0.5" for run, patch in rows]
+    path.write_text("\n".join(["run,patch_id,group,label,score", *lines]) + "\n")
+    return path
+
+
+def explained(data, folder, output, patches=CHOSEN, weights=None):
+    listed = errors(output.with_suffix(".csv"), *((folder, patch) for patch in patches))
+    weights = {"tiny": weights, "mobilenet": None}
+    explain.explain(errors=listed, abouts=[folder / "run.json"], data=data, weights=weights, output=output)
     with np.load(output) as file:
         assert set(file) == {"run", "patch_id", "heatmap"}
         assert str(file["run"]) == str(folder)
@@ -63,7 +72,7 @@ SIDES = {"b2": 32, "b6": 9, "tiny": 13}
 def test_heat_maps_of_runs_trained_on_patches(model, data, tmp_path):
     spec = specification(model, "full", side=SIDE, **RECIPE)
     jobs.train(data, tmp_path, spec)
-    check(explained(spec, data, tmp_path, tmp_path / "maps.npz"), SIDES[model])
+    check(explained(data, tmp_path, tmp_path / "maps.npz"), SIDES[model])
 
 
 def by_hand(model, data):
@@ -90,7 +99,7 @@ def test_heat_maps_of_an_untrained_backbone(mode, data, tmp_path):
     calibrate(model.layers[0], Records(data, "train"), spec["input"])
     model.save_weights(tmp_path / "best.weights.h5")
     about(tmp_path, spec)
-    heatmaps = explained(spec, data, predicted(spec, data, tmp_path), tmp_path / "maps.npz")
+    heatmaps = explained(data, predicted(spec, data, tmp_path), tmp_path / "maps.npz")
     check(heatmaps, SIDES["tiny"])
     np.testing.assert_allclose(heatmaps, by_hand(model, data), atol=1e-3)
 
@@ -108,7 +117,7 @@ def test_heat_maps_of_a_head_on_cached_features(origin, data, tmp_path):
     folder, features = tmp_path / "run", tmp_path / "features"
     jobs.extract(data, features, features_specification("tiny", side=SIDE), weights=weights)
     jobs.train(data, folder, spec, features)
-    heatmaps = explained(spec, data, folder, tmp_path / "maps.npz", weights=weights)
+    heatmaps = explained(data, folder, tmp_path / "maps.npz", weights=weights)
     check(heatmaps, SIDES["tiny"])
 
     model = models.build(spec["model"], "tl", (SIDE, SIDE, 3), seed=1, weights=weights)
@@ -119,12 +128,8 @@ def test_heat_maps_of_a_head_on_cached_features(origin, data, tmp_path):
     model.set_weights([*model.layers[0].get_weights(), *head.get_weights()])
     np.testing.assert_allclose(heatmaps, by_hand(model, data), atol=1e-3)
     if weights is not None:
-        listed = errors(tmp_path / "errors.csv", *((folder, patch) for patch in CHOSEN))
-        common = {"errors": listed, "abouts": [folder / "run.json"], "data": data}
-        explain.explain_errors(**common, weights={"tiny": weights}, output=tmp_path / "again.npz")
-        assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "maps.npz").read_bytes()
         with pytest.raises(HistobenchError, match=r"predictions\.csv: expected the scores of the network"):
-            explained(spec, data, folder, tmp_path / "maps.npz")
+            explained(data, folder, tmp_path / "maps.npz")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +183,7 @@ def known(tmp_path_factory):
     run_folder.mkdir()
     model.save_weights(run_folder / "best.weights.h5")
     about(run_folder, spec)
-    return spec, folder / "data", predicted(spec, folder / "data", run_folder)
+    return folder / "data", predicted(spec, folder / "data", run_folder)
 
 
 def scores(folder):
@@ -193,7 +198,7 @@ def square(place, side=20):
 
 def test_heat_maps_of_a_network_that_sees_squares(known, tmp_path):
     """False positives are explained by what speaks for tumour, false negatives by what speaks against it."""
-    spec, data, folder = known
+    data, folder = known
     predicted = scores(folder)
     assert predicted["test-0"] == 1  # the sigmoid is saturated
     assert predicted["test-1"] < 1e-7
@@ -201,7 +206,7 @@ def test_heat_maps_of_a_network_that_sees_squares(known, tmp_path):
     assert 0.5 < predicted["test-3"] < 0.9
     assert 0.1 < predicted["test-4"] < 0.5
     patches = ["test-4", "test-3", "test-2", "test-1", "test-0"]
-    heatmaps = explained(spec, data, folder, tmp_path / "maps.npz", patches)
+    heatmaps = explained(data, folder, tmp_path / "maps.npz", patches)
     nothing = np.zeros((20, 20), np.float32)
     for heatmap, place in zip(heatmaps, (GREEN_HALF, RED_HALF, None, GREEN_HALF, RED_HALF), strict=True):
         np.testing.assert_allclose(heatmap, nothing if place is None else square(place), atol=1e-6)
@@ -226,72 +231,62 @@ def change_score(folder, patch, change):
 
 def with_another_score(known, tmp_path, gpu, change):
     """The known run, on a GPU if it is named, with another score of one patch."""
-    spec, data, folder = known
+    data, folder = known
     folder = copied(folder, tmp_path)
-    about(folder, spec, gpu)
+    about(folder, specification("b2", "full"), gpu)
     change_score(folder, "test-3", change)
-    return spec, data, folder
+    return data, folder
 
 
 @pytest.mark.parametrize(
     ("gpu", "change"), [(None, 3e-4), (None, -3e-4), (None, np.nan), ("A100", 0.03), ("A100", -0.03)]
 )
 def test_predictions_of_another_network_are_refused(known, tmp_path, gpu, change):
-    spec, data, folder = with_another_score(known, tmp_path, gpu, change)
-    explained(spec, data, folder, tmp_path / "maps.npz", ["test-1", "test-0"])
+    data, folder = with_another_score(known, tmp_path, gpu, change)
+    explained(data, folder, tmp_path / "maps.npz", ["test-1", "test-0"])
     wanted = r"copy/predictions\.csv: expected .* 1 of 2 differ .*patch test-3 has .* in the file .*`predict` writes it"
     with pytest.raises(HistobenchError, match=wanted):
-        explained(spec, data, folder, tmp_path / "refused.npz", ["test-1", "test-3"])
+        explained(data, folder, tmp_path / "refused.npz", ["test-1", "test-3"])
     assert not (tmp_path / "refused.npz").exists()
 
 
 @pytest.mark.parametrize(("gpu", "change"), [(None, 3e-5), ("A100", 0.01)])
 def test_predictions_may_differ_by_rounding(known, tmp_path, gpu, change):
-    spec, data, folder = with_another_score(known, tmp_path, gpu, change)
-    explained(spec, data, folder, tmp_path / "maps.npz", ["test-1", "test-3"])
+    data, folder = with_another_score(known, tmp_path, gpu, change)
+    explained(data, folder, tmp_path / "maps.npz", ["test-1", "test-3"])
 
 
 def test_patches_of_other_data_are_refused(known, tmp_path):
-    spec, data, folder = known
+    data, folder = known
     with pytest.raises(
         HistobenchError, match=r"index\.parquet: .*did not find valid-0, a, b and 1 more; make the list"
     ):
-        explained(spec, data, folder, tmp_path / "maps.npz", ["test-0", "valid-0", "a", "b", "c"])
+        explained(data, folder, tmp_path / "maps.npz", ["test-0", "valid-0", "a", "b", "c"])
     folder = copied(folder, tmp_path)
     rows = read_rows(folder / "predictions.csv")
     write_rows(
         folder / "predictions.csv", [row | {"split": "valid"} if row["patch_id"] == "test-1" else row for row in rows]
     )
     with pytest.raises(HistobenchError, match=r"copy/predictions\.csv: .*did not find test-1; delete it"):
-        explained(spec, data, folder, tmp_path / "maps.npz", ["test-0", "test-1"])
-
-
-def errors(path, *rows):
-    """A list of errors as the figures' script writes it."""
-    lines = [f"{run},{patch},,0,0.5" for run, patch in rows]
-    path.write_text("\n".join(["run,patch_id,group,label,score", *lines]) + "\n")
-    return path
+        explained(data, folder, tmp_path / "maps.npz", ["test-0", "test-1"])
 
 
 def test_the_run_is_the_one_that_the_errors_name(known, tmp_path):
-    spec, data, folder = known
+    data, folder = known
     other = copied(folder, tmp_path)
-    named = errors(tmp_path / "errors.csv", (folder, "test-1"), (folder, "test-0"))
-    common = {"abouts": [other / "run.json", folder / "run.json"], "data": data, "weights": {"mobilenet": None}}
-    explain.explain_errors(errors=named, output=tmp_path / "maps.npz", **common)
-    expected = explained(spec, data, folder, tmp_path / "expected.npz", ["test-1", "test-0"])
+    common = {"abouts": [other / "run.json", folder / "run.json"], "data": data, "weights": {}}
+    listed = errors(tmp_path / "errors.csv", (folder, "test-1"), (folder, "test-0"))
+    explain.explain(errors=listed, output=tmp_path / "maps.npz", **common)
     with np.load(tmp_path / "maps.npz") as file:
-        assert file["patch_id"].tolist() == ["test-1", "test-0"]
-        np.testing.assert_array_equal(file["heatmap"], expected)
-    assert (tmp_path / "maps.npz").read_bytes() == (tmp_path / "expected.npz").read_bytes()
+        assert str(file["run"]) == str(folder)
     for rows in ([(folder, "test-1"), (other, "test-0")], [(tmp_path / "gone", "test-1")]):
         with pytest.raises(HistobenchError, match=r"errors\.csv: expected the errors of one run of the study on data"):
-            explain.explain_errors(errors=errors(named, *rows), output=tmp_path / "maps.npz", **common)
+            explain.explain(errors=errors(listed, *rows), output=tmp_path / "maps.npz", **common)
 
 
 def test_no_errors_make_an_empty_file(known, tmp_path):
     none = errors(tmp_path / "errors.csv")
-    explain.explain_errors(errors=none, abouts=[], data=known[1], weights={}, output=tmp_path / "maps.npz")
+    explain.explain(errors=none, abouts=[], data=known[0], weights={}, output=tmp_path / "maps.npz")
     with np.load(tmp_path / "maps.npz") as file:
         assert (file["patch_id"].shape, file["patch_id"].dtype.kind) == ((0,), "U")
         assert (file["heatmap"].shape, file["heatmap"].dtype) == ((0, 1, 1), np.float32)

@@ -7,7 +7,7 @@ with job.start(snakemake):
 
     from histobench.train import explain
 
-    explain.explain_errors(
+    explain.explain(
         errors=Path(snakemake.input.errors),
         abouts=[Path(path) for path in snakemake.input.runs],
         data=Path(snakemake.input.manifest).parent,

@@ -35,30 +35,34 @@ TOLERANCE_GPU = 0.02
 SKIPPED = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.Dropout)
 
 
-def explain_errors(
+def explain(
     *, errors: Path, abouts: Sequence[Path], data: Path, weights: Mapping[str, Path | None], output: Path
 ) -> None:
-    """Write the heat maps of patches that a run classified wrongly.
+    """Write Grad-CAM heat maps of test patches that a run classified wrongly, each for the class that it predicted.
 
     Parameters
     ----------
-    errors : CSV file with a row per patch: `run`, the run's folder, the same in every row, and `patch_id`. Without any
-        row, the output has no heat maps: `run` "", `patch_id` (0,), `heatmap` (0, 1, 1).
+    errors : CSV file with a row per patch: `run`, the run's folder, the same in every row, and `patch_id`.
     abouts : ``run.json`` of all runs that `errors` may name.
     data : folder of the prepared data set.
-    weights : files of pretrained weights by model, None for random weights.
-    output : see :func:`explain`.
+    weights : files of pretrained weights by model, None for random weights, which are calibrated. They are used for
+        runs of a head on cached features; a run on patches has saved its backbone.
+    output : the file to write, in NumPy's format ``.npz``: `run`, the run's folder, `patch_id` (n,) text, in the order
+        of `errors`, and `heatmap` (n, height, width) float32 in [0, 1], as large as the last feature map. The maximum
+        of a heat map is 1, or 0 if there is no evidence for the class. If `errors` has no row: "", (0,), (0, 1, 1).
 
     Raises
     ------
     HistobenchError
-        if `errors` names several runs, or one that is not among `abouts`; and see :func:`explain`.
+        if `errors` names several runs, or one that is not among `abouts`; if a patch is not in the test split or has
+        no prediction; or if its score differs from the prediction, which means that the network built here is not that
+        of the run.
     """
     rows = runs.read_rows(errors)
     if not rows:
         _write(output, "", [], np.empty((0, 1, 1), np.float32))
         return
-    named = sorted({row["run"] for row in rows})
+    named, patches = sorted({row["run"] for row in rows}), [row["patch_id"] for row in rows]
     folder = Path(named[0])
     if len(named) > 1 or folder / runs.ABOUT not in abouts:
         raise HistobenchError(
@@ -68,56 +72,22 @@ def explain_errors(
     about = runs.read_json(folder / runs.ABOUT)
     # The recipe with the values that a search has set.
     spec = about["specification"] | {"recipe": about["recipe"]}
-    explain(
-        spec=spec,
-        data=data,
-        patches=[row["patch_id"] for row in rows],
-        run_folder=folder,
-        weights=weights.get(spec["model"]["key"]),
-        output=output,
-    )
-
-
-def explain(
-    *, spec: dict[str, Any], data: Path, patches: list[str], run_folder: Path, weights: Path | None, output: Path
-) -> None:
-    """Write Grad-CAM heat maps of test patches, each for the class that the run predicted.
-
-    Parameters
-    ----------
-    spec : see :meth:`histobench.core.study.Study.specification`.
-    data : folder of the prepared data set.
-    patches : ids of test patches, at least one.
-    run_folder : the run's folder, with its trained weights, ``run.json`` and predictions.
-    weights : pretrained weights of the backbone, if the run's head was trained on cached features; None for random
-        weights, which are calibrated. Not used for a run on patches, which has saved its backbone.
-    output : the file to write, in NumPy's format ``.npz``: `run`, the run's folder, `patch_id` (n,) text, in the order
-        of `patches`, and `heatmap` (n, height, width) float32 in [0, 1], as large as the last feature map. The maximum
-        of a heat map is 1, or 0 if there is no evidence for the class.
-
-    Raises
-    ------
-    HistobenchError
-        if a patch is not in the test split or has no prediction, or if its score differs from the prediction, which
-        means that the network built here is not that of the run.
-    """
     part = Records(data, "test")
     positions = _positions(part, patches, data)
-    predicted = _predicted(run_folder / runs.PREDICTIONS, patches)
-    about = runs.read_json(run_folder / runs.ABOUT)
+    predicted = _predicted(folder / runs.PREDICTIONS, patches)
     # For a head on cached features, the scaling of patches is part of the specification of the features.
     image = spec["input"] or about["features"]["specification"]["input"]
-    visual, behind = split(_trained(spec, image, data, run_folder, weights))
+    visual, behind = split(_trained(spec, image, data, folder, weights.get(spec["model"]["key"])))
     by_batch = [
         scores_and_maps(visual, behind, images)
         for images, _ in batches(part, positions, batch_size=BATCH_SIZE, image=image)
     ]
     scores, maps = (np.concatenate(arrays) for arrays in zip(*by_batch, strict=True))
     tolerance = TOLERANCE_GPU if about["device"]["gpu"] else TOLERANCE
-    _check(scores, predicted, tolerance, patches, run_folder / runs.PREDICTIONS)
+    _check(scores, predicted, tolerance, patches, folder / runs.PREDICTIONS)
     # The logit is that of tumour; evidence against tumour lowers it.
     signs = np.where(predicted > THRESHOLD, np.float32(1), np.float32(-1))
-    _write(output, str(run_folder), patches, scaled(signs[:, None, None] * maps))
+    _write(output, str(folder), patches, scaled(signs[:, None, None] * maps))
     log.info("explained %d test patches by heat maps of %d x %d", *maps.shape)
 
 
