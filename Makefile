@@ -8,7 +8,7 @@ INSTALLED_K80 := .venv-k80/installed-$(call checksum,envs/tensorflow-k80.lock)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes --requirement
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper_check plan status install-profile lint test test-slurm test-long format lock
+.PHONY: help install demo paper_check plan status install-profile lint test test-slurm test-long format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,8 @@ $(INSTALLED_K80): | envs/tensorflow-k80.lock
 
 # `env`, not plain `snakemake`: jobs find the same environment's python first on the path.
 SNAKEMAKE = env PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
+
+install: $(INSTALLED) ## build .venv from envs/workflow.lock, unless it is up to date
 
 demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no network, under five minutes
 	$(SNAKEMAKE) --profile profiles/demo

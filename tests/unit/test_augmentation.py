@@ -8,8 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.errors import HistobenchError
-from histobench.core.recipes import AUGMENTATIONS
 from histobench.core.simulation import PCAM, draw_style, pcam_patch
 from histobench.train import augmentation
 from histobench.train.augmentation import TRANSFORMS, augment

@@ -24,6 +24,7 @@ def library(tmp_path, monkeypatch):
 MODEL = {"train/models", "core/modes", "core/recipes"}
 READ = {"core/features", "core/prepared"}
 TRAINING = {
+    "core/augmentations",
     *("train/fit", "train/checkpoints", "train/calibration", "train/batches", "train/augmentation"),
     *("train/random_state", "train/initial_model", "tuning/tuned_recipe", "core/decision", *MODEL, *READ),
 }

@@ -275,7 +275,7 @@ def test_the_first_one_and_its_successor(tmp_path):
     assert not (folder / "events").exists()
     with held(folder, QUICK):
         assert lease_files(folder) == ["lease-000002"]
-    assert "lease taken over from pid" in (folder / "events").read_text()
+    assert "lease taken after pid" in (folder / "events").read_text()
 
 
 def last_event(folder: Path) -> str:

@@ -37,7 +37,7 @@ for name, device in STUDY.devices.items():
             "without its suffix"
         )
 
-# Once, not again in every job.
+# Not in jobs, which read this file again.
 if workflow.is_main_process:
     if written := os.environ.get(WRITE_TO):
         write_json(Path(written), config)
@@ -102,7 +102,7 @@ def tuned_recipe(wildcards):
 
 
 def other_workers(wildcards):
-    """Return what the further jobs of a search leave; nothing but that they have been asked for."""
+    """Return the marker files of the further jobs of a search, so that Snakemake starts these as well."""
     if not STUDY.searched(wildcards.recipe):
         return []
     workers = search_settings.workers(STUDY.recipes[wildcards.recipe]["search"])
@@ -138,7 +138,7 @@ def weights_file(model):
 
 
 def starts_from_weights(wildcards):
-    """Return the weights file that a run starts from, if there is one; cached features have it behind them."""
+    """Return the weights file that a run starts from, if there is one; none for cached features, which it has made."""
     if not MODES[wildcards.mode].pretrained or STUDY.cached(wildcards.mode, wildcards.recipe):
         return []
     return weights_file(wildcards.model)
@@ -173,7 +173,7 @@ def of_runs(file):
 
 
 def of_scored_runs(file, dataset=None):
-    """Return the paths of a file of the run folder, for those that are there for their scores, or those on a data set."""
+    """Return the paths of a file in the folders of all runs with scores, or of those on a data set."""
     return [str(paths.of(RUN, run) / file) for run in RUNS if STUDY.scored(run) and dataset in (None, run.dataset)]
 
 
@@ -201,7 +201,7 @@ def explained_models(dataset):
 
 
 def if_there(*files):
-    """Return these files where all are there, or will be; nothing where nothing is made and one is missing."""
+    """Return these files if all exist or this study makes them, else nothing."""
     return list(files) if TRAINS or all(Path(file).exists() for file in files) else []
 
 

@@ -6,7 +6,7 @@ rule explain:
     input:
         records("train", "test"),  # a backbone with random weights is calibrated on training patches
         lambda wildcards: [path for model in explained_models(wildcards.dataset) for path in weights_file(model)],
-        # Whichever run it is.
+        # Which run is the best is known only later, so the weights of all.
         of_dataset(runs.WEIGHTS),
         manifest=f"{DATA}/manifest.json",
         errors=STUDY.paths.errors,

@@ -19,7 +19,7 @@ rule collect_runs:
         "../../envs/report.yaml"
     params:
         datasets=RUN_DATASETS,
-        names=NAMES,
+        names=STUDY_FACTS["names"],
         timing_only=[recipe for recipe in STUDY.recipes if STUDY.timing_only(recipe)],
         cells=STUDY.asked_for(GAPS),
         code=code.digest("collect_runs"),

@@ -23,7 +23,6 @@ class Model:
     ----------
     key : name in the configuration, in paths and on the command line.
     name : name in tables and figures.
-    reference : the publication that introduced it.
     smallest_input : smallest height and width of a patch, in pixels.
     application : class in ``keras.applications``; None for a hand-made CNN, which has no pretrained backbone.
     preprocessing : scaling of patches by `input_scaling: native`: a mode of
@@ -36,7 +35,6 @@ class Model:
 
     key: str
     name: str
-    reference: str
     smallest_input: int
     application: str | None = None
     preprocessing: str = "none"
@@ -51,45 +49,43 @@ class Model:
         return PurePosixPath(self.weights.url).name
 
 
-def _keras(
-    key: str, name: str, reference: str, preprocessing: str, file: str, md5: str | None, smallest_input: int = 32
-) -> Model:
+def _keras(key: str, name: str, preprocessing: str, file: str, md5: str | None, smallest_input: int = 32) -> Model:
     weights = Remote(f"{KERAS_WEIGHTS}/{file}", md5=md5)
-    return Model(key, name, reference, smallest_input, name, preprocessing, weights, "ImageNet")
+    return Model(key, name, smallest_input, name, preprocessing, weights, "ImageNet")
 
 
-BONNET = "Bonnet 2024, arXiv:2108.13661"
-DENSENET = "Huang et al. 2017, arXiv:1608.06993"
-EFFICIENTNETV2 = "Tan and Le 2021, arXiv:2104.00298"
 NOTOP = "weights_tf_dim_ordering_tf_kernels_notop.h5"
 
-# In the order of the paper's Table 1.
+# In the order of the paper's Table 1. B2 and B6: Bonnet 2024, arXiv:2108.13661; InceptionV3: Szegedy et al. 2016,
+# arXiv:1512.00567; VGG19: Simonyan and Zisserman 2015, arXiv:1409.1556; ResNet50: He et al. 2016, arXiv:1512.03385;
+# MobileNet: Howard et al. 2017, arXiv:1704.04861; DenseNet: Huang et al. 2017, arXiv:1608.06993; EfficientNetV2: Tan
+# and Le 2021, arXiv:2104.00298.
 CATALOGUE: dict[str, Model] = {
     model.key: model
     for model in (
         # Two 5x5 "same" convolutions, each followed by a pool of 2.
-        Model("b2", "B2", BONNET, smallest_input=4, preprocessing="unit"),
+        Model("b2", "B2", smallest_input=4, preprocessing="unit"),
         # Six valid 3x3 convolutions and three pools, which leave one pixel of 36 px.
-        Model("b6", "B6", BONNET, smallest_input=36, preprocessing="unit"),
-        _keras("inceptionv3", "InceptionV3", "Szegedy et al. 2016, arXiv:1512.00567", "tf",
+        Model("b6", "B6", smallest_input=36, preprocessing="unit"),
+        _keras("inceptionv3", "InceptionV3", "tf",
                f"inception_v3/inception_v3_{NOTOP}", "bcbd6486424b2319ff4ef7d526e38f63", smallest_input=75),
-        _keras("vgg19", "VGG19", "Simonyan and Zisserman 2015, arXiv:1409.1556", "caffe",
+        _keras("vgg19", "VGG19", "caffe",
                f"vgg19/vgg19_{NOTOP}", "253f8cb515780f3b799900260a226db6"),
-        _keras("resnet50", "ResNet50", "He et al. 2016, arXiv:1512.03385", "caffe",
+        _keras("resnet50", "ResNet50", "caffe",
                f"resnet/resnet50_{NOTOP}", "4d473c1dd8becc155b73f8504c6f6626"),
-        _keras("mobilenet", "MobileNet", "Howard et al. 2017, arXiv:1704.04861", "tf",
+        _keras("mobilenet", "MobileNet", "tf",
                "mobilenet/mobilenet_1_0_224_tf_no_top.h5", None),
-        _keras("densenet121", "DenseNet121", DENSENET, "torch",
+        _keras("densenet121", "DenseNet121", "torch",
                f"densenet/densenet121_{NOTOP}", "30ee3e1110167f948a6b9946edeeb738"),
-        _keras("densenet169", "DenseNet169", DENSENET, "torch",
+        _keras("densenet169", "DenseNet169", "torch",
                f"densenet/densenet169_{NOTOP}", "b8c4d4c20dd625c148057b9ff1c1176b"),
-        _keras("densenet201", "DenseNet201", DENSENET, "torch",
+        _keras("densenet201", "DenseNet201", "torch",
                f"densenet/densenet201_{NOTOP}", "c13680b51ded0fb44dff2d8f86ac8bb1"),
-        _keras("efficientnetv2b0", "EfficientNetV2B0", EFFICIENTNETV2, "none",
+        _keras("efficientnetv2b0", "EfficientNetV2B0", "none",
                "efficientnet_v2/efficientnetv2-b0_notop.h5", "893217f2bb855e2983157299931e43ff"),
-        _keras("efficientnetv2b1", "EfficientNetV2B1", EFFICIENTNETV2, "none",
+        _keras("efficientnetv2b1", "EfficientNetV2B1", "none",
                "efficientnet_v2/efficientnetv2-b1_notop.h5", "0e80663031ca32d657f9caa404b6ec37"),
-        _keras("efficientnetv2b2", "EfficientNetV2B2", EFFICIENTNETV2, "none",
+        _keras("efficientnetv2b2", "EfficientNetV2B2", "none",
                "efficientnet_v2/efficientnetv2-b2_notop.h5", "1dfe2e7a5d45b6632553a8961ea609eb"),
     )
 }  # fmt: skip
@@ -111,7 +107,7 @@ def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
                     f"configuration: models.{key} is not in the catalogue ({', '.join(CATALOGUE)}), so it needs "
                     f"{', '.join(sorted(missing))}: see 'A model of your own' in config/README.md"
                 )
-            fields = {"name": given["application"], "reference": "given by the configuration"} | fields
+            fields = {"name": given["application"]} | fields
         model = replace(CATALOGUE[key], **fields) if key in CATALOGUE else Model(key=key, **fields)
         if "weights" in given:
             if model.application is None:

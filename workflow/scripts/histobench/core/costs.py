@@ -22,9 +22,9 @@ from histobench.core.study import Study
 from histobench.tuning import search_settings
 
 TABLE_2 = Path(__file__).parents[4] / "config" / "paper" / "table2.csv"
-# Of Table 2: PCam by the paper's recipe.
+# Table 2 was measured on PCam by the paper's recipe.
 PAPER_SIDE, PAPER_BATCH = FORMATS["pcam"].patch_size, 32
-# The others are estimated from these: the only model in Table 2 with a backbone, and the newest card.
+# Cells that Table 2 lacks are estimated from these: its only model with a backbone, and its newest card.
 REFERENCE_MODEL, REFERENCE_DEVICE = "inceptionv3", "a100"
 
 # Multiply-adds of a forward pass of the whole model over a patch of 96 px, as histobench.train.model_size counts them.

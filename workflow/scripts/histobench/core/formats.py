@@ -88,10 +88,10 @@ _IDC_SHA256 = {
 _CASES = "https://raw.githubusercontent.com/choosehappy/public/master/DL%20tutorial%20Code/6-idc"
 
 
-def _simulated_idc(told: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, float]]:
-    patients = sum(told["patients"].values())
-    shares = {split: number / patients for split, number in told["patients"].items()}
-    return {"patches": patients * told["patches_per_patient"], "patients": patients}, shares
+def _simulated_idc(simulate: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, float]]:
+    patients = sum(simulate["patients"].values())
+    shares = {split: number / patients for split, number in simulate["patients"].items()}
+    return {"patches": patients * simulate["patches_per_patient"], "patients": patients}, shares
 
 
 FORMATS = {
@@ -104,7 +104,7 @@ FORMATS = {
         slide_files=frozenset(pcam_file(split, "meta") for split in SPLITS),
         centre=32,
         simulate={"patches": dict, "slides": dict},
-        simulated=lambda told: (dict(told["patches"]), {}),
+        simulated=lambda simulate: (dict(simulate["patches"]), {}),
     ),
     "idc": Format(
         split="by patient",

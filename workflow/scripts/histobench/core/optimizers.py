@@ -23,7 +23,7 @@ EXCLUDED = {
 }
 
 
-def check(recipe: str, told: Mapping[str, Any]) -> None:
+def check(name: str, recipe: Mapping[str, Any]) -> None:
     """Refuse an optimizer that Keras does not have, and arguments that it does not take.
 
     When the Snakefile is read the Keras beside Snakemake decides, if there is one. A job asks again before it trains,
@@ -31,29 +31,30 @@ def check(recipe: str, told: Mapping[str, Any]) -> None:
 
     Parameters
     ----------
-    recipe : its name.
-    told : what it says; `optimizer` has the `name` of the class, in upper or lower case, and its arguments.
+    name : of the recipe.
+    recipe : its `optimizer` has the `name` of the class, in upper or lower case, and its arguments.
 
     Raises
     ------
     HistobenchError
         which names the optimizers or arguments that there are.
     """
-    known, name = classes(), told["optimizer"]["name"].lower()
-    where = f"configuration: recipes.{recipe}.optimizer"
+    known, optimizer = classes(), recipe["optimizer"]["name"].lower()
+    where = f"configuration: recipes.{name}.optimizer"
     if not known:
         return
-    if name not in known:
+    if optimizer not in known:
         raise HistobenchError(
-            f"{where}.name: Keras {version('keras')} has no {name!r}{nearest(name, known)}; known: {', '.join(known)}"
+            f"{where}.name: Keras {version('keras')} has no {optimizer!r}{nearest(optimizer, known)}; "
+            f"known: {', '.join(known)}"
         )
-    for key in told["optimizer"]:
+    for key in recipe["optimizer"]:
         if key in EXCLUDED:
             raise HistobenchError(f"{where}.{key}: leave it out: {EXCLUDED[key]}")
-        if key not in ("name", *known[name]):
+        if key not in ("name", *known[optimizer]):
             raise HistobenchError(
-                f"{where}.{key}: {name} of Keras {version('keras')} takes no {key!r}{nearest(key, known[name])}; "
-                f"known: {', '.join(known[name])}"
+                f"{where}.{key}: {optimizer} of Keras {version('keras')} takes no {key!r}"
+                f"{nearest(key, known[optimizer])}; known: {', '.join(known[optimizer])}"
             )
 
 

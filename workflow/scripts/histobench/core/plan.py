@@ -128,8 +128,8 @@ def plan(study: Study, jobs: Sequence[Job], costs: Costs) -> list[str]:
         lines += ["", *_table(study, devices)]
     if others:
         order = [*dict.fromkeys(STAGES.values()), RESULTS]
-        told = ", ".join(f"{others[name]} {name}" for name in order if others[name])
-        lines += ["", f"Jobs without a device, which take minutes each or a download's time: {told}"]
+        listed = ", ".join(f"{others[name]} {name}" for name in order if others[name])
+        lines += ["", f"Jobs without a device, which take minutes each or a download's time: {listed}"]
     return lines
 
 

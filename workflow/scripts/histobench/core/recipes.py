@@ -5,12 +5,9 @@ from typing import Any, NamedTuple
 
 from histobench.core.modes import MODES
 
-# What its runs are there for, which no result depends on: their seconds alone, or a comparison with the recipe before
-# tuning.
+# Keys that say what the runs of a recipe are for: their seconds alone, or a comparison with the recipe before tuning.
+# They change no result.
 PURPOSE = ("timing_only", "tuned_from")
-# Kinds of augmentation, in the order in which they are applied. A kind's place enters its random numbers: append new
-# ones, and what they do to :mod:`histobench.train.augmentation`.
-AUGMENTATIONS = ("d4", "author", "stain")
 
 
 class Dense(NamedTuple):
@@ -56,9 +53,9 @@ def scaling(recipe: Mapping[str, Any]) -> str:
 def relevant(recipe: Mapping[str, Any], mode: str) -> dict[str, Any]:
     """Return what a recipe says for runs of a mode; of `transfer` also what it leaves unsaid."""
     optimizer = recipe["optimizer"] | {"name": recipe["optimizer"]["name"].lower()}
-    told = {"transfer": transfer(recipe)} | dict(recipe) | {"optimizer": optimizer}
+    said = {"transfer": transfer(recipe)} | dict(recipe) | {"optimizer": optimizer}
     if "search" in recipe:
         # Not how many jobs share it.
-        told["search"] = {key: value for key, value in recipe["search"].items() if key != "workers"}
+        said["search"] = {key: value for key, value in recipe["search"].items() if key != "workers"}
     of_others = {each.key for each in MODES.values()} - {MODES[mode].key}
-    return {key: value for key, value in told.items() if key not in of_others and key not in PURPOSE}
+    return {key: value for key, value in said.items() if key not in of_others and key not in PURPOSE}

@@ -31,7 +31,7 @@ LOCKS = Path(".snakemake/locks")
 STARTED = paths.StudyPaths("*").configuration
 STATES = ("done", "running", "waiting", "stopped", "failed")
 # Those whose runs are listed, and the titles of the lists.
-LISTED = {"running": "Running", "failed": "Failed", "stopped": "Stopped, to be gone on with"}
+LISTED = {"running": "Running", "failed": "Failed", "stopped": "Stopped, to be continued"}
 # Lines of a list that are shown without --all.
 SHOWN = 10
 # A line of `events`: date, machine, process and SLURM job, then what happened.
@@ -52,7 +52,7 @@ class Job(NamedTuple):
     note: str = ""
 
 
-def look(folder: Path, gap: str, watch: lease.HolderLookup) -> Job:
+def job_state(folder: Path, gap: str, watch: lease.HolderLookup) -> Job:
     """Return how far a run is.
 
     Parameters
@@ -137,7 +137,7 @@ def jobs_of(study: Study, watch: lease.HolderLookup) -> dict[Run, Job]:
     for run in study.runs:
         folder = paths.of(study.paths.run, run)
         gap = runs.gap(folder, study.specification(run), manifests[run.dataset], scored=study.scored(run))
-        found[run] = look(folder, gap, watch)
+        found[run] = job_state(folder, gap, watch)
     return found
 
 

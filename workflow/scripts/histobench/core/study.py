@@ -14,6 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from histobench.core import catalogue, optimizers, paths, recipes, runs
+from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError, named, nearest
 from histobench.core.files import Remote
@@ -23,9 +24,9 @@ from histobench.tuning import search_settings
 
 # Environment variable: where the Snakefile writes the configuration as Snakemake merged it, for `make plan`.
 WRITE_TO = "HISTOBENCH_CONFIGURATION"
-# What a device of the configuration says of its card.
+# Facts about a device's card that the configuration may give.
 CARD = ("year", "cuda_cores", "gflops")
-# What it may have a peak rate in: Keras's dtype policies, and TF32, a way to compute in float32.
+# Precisions that may have a peak rate: Keras's dtype policies, and TF32, a way to compute in float32.
 PEAKS = ("float32", "tf32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -54,7 +55,7 @@ class Study:
             if "tuned_from" in recipe:
                 named(f"recipes.{name}.tuned_from", recipe["tuned_from"], self.recipes)
         self.missing_runs: str = config.get("missing_runs", "train")
-        # With their seeds, in the order of the matrix.
+        # The seeds of each cell, in the order of the matrix.
         self.cells: dict[Cell, list[int]] = {}
         # Cells that cannot run, and why.
         self.left_out: dict[Cell, str] = {}
@@ -110,11 +111,16 @@ class Study:
 
         Returns
         -------
-        cells : `dataset`, its `format`, `model`, its `model_name` in print, `mode`, `recipe`, `device`, and whether
-            that is a `gpu`, with its `CARD` and, for each of `PEAKS`, `peak_tflops_<name>`, "" where unknown; `seeds`,
-            how many; `gap`, why some or all of them have no result, "" where they have; `left_out`, whether it cannot
-            run; `end_to_end`, whether every epoch runs over patches, not over cached features; `timing_only` and
-            `tuned_from`, see :mod:`histobench.core.recipes`.
+        dataset, format : the data set, and the format of its patches.
+        model, model_name : the model's key, and its name in print.
+        mode, recipe, device : names of the configuration.
+        gpu : whether the device is a GPU; its facts are in `CARD` and, for each of `PEAKS`, in `peak_tflops_<name>`, ""
+            where unknown.
+        seeds : how many.
+        gap : why some or all of them have no result, "" where they have.
+        left_out : whether the cell cannot run.
+        end_to_end : whether every epoch runs over patches, not over cached features.
+        timing_only, tuned_from : see :mod:`histobench.core.recipes`.
         """
         cells = []
         for cell, seeds in self.cells.items():
@@ -305,7 +311,7 @@ def _check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
     if "search" in recipe:
         search_settings.check(name, recipe)
     for kind in recipe.get("augmentation", []):
-        named(f"recipes.{name}.augmentation", kind, dict.fromkeys(recipes.AUGMENTATIONS))
+        named(f"recipes.{name}.augmentation", kind, dict.fromkeys(AUGMENTATIONS))
     short = {"steps_per_epoch", "validation_steps"} & set(recipe)
     if short and not recipe.get("timing_only"):
         raise HistobenchError(
@@ -341,11 +347,12 @@ def _source(name: str, block: Mapping[str, Any]) -> Source:
     own = {"path", "patch_size"}
     if not known.files:
         if missing := own - set(block):
-            raise HistobenchError(f"{where} is a folder, so it must say {', '.join(sorted(missing))}")
+            raise HistobenchError(f"{where}: patches of your own ({kind}) need {', '.join(sorted(missing))}")
         return Source(name, kind, block["path"], {}, {}, {}, block["patch_size"], "own")
     if foreign := own & set(block):
+        for_own = " or ".join(f"`format: {name}`" for name, each in FORMATS.items() if not each.files)
         raise HistobenchError(
-            f"{where}: {', '.join(sorted(foreign))} is for `format: folder`; "
+            f"{where}: {', '.join(sorted(foreign))} is for {for_own}; "
             f"files of {kind} come by download, downloads.mirror or simulate"
         )
     files = dict(known.files)

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.errors import HistobenchError
-from histobench.core.recipes import AUGMENTATIONS
 
 # The paper names rotation, shifts and zoom. Where it gives no range, these mild ones are our choice.
 ROTATION = 20.0  # degrees, in both directions
@@ -51,7 +51,7 @@ def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], se
     ----------
     images : (n, height, width, 3) uint8 with static height and width.
     positions : (n,) int64, the position of each patch in its split.
-    kinds : any of `core.recipes.AUGMENTATIONS`, in any order; they are applied in the order in which they stand there.
+    kinds : any of `AUGMENTATIONS`, in any order; they are applied in the order in which they stand there.
 
         - "d4": one of the eight flips and quarter turns of a square, each equally likely;
         - "author": rotation, shift and zoom, as by the paper's author, as one affine transform with bilinear

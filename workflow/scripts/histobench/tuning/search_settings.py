@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.errors import HistobenchError
-from histobench.core.recipes import AUGMENTATIONS
 from histobench.tuning.tuned_recipe import JOINT, NOTHING
 
 

@@ -57,7 +57,7 @@ class Lease:
             holder = str(content.holder) if content else f"a job whose {path.name} can't be read"
             if reason := watch.over(number, data):
                 if self._create(number + 1):
-                    add_event(self.folder, f"lease taken over from {holder}: {reason}")
+                    add_event(self.folder, f"lease taken after {holder}: {reason}")
                     break
             elif number != logged or time.monotonic() - when >= self._intervals.remind:
                 logged, when = number, time.monotonic()

@@ -1,0 +1,7 @@
+"""The kinds of augmentation that a recipe can name; :mod:`histobench.train.augmentation` says what they do.
+
+They stand apart from :mod:`histobench.core.recipes`, since a new kind must not extract features anew.
+"""
+
+# In the order in which they are applied. A kind's place enters its random numbers: append new ones.
+AUGMENTATIONS = ("d4", "author", "stain")
