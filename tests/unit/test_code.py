@@ -1,5 +1,6 @@
 """Digests of code: what makes a result out of date, and what does not."""
 
+import ast
 import shutil
 
 import pytest
@@ -92,6 +93,29 @@ def test_code_counts_but_not_comments_docstrings_dates_and_places(library, old, 
     assert old in text
     module.write_text(text.replace(old, new))
     assert (code.digest("train") != before) == counts
+
+
+def test_an_f_string_is_one_token_in_every_python():
+    source = "x = f\"a{b!r:>{width}}\" f'''{c[\"d\"]}\n e'''\n"
+    assert [(kind, text) for kind, _, text in code.tokens(source)] == [
+        ("NAME", "x"),
+        ("OP", "="),
+        ("STRING", 'f"a{b!r:>{width}}"'),
+        ("STRING", "f'''{c[\"d\"]}\n e'''"),
+        ("NEWLINE", "\n"),
+    ]
+
+
+def test_imports_are_written_as_the_digest_reads_them():
+    """Absolute, by `from`; and what a package executes when it is imported is nothing that a result depends on."""
+    for path in code.LIBRARY.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert all(node.level == 0 for node in imports if isinstance(node, ast.ImportFrom)), path
+        names = [alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names]
+        assert not [name for name in names if name.startswith("histobench")], path
+        if path.name == "__init__.py" and path.parent.name not in ("datasets", "lease"):
+            assert all(isinstance(node, ast.Expr) for node in tree.body), path
 
 
 def test_a_module_that_is_gone_is_an_error():

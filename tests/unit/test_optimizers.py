@@ -3,14 +3,16 @@
 from importlib.machinery import PathFinder
 
 import keras
+import numpy as np
 import pytest
 
 from histobench.core import optimizers, recipes
 from histobench.core.errors import HistobenchError
-from histobench.train.fit import compile_model
+from histobench.core.prepared import Records
+from histobench.train.fit import compile_model, epochs
 from histobench.train.models import build
 from support.optimizers import signatures
-from support.small import SHAPE, specification
+from support.small import COUNTS, SHAPE, specification
 
 SGD = {"name": "SGD", "learning_rate": 0.01, "momentum": 0.9, "nesterov": True, "clipnorm": 1}
 
@@ -30,6 +32,11 @@ def test_the_source_of_keras_says_what_its_classes_do():
             r"optimizer\.momentm: sgd of Keras 3.* takes no 'momentm'; did you mean 'momentum'",
         ),
         ({"beta_1": 0.9}, r"sgd of .* takes no 'beta_1'; known: learning_rate, momentum, nesterov, weight_decay"),
+        ({"momentum": True}, r"optimizer\.momentum: expected a value like Keras's default, 0\.0, found True"),
+        ({"momentum": [0.9]}, "found \\[0\\.9\\]"),
+        ({"momentum": None}, "found None"),
+        ({"nesterov": 1}, "default, False, found 1"),
+        ({"clipnorm": True}, "default, None, found True"),
         ({"use_ema": True}, r"optimizer\.use_ema: leave it out: Keras would average"),
         ({"jit_compile": True}, "the recipe has a `jit_compile` of its own"),
     ],
@@ -59,6 +66,17 @@ def test_the_optimizer_is_of_its_class_with_its_arguments():
     assert type(made) is keras.optimizers.SGD
     assert (made.momentum, made.nesterov, made.clipnorm) == (0.9, True, 1)
     assert float(made.learning_rate) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("name", ["adam", "schedulefreeadamw"])
+def test_the_first_step_starts_from_the_weights_of_the_model(name, prepared_folder):
+    """Inside the graph of `fit`, ScheduleFreeAdamW would build itself on weights of zero."""
+    spec = specification("b2", epochs=1, batch_size=COUNTS["train"], optimizer={"name": name, "learning_rate": 1e-5})
+    train = Records(prepared_folder, "train")
+    model = build(spec["model"], "full", train.shape, seed=1)
+    before = model.get_weights()[0]
+    next(epochs(model, train, Records(prepared_folder, "valid"), spec, 0))
+    assert 0 < np.abs(model.get_weights()[0] - before).max() < 0.1 * np.abs(before).max()
 
 
 def test_fine_tuning_goes_on_with_the_same_arguments_at_its_own_rate():

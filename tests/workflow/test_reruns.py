@@ -107,3 +107,13 @@ def test_another_recipe_trains_anew_what_uses_it_and_another_number_of_workers_s
     stages, _ = planned(copy)
     # The third one finds that the search has ended.
     assert ("tune" in stages, stages["tune_worker"]) == (False, 1)
+
+
+def test_another_split_or_another_digest_prepares_anew(copy):
+    """A configuration's objects must reach Snakemake as plain values, the only ones whose changes it notices."""
+    path = copy / "tests/configs/tiny.yaml"
+    split = "split: {by: group, train: 0.4, valid: 0.3, test: 0.3, seed: 1}"
+    path.write_text(path.read_text().replace("source: idc-simulated}", f"source: idc-simulated, {split}}}"))
+    stages, _ = planned(copy)
+    assert stages.pop("prepare") == 1
+    assert {"controls", "extract_features", "tune", "train"} <= set(stages)

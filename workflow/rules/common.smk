@@ -3,6 +3,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
@@ -135,6 +136,12 @@ def weights_file(model):
     """Return the pretrained weights of a model, if there are any."""
     file = STUDY.models[model].weights_file
     return [f"{WEIGHTS}/{file}"] if file else []
+
+
+def with_digest(remote):
+    """Return what is known of a weights file; of one's own also its digest, so that other content is fetched anew."""
+    own = remote.url and "://" not in remote.url and Path(remote.url).is_file()
+    return replace(remote, sha256=digest(Path(remote.url))) if own and not (remote.sha256 or remote.md5) else remote
 
 
 def starts_from_weights(wildcards):

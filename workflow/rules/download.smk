@@ -4,7 +4,8 @@
 
 rule download:
     output:
-        f"{paths.DOWNLOADS}/{{file}}",
+        # Not deleted when its address or digest changes: the job verifies what is there.
+        update(f"{paths.DOWNLOADS}/{{file}}"),
     log:
         f"{paths.LOGS}/download/{{source}}/{{file}}.log",
     wildcard_constraints:
@@ -14,14 +15,14 @@ rule download:
     conda:
         "../../envs/report.yaml"
     params:
-        remote=lambda wildcards: STUDY.sources[wildcards.source].files[wildcards.file],
+        remote=lambda wildcards: asdict(STUDY.sources[wildcards.source].files[wildcards.file]),
     script:
         "../scripts/download.py"
 
 
 rule fetch_weights:
     output:
-        f"{WEIGHTS}/{{file}}",
+        update(f"{WEIGHTS}/{{file}}"),
     log:
         f"{paths.LOGS}/download/weights/{{file}}.log",
     wildcard_constraints:
@@ -30,6 +31,6 @@ rule fetch_weights:
     conda:
         "../../envs/report.yaml"
     params:
-        remote=lambda wildcards: WEIGHTS_FILES[wildcards.file],
+        remote=lambda wildcards: asdict(with_digest(WEIGHTS_FILES[wildcards.file])),
     script:
         "../scripts/fetch_weights.py"

@@ -21,6 +21,7 @@ rule prepare:
         runtime=minutes(60),
     params:
         dataset=lambda wildcards: STUDY.datasets[wildcards.dataset],
+        definition=lambda wildcards: STUDY.datasets[wildcards.dataset].definition(),
         code=lambda wildcards: code.digest(
             "prepare",
             # The reader is imported by the format's name.

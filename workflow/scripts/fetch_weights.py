@@ -7,8 +7,9 @@ with job.start(snakemake, watched=True):
     from pathlib import Path
 
     from histobench.core import downloads
+    from histobench.core.files import Remote
 
-    remote, mirror = snakemake.params.remote, snakemake.config.get("downloads", {}).get("mirror")
+    remote, mirror = Remote(**snakemake.params.remote), snakemake.config.get("downloads", {}).get("mirror")
     if remote.url and "://" not in remote.url:
         # A path of one's own: its folder is the mirror of this one file. A bare name is looked for in the mirror.
         folder = Path(remote.url).parent

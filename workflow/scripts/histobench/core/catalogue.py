@@ -112,14 +112,16 @@ def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
         if "weights" in given:
             if model.application is None:
                 raise HistobenchError(f"configuration: models.{key}.weights: {model.name} has no pretrained backbone")
-            model = replace(model, **_weights(given["weights"]))
+            model = replace(model, **_weights(f"configuration: models.{key}.weights", given["weights"]))
         result[key] = model
     return result
 
 
-def _weights(given: str | Mapping[str, Any]) -> dict[str, Any]:
+def _weights(where: str, given: str | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(given, str):  # the schema lets only "random" through
         return {"weights": None, "weights_origin": "random"}
+    if ("path" in given) == ("url" in given) or not PurePosixPath(given.get("path", given.get("url"))).name:
+        raise HistobenchError(f"{where}: expected the `path` or the `url` of a file, found {dict(given)}")
     known = {k: v for k, v in given.items() if k not in ("path", "origin")}
     return {
         "weights": Remote(**({"url": given.get("path")} | known)),

@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import tokenize
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,18 +14,18 @@ from histobench.core.errors import HistobenchError
 LIBRARY = Path(__file__).parents[1]
 SCRIPTS = LIBRARY.parent
 # Tokens that cannot change a result: retraining takes days.
-IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
-# Modules that no result depends on: they write files, raise errors, log, describe the machine, refuse what cannot be
-# trained, or compute what is among the params of a rule anyway.
+IGNORED = {"COMMENT", "NL", "ENDMARKER"}
+# Modules that no weights, scores or metrics depend on: they write files, raise errors, log, describe the machine in
+# run.json, refuse what cannot be trained, or compute what is among the params of a rule anyway.
 EXEMPT = {
     *("core/catalogue", "core/code", "core/errors", "core/files", "core/job", "core/lease"),
     *("core/optimizers", "core/runs", "core/study"),
     *("train/hardware", "train/nvml", "train/provenance"),
 }
-# Modules that a script imports, but that do not change its result.
+# Modules that a script imports, but for which its result is not worth making anew.
 WITHOUT_EFFECT = {
-    "prepare": {"core/formats"},  # the files are the rule's inputs, what is expected of them stands in its params
-    "train": {"train/model_size"},  # its counts are only written to run.json
+    "prepare": {"core/formats"},  # the files are inputs of the rule, and what is expected of them is among its params
+    "train": {"train/model_size"},  # counts for the table of seconds, in run.json: those of finished runs stay
     "tune": {"train/checkpoints"},  # a trial has no saved state
     "predict": {"train/random_state"},  # the initial weights are replaced by trained ones
     "describe_models": {"train/random_state"},  # sizes do not depend on the values of weights
@@ -73,10 +74,31 @@ def _digest(path: Path) -> str:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
     code = hashlib.sha256()
-    for token in tokenize.tokenize(io.BytesIO(source).readline):
-        if token.type not in IGNORED and token.start not in strings:
-            code.update(f"{token.type} {token.string}\n".encode())
+    for kind, start, text in tokens(source.decode("utf-8")):
+        if start not in strings:
+            code.update(f"{kind} {text}\n".encode())
     return code.hexdigest()
+
+
+def tokens(source: str) -> Iterator[tuple[str, tuple[int, int], str]]:
+    """Yield the kind, the place (line, column) and the text of the tokens of Python code that can change a result.
+
+    They are the same in every version of Python: up to 3.11 an f-string is one token, and numbers of kinds differ.
+    """
+    lines, depth, first = source.splitlines(keepends=True), 0, (0, 0)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        kind = tokenize.tok_name[token.type]
+        if kind == "FSTRING_START":
+            first = first if depth else token.start
+            depth += 1
+        elif kind == "FSTRING_END":
+            depth -= 1
+            if not depth:
+                (row, column), (last_row, end) = first, token.end
+                inside = [*lines[row - 1 : last_row - 1], lines[last_row - 1][:end]]
+                yield "STRING", first, "".join([inside[0][column:], *inside[1:]])
+        elif not depth and kind not in IGNORED:
+            yield kind, token.start, token.string
 
 
 @cache
@@ -85,7 +107,7 @@ def _imports(path: Path) -> list[Path]:
     if not path.exists():
         return []  # reported by `_digest`
     source = path.read_text(encoding="utf-8")
-    templates = [path.parent / name for name in re.findall(r'"([\w.]+\.j2)"', source)]
+    templates = [path.parent / name for name in re.findall(r'["\']([\w.]+\.j2)["\']', source)]
     if path.suffix != ".py":
         return templates
     modules = []

@@ -4,7 +4,7 @@ How the files of a format are read is a module of :mod:`histobench.core.datasets
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from histobench.core.files import Remote
@@ -164,6 +164,13 @@ class Dataset:
     def leaky(self) -> bool:
         """Whether patches of one slide or patient may stand on both sides of the split."""
         return not isinstance(self.split, str) and self.split["by"] == "patch"
+
+    def definition(self) -> dict[str, Any]:
+        """Return what the prepared patches depend on besides the content of the files, in plain values.
+
+        Snakemake notices changes of plain values alone, not those of an object.
+        """
+        return asdict(self) | {"source": asdict(self.source) | {"files": list(self.source.files)}}
 
     def counts(self) -> dict[str, int]:
         """Return about how many patches each split has; nothing where that is unknown until they are prepared."""

@@ -48,7 +48,7 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
             f"{where}.name: Keras {version('keras')} has no {optimizer!r}{nearest(optimizer, known)}; "
             f"known: {', '.join(known)}"
         )
-    for key in recipe["optimizer"]:
+    for key, value in recipe["optimizer"].items():
         if key in EXCLUDED:
             raise HistobenchError(f"{where}.{key}: leave it out: {EXCLUDED[key]}")
         if key not in ("name", *known[optimizer]):
@@ -57,10 +57,23 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
                 f"{nearest(key, known[optimizer])}; known: {', '.join(known[optimizer])}"
             )
 
+        if key != "name" and not _fits(value, default := known[optimizer][key]):
+            raise HistobenchError(f"{where}.{key}: expected a value like Keras's default, {default}, found {value!r}")
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Return whether a value can be meant where Keras has this default; None stands for a number or a list, too."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    return default is None or isinstance(value, int | float)
+
 
 @cache
-def classes() -> dict[str, list[str]]:
-    """Return the optimizers with a learning rate, in lower case, and their arguments; none where there is no Keras."""
+def classes() -> dict[str, dict[str, Any]]:
+    """Return the optimizers with a learning rate, in lower case, and the defaults of their arguments by name.
+
+    There are none where there is no Keras.
+    """
     spec = PathFinder.find_spec("keras")
     if spec is None or not spec.submodule_search_locations:
         return {}
@@ -71,17 +84,19 @@ def classes() -> dict[str, list[str]]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras.src.optimizers."):
             path = packages / f"{(node.module or '').replace('.', '/')}.py"
             for alias in node.names:
-                arguments = _arguments(path, alias.name)
-                if "learning_rate" in arguments:
-                    found[alias.name.lower()] = [name for name in arguments if name not in (*EXCLUDED, "name")]
+                if arguments := _arguments(path, alias.name):
+                    kept = {name: each for name, each in arguments.items() if name not in ("name", *EXCLUDED)}
+                    found[alias.name.lower()] = kept
     return found
 
 
-def _arguments(path: Path, name: str) -> list[str]:
-    """Return the names of the arguments of a class in a module."""
+def _arguments(path: Path, name: str) -> dict[str, Any]:
+    """Return the arguments of a class in a module with their defaults; nothing for one without a learning rate."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             for each in node.body:
                 if isinstance(each, ast.FunctionDef) and each.name == "__init__":
-                    return [argument.arg for argument in each.args.args[1:]]
-    return []
+                    names = [argument.arg for argument in each.args.args[1:]]
+                    defaults = each.args.defaults if "learning_rate" in names else []
+                    return dict(zip(names, map(ast.literal_eval, defaults), strict=False))
+    return {}

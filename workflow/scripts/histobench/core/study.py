@@ -4,6 +4,7 @@ Imported by the Snakefile, so it stays cheap: no TensorFlow, pandas or NumPy.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 from histobench.core import catalogue, optimizers, paths, recipes, runs
 from histobench.core.augmentations import AUGMENTATIONS
@@ -378,10 +379,33 @@ def _source(name: str, block: Mapping[str, Any]) -> Source:
     return Source(name, kind, folder, files, expected, shares, known.patch_size, patches, simulate)
 
 
+def _is_integer(_: Any, value: Any) -> bool:
+    """JSON Schema would take 1.0 for an integer."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(_: Any, value: Any) -> bool:
+    """JSON Schema would take NaN and infinity for numbers."""
+    return _is_integer(_, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number})
+Validator = validators.extend(Draft202012Validator, type_checker=TYPES)  # type: ignore[no-untyped-call]
+
+
 def _validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
+    if wrong := list(_keys_that_are_no_text(config, "top level")):
+        raise HistobenchError("\n".join(wrong))
+    errors = sorted(Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
         raise HistobenchError("\n".join(f"configuration: {line}" for error in errors for line in _explain(error)))
+
+
+def _keys_that_are_no_text(value: Any, where: str) -> Iterator[str]:
+    for key, each in value.items() if isinstance(value, Mapping) else ():
+        if not isinstance(key, str):
+            yield f"configuration: {where}: the key {key!r} is not text; write it in quotes"
+        yield from _keys_that_are_no_text(each, str(key))
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
@@ -392,9 +416,13 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"{where}: unknown key {key!r}{nearest(key, known)}; known keys: {', '.join(known)}"
     elif error.validator == "pattern" and re.search(r"\[A-Za-z0-9\]", str(error.validator_value)):
         yield f"{where}: {error.instance!r} must be letters, digits, '.', '_' and '-' only, since it stands in paths"
-    elif error.validator == "oneOf" and error.context:
+    elif error.validator == "oneOf" and error.context and isinstance(error.schema, Mapping):
         # The branch that fits best says more than "not valid under any of the given schemas".
-        best = max(error.context, key=lambda e: (len(e.path), e.validator != "const", e.validator != "type"))
-        yield from _explain(best)
+        unlikely = {"const": 0, "type": 1, "additionalProperties": 2}
+        best = max(error.context, key=lambda each: (len(each.path), unlikely.get(str(each.validator), 3)))
+        if best.validator in ("const", "type") and not best.path:
+            yield f"{where}: expected {error.schema['description']}, found {error.instance!r}"
+        else:
+            yield from _explain(best)
     else:
         yield f"{where}: {error.message}"

@@ -89,8 +89,6 @@ def best_weights(state: State) -> Path:
 
 def _variables(model: keras.Model) -> "list[keras.Variable]":  # quoted, since Keras 2 has no such class
     optimizer = model.optimizer
-    if not getattr(optimizer, "built", False):  # Keras 3 would reset the scale of the loss
-        optimizer.build(model.trainable_variables)
     # Not always among the optimizer's variables: the scale of the loss, in Keras 2 with mixed_float16, and the product
     # that Nadam keeps from step to step.
     scale = getattr(getattr(optimizer, "_loss_scale", None), "_weights", {})

@@ -53,6 +53,8 @@ def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
         # By default, Keras 3 would turn XLA on if there is a GPU, and Keras 2, the paper's, would not.
         jit_compile=jit_compile(recipe),
     )
+    # Before `fit`, inside whose graph ScheduleFreeAdamW of Keras 3.15 would start from weights of zero.
+    model.optimizer.build(model.trainable_variables)
 
 
 def _optimizer(spec: dict[str, Any], rate: float) -> "keras.optimizers.Optimizer":
