@@ -143,11 +143,11 @@ def path(tmp_path_factory):
             report.Section("Claims", "", [prose(), against_size]),
             report.Section(ATTACK, ATTACK, [table("attack", {ATTACK: ([ATTACK],)}, **attack)]),
         ],
-        facts=[
-            report.Facts("Left out", [("results/demo/runs/pcam-simulated/b6/full/demo/cpu/seed-1", "collapsed")]),
-            report.Facts("Inputs", [("train_x", "d619e741468a7ab35c7e4a75e6821b7e" * 4)]),
-            report.Facts(ATTACK, [(ATTACK, ATTACK)]),
-        ],
+        facts={
+            "Left out": [("results/demo/runs/pcam-simulated/b6/full/demo/cpu/seed-1", "collapsed")],
+            "Inputs": [("train_x", "d619e741468a7ab35c7e4a75e6821b7e" * 4)],
+            ATTACK: [(ATTACK, ATTACK)],
+        },
         configuration=f"study: demo # {'a long line ' * 20}\nmodels: {{}} # {ATTACK}\n",
     )
     return path

@@ -24,16 +24,14 @@ BEST: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "color"
 
 
 @style.styled
-def learning_curves(
-    histories: Mapping[str, Sequence[pd.DataFrame]], best_epochs: Mapping[str, Sequence[int]]
-) -> Figure:
+def learning_curves(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]]) -> Figure:
     """Draw loss (on a logarithmic axis) and accuracy of training and validation against the epoch.
 
     Parameters
     ----------
-    histories : from a printed label to the `history.csv` of each of its seeds: `epoch`, `loss`, `accuracy`, `val_loss`,
-        `val_accuracy`. Each seed has lines of its own.
-    best_epochs : from the label to the best epoch of each seed, which is marked on the validation curve.
+    histories : from a printed label to the `history.csv` of each of its seeds (`epoch`, `loss`, `accuracy`, `val_loss`,
+        `val_accuracy`) and the best epoch. Each seed has lines of its own; the best epoch is marked on the validation
+        curve.
 
     Returns
     -------
@@ -57,7 +55,7 @@ def learning_curves(
         label = labels[number]
         for row, (metric, name) in enumerate(METRICS.items()):
             axes = panels[2 * band + row, column]
-            for history, best in zip(histories[label], best_epochs[label], strict=True):
+            for history, best in histories[label]:
                 for part, look in PARTS.items():
                     axes.plot(history["epoch"], history[part + metric], **look, linewidth=0.8, gid=part + metric)
                 at = history[history["epoch"] == best]
@@ -91,9 +89,9 @@ def learning_curves(
     return figure
 
 
-def _range(histories: Mapping[str, Sequence[pd.DataFrame]], metric: str) -> tuple[float, float]:
+def _range(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]], metric: str) -> tuple[float, float]:
     """Return the minimum and the maximum of a metric over all histories; for the loss, of values above 0."""
-    columns = [history[part + metric] for seeds in histories.values() for history in seeds for part in PARTS]
+    columns = [history[part + metric] for seeds in histories.values() for history, _ in seeds for part in PARTS]
     values = pd.concat(columns) if columns else pd.Series([0.5])
     values = values[values > 0] if metric == "loss" else values
     return float(values.min()), float(values.max())
@@ -102,4 +100,4 @@ def _range(histories: Mapping[str, Sequence[pd.DataFrame]], metric: str) -> tupl
 def learning_curves_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the data set."""
     shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
-    return learning_curves(*figure_data.histories(shown)), []
+    return learning_curves(figure_data.histories(shown)), []

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from histobench.results import figure_data
+from histobench.results.bootstrap import Floats
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 from histobench.results.modes import MODES
@@ -58,7 +59,7 @@ def auc_by_mode(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _box(axes: Axes, aucs: style.Floats, centre: float, width: float, mode: str, *, filled: bool) -> None:
+def _box(axes: Axes, aucs: Floats, centre: float, width: float, mode: str, *, filled: bool) -> None:
     """Draw the box of sorted AUCs and their points."""
     look = style.mode_style(mode)
     if len(aucs) >= MIN_BOX:

@@ -22,9 +22,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from histobench.core.files import atomic
+from histobench.results.bootstrap import Floats
 from histobench.results.modes import MODES
-
-Floats = NDArray[np.float64]
 
 # Inches, on a page of two columns.
 SINGLE, ONE_AND_A_HALF, DOUBLE = 3.5, 5.2, 7.2
