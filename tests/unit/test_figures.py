@@ -210,11 +210,11 @@ def test_any_number_of_cells(draw, frame, tmp_path):
 def test_other_figures_without_anything(tmp_path):
     nothing = pd.DataFrame(columns=["label", "group", "n", "positives", "accuracy"])
     none = np.empty((0, 8, 8, 3), np.uint8)
-    figures = [roc({}), precision_recall({}), calibration({}), learning_curves({}), per_group(nothing)]
+    figures = [roc({}), precision_recall({}), calibration({}), learning_curves({}), per_group(nothing, "None.")]
     figures += [gallery(pd.DataFrame(columns=["patch_id", "label"]), none, {}), examples(none, np.empty(0, np.int64))]
     for number, figure in enumerate(figures):
         style.save(figure, tmp_path / str(number), ["A note."])
-    assert "unknown" in texts(per_group(nothing))
+    assert texts(per_group(nothing, "All are unknown.")) == "All are unknown."
 
 
 def test_names_stay_apart_and_within_the_axes():
@@ -344,7 +344,7 @@ def test_groups_stand_from_the_hardest_to_the_easiest():
         ],
         columns=["label", "group", "n", "positives", "accuracy"],
     )
-    figure = per_group(frame)
+    figure = per_group(frame, "")
     bars, heat = figure.axes[:2]
     assert [text.get_text() for text in heat.get_xticklabels()] == ["b", "c", "a"]
     assert [text.get_text() for text in heat.get_yticklabels()] == ["B2", "B6"]

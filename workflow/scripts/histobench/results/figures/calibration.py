@@ -94,8 +94,9 @@ def calibration(scores: Mapping[str, Sequence[Seed]]) -> Figure:
     rows, columns = style.grid(len(scores))
     side = style.DOUBLE / max(columns, 3)
     width, height = max(side * columns, style.SINGLE), max(side * rows + 0.25, 2.4)
-    figure, panels = style.multiples(len(scores), width, height, rows, columns, sharex=True, sharey=True)
-    for number, (axes, (label, seeds)) in enumerate(zip(panels, scores.items(), strict=True)):
+    shape = (len(scores), width, height, rows, columns)
+    figure, panels = style.multiples(*shape, "Mean score", "Share of positives", sharex=True, sharey=True)
+    for axes, (label, seeds) in zip(panels, scores.items(), strict=True):
         style.panel_title(axes, label, columns)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         if all(len(labels) >= MIN_PATCHES for labels, _, _ in seeds):
@@ -103,11 +104,6 @@ def calibration(scores: Mapping[str, Sequence[Seed]]) -> Figure:
         else:
             hidden = f"fewer than {MIN_PATCHES:,}\ntest patches:\nhidden"
             axes.text(0.5, 0.5, hidden, fontsize=style.SMALL, ha="center", va="center")
-        if number + columns >= len(scores):
-            axes.tick_params(labelbottom=True)
-            axes.set_xlabel("Mean score")
-        if number % columns == 0:
-            axes.set_ylabel("Share of positives")
     return figure
 
 

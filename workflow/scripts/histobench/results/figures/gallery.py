@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from histobench.results import figure_data
@@ -56,9 +55,13 @@ def gallery(
             error, image = errors.iloc[place], images[place]
             panels[height * row, column].imshow(image, interpolation="nearest")
             if error["patch_id"] in heatmaps:
-                axes = panels[height * row + 1, column]
+                axes, heatmap = panels[height * row + 1, column], heatmaps[error["patch_id"]]
                 axes.imshow(image, interpolation="nearest")
-                heat = _overlay(axes, heatmaps[error["patch_id"]], len(image))
+                # Over the whole patch, whose pixels have their centres at whole numbers; interpolated bilinearly.
+                edges = (-0.5, len(image) - 0.5, len(image) - 0.5, -0.5)
+                heat = axes.imshow(
+                    heatmap, alpha=0.5, extent=edges, interpolation="bilinear", cmap="viridis", vmin=0, vmax=1
+                )
             panels[height * row + height - 1, column].set_xlabel(_caption(error), fontsize=5, linespacing=1.15)
         if not len(chosen):
             panels[height * row, 0].text(0.5, 0.5, "none", transform=panels[height * row, 0].transAxes, ha="center")
@@ -66,12 +69,6 @@ def gallery(
         bar = figure.colorbar(heat, ax=panels, label="Grad-CAM", fraction=0.03, pad=0.01, aspect=40, ticks=[0, 0.5, 1])
         bar.ax.set_yticks([0, 0.5, 1])
     return figure
-
-
-def _overlay(axes: Axes, heatmap: npt.NDArray[np.float32], side: int) -> Any:
-    """Draw a heat map over a patch of `side` pixels, interpolated bilinearly."""
-    edges = (-0.5, side - 0.5, side - 0.5, -0.5)
-    return axes.imshow(heatmap, cmap="viridis", vmin=0, vmax=1, alpha=0.5, extent=edges, interpolation="bilinear")
 
 
 def _caption(error: "pd.Series[Any]") -> str:

@@ -119,12 +119,20 @@ def _print_below(figure: Figure, notes: Sequence[str]) -> None:
 
 
 def multiples(
-    count: int, width: float, height: float, rows: int, columns: int, **subplots: Any
+    count: int, width: float, height: float, rows: int, columns: int, x: str = "", y: str = "", **subplots: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure as :func:`new` does, and the axes of its first `count` panels; the others are removed."""
+    """Return a figure as :func:`new` does, and the axes of its first `count` panels; the others are removed.
+
+    `x` is written below the lowest panel of each column, `y` beside the first panel of each row.
+    """
     figure, panels = new(width, height, rows, columns, **subplots)
     for axes in panels.flat[count:]:
         axes.remove()
+    for axes in panels.flat[max(count - columns, 0) : count]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel(x)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(y)
     return figure, list(panels.flat[:count])
 
 
