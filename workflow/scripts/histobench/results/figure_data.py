@@ -33,12 +33,11 @@ def points(standing: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    frame : `dataset`, `model`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc`, `auc_low`, `auc_high`
-        (may be NaN); only rows with an AUC.
+    frame : `dataset`, `model`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc`, `auc_low` and `auc_high`
+        (95 % interval, may be NaN); only rows with an AUC.
     """
-    same = {name: standing[name] for name in ("dataset", "model", "model_name", "mode")}
-    ours = pd.DataFrame(same | {name: standing[name] for name in ("auc", "auc_low", "auc_high")})
-    papers = pd.DataFrame(same | {"auc": standing["published_auc"]}).assign(auc_low=np.nan, auc_high=np.nan)
+    ours = standing[["dataset", "model", "model_name", "mode", "auc", "auc_low", "auc_high"]]
+    papers = ours.assign(auc=standing["published_auc"], auc_low=np.nan, auc_high=np.nan)
     both = pd.concat([ours.assign(origin="ours"), papers.assign(origin="published")])
     # In the order of the matrix, also if the first data set has only published values.
     order = {dataset: place for place, dataset in enumerate(standing["dataset"].unique())}

@@ -128,14 +128,7 @@ class Printed:
 
 
 def write(table: Table, stem: Path, study: str = "") -> None:
-    """Write a table as `stem`.csv, `stem`.md and `stem`.html, and as `stem`.json for the report.
-
-    Parameters
-    ----------
-    table : the table.
-    stem : folder and file name without suffix.
-    study : its name, for the title.
-    """
+    """Write a table as `stem`.csv, `stem`.md and `stem`.html, and as `stem`.json for the report."""
     done = printed(table, stem.name, study)
     write_csv(stem.with_name(f"{stem.name}.csv"), table.frame)
     write_text(stem.with_name(f"{stem.name}.md"), markdown(done))
@@ -153,12 +146,6 @@ def printed(table: Table, name: str, study: str = "") -> Printed:
     """Return a printed table, as its columns declare, see :class:`histobench.results.columns.Column`.
 
     Columns without any value are left out. Rows of cells that cannot run are summarized in `left_out`.
-
-    Parameters
-    ----------
-    table : the table.
-    name : stem of its files.
-    study : name of the study.
     """
     frame, known = table.frame, {column.name: column for column in (*table.columns, REMARK)}
     gaps = frame["gap"] if "gap" in frame else pd.Series("", frame.index)

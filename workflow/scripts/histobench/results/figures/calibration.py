@@ -91,7 +91,8 @@ def calibration(scores: Mapping[str, Sequence[Seed]]) -> Figure:
     -------
     figure : panels with fewer than `MIN_PATCHES` patches say so and are empty otherwise.
     """
-    rows, columns = style.grid(len(scores))
+    columns = max(len(scores), 1) if len(scores) <= 4 else 4 if len(scores) <= 8 else 5
+    rows = max(-(-len(scores) // columns), 1)
     side = style.DOUBLE / max(columns, 3)
     width, height = max(side * columns, style.SINGLE), max(side * rows + 0.25, 2.4)
     shape = (len(scores), width, height, rows, columns)

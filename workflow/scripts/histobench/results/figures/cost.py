@@ -17,8 +17,7 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : one row per cell, seeds averaged: `dataset`, `model_name`, `mode`, `device`, `auc` and
-        `seconds` (left out if NaN or 0), `auc_low` and `auc_high` (95 % interval, may be NaN).
+    frame : see `figure_data.against_seconds`; cells without an AUC or seconds are left out.
 
     Returns
     -------
@@ -36,10 +35,9 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
     modes = list(frame["mode"].unique())
     for axes, (dataset, device) in zip(panels, cells, strict=True):
         shown = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
-        axes.set_xscale("log")
-        axes.set_xlim(low / room, high * room)
+        title = f"{dataset}, {device}" if dataset else ""
+        axes.set(xscale="log", xlim=(low / room, high * room), title=title)
         style.log_ticks(axes.xaxis, dense=high / low < 200)
-        axes.set_title(f"{dataset}, {device}" if dataset else "")
         axes.margins(y=0.1)
         for mode in modes:
             some = shown[shown["mode"] == mode]

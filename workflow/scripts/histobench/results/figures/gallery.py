@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from histobench.results import figure_data
 from histobench.results.cells import MODE_NAMES
+from histobench.results.columns import read_csv
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 
@@ -86,9 +87,7 @@ def _caption(error: "pd.Series[Any]") -> str:
 
 def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the data set, and notes on the run that it shows."""
-    errors = pd.read_csv(
-        inputs.files["errors"][0], dtype={"patch_id": str, "group": str, "run": str}, keep_default_na=False
-    )
+    errors = read_csv(inputs.files["errors"][0], ["patch_id", "group", "run"])
     test, notes = inputs.test_patches, []
     position = {patch: place for place, patch in enumerate(test.ids)}
     images = test.take(np.array([position[patch] for patch in errors["patch_id"]], np.int64))

@@ -45,7 +45,7 @@ def learning_curves(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]])
     figure, panels = style.new(
         width, 0.45 + 2 * panel * bands + 0.15 * bands, 2 * bands, columns, sharex=True, sharey=False
     )
-    lowest_loss, highest_loss = _range(histories, "loss")
+    limits = {metric: _range(histories, metric) for metric in METRICS}
     for number in range(bands * columns):
         band, column = divmod(number, columns)
         if number >= len(labels):
@@ -60,21 +60,16 @@ def learning_curves(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]])
                     axes.plot(history["epoch"], history[part + metric], **look, linewidth=0.8, gid=part + metric)
                 at = history[history["epoch"] == best]
                 axes.plot(at["epoch"], at["val_" + metric], **BEST, zorder=4, gid="best")
+            low, high = limits[metric]
             if metric == "loss":
-                axes.set_yscale("log")
-                axes.set_ylim(lowest_loss / 1.2, highest_loss * 1.2)
-                style.log_ticks(axes.yaxis, dense=highest_loss / lowest_loss < 30)
+                axes.set(yscale="log", ylim=(low / 1.2, high * 1.2))
+                style.log_ticks(axes.yaxis, dense=high / low < 30)
                 style.panel_title(axes, label, columns)
             else:
-                low, high = _range(histories, "accuracy")
                 axes.set_ylim(low - 0.03, high + 0.03)
-            axes.tick_params(labelleft=column == 0)
-            if column == 0:
-                axes.set_ylabel(name)
             lowest = metric == "accuracy" and number + columns >= len(labels)
-            axes.tick_params(labelbottom=lowest)
-            if lowest:
-                axes.set_xlabel("Epoch")
+            axes.tick_params(labelleft=column == 0, labelbottom=lowest)
+            axes.set(xlabel="Epoch" if lowest else "", ylabel=name if column == 0 else "")
             axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
     figure.align_ylabels()
     figure.legend(

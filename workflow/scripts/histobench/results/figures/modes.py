@@ -24,13 +24,12 @@ def auc_by_mode(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : `dataset`, `model`, `mode`, `origin` ("ours" or "published"), `auc` (left out if NaN).
+    frame : see `figure_data.points`.
 
     Returns
     -------
     figure : one panel per data set, with our values (filled) to the left of published ones (hollow).
     """
-    frame = frame[frame["auc"].notna()]
     datasets = list(frame["dataset"].unique()) or [""]
     modes = [mode for mode in MODES if (frame["mode"] == mode).any()]
     width = min(style.DOUBLE, max(style.SINGLE, 0.6 + len(datasets) * (0.6 + 0.7 * len(modes))))

@@ -160,13 +160,6 @@ def remark(axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, in
     axes.annotate(text, at, xytext=offset, textcoords="offset points", **look)
 
 
-def grid(panels: int) -> tuple[int, int]:
-    """Return rows and columns of small multiples."""
-    panels = max(panels, 1)
-    columns = panels if panels <= 4 else 4 if panels <= 8 else 5
-    return -(-panels // columns), columns
-
-
 def panel_title(axes: Axes, label: str, columns: int) -> None:
     """Set the title of one of the small multiples; a long label is broken after its first comma."""
     width = 28 if columns <= 4 else 24
