@@ -7,9 +7,9 @@ import pytest
 
 from histobench.results import printing, report
 from histobench.results.figures import style
+from histobench.results.figures.auc_against_size import auc_against_size
+from histobench.results.figures.auc_by_mode import auc_by_mode
 from histobench.results.figures.forest import forest
-from histobench.results.figures.modes import auc_by_mode
-from histobench.results.figures.size import auc_against_size
 from support.browser import contrasts, launched, open_page, overflow
 
 PHONE, LAPTOP, DESK = (360, 740), (1280, 800), (1400, 900)

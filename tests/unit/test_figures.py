@@ -13,16 +13,16 @@ from scipy.special import expit, logit
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from histobench.results.figures import style
+from histobench.results.figures.auc_against_seconds import auc_against_seconds
+from histobench.results.figures.auc_against_size import auc_against_size
+from histobench.results.figures.auc_by_mode import auc_by_mode
 from histobench.results.figures.calibration import bins, calibration, slope_and_intercept
-from histobench.results.figures.cost import auc_against_seconds
 from histobench.results.figures.curves import MAX_BANDS, precision_recall, roc
+from histobench.results.figures.examples import examples
 from histobench.results.figures.forest import forest
 from histobench.results.figures.gallery import gallery
 from histobench.results.figures.groups import per_group
-from histobench.results.figures.learning import learning_curves
-from histobench.results.figures.modes import auc_by_mode
-from histobench.results.figures.patches import examples
-from histobench.results.figures.size import auc_against_size
+from histobench.results.figures.learning_curves import learning_curves
 
 AUC_FIGURES = [auc_against_size, auc_by_mode, auc_against_seconds, forest]
 
