@@ -37,22 +37,18 @@ def learning_curves(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]])
     -------
     figure : two panels per label, loss above accuracy, up to six labels side by side.
     """
-    labels = list(histories)
-    columns = max(1, min(len(labels), 4 if len(labels) <= 8 else 6))
-    bands = max(1, -(-len(labels) // columns))
+    columns = max(1, min(len(histories), 4 if len(histories) <= 8 else 6))
+    bands = max(1, -(-len(histories) // columns))
     width = min(style.DOUBLE, max(style.SINGLE, 1.8 * columns))
     panel = 1.15 if columns <= 4 else 0.95
     figure, panels = style.new(
         width, 0.45 + 2 * panel * bands + 0.15 * bands, 2 * bands, columns, sharex=True, sharey=False
     )
     limits = {metric: _range(histories, metric) for metric in METRICS}
-    for number in range(bands * columns):
+    for axes in panels[-2:, len(histories) - columns * (bands - 1) :].flat:
+        axes.remove()
+    for number, label in enumerate(histories):
         band, column = divmod(number, columns)
-        if number >= len(labels):
-            panels[2 * band, column].remove()
-            panels[2 * band + 1, column].remove()
-            continue
-        label = labels[number]
         for row, (metric, name) in enumerate(METRICS.items()):
             axes = panels[2 * band + row, column]
             for history, best in histories[label]:
@@ -67,7 +63,7 @@ def learning_curves(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]])
                 style.panel_title(axes, label, columns)
             else:
                 axes.set_ylim(low - 0.03, high + 0.03)
-            lowest = metric == "accuracy" and number + columns >= len(labels)
+            lowest = metric == "accuracy" and number + columns >= len(histories)
             axes.tick_params(labelleft=column == 0, labelbottom=lowest)
             axes.set(xlabel="Epoch" if lowest else "", ylabel=name if column == 0 else "")
             axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))

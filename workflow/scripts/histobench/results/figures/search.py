@@ -61,10 +61,9 @@ def trials(frame: pd.DataFrame) -> Figure:
     figure, panels = style.multiples(max(len(searches), 1), *size, sharex=shared, sharey=shared)
     scale = Normalize(frame["score"].min(), frame["score"].max()) if len(frame) else Normalize(0, 1)
     for axes, part in zip(panels, searches, strict=False):
-        names = dict(zip(SEARCH, part[SEARCH].iloc[0], strict=True))
-        label = f"{names['dataset']}, {names['model_name']}, {MODE_NAMES.get(names['mode'], names['mode'])}"
-        several = {name for name in ("recipe", "device") if frame[name].nunique() > 1}
-        axes.set_title(", ".join([label, *(names[name] for name in ("recipe", "device") if name in several)]))
+        search = part.iloc[0]
+        several = [search[name] for name in ("recipe", "device") if frame[name].nunique() > 1]
+        axes.set_title(", ".join([search["dataset"], search["model_name"], MODE_NAMES[search["mode"]], *several]))
         _trials(axes, part, scale)
     if len(frame):
         objective = " or ".join(OBJECTIVES[name] for name in frame["objective"].unique())
