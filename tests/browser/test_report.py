@@ -7,9 +7,9 @@ import pytest
 
 from histobench.results import printing, report
 from histobench.results.figures import style
+from histobench.results.figures.auc_against_size import auc_against_size
+from histobench.results.figures.auc_by_mode import auc_by_mode
 from histobench.results.figures.forest import forest
-from histobench.results.figures.modes import auc_by_mode
-from histobench.results.figures.size import auc_against_size
 from support.browser import contrasts, launched, open_page, overflow
 
 PHONE, LAPTOP, DESK = (360, 740), (1280, 800), (1400, 900)
@@ -143,11 +143,11 @@ def path(tmp_path_factory):
             report.Section("Claims", "", [prose(), against_size]),
             report.Section(ATTACK, ATTACK, [table("attack", {ATTACK: ([ATTACK],)}, **attack)]),
         ],
-        facts=[
-            report.Facts("Left out", [("results/demo/runs/pcam-simulated/b6/full/demo/cpu/seed-1", "collapsed")]),
-            report.Facts("Inputs", [("train_x", "d619e741468a7ab35c7e4a75e6821b7e" * 4)]),
-            report.Facts(ATTACK, [(ATTACK, ATTACK)]),
-        ],
+        facts={
+            "Left out": [("results/demo/runs/pcam-simulated/b6/full/demo/cpu/seed-1", "collapsed")],
+            "Inputs": [("train_x", "d619e741468a7ab35c7e4a75e6821b7e" * 4)],
+            ATTACK: [(ATTACK, ATTACK)],
+        },
         configuration=f"study: demo # {'a long line ' * 20}\nmodels: {{}} # {ATTACK}\n",
     )
     return path

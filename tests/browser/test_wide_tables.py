@@ -85,7 +85,7 @@ def page(tmp_path_factory):
         items.append(printing.read(folder / "tables" / f"{name}.json"))
     report.write(
         folder / "report.html", title="Study wide", lead="", announcements=[],
-        sections=[report.Section("All", "", items)], facts=[], configuration="",
+        sections=[report.Section("All", "", items)], facts={}, configuration="",
     )  # fmt: skip
     with launched() as browser:
         opened = open_page(browser, folder / "report.html", *LAPTOP, "light")

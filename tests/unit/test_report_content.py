@@ -87,7 +87,7 @@ def test_without_a_run_there_is_no_time_to_tell():
 
 def facts(rows, abouts, manifests=None, left_out=()):
     found = report_content.facts(pd.DataFrame(rows, columns=list(run())), manifests or {}, abouts, list(left_out))
-    return {each.title: dict(each.rows) for each in found}
+    return {title: dict(rows) for title, rows in found.items()}
 
 
 def test_exclusions_and_counts_of_the_data_are_told():

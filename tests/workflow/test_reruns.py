@@ -91,7 +91,7 @@ def test_deleted_features_are_not_missed_until_a_new_head_needs_them(copy):
 
 
 def test_an_edited_figure_is_drawn_anew_and_no_other(copy):
-    edit(copy / SCRIPTS / "histobench/results/figures/learning.py")
+    edit(copy / SCRIPTS / "histobench/results/figures/learning_curves.py")
     # One for each data set; `default` and the sum.
     assert plan(copy, *TINY_CONFIG) == {"figure": 2, "report": 1, "default": 1, "total": 4}
 

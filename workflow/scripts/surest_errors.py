@@ -5,11 +5,10 @@ from histobench.core import job
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.core.files import write_text
     from histobench.results import collect, figure_data
+    from histobench.results.columns import write_csv
     from histobench.results.figures import gallery
 
     runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
     shown = figure_data.labelled(runs, cells, snakemake.wildcards.dataset)
-    errors = figure_data.surest_errors(shown, gallery.COLUMNS)
-    write_text(Path(snakemake.output.errors), errors.to_csv(index=False, lineterminator="\n"))
+    write_csv(Path(snakemake.output.errors), figure_data.surest_errors(shown, gallery.COLUMNS))

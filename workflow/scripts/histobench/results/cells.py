@@ -50,11 +50,5 @@ def asked(cells: pd.DataFrame) -> int:
 
 
 def runs_of(cell: Cell, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the finished runs of a cell, in their order.
-
-    Parameters
-    ----------
-    cell : a row of `cells.csv`; the columns `NAMES` are enough.
-    runs : one row per run, as in `runs.csv`.
-    """
+    """Return the finished runs of a cell, in their order, out of those in `runs.csv`."""
     return runs[(runs[NAMES] == [cell[name] for name in NAMES]).all(axis=1)]

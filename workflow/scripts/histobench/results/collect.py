@@ -178,11 +178,6 @@ def write(
     write_csv(path, pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
-def write_cells(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``cells.csv``, one row per cell, see :meth:`histobench.core.study.Study.asked_for`."""
-    write_csv(path, pd.DataFrame(cells))
-
-
 def read(path: Path) -> pd.DataFrame:
     """Read `runs.csv` or `cells.csv`, see :func:`histobench.results.columns.read`."""
     return read_csv(path, TEXTS)

@@ -141,16 +141,10 @@ def read(path: Path, columns: Iterable[Column]) -> pd.DataFrame:
     return read_csv(path, [column.name for column in columns if column.is_text])
 
 
-def read_csv(path: Path, texts: Iterable[str]) -> pd.DataFrame:
+def read_csv(path: Path, texts: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file in which the columns `texts` hold strings, see :func:`read`."""
-    texts = set(texts)
-    there = pd.read_csv(path, nrows=0).columns
-    return pd.read_csv(
-        path,
-        dtype=dict.fromkeys(texts & set(there), str),
-        keep_default_na=False,
-        na_values={name: [""] for name in there if name not in texts},
-    )
+    table = pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
+    return table.fillna(dict.fromkeys(texts, ""))
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -1,8 +1,7 @@
 """The data of the figures in `results/figures/`, from the tables and run folders of a study."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +10,13 @@ import pandas as pd
 from histobench.core import runs as run_folder
 from histobench.core.decision import THRESHOLD
 from histobench.results import evaluation
+from histobench.results.bootstrap import Floats, Integers
 from histobench.results.cells import MODE_NAMES
 from histobench.results.cells import NAMES as CELL
 from histobench.results.tables.performance import DIFFERS
 
-if TYPE_CHECKING:
-    from histobench.results.figures.curves import Seed
+Seed = tuple[Integers, Floats, npt.NDArray[np.str_]]
+"""Test patches of one run, sorted by patch id: labels, scores, and groups ("" if unknown); (n,) each."""
 
 NO_RUN = "Every run on this data set collapsed to a constant."
 
@@ -33,12 +33,11 @@ def points(standing: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    frame : `dataset`, `model`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc`, `auc_low`, `auc_high`
-        (may be NaN); only rows with an AUC.
+    frame : `dataset`, `model`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc`, `auc_low` and `auc_high`
+        (95 % interval, may be NaN); only rows with an AUC.
     """
-    same = {name: standing[name] for name in ("dataset", "model", "model_name", "mode")}
-    ours = pd.DataFrame(same | {name: standing[name] for name in ("auc", "auc_low", "auc_high")})
-    papers = pd.DataFrame(same | {"auc": standing["published_auc"]}).assign(auc_low=np.nan, auc_high=np.nan)
+    ours = standing[["dataset", "model", "model_name", "mode", "auc", "auc_low", "auc_high"]]
+    papers = ours.assign(auc=standing["published_auc"], auc_low=np.nan, auc_high=np.nan)
     both = pd.concat([ours.assign(origin="ours"), papers.assign(origin="published")])
     # In the order of the matrix, also if the first data set has only published values.
     order = {dataset: place for place, dataset in enumerate(standing["dataset"].unique())}
@@ -100,7 +99,7 @@ def best_on_validation(shown: pd.DataFrame) -> list[str]:
     return shown.groupby("label", sort=False)["valid_auc"].mean().sort_values(ascending=False).index.tolist()
 
 
-def scores(shown: pd.DataFrame) -> dict[str, list["Seed"]]:
+def scores(shown: pd.DataFrame) -> dict[str, list[Seed]]:
     """Return the test patches of `labelled` runs, a list of seeds per label, for `curves.roc`."""
     by_label: dict[str, list[Seed]] = {}
     for row in shown.itertuples():
@@ -111,14 +110,13 @@ def scores(shown: pd.DataFrame) -> dict[str, list["Seed"]]:
     return by_label
 
 
-def histories(shown: pd.DataFrame) -> tuple[dict[str, list[pd.DataFrame]], dict[str, list[int]]]:
-    """Return the histories of `labelled` runs and their best epochs, a list of seeds per label."""
-    by_label: dict[str, list[pd.DataFrame]] = {}
-    best: dict[str, list[int]] = {}
+def histories(shown: pd.DataFrame) -> dict[str, list[tuple[pd.DataFrame, int]]]:
+    """Return the histories of `labelled` runs, each with its best epoch, a list of seeds per label."""
+    by_label: dict[str, list[tuple[pd.DataFrame, int]]] = {}
     for row in shown.to_dict("records"):
-        by_label.setdefault(row["label"], []).append(pd.read_csv(Path(row["folder"]) / run_folder.HISTORY))
-        best.setdefault(row["label"], []).append(int(row["best_epoch"]))
-    return by_label, best
+        history = pd.read_csv(Path(row["folder"]) / run_folder.HISTORY)
+        by_label.setdefault(row["label"], []).append((history, int(row["best_epoch"])))
+    return by_label
 
 
 def groups(shown: pd.DataFrame) -> pd.DataFrame:
@@ -172,20 +170,3 @@ def surest_errors(shown: pd.DataFrame, per_class: int) -> pd.DataFrame:
     sure = (wrong["score"] - THRESHOLD).abs()
     wrong = wrong.assign(sure=sure).sort_values(["label", "sure"], ascending=[True, False], kind="stable")
     return wrong.groupby("label").head(per_class)[columns].reset_index(drop=True)
-
-
-def errors_with_patches(
-    errors: pd.DataFrame, patches: npt.NDArray[np.uint8], heatmaps: Mapping[str, npt.NDArray[np.float32]]
-) -> Sequence[Mapping[str, Any]]:
-    """Return errors with their patches, for `gallery.gallery`.
-
-    Parameters
-    ----------
-    errors : n rows, see `surest_errors`.
-    patches : (n, side, side, 3) uint8.
-    heatmaps : from a patch's id to its heat map, (h, w) in [0, 1]; may lack patches.
-    """
-    return [
-        {str(name): value for name, value in row.items()} | {"image": image, "heatmap": heatmaps.get(row["patch_id"])}
-        for row, image in zip(errors.to_dict("records"), patches, strict=True)
-    ]

@@ -54,13 +54,7 @@ class Inputs:
         return list(dict.fromkeys(path.parent for path in self.files[name]))
 
     def announcements(self, cells: pd.DataFrame | None = None, **options: Any) -> list[str]:
-        """Return the notes above a table or figure, see :func:`announcements.announcements`.
-
-        Parameters
-        ----------
-        cells : by default those of its data set, or all.
-        options : further parameters of that function.
-        """
+        """Return the notes on some cells, by default those of the data set or all, as `announcements` does."""
         if cells is None:
             cells = self.cells[self.cells["dataset"] == self.dataset] if self.dataset else self.cells
         return announcements.announcements(self.runs, cells, **options)

@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score, roc_curve
 
 from histobench.core.decision import AT_THRESHOLD, THRESHOLD
 from histobench.core.errors import HistobenchError
-from histobench.results.bootstrap import LEVEL, RESAMPLES, percentile_interval, resampled_units, resampled_weights
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from histobench.results import bootstrap
+from histobench.results.bootstrap import LEVEL, RESAMPLES, Floats, Integers
 
 EPSILON = 1e-7
 """Scores are clipped to [EPSILON, 1 - EPSILON] before the logarithm: `keras.config.epsilon()`, so that losses agree."""
@@ -64,13 +61,13 @@ def evaluate(
         If a split is missing, a patch is given twice, a score is not in [0, 1] or a label is neither 0 nor 1.
     """
     splits = {split: _checked(predictions, split) for split in ("valid", "test")}
-    valid, test = splits["valid"], splits["test"]
-    chosen = youden_threshold(_labels(valid), _scores(valid))
+    test = splits["test"]
+    chosen = youden_threshold(*_labels_and_scores(splits["valid"]))
 
-    units, unit, reason = resampled_units(test["group"].to_numpy(dtype=np.str_))
+    units, unit, reason = bootstrap.resampled_units(test["group"].to_numpy(dtype=np.str_))
     replicates, skipped = _bootstrap(test, units, resamples, seed)
     metrics: dict[str, Any] = {split: _split_metrics(frame, chosen) for split, frame in splits.items()}
-    metrics["per_group"] = _per_group(test) if _groups_known(test) else []
+    metrics["per_group"] = _per_group(test) if (test["group"] != "").all() else []
     metrics["intervals"] = {
         "level": LEVEL,
         "resamples": resamples,
@@ -78,9 +75,9 @@ def evaluate(
         "ignores_clustering": unit == "patch",
         "reason": reason,
         "skipped": skipped,
-        **{name: percentile_interval(replicates[name]) for name in BOOTSTRAPPED},
+        **{name: bootstrap.percentile_interval(replicates[name]) for name in BOOTSTRAPPED},
     }
-    metrics["collapsed"] = all(bool(_scores(frame).std() < COLLAPSE_SPREAD) for frame in splits.values())
+    metrics["collapsed"] = all(bool(_labels_and_scores(frame)[1].std() < COLLAPSE_SPREAD) for frame in splits.values())
     return metrics, replicates
 
 
@@ -143,17 +140,8 @@ def _checked(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
     return frame
 
 
-def _labels(frame: pd.DataFrame) -> Integers:
-    return frame["label"].to_numpy(dtype=np.int64)
-
-
-def _scores(frame: pd.DataFrame) -> Floats:
-    return frame["score"].to_numpy(dtype=np.float64)
-
-
-def _groups_known(frame: pd.DataFrame) -> bool:
-    """Return whether every patch has a group."""
-    return bool((frame["group"] != "").all())
+def _labels_and_scores(frame: pd.DataFrame) -> tuple[Integers, Floats]:
+    return frame["label"].to_numpy(dtype=np.int64), frame["score"].to_numpy(dtype=np.float64)
 
 
 def _losses(labels: Integers, scores: Floats) -> Floats:
@@ -168,7 +156,7 @@ def _auc(labels: Integers, scores: Floats) -> float | None:
 
 def _split_metrics(frame: pd.DataFrame, chosen: float | None) -> dict[str, Any]:
     """Return the metrics of one split; `chosen` is the threshold from the validation patches."""
-    labels, scores = _labels(frame), _scores(frame)
+    labels, scores = _labels_and_scores(frame)
     sensitivity_at, specificity_at = _operating_points(labels, scores)
     return {
         "n": len(frame),
@@ -223,7 +211,7 @@ def _at_threshold(labels: Integers, scores: Floats, threshold: float | None) -> 
 def _per_group(test: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for group, frame in test.groupby("group", sort=True):
-        labels, scores = _labels(frame), _scores(frame)
+        labels, scores = _labels_and_scores(frame)
         decided = _at_threshold(labels, scores, THRESHOLD)
         counts = {"group": str(group), "n": len(frame), "positives": int(labels.sum())}
         accuracies = {name: decided[name] for name in ("accuracy", "balanced_accuracy")}
@@ -238,13 +226,13 @@ def _bootstrap(test: pd.DataFrame, units: Integers, resamples: int, seed: int) -
     times as fast as scikit-learn's functions with `sample_weight`. Dot products are avoided, since the order in which a
     threaded BLAS adds depends on the number of threads, and equal runs must give equal files.
     """
-    labels, scores = _labels(test), _scores(test)
+    labels, scores = _labels_and_scores(test)
     _, rank = np.unique(scores, return_inverse=True)  # patches with equal scores share a rank
     positive, predicted = labels == 1, scores > THRESHOLD
     losses = _losses(labels, scores)
 
     rows = []
-    for replicate, weights in enumerate(resampled_weights(units, resamples, seed)):
+    for replicate, weights in enumerate(bootstrap.resampled_weights(units, resamples, seed)):
         positives_at = np.bincount(rank, weights * positive)
         negatives_at = np.bincount(rank, weights * ~positive)
         positives, negatives = positives_at.sum(), negatives_at.sum()

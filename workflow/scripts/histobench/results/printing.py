@@ -128,14 +128,7 @@ class Printed:
 
 
 def write(table: Table, stem: Path, study: str = "") -> None:
-    """Write a table as `stem`.csv, `stem`.md and `stem`.html, and as `stem`.json for the report.
-
-    Parameters
-    ----------
-    table : the table.
-    stem : folder and file name without suffix.
-    study : its name, for the title.
-    """
+    """Write a table as `stem`.csv, `stem`.md and `stem`.html, and as `stem`.json for the report."""
     done = printed(table, stem.name, study)
     write_csv(stem.with_name(f"{stem.name}.csv"), table.frame)
     write_text(stem.with_name(f"{stem.name}.md"), markdown(done))
@@ -153,12 +146,6 @@ def printed(table: Table, name: str, study: str = "") -> Printed:
     """Return a printed table, as its columns declare, see :class:`histobench.results.columns.Column`.
 
     Columns without any value are left out. Rows of cells that cannot run are summarized in `left_out`.
-
-    Parameters
-    ----------
-    table : the table.
-    name : stem of its files.
-    study : name of the study.
     """
     frame, known = table.frame, {column.name: column for column in (*table.columns, REMARK)}
     gaps = frame["gap"] if "gap" in frame else pd.Series("", frame.index)
@@ -190,17 +177,10 @@ def markdown(table: Printed) -> str:
     announcements = [f"> **{_markdown(note)}**" for note in table.notes]
     nothing = "" if table.left_out else "Nothing yet."
     # An empty quoted line keeps two announcements apart, an empty line two paragraphs.
-    parts = [
-        f"# {_markdown(table.full_title)}",
-        "\n>\n".join(announcements),
-        *(
-            text
-            for grid in table.grids
-            for text in (f"## {_markdown(grid.title)}" if grid.title else "", _rows(grid) or nothing)
-        ),
-        _markdown(table.left_out),
-        "\n\n".join(map(_markdown, table.footnotes)),
-    ]
+    parts = [f"# {_markdown(table.full_title)}", "\n>\n".join(announcements)]
+    for grid in table.grids:
+        parts += [f"## {_markdown(grid.title)}" if grid.title else "", _rows(grid) or nothing]
+    parts += map(_markdown, (table.left_out, *table.footnotes))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -306,26 +286,19 @@ def _grid(
 
 def _remarks(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple["pd.Series[str]", str]:
     """Return the remark of each row, and the reasons that all comparable rows share, which are left out of it."""
-    none = pd.Series("", frame.index, dtype=object)
     reasons = [column.name for column in columns if column.remark == "not comparable"]
     published = [column.name for column in columns if column.name.startswith("published_")]
     # Only rows with a published value and a run of ours can be compared.
-    compared = frame[published].notna().any(axis=1) & (frame["runs"] != "") if published and reasons else none != ""
-    same, parts = [], []
-    for column in reasons:
-        why = frame[column].where(compared, "")
-        if compared.sum() > 1 and why[compared].nunique() == 1:
-            same.append(why[compared].iloc[0])
-            why = none
-        parts.append(why)
-    remarks = ["; ".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(frame)
+    compared = frame[frame[published].notna().any(axis=1) & (frame["runs"] != "")] if reasons else frame.head(0)
+    shared = [name for name in reasons if len(compared) > 1 and compared[name].nunique() == 1]
+    own = compared[[name for name in reasons if name not in shared]]
+    told = pd.Series(["; ".join(filter(None, row)) for row in own.to_numpy()], own.index, dtype=object)
+    told = ("not comparable: " + told[told != ""]).reindex(frame.index, fill_value="")
     # A part of a table without the column "gap" is a lower one; the remarks are in the upper one.
-    as_it_is = [frame[column.name] for column in columns if column.remark == "as it is" and "gap" in frame]
-    whole = [
-        "; ".join(filter(None, (*row, f"not comparable: {remark}" if remark else "")))
-        for *row, remark in zip(*as_it_is, remarks, strict=True)
-    ]
-    return pd.Series(whole, frame.index, dtype=object), "; ".join(filter(None, same))
+    as_it_is = [column.name for column in columns if column.remark == "as it is" and "gap" in frame]
+    whole = ["; ".join(filter(None, row)) for row in frame[as_it_is].assign(told=told).to_numpy()]
+    same = "; ".join(filter(None, compared[shared].head(1).to_numpy().ravel()))
+    return pd.Series(whole, frame.index, dtype=object), same
 
 
 def _style(column: Column, texts: "pd.Series[str]") -> str:

@@ -101,7 +101,6 @@ PAGE: tuple[Section | Item, ...] = (
         ("patches",),
         "Patches of the test set, six of each class, evenly spaced over it. In PCam the square marks the 32 px centre "
         "whose tissue decides the label. The paper's Figures 1 and 2.",
-        module="patches",
         of_dataset=True,
         needs="patches",
     ),
@@ -133,7 +132,6 @@ PAGE: tuple[Section | Item, ...] = (
         "Learning curves",
         ("histories",),
         "Loss and accuracy of training and validation by epoch. The dot marks the epoch whose weights were kept.",
-        module="learning",
     ),
     _of_dataset(
         "groups",
@@ -159,7 +157,6 @@ PAGE: tuple[Section | Item, ...] = (
         "AUC by mode",
         ("performance",),
         "Test AUC by training mode, a point per model; boxes from five models up. The paper's Figure 4.",
-        module="modes",
     ),
     _table(
         "tests",
@@ -219,7 +216,6 @@ PAGE: tuple[Section | Item, ...] = (
         ("published", "performance", "sizes"),
         "Test AUC of models trained in full against their depth (all layers) and their parameters. The paper's Figure "
         "3.",
-        module="size",
     ),
     _table(
         "models",
@@ -239,7 +235,6 @@ PAGE: tuple[Section | Item, ...] = (
         ("performance",),
         "Test AUC of every cell against its seconds of training, which for a head on cached features include their "
         "extraction.",
-        module="cost",
         needs="scores",
     ),
     Section("Controls", "Values that a CNN has to beat."),

@@ -3,20 +3,18 @@
 import base64
 import io
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from histobench.core.errors import HistobenchError
 from histobench.core.files import write_text
 from histobench.results import printing
 
-ENLARGED = 4 / 3
-"""Figures are drawn for paper; on a screen, at a larger distance, their 7 points would be too small."""
-
-PIXELS = {"": 1.0, "px": 1.0, "pt": 96 / 72, "in": 96.0, "mm": 96 / 25.4, "cm": 96 / 2.54}
-"""CSS pixels per unit of length in SVG files."""
+# On a screen, at a larger distance than paper, 7 points would be too small, so figures are enlarged by a third.
+PIXELS = 96 / 72 * 4 / 3
+"""CSS pixels per point of a figure."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +47,6 @@ class Section:
     items: list[printing.Printed | Figure]
 
 
-@dataclass(frozen=True)
-class Facts:
-    """A list of names and values, such as versions or devices. Names may be ""."""
-
-    title: str
-    rows: list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image of the page: its data URL, and width and height in CSS pixels."""
-
-    source: str
-    width: int
-    height: int
-
-
 def write(
     path: Path,
     *,
@@ -73,7 +54,7 @@ def write(
     lead: str,
     announcements: Sequence[str],
     sections: Sequence[Section],
-    facts: Sequence[Facts],
+    facts: Mapping[str, Sequence[tuple[str, str]]],
     configuration: str,
 ) -> None:
     """Write the page of a study; equal inputs give equal bytes.
@@ -85,7 +66,8 @@ def write(
     lead : a sentence on what was compared, may be "".
     announcements : notes above all numbers, see `announcements.announcements`: "keyword: sentence".
     sections : in order; the first one belongs to the first screen and has a smaller heading.
-    facts : printed after the sections.
+    facts : lists of names and values, such as versions or devices, by title; printed after the sections. Names may be
+        "".
     configuration : of the study, as YAML.
 
     Raises
@@ -96,32 +78,26 @@ def write(
     environment = printing.environment()
     environment.filters["image"] = _image
     texts = {"title": title, "lead": lead, "configuration": configuration}
-    lists = {"announcements": list(announcements), "sections": list(sections), "facts": list(facts)}
+    lists = {"announcements": announcements, "sections": sections, "facts": facts}
     page = environment.get_template("report.html.j2").render(**texts, **lists)
     write_text(path, page)
 
 
-def _image(svg: Path) -> Image:
-    """Return a figure's file as an image; as inline SVG, the ids of two figures could clash."""
+def _image(svg: Path) -> dict[str, Any]:
+    """Return the data URL of a figure's file, and its width and height in CSS pixels.
+
+    As inline SVG, the ids of two figures could clash.
+    """
     try:
         content = svg.read_bytes()
     except FileNotFoundError as error:
         raise HistobenchError(f"report: no {svg}; expected the SVG file of a figure. Draw the figure again.") from error
     try:
         _, root = next(ET.iterparse(io.BytesIO(content), events=["start"]))
-        width, height = (_pixels(root.attrib[side]) * ENLARGED for side in ("width", "height"))
+        # As matplotlib writes them: "518.4pt".
+        size = {side: round(float(root.attrib[side].removesuffix("pt")) * PIXELS) for side in ("width", "height")}
     except (ET.ParseError, KeyError, ValueError) as error:
         raise HistobenchError(
             f"report: {svg} is not an SVG file with a width and a height ({error}). Draw the figure again."
         ) from error
-    source = f"data:image/svg+xml;base64,{base64.b64encode(content).decode('ascii')}"
-    return Image(source, round(width), round(height))
-
-
-def _pixels(length: str) -> float:
-    """Return a length such as "518.4pt" in CSS pixels."""
-    number = length.rstrip("abcdefghijklmnopqrstuvwxyz%")
-    unit = length[len(number) :]
-    if unit not in PIXELS:
-        raise ValueError(f"unknown unit of length: {length}")
-    return float(number) * PIXELS[unit]
+    return size | {"source": f"data:image/svg+xml;base64,{base64.b64encode(content).decode('ascii')}"}

@@ -10,7 +10,7 @@ import pandas as pd
 from histobench.results import printing, registry
 from histobench.results.cells import asked
 from histobench.results.modes import MODES
-from histobench.results.report import Facts, Figure, Section
+from histobench.results.report import Figure, Section
 
 SPLITS_IN_WORDS = {"train": "training", "valid": "validation", "test": "test"}
 
@@ -87,8 +87,8 @@ def facts(
     manifests: Mapping[str, Mapping[str, Any]],
     abouts: Sequence[Mapping[str, Any]],
     left_out: Sequence[str],
-) -> list[Facts]:
-    """Return the facts behind the results: data, exclusions, versions, devices, and cells that cannot run.
+) -> dict[str, list[tuple[str, str]]]:
+    """Return the facts behind the results by title: data, exclusions, versions, devices, and cells that cannot run.
 
     Parameters
     ----------
@@ -97,16 +97,14 @@ def facts(
     abouts : the `run.json` of every run.
     left_out : sentences, see :meth:`histobench.core.study.Study.left_out_in_words`.
     """
-    lists = []
-    if manifests:
-        lists.append(Facts("Data sets", [(name, _patches(manifest)) for name, manifest in manifests.items()]))
-        lists.append(Facts("Exclusions of patches", [(name, _excluded(each)) for name, each in manifests.items()]))
-    if abouts:
-        lists.append(Facts("Versions", _versions(abouts)))
-        lists.append(Facts("Devices", _devices(runs, abouts)))
-    if left_out:
-        lists.append(Facts("Cells that cannot run", [("", sentence) for sentence in left_out]))
-    return lists
+    lists = {
+        "Data sets": [(name, _patches(manifest)) for name, manifest in manifests.items()],
+        "Exclusions of patches": [(name, _excluded(manifest)) for name, manifest in manifests.items()],
+        "Versions": _versions(abouts) if abouts else [],
+        "Devices": _devices(runs, abouts),
+        "Cells that cannot run": [("", sentence) for sentence in left_out],
+    }
+    return {title: rows for title, rows in lists.items() if rows}
 
 
 def _patches(manifest: Mapping[str, Any]) -> str:

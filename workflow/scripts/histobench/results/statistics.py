@@ -12,9 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from histobench.core.errors import HistobenchError
-from histobench.results.bootstrap import LEVEL, percentile_interval
-
-Floats = NDArray[np.float64]
+from histobench.results.bootstrap import LEVEL, Floats, percentile_interval
 
 NO_SPREAD = 1e-12
 """Values that lie closer together than this are taken to be equal: their differences are rounding errors.

@@ -3,20 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from histobench.results import figure_data
-from histobench.results.bootstrap import LEVEL, resampled_units, resampled_weights
+from histobench.results.bootstrap import LEVEL, Floats, Integers, resampled_units, resampled_weights
+from histobench.results.figure_data import Seed
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Seed = tuple[Integers, Floats, npt.NDArray[np.str_]]
-"""Test patches of one run, sorted by patch id: labels, scores, and groups ("" if unknown); (n,) each."""
 
 Curve = Callable[[Floats, Floats, Floats], Floats]
 """From abscissae and the weights of true and of false positives at each threshold to ordinates."""

@@ -20,15 +20,13 @@ def forest(frame: pd.DataFrame, *, narrow: bool = False) -> Figure:
 
     Parameters
     ----------
-    frame : `dataset`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc` (left out if NaN), `auc_low` and
-        `auc_high` (may be NaN).
+    frame : see `figure_data.points`.
     narrow : whether to draw data sets one below the other instead of side by side, for phones.
 
     Returns
     -------
     figure : one panel per data set; rows in the order of the frame, the first one on top.
     """
-    frame = frame[frame["auc"].notna()]
     datasets = list(frame["dataset"].unique()) or [""]
     rows = list(frame[["model_name", "mode"]].drop_duplicates().itertuples(index=False, name=None))
     grid = (len(datasets), 1) if narrow else (1, len(datasets))

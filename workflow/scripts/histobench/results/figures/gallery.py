@@ -1,16 +1,17 @@
 """The most confident errors of a model, with Grad-CAM."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from histobench.results import figure_data
 from histobench.results.cells import MODE_NAMES
+from histobench.results.columns import read_csv
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 
@@ -24,22 +25,22 @@ KINDS = {0: "false positives", 1: "false negatives"}
 
 
 @style.styled
-def gallery(errors: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the most confident false positives and false negatives, each above its Grad-CAM overlay if there is one.
+def gallery(
+    errors: pd.DataFrame, images: npt.NDArray[np.uint8], heatmaps: Mapping[str, npt.NDArray[np.float32]]
+) -> Figure:
+    """Draw false positives and below them false negatives, each above its Grad-CAM overlay if there is one.
 
     Parameters
     ----------
-    errors : wrongly classified patches: `image` (side, side, 3) uint8, `heatmap` (h, w) float in [0, 1] (Grad-CAM,
-        Selvaraju et al. 2017, ICCV) or None, `label` 0 or 1, `score` in [0, 1], `patch_id`, `group` ("" if unknown).
-        For each label the six with the score farthest from it are drawn, equal ones in the given order.
+    errors : n wrongly classified patches, in the order in which they are drawn, see `figure_data.surest_errors`.
+    images : (n, side, side, 3) uint8, the patches.
+    heatmaps : from a patch's id to its heat map, (h, w) in [0, 1] (Grad-CAM, Selvaraju et al. 2017, ICCV); may lack
+        patches.
     """
-    surest = {
-        label: sorted((error for error in errors if error["label"] == label), key=_agreement)[:COLUMNS]
-        for label in KINDS
-    }
-    overlays = any(error["heatmap"] is not None for chosen in surest.values() for error in chosen)
+    places = {label: np.flatnonzero(errors["label"] == label) for label in KINDS}
+    overlays = bool(errors["patch_id"].isin(list(heatmaps)).any())
     height = 2 if overlays else 1
-    columns = max(1, *(len(chosen) for chosen in surest.values()))
+    columns = max(1, *map(len, places.values()))
     side = 1.08  # inches
     figure, panels = style.new(
         max(0.3 + side * columns + (0.45 if overlays else 0), 2.4), 2 * (height * side + 0.45), 2 * height, columns
@@ -47,19 +48,23 @@ def gallery(errors: Sequence[Mapping[str, Any]]) -> Figure:
     for axes in panels.flat:
         style.blank(axes)
     heat = None
-    for row, (label, chosen) in enumerate(surest.items()):
+    for row, (label, chosen) in enumerate(places.items()):
         panels[height * row, 0].set_ylabel(KINDS[label])
-        if overlays and chosen:
+        if overlays and len(chosen):
             panels[height * row + 1, 0].set_ylabel("Grad-CAM")
-        for column, error in enumerate(chosen):
-            axes = panels[height * row, column]
-            axes.imshow(error["image"], interpolation="nearest")
-            if error["heatmap"] is not None:
-                axes = panels[height * row + 1, column]
-                axes.imshow(error["image"], interpolation="nearest")
-                heat = _overlay(axes, error["heatmap"], error["image"].shape[0])
+        for column, place in enumerate(chosen):
+            error, image = errors.iloc[place], images[place]
+            panels[height * row, column].imshow(image, interpolation="nearest")
+            if error["patch_id"] in heatmaps:
+                axes, heatmap = panels[height * row + 1, column], heatmaps[error["patch_id"]]
+                axes.imshow(image, interpolation="nearest")
+                # Over the whole patch, whose pixels have their centres at whole numbers; interpolated bilinearly.
+                edges = (-0.5, len(image) - 0.5, len(image) - 0.5, -0.5)
+                heat = axes.imshow(
+                    heatmap, alpha=0.5, extent=edges, interpolation="bilinear", cmap="viridis", vmin=0, vmax=1
+                )
             panels[height * row + height - 1, column].set_xlabel(_caption(error), fontsize=5, linespacing=1.15)
-        if not chosen:
+        if not len(chosen):
             panels[height * row, 0].text(0.5, 0.5, "none", transform=panels[height * row, 0].transAxes, ha="center")
     if heat is not None:
         bar = figure.colorbar(heat, ax=panels, label="Grad-CAM", fraction=0.03, pad=0.01, aspect=40, ticks=[0, 0.5, 1])
@@ -67,18 +72,7 @@ def gallery(errors: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _agreement(error: Mapping[str, Any]) -> float:
-    """Return the predicted probability of the true label."""
-    return float(error["score"] if error["label"] == 1 else 1 - error["score"])
-
-
-def _overlay(axes: Axes, heatmap: style.Floats, side: int) -> Any:
-    """Draw a heat map over a patch of `side` pixels, interpolated bilinearly."""
-    edges = (-0.5, side - 0.5, side - 0.5, -0.5)
-    return axes.imshow(heatmap, cmap="viridis", vmin=0, vmax=1, alpha=0.5, extent=edges, interpolation="bilinear")
-
-
-def _caption(error: Mapping[str, Any]) -> str:
+def _caption(error: "pd.Series[Any]") -> str:
     """Return score, patch and group as lines that fit below a patch."""
     lines = [f"score {error['score']:.4f}"]
     for name in (str(error["patch_id"]), str(error["group"])):
@@ -93,9 +87,7 @@ def _caption(error: Mapping[str, Any]) -> str:
 
 def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the data set, and notes on the run that it shows."""
-    errors = pd.read_csv(
-        inputs.files["errors"][0], dtype={"patch_id": str, "group": str, "run": str}, keep_default_na=False
-    )
+    errors = read_csv(inputs.files["errors"][0], ["patch_id", "group", "run"])
     test, notes = inputs.test_patches, []
     position = {patch: place for place, patch in enumerate(test.ids)}
     images = test.take(np.array([position[patch] for patch in errors["patch_id"]], np.int64))
@@ -113,4 +105,4 @@ def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     for run in runs[runs["folder"].isin(errors["run"])].itertuples():
         name = f"{run.model_name}, {MODE_NAMES[str(run.mode)]}, seed {run.seed}"
         notes.append(f"{name}: the best run on the validation patches.")
-    return gallery(figure_data.errors_with_patches(errors, images, maps)), notes
+    return gallery(errors, images, maps), notes

@@ -19,7 +19,7 @@ from histobench.tuning import search_tables
 from histobench.tuning.search_tables import VALUES
 
 SEARCH = ["dataset", "model_name", "mode", "recipe", "device"]
-METHODS = {"hyperband": "Hyperband", "random": "random search"}
+ARMS = {"untuned": "untuned", "hyperband": "tuned by Hyperband", "random": "tuned by random search"}
 
 LOOKS = {
     "untuned": {"colour": style.GREY, "marker": "o"},
@@ -27,6 +27,7 @@ LOOKS = {
     "random": {"colour": style.VERMILLION, "marker": "^"},
 }
 """Looks of the arms of tuned against untuned."""
+
 OBJECTIVES = {"val_auc": "AUC", "val_accuracy": "accuracy"}
 AREA = 9.0
 """Area per epoch of the circle of a trial, in points squared."""
@@ -60,10 +61,9 @@ def trials(frame: pd.DataFrame) -> Figure:
     figure, panels = style.multiples(max(len(searches), 1), *size, sharex=shared, sharey=shared)
     scale = Normalize(frame["score"].min(), frame["score"].max()) if len(frame) else Normalize(0, 1)
     for axes, part in zip(panels, searches, strict=False):
-        names = dict(zip(SEARCH, part[SEARCH].iloc[0], strict=True))
-        label = f"{names['dataset']}, {names['model_name']}, {MODE_NAMES.get(names['mode'], names['mode'])}"
-        several = {name for name in ("recipe", "device") if frame[name].nunique() > 1}
-        axes.set_title(", ".join([label, *(names[name] for name in ("recipe", "device") if name in several)]))
+        search = part.iloc[0]
+        several = [search[name] for name in ("recipe", "device") if frame[name].nunique() > 1]
+        axes.set_title(", ".join([search["dataset"], search["model_name"], MODE_NAMES[search["mode"]], *several]))
         _trials(axes, part, scale)
     if len(frame):
         objective = " or ".join(OBJECTIVES[name] for name in frame["objective"].unique())
@@ -136,8 +136,7 @@ def tuned(frame: pd.DataFrame) -> Figure:
             axes.hlines(at, some["auc_low"], some["auc_high"], color=LOOKS[arm]["colour"], linewidth=0.9)
             style.points(axes, some["auc"], at, filled=arm != "untuned", label=arm, **LOOKS[arm])
     if shown:
-        names = {"untuned": "untuned"} | {method: f"tuned by {name}" for method, name in METHODS.items()}
-        keys = [style.key(names[arm], filled=arm != "untuned", **LOOKS[arm]) for arm in shown]
+        keys = [style.key(ARMS[arm], filled=arm != "untuned", **LOOKS[arm]) for arm in shown]
         figure.legend(handles=keys, loc="outside upper right", ncols=len(keys))
     return figure
 

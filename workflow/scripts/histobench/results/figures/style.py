@@ -22,9 +22,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from histobench.core.files import atomic
+from histobench.results.bootstrap import Floats
 from histobench.results.modes import MODES
-
-Floats = NDArray[np.float64]
 
 # Inches, on a page of two columns.
 SINGLE, ONE_AND_A_HALF, DOUBLE = 3.5, 5.2, 7.2
@@ -120,12 +119,20 @@ def _print_below(figure: Figure, notes: Sequence[str]) -> None:
 
 
 def multiples(
-    count: int, width: float, height: float, rows: int, columns: int, **subplots: Any
+    count: int, width: float, height: float, rows: int, columns: int, x: str = "", y: str = "", **subplots: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure as :func:`new` does, and the axes of its first `count` panels; the others are removed."""
+    """Return a figure as :func:`new` does, and the axes of its first `count` panels; the others are removed.
+
+    `x` is written below the lowest panel of each column, `y` beside the first panel of each row.
+    """
     figure, panels = new(width, height, rows, columns, **subplots)
     for axes in panels.flat[count:]:
         axes.remove()
+    for axes in panels.flat[max(count - columns, 0) : count]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel(x)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(y)
     return figure, list(panels.flat[:count])
 
 
@@ -151,13 +158,6 @@ def remark(axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, in
     """Write a remark on a reference line beside a point of it; `offset` is in points."""
     look: dict[str, Any] = {"color": GREY, "fontsize": SMALL, "va": va}
     axes.annotate(text, at, xytext=offset, textcoords="offset points", **look)
-
-
-def grid(panels: int) -> tuple[int, int]:
-    """Return rows and columns of small multiples."""
-    panels = max(panels, 1)
-    columns = panels if panels <= 4 else 4 if panels <= 8 else 5
-    return -(-panels // columns), columns
 
 
 def panel_title(axes: Axes, label: str, columns: int) -> None:

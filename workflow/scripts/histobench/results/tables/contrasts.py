@@ -47,7 +47,6 @@ FIRST = [
     *("model_name", "contrast", "mode", "dataset", "recipe", "device"),
     *("auc_a", "auc_b", "difference", "p_holm", "remark"),
 ]
-"""The most important columns."""
 
 
 def contrasts(

@@ -1,8 +1,5 @@
 """The colour floor, which a CNN has to beat, and the shuffled-label control, which must be at chance."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import pandas as pd
 
 from histobench.core import runs
@@ -27,25 +24,15 @@ NOTES = [
 ]
 
 
-def controls(datasets: Sequence[str], metrics: Sequence[Path], shuffled: Sequence[Path]) -> pd.DataFrame:
-    """Return floors and controls, one row per data set, with the columns `COLUMNS`.
-
-    Parameters
-    ----------
-    datasets : their names.
-    metrics, shuffled : for each of them the files of its colour floor's metrics and of its shuffled-label control.
-    """
+def controls_table(inputs: Inputs) -> Table:
+    """Return the table of the study, one row per data set with runs."""
     rows = []
-    for dataset, floor_path, shuffled_path in zip(datasets, metrics, shuffled, strict=True):
-        floor, control = runs.read_json(floor_path), runs.read_json(shuffled_path)
+    files = (inputs.study["run_datasets"], inputs.files["control_metrics"], inputs.files["shuffled_labels"])
+    for dataset, metrics, shuffled in zip(*files, strict=True):
+        floor, control = runs.read_json(metrics), runs.read_json(shuffled)
         test, nothing = floor["test"], (None, None)
         row = [dataset, test["n"], test["auc"], *(floor["intervals"]["auc"] or nothing)]
         row += [test[AT_THRESHOLD]["balanced_accuracy"], control["auc_mean"], *(control["auc_interval"] or nothing)]
         rows.append([*row, control["holds_chance"]])
-    return pd.DataFrame(rows, columns=names(COLUMNS))
-
-
-def controls_table(inputs: Inputs) -> Table:
-    """Return the table of the study."""
-    table = controls(inputs.study["run_datasets"], inputs.files["control_metrics"], inputs.files["shuffled_labels"])
+    table = pd.DataFrame(rows, columns=names(COLUMNS))
     return Table("Floor and control on the test set", table, COLUMNS, inputs.announcements(), NOTES)

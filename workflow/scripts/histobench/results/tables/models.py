@@ -36,7 +36,6 @@ FIRST = [
     *("published_parameters_millions", "parameters_with_top_millions", "parameters_as_trained_millions"),
     "multiply_adds_96_px_millions",
 ]
-"""The most important columns."""
 
 DEFINITIONS = {
     "layers": "all layers",

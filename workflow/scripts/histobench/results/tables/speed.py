@@ -1,6 +1,6 @@
 """Table 2: seconds per epoch on each device, beside those that the paper prints."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,36 +101,26 @@ def speed(runs: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> p
 
     Returns
     -------
-    table : one row per cell, in the order of the cells, with the columns `COLUMNS`. What no run has measured is NaN, NA
-        or "".
+    table : one row per cell, in the order of the cells, with the columns `COLUMNS`, which the notes of this module
+        explain. What no run has measured is NaN, NA or "".
 
         - `year` (string), `cuda_cores`, `gflops`: from the configuration, NA if missing there.
         - `batch_size`, `precision`, `tf32`, `jit_compile`: of the runs, see `collect.COLUMNS`.
-        - `first_epoch_seconds`: training and validation. `training_seconds` and `validation_seconds` of the epochs
-          after it, with `_low` and `_high`, and `seconds`, their sum: see `SECONDS_NOTE`.
-        - `extrapolated`: from how many patches the seconds are extrapolated, "" if they were measured on all of them.
-          See `EXTRAPOLATED_NOTE`.
-        - `against_oldest`: seconds on the oldest card with seconds of the same data set, model, mode and recipe,
-          divided by these; NaN for a device without a year.
-        - `against_simplest`: these seconds divided by those of `paper.SIMPLEST` in mode "full" on the same data set and
-          device by the same recipe.
+        - `seconds`: sum of `training_seconds` and `validation_seconds`. `extrapolated`: from how many patches, "" if
+          they were measured on all of them.
+        - `against_oldest`: NaN for a device without a year. `against_simplest`: see `paper.SIMPLEST`.
         - `published_seconds`, `published_against_oldest`, `published_against_simplest`: the paper's, for data of the
           format "pcam"; NA and NaN if it has none.
         - `difference`: seconds minus published ones, if data and steps are the paper's and nothing is extrapolated.
           `not_comparable`: otherwise the reason, if both are known, else "".
-        - `patches_per_second`: of training. `multiply_adds_forward`, `multiply_adds_trained`: for one patch.
-        - `percent_of_peak`: see `PEAK_NOTE`. `peak_tflops`: the peak rate of the card, TFLOPS, in `peak_precision`,
-          which is "tf32" if float32 was multiplied in TF32 and the configuration has that rate. Not given for mode
-          "finetune", whose epochs do not all train the same layers.
-        - `device_memory_mib`: maximum over seeds, MiB. `energy_kilojoules`: of an epoch, kJ.
-        - `n_train`, `n_valid`: patches of the data set, NA if no run has finished.
-        - `seeds`: how many have finished. `gap`: why some, or all, have no seconds.
-        - `runs`: folders, separated by spaces.
+        - `peak_tflops`: the peak rate of the card, TFLOPS, in `peak_precision`, which is "tf32" if float32 was
+          multiplied in TF32 and the configuration has that rate. `percent_of_peak` is not given for mode "finetune",
+          whose epochs do not all train the same layers.
+        - `gap`: why some seeds, or all, have no seconds. `runs`: folders, separated by spaces.
     """
     on_patches = _whole_epochs(runs[runs["transfer"] != "cached"])
     rows = [_row(cell, runs_of(cell, on_patches)) for cell in timed(cells).to_dict("records")]
-    table = pd.DataFrame(rows, columns=MEASURED)
-    table = table.astype(dict.fromkeys([*FLOATS, *WHOLE], "float64") | dict.fromkeys(TRUTHS, "boolean"))
+    table = pd.DataFrame(rows, columns=MEASURED).astype(TYPES)
     cards = cells.drop_duplicates("device").set_index("device")[CARD].apply(pd.to_numeric, errors="coerce")
     table = table.merge(cards, on="device", how="left")
     table = _with_peak(_with_ratios(table, ["dataset", "recipe", "extrapolated"]), cells)
@@ -160,7 +150,6 @@ FIRST = [
     *("published_seconds", "difference", "remark"),
     *("first_epoch_seconds", "training_seconds", "validation_seconds", "patches_per_second", "percent_of_peak"),
 ]
-"""The most important columns, see :func:`in_print`."""
 
 
 def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -265,17 +254,16 @@ PARTS = ["training_seconds", "validation_seconds"]
 COMMON = ["batch_size", "tf32", "jit_compile", "multiply_adds_forward", "multiply_adds_trained", "n_train", "n_valid"]
 """Columns in which the runs of a cell should agree."""
 
-FLOATS = [
-    *("first_epoch_seconds", "seconds", "energy_kilojoules"),
-    *(f"{name}{end}" for name in PARTS for end in ("", "_low", "_high")),
-]
 WHOLE = ["batch_size", "multiply_adds_forward", "multiply_adds_trained", "device_memory_mib", "n_train", "n_valid"]
-TRUTHS = ["tf32", "jit_compile"]
 
+TYPES = (
+    dict.fromkeys([f"{name}{end}" for name in PARTS for end in ("", "_low", "_high")], "float64")
+    | dict.fromkeys(["first_epoch_seconds", "seconds", "energy_kilojoules", *WHOLE], "float64")
+    | dict.fromkeys(["tf32", "jit_compile"], "boolean")
+)
 MEASURED = [
-    *NAMES,
-    *("model_name", "format", "gpu", "precision", *COMMON, *FLOATS),
-    *("extrapolated", "device_memory_mib", "seeds", "not_comparable", "gap", "runs"),
+    *(*NAMES, "model_name", "format", "gpu", "precision", "extrapolated", "seeds"),
+    *("not_comparable", "gap", "runs", *TYPES),
 ]
 """Columns of a cell before comparisons; `not_comparable` is then how its runs differ from the paper's."""
 
@@ -284,25 +272,23 @@ EXTRAPOLATED = "extrapolated seconds"
 
 
 def _whole_epochs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with seconds of whole epochs, scaled if an epoch covers a part of the patches."""
-    runs = runs.assign(extrapolated=[_from_part(run) for run in runs.to_dict("records")])
-    for part, of_part in (("training", "train"), ("validation", "valid")):
-        name = f"{part}_seconds_per_epoch"
-        scale = runs[f"n_{of_part}"] / runs[f"{of_part}_patches_per_epoch"]
-        runs = runs.assign(**{f"{name}{end}": runs[f"{name}{end}"] * scale for end in ("", "_low", "_high")})
+    """Return the runs with seconds of whole epochs, scaled if an epoch covers a part of the patches.
+
+    The column `extrapolated` says which part it covers, of the training patches if it is a part of both.
+    """
+    runs = runs.assign(extrapolated="")
+    for part, of_part in (("validation", "valid"), ("training", "train")):
+        covered, whole = runs[f"{of_part}_patches_per_epoch"], runs[f"n_{of_part}"]
+        told = [
+            f"extrapolated from {some:,} of {all_:,} {part} patches" for some, all_ in zip(covered, whole, strict=True)
+        ]
+        scaled = [f"{part}_seconds_per_epoch{end}" for end in ("", "_low", "_high")]
+        runs[scaled] = runs[scaled].mul(whole / covered, axis=0)
+        runs["extrapolated"] = runs["extrapolated"].mask(covered < whole, pd.Series(told, runs.index, dtype=object))
     measured = runs["extrapolated"] == ""
     # Most of a short first epoch is start-up, and energy is not known for training and validation separately.
     once = ["first_epoch_seconds", "energy_joules_per_epoch"]
     return runs.assign(**{name: runs[name].where(measured) for name in once})
-
-
-def _from_part(run: Mapping[Hashable, Any]) -> str:
-    """Return which part of the patches an epoch of a run covers, "" for all of them."""
-    for of_part, part in (("train", "training"), ("valid", "validation")):
-        covered, whole = run[f"{of_part}_patches_per_epoch"], run[f"n_{of_part}"]
-        if covered < whole:
-            return f"extrapolated from {covered:,} of {whole:,} {part} patches"
-    return ""
 
 
 def _row(cell: Cell, runs: pd.DataFrame) -> dict[str, Any]:

@@ -33,7 +33,6 @@ COLUMNS = [
 ]
 
 FIRST = ["source", "dataset", "test", "t", "df", "p", "difference", "remark"]
-"""The most important columns."""
 
 FEWEST = 2
 """Number of values, or of pairs, that a test needs."""

@@ -22,26 +22,21 @@ def auc_against_size(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : one row per data set, model and origin: `dataset`, `model_name`, `origin` ("ours" or "published"), `auc`
-        (left out if NaN), `auc_low` and `auc_high` (95 % interval, may be NaN), `layers` (may be NaN),
-        `parameters_millions`.
+    frame : see `figure_data.points`, of one mode, with `layers` (may be NaN) and `parameters_millions`.
 
     Returns
     -------
     figure : one row of two panels per data set.
     """
-    frame = frame[frame["auc"].notna()]
     datasets = list(frame["dataset"].unique()) or [""]
     figure, panels = style.new(style.DOUBLE, 0.3 + 2.6 * len(datasets), len(datasets), 2, sharey="row")
     for row, dataset in enumerate(datasets):
         for axes, (size, name) in zip(panels[row], SIZES.items(), strict=True):
             shown = frame[(frame["dataset"] == dataset) & frame[size].notna()]
-            if size == "parameters_millions":
-                axes.set_xscale("log")
-            axes.set(xlabel=name, title=dataset)
-            low, high = _limits(shown[size], log=size == "parameters_millions")
-            axes.set_xlim(low, high)
-            if size == "parameters_millions":
+            log = size == "parameters_millions"
+            low, high = _limits(shown[size], log=log)
+            axes.set(xlabel=name, title=dataset, xscale="log" if log else "linear", xlim=(low, high))
+            if log:
                 style.log_ticks(axes.xaxis, dense=high / low < 1000)
             axes.margins(y=0.1)
             for origin in ("published", "ours"):

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from histobench.results import figure_data
+from histobench.results.bootstrap import Floats
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 from histobench.results.modes import MODES
@@ -23,13 +24,12 @@ def auc_by_mode(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : `dataset`, `model`, `mode`, `origin` ("ours" or "published"), `auc` (left out if NaN).
+    frame : see `figure_data.points`.
 
     Returns
     -------
     figure : one panel per data set, with our values (filled) to the left of published ones (hollow).
     """
-    frame = frame[frame["auc"].notna()]
     datasets = list(frame["dataset"].unique()) or [""]
     modes = [mode for mode in MODES if (frame["mode"] == mode).any()]
     width = min(style.DOUBLE, max(style.SINGLE, 0.6 + len(datasets) * (0.6 + 0.7 * len(modes))))
@@ -58,7 +58,7 @@ def auc_by_mode(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _box(axes: Axes, aucs: style.Floats, centre: float, width: float, mode: str, *, filled: bool) -> None:
+def _box(axes: Axes, aucs: Floats, centre: float, width: float, mode: str, *, filled: bool) -> None:
     """Draw the box of sorted AUCs and their points."""
     look = style.mode_style(mode)
     if len(aucs) >= MIN_BOX:

@@ -17,8 +17,7 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : one row per cell, seeds averaged: `dataset`, `model_name`, `mode`, `device`, `auc` and
-        `seconds` (left out if NaN or 0), `auc_low` and `auc_high` (95 % interval, may be NaN).
+    frame : see `figure_data.against_seconds`; cells without an AUC or seconds are left out.
 
     Returns
     -------
@@ -29,28 +28,22 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
     columns = min(len(cells), 2)
     rows = -(-len(cells) // columns)
     width = style.DOUBLE if columns == 2 else style.ONE_AND_A_HALF
-    size = (width, 0.3 + 3.0 * rows, rows, columns)
-    figure, panels = style.multiples(len(cells), *size, sharex=True, sharey=True)
+    shape = (len(cells), width, 0.3 + 3.0 * rows, rows, columns)
+    figure, panels = style.multiples(*shape, "Training, seconds", "Test AUC, 95 % interval", sharex=True, sharey=True)
     low, high = (float(frame["seconds"].min()), float(frame["seconds"].max())) if len(frame) else (1.0, 100.0)
     room = max((high / low) ** 0.1, 1.4)
     modes = list(frame["mode"].unique())
-    for number, (axes, (dataset, device)) in enumerate(zip(panels, cells, strict=True)):
+    for axes, (dataset, device) in zip(panels, cells, strict=True):
         shown = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
-        axes.set_xscale("log")
-        axes.set_xlim(low / room, high * room)
+        title = f"{dataset}, {device}" if dataset else ""
+        axes.set(xscale="log", xlim=(low / room, high * room), title=title)
         style.log_ticks(axes.xaxis, dense=high / low < 200)
-        axes.set_title(f"{dataset}, {device}" if dataset else "")
         axes.margins(y=0.1)
         for mode in modes:
             some = shown[shown["mode"] == mode]
             look = style.mode_style(mode)
             style.points(axes, some["seconds"], some["auc"], filled=True, label=mode, **look)
             axes.vlines(some["seconds"], some["auc_low"], some["auc_high"], color=look["colour"], linewidth=0.8)
-        if number % columns == 0:
-            axes.set_ylabel("Test AUC, 95 % interval")
-        if number + columns >= len(cells):
-            axes.tick_params(labelbottom=True)
-            axes.set_xlabel("Training, seconds")
     if modes:
         figure.legend(
             handles=[style.key(MODE_NAMES.get(mode, mode), filled=True, **style.mode_style(mode)) for mode in modes],

@@ -24,59 +24,48 @@ BEST: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "color"
 
 
 @style.styled
-def learning_curves(
-    histories: Mapping[str, Sequence[pd.DataFrame]], best_epochs: Mapping[str, Sequence[int]]
-) -> Figure:
+def learning_curves(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]]) -> Figure:
     """Draw loss (on a logarithmic axis) and accuracy of training and validation against the epoch.
 
     Parameters
     ----------
-    histories : from a printed label to the `history.csv` of each of its seeds: `epoch`, `loss`, `accuracy`, `val_loss`,
-        `val_accuracy`. Each seed has lines of its own.
-    best_epochs : from the label to the best epoch of each seed, which is marked on the validation curve.
+    histories : from a printed label to the `history.csv` of each of its seeds (`epoch`, `loss`, `accuracy`, `val_loss`,
+        `val_accuracy`) and the best epoch. Each seed has lines of its own; the best epoch is marked on the validation
+        curve.
 
     Returns
     -------
     figure : two panels per label, loss above accuracy, up to six labels side by side.
     """
-    labels = list(histories)
-    columns = max(1, min(len(labels), 4 if len(labels) <= 8 else 6))
-    bands = max(1, -(-len(labels) // columns))
+    columns = max(1, min(len(histories), 4 if len(histories) <= 8 else 6))
+    bands = max(1, -(-len(histories) // columns))
     width = min(style.DOUBLE, max(style.SINGLE, 1.8 * columns))
     panel = 1.15 if columns <= 4 else 0.95
     figure, panels = style.new(
         width, 0.45 + 2 * panel * bands + 0.15 * bands, 2 * bands, columns, sharex=True, sharey=False
     )
-    lowest_loss, highest_loss = _range(histories, "loss")
-    for number in range(bands * columns):
+    limits = {metric: _range(histories, metric) for metric in METRICS}
+    for axes in panels[-2:, len(histories) - columns * (bands - 1) :].flat:
+        axes.remove()
+    for number, label in enumerate(histories):
         band, column = divmod(number, columns)
-        if number >= len(labels):
-            panels[2 * band, column].remove()
-            panels[2 * band + 1, column].remove()
-            continue
-        label = labels[number]
         for row, (metric, name) in enumerate(METRICS.items()):
             axes = panels[2 * band + row, column]
-            for history, best in zip(histories[label], best_epochs[label], strict=True):
+            for history, best in histories[label]:
                 for part, look in PARTS.items():
                     axes.plot(history["epoch"], history[part + metric], **look, linewidth=0.8, gid=part + metric)
                 at = history[history["epoch"] == best]
                 axes.plot(at["epoch"], at["val_" + metric], **BEST, zorder=4, gid="best")
+            low, high = limits[metric]
             if metric == "loss":
-                axes.set_yscale("log")
-                axes.set_ylim(lowest_loss / 1.2, highest_loss * 1.2)
-                style.log_ticks(axes.yaxis, dense=highest_loss / lowest_loss < 30)
+                axes.set(yscale="log", ylim=(low / 1.2, high * 1.2))
+                style.log_ticks(axes.yaxis, dense=high / low < 30)
                 style.panel_title(axes, label, columns)
             else:
-                low, high = _range(histories, "accuracy")
                 axes.set_ylim(low - 0.03, high + 0.03)
-            axes.tick_params(labelleft=column == 0)
-            if column == 0:
-                axes.set_ylabel(name)
-            lowest = metric == "accuracy" and number + columns >= len(labels)
-            axes.tick_params(labelbottom=lowest)
-            if lowest:
-                axes.set_xlabel("Epoch")
+            lowest = metric == "accuracy" and number + columns >= len(histories)
+            axes.tick_params(labelleft=column == 0, labelbottom=lowest)
+            axes.set(xlabel="Epoch" if lowest else "", ylabel=name if column == 0 else "")
             axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
     figure.align_ylabels()
     figure.legend(
@@ -91,9 +80,9 @@ def learning_curves(
     return figure
 
 
-def _range(histories: Mapping[str, Sequence[pd.DataFrame]], metric: str) -> tuple[float, float]:
+def _range(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]], metric: str) -> tuple[float, float]:
     """Return the minimum and the maximum of a metric over all histories; for the loss, of values above 0."""
-    columns = [history[part + metric] for seeds in histories.values() for history in seeds for part in PARTS]
+    columns = [history[part + metric] for seeds in histories.values() for history, _ in seeds for part in PARTS]
     values = pd.concat(columns) if columns else pd.Series([0.5])
     values = values[values > 0] if metric == "loss" else values
     return float(values.min()), float(values.max())
@@ -102,4 +91,4 @@ def _range(histories: Mapping[str, Sequence[pd.DataFrame]], metric: str) -> tupl
 def learning_curves_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the data set."""
     shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
-    return learning_curves(*figure_data.histories(shown)), []
+    return learning_curves(figure_data.histories(shown)), []
