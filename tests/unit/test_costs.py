@@ -4,21 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from histobench.core.cells import Cell
 from histobench.core.costs import Costs, measured, minutes, settled
-from histobench.core.study import Study
-from support.project import ROOT
-
-CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
-
-
-def study(**changes) -> Study:
-    return Study(CONFIG | changes, SCHEMA)
+from support.paper import study
 
 
 @pytest.fixture(scope="module")
