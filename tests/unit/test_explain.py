@@ -6,15 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from histobench.core.datasets import Patches, Tally
+from histobench.core.datasets import Patches
 from histobench.core.errors import HistobenchError
 from histobench.core.files import write_json
 from histobench.core.prepared import Records
 from histobench.core.runs import read_rows, write_rows
-from histobench.train import explain, models, predict, records
+from histobench.train import explain, models, predict
 from histobench.train.calibration import calibrate
 from support import jobs
-from support.small import features_specification, prepare, specification
+from support.small import features_specification, prepare, specification, write
 
 SIDE = 64
 COUNTS = {"train": 12, "valid": 3, "test": 6}
@@ -162,8 +162,7 @@ def known(tmp_path_factory):
         Patches(split, images, labels, [f"{split}-{i}" for i in range(5)], [""] * 5, places)
         for split in ("train", "valid", "test")
     ]
-    manifest = {"dataset": "known", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
-    records.write(folder / "data", chunks, Tally(total=15), manifest)
+    write(folder / "data", chunks)
 
     spec = specification("b2", "full")
     model = models.build(spec["model"], "full", (40, 40, 3), seed=1)

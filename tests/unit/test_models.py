@@ -11,6 +11,7 @@ from histobench.core.errors import HistobenchError
 from histobench.train.calibration import calibrate_on
 from histobench.train.fit import compile_model
 from histobench.train.models import build
+from support.cnns import moved, values
 from support.small import specification
 
 RECIPE = {"optimizer": {"name": "adam", "learning_rate": 0.01}}
@@ -19,14 +20,6 @@ FINETUNE = {"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.01}
 
 def spec(key, configured=None):
     return asdict(models(configured or {})[key])
-
-
-def values(model):
-    return {v.path: np.array(v) for v in model.weights}
-
-
-def changed(before, after):
-    return {path for path, value in before.items() if not np.array_equal(value, after[path])}
 
 
 @pytest.mark.parametrize("key", ["b2", "b6"])
@@ -51,14 +44,14 @@ def test_fine_tuning_moves_the_head_first_then_the_upper_layers():
     calibrate_on(backbone, [np.random.default_rng(1).random((8, 40, 40, 3), np.float32)])
     of_head = {v.path for layer in model.layers[1:] for v in layer.weights}
     before, after = step(model, "finetune", epoch=0)
-    assert changed(before, after) == of_head
+    assert moved(before, after) == of_head
     before, after = step(model, "finetune", epoch=1)
     upper = backbone.layers[len(backbone.layers) - round(0.3 * len(backbone.layers)) :]
     kernels = {
         v.path for layer in upper if not isinstance(layer, keras.layers.BatchNormalization) for v in layer.weights
     }
     assert len(kernels) == 8  # of MobileNet's 27 convolutions
-    assert changed(before, after) == of_head | kernels
+    assert moved(before, after) == of_head | kernels
 
 
 def test_the_head_is_the_papers():

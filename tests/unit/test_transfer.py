@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench.core.datasets import Patches, Tally
+from histobench.core.datasets import Patches
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
 from histobench.core.prepared import Records
 from histobench.core.runs import read_json
-from histobench.train import batches, models, records
+from histobench.train import batches, models
 from support import jobs
 from support.heads import COUNTS, SIDE, assert_heads_are_equal, extracted, train_both
-from support.small import prepare, specification
+from support.small import prepare, specification, write
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,7 @@ def test_cached_and_end_to_end_heads_are_equal_on_real_patches_and_weights(real_
             images, labels = x["x"][:count], y["y"][:count].ravel()
         ids = [f"{split}-{i}" for i in range(count)]
         chunks.append(Patches(split, images, labels, ids, [""] * count, np.full((count, 2), -1, np.int32)))
-    about = {"dataset": "pcam", "patches_are": "subset", "split": "published", "leaky": False, "format": "pcam"}
-    records.write(data, chunks, Tally(total=sum(n.values())), about)
+    write(data, chunks, dataset="pcam", patches_are="subset")
 
     weights = real_data / "weights/mobilenet_v2_1.00_224_no_top.weights.h5"
     model = {"key": "mobilenetv2", "application": "MobileNetV2", "weights_origin": "ImageNet"}
