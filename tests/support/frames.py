@@ -1,9 +1,11 @@
-"""Made-up rows of `runs.csv` and `cells.csv`."""
+"""Made-up rows of `runs.csv` and `cells.csv`, and tables of performance of them."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from histobench.results.tables.performance import performance
 
 NAMES = ("dataset", "model", "mode", "recipe", "device")
 
@@ -65,3 +67,10 @@ PUBLISHED = pd.DataFrame(
         {"format": "idc", "model": "b2", "mode": "full", "loss": 0.31, "accuracy": 0.86, "auc": 0.92},
     ]
 )
+
+
+def performances(*rows: dict[str, Any], missing: tuple[dict[str, Any], ...] = ()) -> pd.DataFrame:
+    """Return the tables of performance of runs and of `missing` cells, those of all data sets in one."""
+    runs, asked, bootstrap = pd.DataFrame(rows, columns=list(run())), cells(*rows, missing=missing), replicates(*rows)
+    datasets = asked["dataset"].unique()
+    return pd.concat([performance(name, runs, asked, bootstrap, PUBLISHED) for name in datasets], ignore_index=True)

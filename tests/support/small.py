@@ -1,5 +1,6 @@
 """Small patches that have something to learn, and specifications of runs on them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,25 @@ def patches(split: str, n: int, seed: int, shape=SHAPE) -> Patches:
     return Patches(split, images, labels, ids, [f"{split}{i % 5}" for i in range(n)], np.full((n, 2), -1, np.int32))
 
 
-def prepare(folder: Path, counts: dict[str, int], shape=SHAPE) -> Path:
-    """Write a prepared data set, in chunks as `prepare` gets them."""
+def write(folder: Path, chunks: Iterable[Patches], **about: Any) -> Path:
+    """Write a prepared data set."""
     from histobench.train import records
 
+    known = {"dataset": "small", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
+    records.write(folder, chunks, Tally(), known | about)
+    return folder
+
+
+def prepare(folder: Path, counts: dict[str, int], shape=SHAPE, size: int = 16) -> Path:
+    """Write a prepared data set, in chunks of a size, as `prepare` gets them."""
     chunks = []
     for seed, (split, n) in enumerate(counts.items()):
         whole = patches(split, n, seed, shape)
-        for start in range(0, n, 16):
-            part = slice(start, start + 16)
+        for start in range(0, n, size):
+            part = slice(start, start + size)
             fields = (getattr(whole, name)[part] for name in ("images", "labels", "ids", "groups", "places"))
             chunks.append(Patches(split, *fields))
-    about = {"dataset": "small", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
-    records.write(folder, chunks, Tally(total=sum(counts.values())), about)
-    return folder
+    return write(folder, chunks)
 
 
 def specification(

@@ -74,14 +74,10 @@ def test_seed_epoch_and_position_matter(kinds):
         assert same <= (6 if kinds == ("d4",) else 0)
 
 
-def test_seed_and_epoch_are_not_added_up():
-    assert not np.array_equal(
-        run(NOISE, POSITIONS, ("stain",), seed=1, epoch=2), run(NOISE, POSITIONS, ("stain",), seed=2, epoch=1)
-    )
-
-
-def test_large_seeds_are_taken_whole():
-    assert not np.array_equal(run(NOISE, POSITIONS, ("d4",), seed=2**32 + 3), run(NOISE, POSITIONS, ("d4",), seed=3))
+@pytest.mark.parametrize(("one", "other"), [((1, 2), (2, 1)), ((2**32 + 3, 1), (3, 1))])
+def test_seed_and_epoch_are_not_added_up_and_large_seeds_are_taken_whole(one, other):
+    first, second = (run(NOISE, POSITIONS, ("stain",), *seed_and_epoch) for seed_and_epoch in (one, other))
+    assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("kinds", [("d4", "stain"), ("stain", "d4")])

@@ -7,16 +7,14 @@ from histobench.results import printing
 from histobench.results.columns import names
 from histobench.results.printing import Table
 from histobench.results.tables.best import COLUMNS, NOTE, best, in_print
-from histobench.results.tables.performance import performance, read
-from support.frames import PUBLISHED, cells, replicates, run
+from histobench.results.tables.performance import read
+from support.frames import performances, run
 
 TERMINAL = 110
 
 
 def table(*rows, missing=()):
-    runs, asked = pd.DataFrame(rows, columns=list(run())), cells(*rows, missing=missing)
-    parts = [performance(name, runs, asked, replicates(*rows), PUBLISHED) for name in dict.fromkeys(asked["dataset"])]
-    return best(runs, pd.concat(parts, ignore_index=True))
+    return best(pd.DataFrame(rows, columns=list(run())), performances(*rows, missing=missing))
 
 
 def test_validation_chooses_and_the_test_set_is_shown():

@@ -6,16 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from histobench.core.datasets import Patches, Tally
+from histobench.core.datasets import Patches
 from histobench.core.errors import HistobenchError
 from histobench.core.files import write_json
 from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.core.runs import read_rows, write_rows
-from histobench.train import explain, models, predict, records
+from histobench.train import explain, models, predict
 from histobench.train.calibration import calibrate
 from support import jobs
-from support.small import features_specification, prepare, specification
+from support.small import features_specification, prepare, specification, write
 
 SIDE = 64
 COUNTS = {"train": 12, "valid": 3, "test": 6}
@@ -167,8 +167,7 @@ def known(tmp_path_factory):
         Patches(split, images, labels, [f"{split}-{i}" for i in range(5)], [""] * 5, places)
         for split in ("train", "valid", "test")
     ]
-    manifest = {"dataset": "known", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
-    records.write(folder / "data", chunks, Tally(total=15), manifest)
+    write(folder / "data", chunks)
 
     spec = specification("b2", "full")
     model = models.build(spec["model"], "full", (40, 40, 3), seed=1)
@@ -186,10 +185,6 @@ def known(tmp_path_factory):
     return folder / "data", predicted(spec, folder / "data", run_folder)
 
 
-def scores(folder):
-    return {row["patch_id"]: float(row["score"]) for row in read_rows(folder / "predictions.csv")}
-
-
 def square(place, side=20):
     result = np.zeros((side, side), np.float32)
     result[place] = 1
@@ -199,7 +194,7 @@ def square(place, side=20):
 def test_heat_maps_of_a_network_that_sees_squares(known, tmp_path):
     """False positives are explained by what speaks for tumour, false negatives by what speaks against it."""
     data, folder = known
-    predicted = scores(folder)
+    predicted = {row["patch_id"]: float(row["score"]) for row in read_rows(folder / "predictions.csv")}
     assert predicted["test-0"] == 1  # the sigmoid is saturated
     assert predicted["test-1"] < 1e-7
     assert predicted["test-2"] == 0.5
@@ -221,20 +216,15 @@ def copied(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
-def change_score(folder, patch, change):
-    rows = read_rows(folder / "predictions.csv")
-    for row in rows:
-        if row["patch_id"] == patch:
-            row["score"] = str(float(row["score"]) + change)
-    write_rows(folder / "predictions.csv", rows)
-
-
 def with_another_score(known, tmp_path, gpu, change):
     """The known run, on a GPU if it is named, with another score of one patch."""
     data, folder = known
     folder = copied(folder, tmp_path)
     about(folder, specification("b2", "full"), gpu)
-    change_score(folder, "test-3", change)
+    rows = read_rows(folder / "predictions.csv")
+    (row,) = (row for row in rows if row["patch_id"] == "test-3")
+    row["score"] = str(float(row["score"]) + change)
+    write_rows(folder / "predictions.csv", rows)
     return data, folder
 
 

@@ -7,14 +7,12 @@ import pandas as pd
 import pytest
 
 from histobench.results import figure_data
-from histobench.results.tables.performance import performance, standing
-from support.frames import PUBLISHED, cells, replicates, run
+from histobench.results.tables.performance import standing
+from support.frames import cells, performances, run
 
 
 def stand(*rows, missing=()):
-    frame, asked = pd.DataFrame(rows, columns=list(run())), cells(*rows, missing=missing)
-    tables = [performance(name, frame, asked, replicates(*rows), PUBLISHED) for name in dict.fromkeys(asked["dataset"])]
-    return standing(pd.concat(tables), asked)
+    return standing(performances(*rows, missing=missing), cells(*rows, missing=missing))
 
 
 def test_ours_and_published_are_points_of_their_own():
@@ -51,8 +49,7 @@ def test_seconds_are_means_over_seeds_and_count_the_extraction():
         run("vgg19", mode="tl", transfer="cached", train_seconds=5.0, features_seconds=20.0),
         run("b6", collapsed=True),
     ]
-    table = performance("pcam", pd.DataFrame(rows), cells(*rows), replicates(*rows), PUBLISHED)
-    found = figure_data.against_seconds(pd.DataFrame(rows), table).set_index("model_name")["seconds"]
+    found = figure_data.against_seconds(pd.DataFrame(rows), performances(*rows)).set_index("model_name")["seconds"]
     assert found.to_dict() == {"B2": 200.0, "VGG19": 25.0}
 
 

@@ -445,9 +445,3 @@ def test_outputs_published_twice_leave_nothing_beside_them(tmp_path):
     state.publish(tmp_path)
     state.publish(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".state", "history.csv"}
-
-
-def test_the_heart_beats_in_a_thread_that_ends_with_the_lease(tmp_path):
-    with held(tmp_path, QUICK):
-        assert "lease" in {thread.name for thread in threading.enumerate()}
-    assert "lease" not in {thread.name for thread in threading.enumerate()}

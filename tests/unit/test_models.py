@@ -11,6 +11,7 @@ from histobench.core.errors import HistobenchError
 from histobench.train.calibration import calibrate_on
 from histobench.train.fit import compile_model
 from histobench.train.models import build
+from support.cnns import moved, values
 from support.small import specification
 
 RECIPE = {"optimizer": {"name": "adam", "learning_rate": 0.01}}
@@ -19,14 +20,6 @@ FINETUNE = {"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.01}
 
 def spec(key, configured=None):
     return asdict(models(configured or {})[key])
-
-
-def values(model):
-    return {v.path: np.array(v) for v in model.weights}
-
-
-def changed(before, after):
-    return {path for path, value in before.items() if not np.array_equal(value, after[path])}
 
 
 @pytest.mark.parametrize("key", ["b2", "b6"])
@@ -51,14 +44,14 @@ def test_fine_tuning_moves_the_head_first_then_the_upper_layers():
     calibrate_on(backbone, [np.random.default_rng(1).random((8, 40, 40, 3), np.float32)])
     of_head = {v.path for layer in model.layers[1:] for v in layer.weights}
     before, after = step(model, "finetune", epoch=0)
-    assert changed(before, after) == of_head
+    assert moved(before, after) == of_head
     before, after = step(model, "finetune", epoch=1)
     upper = backbone.layers[len(backbone.layers) - round(0.3 * len(backbone.layers)) :]
     kernels = {
         v.path for layer in upper if not isinstance(layer, keras.layers.BatchNormalization) for v in layer.weights
     }
     assert len(kernels) == 8  # of MobileNet's 27 convolutions
-    assert changed(before, after) == of_head | kernels
+    assert moved(before, after) == of_head | kernels
 
 
 def test_the_head_is_the_papers():
@@ -114,25 +107,16 @@ def test_pretrained_weights_are_loaded_into_the_backbone(tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
+def test_what_are_no_weights_of_the_model_is_refused(tmp_path):
     other = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(40, 40, 3))
     other.save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(HistobenchError, match=r"other\.weights\.h5: expected weights of mobilenet"):
-        build(spec("mobilenet"), "full", (40, 40, 3), seed=1, weights=tmp_path / "other.weights.h5")
-
-
-def test_a_file_that_is_no_weights_file_is_refused(tmp_path):
-    (tmp_path / "w.weights.h5").write_text("<html>not found</html>")
-    with pytest.raises(HistobenchError, match=r"w\.weights\.h5: expected weights of"):
-        build(spec("mobilenet"), "full", (40, 40, 3), seed=1, weights=tmp_path / "w.weights.h5")
+    (tmp_path / "page.weights.h5").write_text("<html>not found</html>")
+    for name in ("other", "page"):
+        with pytest.raises(HistobenchError, match=rf"{name}\.weights\.h5: expected weights of mobilenet"):
+            build(spec("mobilenet"), "full", (40, 40, 3), seed=1, weights=tmp_path / f"{name}.weights.h5")
 
 
 def test_an_application_that_keras_does_not_have_is_named():
     own = {"x": {"application": "MobileNetV9", "preprocessing": "tf", "smallest_input": 32, "weights": "random"}}
     with pytest.raises(HistobenchError, match="has no 'MobileNetV9'"):
         build(spec("x", own), "full", (40, 40, 3), seed=1)
-
-
-@pytest.mark.parametrize("key", [key for key, model in CATALOGUE.items() if model.application])
-def test_the_catalogue_names_applications_of_keras(key):
-    assert hasattr(keras.applications, CATALOGUE[key].application)

@@ -184,11 +184,6 @@ def test_the_trial_of_a_worker_that_is_gone_is_given_to_another(tmp_path):
     assert said == [f"worker-1 is gone: trial {lost.trial_id} goes to the next worker that asks"]
 
 
-def test_a_worker_that_comes_back_gets_its_trial_again(tmp_path):
-    oracle = chief(SEARCH, tmp_path / "search")
-    assert oracle.create_trial("worker-1").trial_id == oracle.create_trial("worker-1").trial_id
-
-
 def test_a_new_chief_leaves_a_living_worker_its_trial(tmp_path):
     gone = {"worker-1"}
     first = chief(SEARCH, tmp_path / "search")

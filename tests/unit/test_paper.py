@@ -2,16 +2,16 @@
 
 import pandas as pd
 import pytest
-import yaml
 
 from histobench.core.catalogue import CATALOGUE
 from histobench.core.errors import HistobenchError
 from histobench.results import paper
+from support.paper import configuration
 from support.project import ROOT
 
 FOLDER = ROOT / "config" / "paper"
 PUBLISHED = paper.read(FOLDER)
-CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+CONFIG = configuration()
 RECIPE = {**CONFIG["recipes"]["paper"], "transfer": "cached"}
 
 

@@ -1,28 +1,24 @@
 """What a study will cost, from what Snakemake says is to be done."""
 
 import pytest
-import yaml
 
 from histobench.core import plan
 from histobench.core.costs import Costs
 from histobench.core.plan import Job, pending
 from histobench.core.study import Study
+from support import paper
 from support.project import ROOT
 
 HEADER = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
 
 
 @pytest.fixture
-def root(monkeypatch):
+def study() -> Study:
+    return paper.study()
+
+
+def test_the_configuration_is_that_of_snakemake(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-
-
-@pytest.fixture
-def study(root) -> Study:
-    return Study(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()), plan.SCHEMA)
-
-
-def test_the_configuration_is_that_of_snakemake(root, tmp_path):
     (tmp_path / "mine.yaml").write_text("study: mine\nrecipes: {demo: {epochs: 3}}")
     options = ["--profile", "profiles/demo", "--configfile", "config/config.yaml", "config/demo.yaml"]
     _, demo = plan.summary([*options, str(tmp_path / "mine.yaml"), "--config", "missing_runs=gap", "--", "all"])

@@ -10,7 +10,7 @@ from histobench.results import printing
 from histobench.results.columns import BOOTSTRAP, GAP, RUNS, Column, hidden, three_digits
 from histobench.results.printing import Table
 from histobench.results.tables import performance
-from support.frames import PUBLISHED, cells, replicates, run
+from support.frames import performances, run
 
 
 def texts(tmp_path, frame, columns=(), **options):
@@ -21,10 +21,9 @@ def texts(tmp_path, frame, columns=(), **options):
     return {file.suffix: file.read_text(encoding="utf-8") for file in files}
 
 
-def performances(tmp_path, *rows, missing=(), **kwargs):
+def of_performance(tmp_path, *rows, missing=(), **kwargs):
     """Return the texts of a table of performance."""
-    frame = pd.DataFrame(rows)
-    table = performance.performance("pcam", frame, cells(*rows, missing=missing), replicates(*rows), PUBLISHED)
+    table = performances(*rows, missing=missing)
     return texts(tmp_path, table, performance.COLUMNS, first=performance.first(table), **kwargs)
 
 
@@ -51,7 +50,7 @@ def test_what_the_report_reads_is_what_was_printed(tmp_path):
 
 
 def test_markdown(tmp_path):
-    text = performances(
+    text = of_performance(
         tmp_path,
         run("densenet121", auc=0.91234),
         run("x", model_name="x|y <i>", auc=0.7),
@@ -75,7 +74,7 @@ def test_markdown(tmp_path):
 
 
 def test_what_is_the_same_in_all_rows_is_said_once(tmp_path):
-    text = performances(tmp_path, run(), run("b6"), missing=({"model": "vgg19", "gap": "not run yet"},))[".md"]
+    text = of_performance(tmp_path, run(), run("b6"), missing=({"model": "vgg19", "gap": "not run yet"},))[".md"]
     heading = grid(text)[0]
     assert not {"Recipe", "Device", "Test patches", "Data set", "Split"} & set(heading)
     (said,) = [line for line in text.splitlines() if line.startswith("In every row: ")]
@@ -85,18 +84,18 @@ def test_what_is_the_same_in_all_rows_is_said_once(tmp_path):
 
 
 def test_what_differs_is_a_column(tmp_path):
-    heading, *rows = grid(performances(tmp_path, run(), run(recipe="native"))[".md"])
+    heading, *rows = grid(of_performance(tmp_path, run(), run(recipe="native"))[".md"])
     assert [row[heading.index("Recipe")] for row in rows] == ["paper", "native"]
 
 
 def test_a_single_row_keeps_its_columns(tmp_path):
-    text = performances(tmp_path, run())[".md"]
+    text = of_performance(tmp_path, run())[".md"]
     assert "In every row" not in text
     assert "Recipe" in grid(text)[0]
 
 
 def test_a_column_without_a_value_is_left_out(tmp_path):
-    text = performances(tmp_path, run("resnet50"), run("b6"))[".md"]
+    text = of_performance(tmp_path, run("resnet50"), run("b6"))[".md"]
     assert "over seeds" not in text
     assert "Published" not in text
     assert "Remark" not in text
@@ -105,7 +104,7 @@ def test_a_column_without_a_value_is_left_out(tmp_path):
 def test_gaps_and_reasons_stand_in_a_remark(tmp_path):
     subset = {"data_differs": "a subset"}
     rows = [run(**subset, weights_differ="random weights"), run(mode="tl", model="vgg19", **subset)]
-    text = performances(tmp_path, *rows, missing=({"model": "b6", "gap": "not run yet"},))[".md"]
+    text = of_performance(tmp_path, *rows, missing=({"model": "b6", "gap": "not run yet"},))[".md"]
     heading, *found = grid(text)
     assert [row[heading.index("Remark")] for row in found] == ["not comparable: random weights", "", "not run yet"]
     assert "Not comparable with the published values: a subset." in text
@@ -113,22 +112,22 @@ def test_gaps_and_reasons_stand_in_a_remark(tmp_path):
 
 def test_what_the_paper_does_not_have_is_not_called_incomparable(tmp_path):
     rows = [run("b6", data_differs="a subset"), run(mode="scratch", data_differs="a subset")]
-    assert "omparable" not in performances(tmp_path, *rows)[".md"]
+    assert "omparable" not in of_performance(tmp_path, *rows)[".md"]
 
 
 def test_published_values_keep_their_two_decimals(tmp_path):
-    heading, row = grid(performances(tmp_path, run(auc=0.9))[".md"])
+    heading, row = grid(of_performance(tmp_path, run(auc=0.9))[".md"])
     assert row[heading.index("Published accuracy")] == "0.78"
     assert row[heading.index("AUC, ours − published")] == "0.050"
 
 
 def test_no_mark_without_a_footnote_and_no_footnote_without_a_mark(tmp_path):
-    assert "†" not in performances(tmp_path, run(auc=0.9))[".md"]
+    assert "†" not in of_performance(tmp_path, run(auc=0.9))[".md"]
 
 
 def test_html_is_self_contained_and_escaped(tmp_path):
     notes = ["Own <script> note: the rest"]
-    page = performances(tmp_path, run("x", model_name="<b>"), run(auc=0.5), notes=notes, title="A & B <i>")[".html"]
+    page = of_performance(tmp_path, run("x", model_name="<b>"), run(auc=0.5), notes=notes, title="A & B <i>")[".html"]
     for request in ["http:", "https:", "src=", "<link", "@import", "url("]:
         assert request not in page
     assert "<b>" not in page
@@ -196,12 +195,12 @@ def test_negative_intervals_have_no_dash(tmp_path):
 
 def test_the_spread_over_seeds_is_printed_with_its_interval(tmp_path):
     rows = [run(seed=number, auc=auc) for number, auc in enumerate([0.80, 0.84, 0.88])]
-    assert "0.040 (0.741–0.939)" in performances(tmp_path, *rows)[".md"]
+    assert "0.040 (0.741–0.939)" in of_performance(tmp_path, *rows)[".md"]
 
 
 def test_print_says_how_a_head_was_trained(tmp_path):
     heads = [run("vgg19", mode="tl", transfer="cached"), run("mobilenet", mode="tl", transfer="end_to_end")]
-    found = performances(tmp_path, run("vgg19"), *heads)
+    found = of_performance(tmp_path, run("vgg19"), *heads)
     for suffix in (".md", ".html"):
         assert "TL, cached features" in found[suffix]
         assert "TL, end to end" in found[suffix]
@@ -233,7 +232,7 @@ def test_the_columns_that_matter_come_first_and_the_csv_keeps_its_order(tmp_path
 
 
 def test_a_column_that_is_said_once_is_not_among_the_first(tmp_path):
-    performances(tmp_path, run("resnet50"), run("b6"))
+    of_performance(tmp_path, run("resnet50"), run("b6"))
     (printed,) = printing.read(tmp_path / "table.json").grids
     first = [heading.partition(" (")[0] for heading in printed.headings[: printed.first]]
     assert first == ["Model", "Mode", "AUC", "Balanced accuracy", "Accuracy", "Loss"]
@@ -248,14 +247,13 @@ def test_where_nothing_is_left_over_nothing_opens(tmp_path, first):
 
 def test_published_values_stand_for_ours_where_no_run_is_there(tmp_path):
     missing = ({"model": "vgg19", "mode": "tl", "gap": "not run yet"}, {"model": "b2", "gap": "not run yet"})
-    table = performance.performance("pcam", pd.DataFrame(columns=list(run())), cells(missing=missing), {}, PUBLISHED)
-    texts(tmp_path, table, performance.COLUMNS, first=performance.first(table))
+    of_performance(tmp_path, missing=missing)
     (printed,) = printing.read(tmp_path / "table.json").grids
     assert {"Published AUC", "Published accuracy", "Published loss"} <= set(printed.headings[: printed.first])
 
 
 def test_why_a_run_is_missing_is_among_the_first(tmp_path):
-    performances(tmp_path, run(), missing=({"model": "b6", "gap": "not run yet"},))
+    of_performance(tmp_path, run(), missing=({"model": "b6", "gap": "not run yet"},))
     (printed,) = printing.read(tmp_path / "table.json").grids
     assert "Remark" in printed.headings[: printed.first]
 
@@ -270,7 +268,7 @@ def test_cells_that_cannot_run_are_a_line_below_the_table(tmp_path):
         *(out("b2", "tl"), out("b6", "tl"), out("vgg19", "tl", small), out("vgg19", "full", small)),
         {"model": "mobilenet", "gap": "not run yet"},
     )
-    text = performances(tmp_path, run(), missing=missing)
+    text = of_performance(tmp_path, run(), missing=missing)
     heading, *rows = grid(text[".md"])
     assert [row[heading.index("Model")] for row in rows] == ["B2", "MOBILENET"]
     line = "Cannot run: B2 and B6, TL: no backbone. VGG19, TL and full: it needs 75 px."
@@ -280,14 +278,12 @@ def test_cells_that_cannot_run_are_a_line_below_the_table(tmp_path):
 
 
 def test_recipe_and_device_of_a_cell_that_cannot_run_are_told_where_there_are_several(tmp_path):
-    text = performances(tmp_path, run(), run(recipe="native"), missing=(out("vgg19", "full", "too small"),))[".md"]
+    text = of_performance(tmp_path, run(), run(recipe="native"), missing=(out("vgg19", "full", "too small"),))[".md"]
     assert "Cannot run: VGG19, full, paper: too small." in text
 
 
 def test_where_no_cell_can_run_nothing_is_promised(tmp_path):
-    nothing = pd.DataFrame(columns=list(run()))
-    table = performance.performance("pcam", nothing, cells(missing=(out("b2", "tl"),)), {}, PUBLISHED)
-    found = texts(tmp_path, table, performance.COLUMNS, first=performance.first(table))
+    found = of_performance(tmp_path, missing=(out("b2", "tl"),))
     for suffix in (".md", ".html"):
         assert "Nothing yet" not in found[suffix]
         assert "Cannot run: B2, TL: no backbone." in found[suffix]
@@ -295,7 +291,7 @@ def test_where_no_cell_can_run_nothing_is_promised(tmp_path):
 
 def test_notes_are_folded_under_their_heads_and_marks_are_explained_in_sight(tmp_path):
     notes = ["Simulated patches: pcam. Nothing.", "Random weights: B2, B6.", "Random weights: another."]
-    page = performances(tmp_path, run(auc=0.5), run("b6", data_differs="a subset"), notes=notes)[".html"]
+    page = of_performance(tmp_path, run(auc=0.5), run("b6", data_differs="a subset"), notes=notes)[".html"]
     sight, folded = page.split('<details class="about">')
     (summary,) = re.findall("<summary>(.*?)</summary>", folded.partition("</summary>")[0] + "</summary>")
     assert re.sub("<.*?>", "", summary) == "Simulated patches · Random weights · notes and runs"
@@ -308,5 +304,5 @@ def test_notes_are_folded_under_their_heads_and_marks_are_explained_in_sight(tmp
 
 def test_a_page_says_in_sight_that_published_values_are_not_comparable(tmp_path):
     rows = [run(data_differs="a subset"), run("vgg19", mode="tl", data_differs="a subset")]
-    page = performances(tmp_path, *rows)[".html"]
+    page = of_performance(tmp_path, *rows)[".html"]
     assert "<strong>Not comparable with the published values</strong>" in page

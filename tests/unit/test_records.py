@@ -7,16 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histobench.core import prepared
-from histobench.core.datasets import Patches, Tally
 from histobench.core.errors import HistobenchError
-from histobench.train import records
-from support.small import COUNTS, SHAPE, patches
-
-ABOUT = {"dataset": "small", "patches_are": "simulated", "split": "published", "leaky": False, "format": "pcam"}
-
-
-def write(folder, chunks):
-    records.write(folder, chunks, Tally(), ABOUT)
+from support.small import COUNTS, SHAPE, patches, prepare, write
 
 
 @pytest.mark.parametrize(("seed", "split"), list(enumerate(COUNTS)))
@@ -117,13 +109,6 @@ def test_a_group_on_two_sides_shows_in_the_manifest(tmp_path):
 
 
 def test_equal_patches_give_equal_files(prepared_folder, tmp_path):
-    def chunks():
-        for seed, (split, n) in enumerate(COUNTS.items()):
-            some = patches(split, n, seed)
-            half = n // 2
-            for part in (slice(None, half), slice(half, None)):
-                yield Patches(split, *(getattr(some, f)[part] for f in ("images", "labels", "ids", "groups", "places")))
-
-    write(tmp_path, chunks())
+    prepare(tmp_path, COUNTS, size=25)
     for name in prepared.shard_names("train"):
         assert (tmp_path / name).read_bytes() == (prepared_folder / name).read_bytes()

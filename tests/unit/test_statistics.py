@@ -12,10 +12,7 @@ from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from histobench.core.errors import HistobenchError
-from histobench.results.metrics import evaluate
 from histobench.results.statistics import delong, holm, paired, paired_bootstrap, welch
-
-several = settings(max_examples=60)
 
 # Welch
 
@@ -43,25 +40,11 @@ def test_hedges_g_of_unequal_samples_by_hand():
     assert welch(a, b)["effect"] == pytest.approx(correction / sqrt((var_a + var_b) / 2))
 
 
-def test_hedges_correction_in_closed_form():
-    # Variances 1 and 1, so d is -1 and nu is 4; Gamma(2) = 1 and Gamma(3/2) = sqrt(pi) / 2.
-    assert welch([1, 2, 3], [2, 3, 4])["effect"] == pytest.approx(-1 / (sqrt(2) * sqrt(pi) / 2))
-
-
 def test_hedges_correction_of_large_samples_is_one():
     rng = np.random.default_rng(0)
     a, b = rng.normal(0, 1, 3000), rng.normal(1, 2, 4000)
     uncorrected = (a.mean() - b.mean()) / sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
     assert welch(a, b)["effect"] == pytest.approx(uncorrected, rel=1e-3)
-
-
-def test_welch_swapped():
-    a, b = [0.8, 0.9, 0.85, 0.7], [0.9, 0.92, 0.88, 0.95, 0.91]
-    one, other = welch(a, b), welch(b, a)
-    assert (other["p"], other["df"]) == pytest.approx((one["p"], one["df"]))
-    for name in ["t", "difference", "effect"]:
-        assert other[name] == pytest.approx(-one[name])
-    assert (other["low"], other["high"]) == pytest.approx((-one["high"], -one["low"]))
 
 
 @pytest.mark.filterwarnings("error")
@@ -142,19 +125,6 @@ def test_holm_adjusted_values_decide_as_the_procedure_does(thousandths, level):
     assert rejected == rejected_by_holm(p_values, alpha)
 
 
-@given(st.lists(st.floats(0, 1) | st.just(np.nan), min_size=1, max_size=12), st.randoms(use_true_random=False))
-def test_holm_properties(p_values, random):
-    given_, adjusted = np.array(p_values), holm(p_values)
-    tested = ~np.isnan(given_)
-    assert (np.isnan(adjusted) == ~tested).all()
-    assert (adjusted[tested] >= given_[tested]).all()
-    assert (adjusted[tested] <= 1).all()
-    assert (np.diff(adjusted[tested][np.argsort(given_[tested])]) >= 0).all()
-    order = list(range(len(p_values)))
-    random.shuffle(order)
-    np.testing.assert_array_equal(holm(given_[order]), adjusted[order])
-
-
 # Bootstrap
 
 
@@ -203,11 +173,6 @@ def test_equal_arms_do_not_differ(seeds):
     assert found["difference"] == 0
     assert found["low"] <= 0 <= found["high"]
     assert found["p"] == 1 if seeds == 1 else found["p"] > 0.8
-
-
-def test_p_is_capped_at_one():
-    # All differences are zero and count on both sides: 2 * (1 + 3) / (3 + 1) would be 2.
-    assert paired_bootstrap([0.8], [0.8], [series([0.8] * 3)], [series([0.8] * 3)])["p"] == 1
 
 
 def test_nested_seeds_widen_the_interval():
@@ -305,7 +270,7 @@ def two_runs(draw):
     return labels, [value / 7 for value in draw(scores)], [value / 7 for value in draw(scores)]
 
 
-@several
+@settings(max_examples=60)
 @given(two_runs())
 def test_delong_is_its_definition(sample):
     labels, scores_a, scores_b = sample
@@ -323,52 +288,15 @@ def test_delong_is_its_definition(sample):
         assert found["p"] == (1 if abs(auc_a - auc_b) < 1e-12 else None)
 
 
-@several
-@given(two_runs())
-def test_delong_swapped(sample):
-    labels, scores_a, scores_b = sample
-    one, other = delong(labels, scores_a, scores_b), delong(labels, scores_b, scores_a)
-    assert (other["difference"], other["se"], other["p"]) == (-one["difference"], one["se"], one["p"])
-
-
-def two_scores(rng, count, gain=1.0):
-    """Labels, and two correlated scores; with a gain of 1 they have one AUC in truth."""
-    labels = rng.integers(0, 2, count)
-    common = rng.normal(0, 1, count)
-    return labels, *(norm.cdf(labels * g + (common + rng.normal(0, 1, count)) / sqrt(2)) for g in (gain, 1.0))
-
-
-def test_delong_agrees_with_a_bootstrap():
-    labels, scores_a, scores_b = two_scores(np.random.default_rng(0), 1500, 1.2)
-
-    def run(scores):
-        test = pd.DataFrame({"split": "test", "patch_id": np.arange(1500).astype(str), "group": "", "label": labels})
-        both = pd.concat([test.assign(score=scores), test.assign(score=scores, split="valid")])
-        metrics, replicates = evaluate(both, resamples=1000)
-        return metrics["test"]["auc"], replicates.set_index("replicate")["auc"]
-
-    (auc_a, drawn_a), (auc_b, drawn_b) = run(scores_a), run(scores_b)
-    formula, drawn = delong(labels, scores_a, scores_b), paired_bootstrap([auc_a], [auc_b], [drawn_a], [drawn_b])
-    # A standard deviation of 1000 replicates is within 10 % in all but 1 of 100,000 cases.
-    assert (drawn_a - drawn_b).std() == pytest.approx(formula["se"], rel=0.1)
-    assert drawn["difference"] == pytest.approx(formula["difference"])
-    for end, sign in (("low", -1), ("high", 1)):
-        expected = formula["difference"] + sign * norm.ppf(0.975) * formula["se"]
-        assert drawn[end] == pytest.approx(expected, abs=0.3 * formula["se"])
-    # Unpaired, the error would be another: the scores are correlated.
-    assert sqrt(drawn_a.var() + drawn_b.var()) > 1.2 * formula["se"]
-
-
 def test_delong_rejects_a_true_hypothesis_at_its_level():
-    rng = np.random.default_rng(0)
-    rejected = sum(delong(*two_scores(rng, 200))["p"] < 0.05 for _ in range(500))
+    rng, rejected = np.random.default_rng(0), 0
+    for _ in range(500):
+        labels, common = rng.integers(0, 2, 200), rng.normal(0, 1, 200)
+        # Two correlated scores, which have one AUC in truth.
+        scores = (labels + (common + rng.normal(0, 1, 200)) / sqrt(2) for _ in range(2))
+        rejected += delong(labels, *scores)["p"] < 0.05
     # 25 expected; a fair coin of 0.05 gives 11 to 42 in 999 of 1,000 cases.
     assert 11 <= rejected <= 42
-
-
-def test_delong_of_identical_orders():
-    scores = np.array([0.1, 0.4, 0.4, 0.8, 0.3, 0.9])
-    assert delong([0, 0, 1, 1, 0, 1], scores, scores**3) == {"difference": 0, "se": 0, "p": 1}
 
 
 def test_delong_without_variance_is_undefined():

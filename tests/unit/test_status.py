@@ -2,40 +2,30 @@
 
 import json
 
-import pytest
-import yaml
-
 from histobench.core import status
 from histobench.core.lease import HolderLookup, held
-from histobench.core.plan import SCHEMA
-from histobench.core.study import Study
 from histobench.tuning import search_files
-from support.project import ROOT
+from support.paper import study
 
 SEARCH = "results/paper/searches/pcam/vgg19/full/tuned/a100"
 
 
-@pytest.fixture
-def study(tmp_path, monkeypatch) -> Study:
+def lines() -> list[str]:
+    return status._searches(study(), HolderLookup())[1:]
+
+
+def test_a_search_at_work_tells_how_far_it_is_and_who_is_at_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return Study(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()), SCHEMA)
-
-
-def lines(study) -> list[str]:
-    return status._searches(study, HolderLookup())[1:]
-
-
-def test_a_search_at_work_tells_how_far_it_is_and_who_is_at_it(study, tmp_path):
-    assert lines(study) == ["Searches: 0 of 4 ended"]
+    assert lines() == ["Searches: 0 of 4 ended"]
     folder = tmp_path / SEARCH
     for number in range(3):
         trial = folder / ".state" / search_files.PROJECT / f"trial_{number:04d}"
         trial.mkdir(parents=True)
         if number < 2:  # the last one has not ended
             (trial / search_files.TRIAL).write_text(json.dumps({}))
-    assert lines(study) == ["Searches: 0 of 4 ended"]
+    assert lines() == ["Searches: 0 of 4 ended"]
     with held(folder / search_files.worker_folder("worker-1")):
-        (_, told) = lines(study)
+        (_, told) = lines()
     assert told.startswith("  pcam/vgg19/full/tuned/a100: 2 of 30 trials; pid ")
     (folder / search_files.RECIPE).write_text("batch_size: 64")
-    assert lines(study) == ["Searches: 1 of 4 ended"]
+    assert lines() == ["Searches: 1 of 4 ended"]

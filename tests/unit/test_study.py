@@ -3,23 +3,20 @@
 import copy
 from functools import reduce
 from operator import getitem
-from pathlib import Path
 
 import pytest
-import yaml
 
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote
+from histobench.core.plan import SCHEMA
 from histobench.core.study import Study
-
-ROOT = Path(__file__).parents[2]
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+from support.paper import configuration
 
 
 @pytest.fixture
 def config():
-    return yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+    return configuration()
 
 
 RANDOM = {"by": "patch", "train": 0.8, "valid": 0.1, "test": 0.1, "seed": 1}
@@ -59,10 +56,7 @@ def test_the_matrix_is_a_product_without_repetitions(config):
     twice = [block(models=["b2", "b6"], seeds=[1, 2]), block()]
     runs = study(config, matrix=twice).runs
     assert runs == [Run("pcam", model, "full", "paper", "cpu", seed) for model in ("b2", "b6") for seed in (1, 2)]
-
-
-def test_the_run_folder_names_every_part_of_the_cell(config):
-    assert str(study(config, matrix=[block()]).runs[0]) == "pcam/b2/full/paper/cpu/seed-1"
+    assert str(runs[0]) == "pcam/b2/full/paper/cpu/seed-1"  # the folder names every part of the cell
 
 
 def test_cells_that_cannot_run_are_left_out_with_a_reason(config):
@@ -186,6 +180,7 @@ def test_what_a_result_does_not_depend_on_is_not_in_its_specification(config):
     changed = copy.deepcopy(config)
     changed["devices"]["a100"]["gpu_model"] = "nvidia_a100"
     changed["models"] = {"mobilenet": {"name": "MN"}}
+    changed["recipes"]["paper"] |= {"tuned_from": "native", "timing_only": True}
     before, after = study(config), study(changed)
     run = next(run for run in before.runs if run.model == "mobilenet")
     assert before.specification(run) == after.specification(run)
@@ -274,14 +269,6 @@ def test_two_models_of_one_name_in_print_are_refused(config):
     assert len(study(config, models={"twin": twin | {"name": "Twin"}}, matrix=both).runs) == 2
     # One that no block names does no harm.
     assert study(config, models={"twin": twin}, matrix=[block(models=["twin"])]).runs
-
-
-def test_what_a_recipe_is_for_retrains_nothing(config):
-    recipe = config["recipes"]["paper"]
-    purpose = recipe | {"tuned_from": "native", "timing_only": True}
-    run = Run("pcam", "vgg19", "tl", "paper", "cpu", 1)
-    before = study(config).specification(run)
-    assert study(config, recipes=config["recipes"] | {"paper": purpose}).specification(run) == before
 
 
 def test_what_was_asked_for_keeps_the_order_of_the_matrix_with_gaps_and_cells_that_cannot_run(config):

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench.core.datasets import Patches, Tally
+from histobench.core.datasets import Patches
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
-from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.core.runs import read_json
-from histobench.train import batches, extract, models, records
-from support.heads import COUNTS, SIDE, assert_heads_are_equal, extracted, trained
-from support.small import prepare, specification
+from histobench.train import batches, models
+from support import jobs
+from support.heads import COUNTS, SIDE, assert_heads_are_equal, extracted, train_both
+from support.small import prepare, specification, write
 
 
 @pytest.fixture(scope="module")
@@ -48,27 +48,16 @@ def test_cached_and_end_to_end_heads_are_equal_on_real_patches_and_weights(real_
             images, labels = x["x"][:count], y["y"][:count].ravel()
         ids = [f"{split}-{i}" for i in range(count)]
         chunks.append(Patches(split, images, labels, ids, [""] * count, np.full((count, 2), -1, np.int32)))
-    about = {"dataset": "pcam", "patches_are": "subset", "split": "published", "leaky": False, "format": "pcam"}
-    records.write(data, chunks, Tally(total=sum(n.values())), about)
+    write(data, chunks, dataset="pcam", patches_are="subset")
 
     weights = real_data / "weights/mobilenet_v2_1.00_224_no_top.weights.h5"
     model = {"key": "mobilenetv2", "application": "MobileNetV2", "weights_origin": "ImageNet"}
     image = {"preprocessing": "tf", "side": 96}
     cell = {"dataset": "pcam", "model": "mobilenetv2", "scaling": "native", "device": "cpu"}
-    task = Task({"features": cell, "model": model, "input": image}, data, weights=weights)
-    extract.extract(task, tmp_path / "features")
+    jobs.extract(data, tmp_path / "features", {"features": cell, "model": model, "input": image}, weights=weights)
     assert Features(data, tmp_path / "features", "train").take(np.arange(90)).std() > 1e-3
     spec = specification("mobilenet", "tl", epochs=2) | {"model": model}
-    one = trained(spec, data, tmp_path / "cached", tmp_path / "features")
-    two = trained(spec | {"input": image}, data, tmp_path / "end_to_end", weights=weights)
-    for name in ("history.csv", "predictions.csv"):
-        assert (one / name).read_bytes() == (two / name).read_bytes()
-    head, cnn = models.head(1280, seed=1), models.build(model, "tl", (96, 96, 3), seed=1)
-    fresh = head.get_weights()
-    head.load_weights(one / "best.weights.h5")
-    cnn.load_weights(two / "best.weights.h5")
-    assert max(np.abs(a - b).max() for a, b in zip(head.get_weights(), cnn.get_weights()[-4:], strict=True)) == 0
-    assert min(np.abs(a - b).max() for a, b in zip(head.get_weights(), fresh, strict=True)) > 0
+    train_both(spec, spec | {"input": image}, data, tmp_path, tmp_path / "features", weights)
 
 
 @given(n=st.integers(1, 400), size=st.integers(1, 50))

@@ -1,11 +1,11 @@
 """A CNN of each kind passes through `full`: one of the author's own, a plain one, and one with drop-connect.
 
-All twelve do in `test_twelve_long.py`, through `tl` as well.
+All twelve do in `test_twelve_long.py`, through `tl` as well, which `test_transfer.py` holds for some.
 """
 
 import pytest
 
-from support.cnns import COUNTS, SHAPE, assert_full_moves_every_weight, assert_tl_moves_the_head_alone
+from support.cnns import COUNTS, SHAPE, assert_full_moves_every_weight
 from support.small import prepare
 
 
@@ -17,7 +17,3 @@ def data(tmp_path_factory):
 @pytest.mark.parametrize("key", ["b6", "mobilenet", "efficientnetv2b0"])
 def test_full_moves_every_weight(key, data, tmp_path):
     assert_full_moves_every_weight(key, data, tmp_path)
-
-
-def test_tl_moves_the_head_alone(data, tmp_path):
-    assert_tl_moves_the_head_alone("mobilenet", data, tmp_path)
