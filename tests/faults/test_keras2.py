@@ -21,7 +21,7 @@ from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.core.runs import read_json, read_rows
 from histobench.train import models, predict
-from histobench.train.calibration import calibrate
+from histobench.train.batch_norm import calibrate
 from histobench.tuning import search_files, tuned_recipe
 from support import jobs
 from support.processes import assert_equal_runs, epochs_done, events, finish, job, log, start

@@ -9,7 +9,7 @@ import numpy as np
 from histobench.core.prepared import Records
 from histobench.core.runs import read_json, read_rows
 from histobench.train import models
-from histobench.train.calibration import calibrate
+from histobench.train.batch_norm import calibrate
 from support import jobs
 from support.small import features_specification, specification
 

@@ -116,10 +116,10 @@ def test_ours_are_compared_with_three_decimals_and_beside_the_papers():
     columns = ["dataset", "model", "mode", "auc"]
     rows = [("mine", "b2", "full", 0.804), ("mine", "vgg19", "tl", 0.9001), ("mine", "vgg19", "full", 0.9004)]
     rows += [("yours", "vgg19", "tl", 0.893), ("yours", "vgg19", "full", 0.8944)]
-    standing = pd.DataFrame(rows, columns=columns)
+    first_per_mode = pd.DataFrame(rows, columns=columns)
     tuned = pd.DataFrame([{"dataset": "mine", "model": "b2", "mode": "full", "auc": 0.93, "auc_untuned": 0.95}])
     nothing, names = PAPER.speed.head(0), {"b2": "B2", "vgg19": "VGG19"}
-    ours = claims.Tables(standing, nothing, PAPER.sizes, tuned, names, public=["b2"], epoch=0)
+    ours = claims.Tables(first_per_mode, nothing, PAPER.sizes, tuned, names, public=["b2"], epoch=0)
     table = claims.compare(PAPER, ours).set_index("claim")
     assert list(table) == ["published_verdict", "published_numbers", "our_verdict", "our_numbers"]
     tl = table.loc["Transfer learning is always worse than full training"]

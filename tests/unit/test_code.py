@@ -26,7 +26,7 @@ MODEL = {"train/models", "core/modes", "core/recipes"}
 READ = {"core/features", "core/prepared"}
 TRAINING = {
     "core/augmentations",
-    *("train/fit", "train/checkpoints", "train/calibration", "train/batches", "train/augmentation"),
+    *("train/fit", "train/checkpoints", "train/batch_norm", "train/batches", "train/augmentation"),
     *("train/random_state", "train/initial_model", "tuning/tuned_recipe", "core/decision", *MODEL, *READ),
 }
 DEPENDS_ON = {
@@ -37,11 +37,11 @@ DEPENDS_ON = {
         *(TRAINING - {"train/checkpoints"}),
     },
     "extract_features": {
-        *("train/extract", "train/calibration", "train/batches", "train/random_state", "core/state", *MODEL, *READ),
+        *("train/extract", "train/batch_norm", "train/batches", "train/random_state", "core/state", *MODEL, *READ),
     },
     "predict": {"train/predict", "train/batches", "tuning/tuned_recipe", *MODEL, *READ},
     "explain": {
-        *("train/explain", "train/calibration", "train/batches", "train/random_state", "core/decision", *MODEL, *READ),
+        *("train/explain", "train/batch_norm", "train/batches", "train/random_state", "core/decision", *MODEL, *READ),
     },
     "describe_models": {"train/model_size", *MODEL},
     "simulate": {"core/simulation", "core/formats", "core/prepared"},

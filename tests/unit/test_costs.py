@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histobench.core.cells import Cell
-from histobench.core.costs import Costs, measured, minutes, settled
+from histobench.core.costs import Costs, measured, minutes, typical
 from support.paper import study
 
 
@@ -86,9 +86,9 @@ def test_measured_seconds_come_first_but_do_not_change_time_limits(tmp_path, mon
 
 @given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=8))
 def test_an_epoch_takes_what_those_after_the_first_do(seconds):
-    assert min(seconds) <= settled(seconds) <= max(seconds)
+    assert min(seconds) <= typical(seconds) <= max(seconds)
     if len(seconds) > 1:
-        assert settled([1e9, *seconds[1:]]) == settled(seconds)
+        assert typical([1e9, *seconds[1:]]) == typical(seconds)
 
 
 def test_time_limits_leave_room_and_are_round(paper):

@@ -13,7 +13,7 @@ from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.core.runs import read_rows, write_rows
 from histobench.train import explain, models, predict
-from histobench.train.calibration import calibrate
+from histobench.train.batch_norm import calibrate
 from support import jobs
 from support.small import features_specification, prepare, specification, write
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from histobench.results import figure_data
-from histobench.results.tables.performance import standing
+from histobench.results.tables.performance import first_per_mode
 from support.frames import cells, performances, run
 
 
 def stand(*rows, missing=()):
-    return standing(performances(*rows, missing=missing), cells(*rows, missing=missing))
+    return first_per_mode(performances(*rows, missing=missing), cells(*rows, missing=missing))
 
 
 def test_ours_and_published_are_points_of_their_own():

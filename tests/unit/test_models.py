@@ -8,7 +8,7 @@ import pytest
 
 from histobench.core.catalogue import CATALOGUE, models
 from histobench.core.errors import HistobenchError
-from histobench.train.calibration import calibrate_on
+from histobench.train.batch_norm import calibrate_on
 from histobench.train.fit import compile_model
 from histobench.train.models import build
 from support.cnns import moved, values

@@ -9,7 +9,7 @@ import pytest
 from histobench.core.errors import HistobenchError
 from histobench.results.columns import write_csv
 from histobench.results.metrics import evaluate
-from histobench.results.tables.performance import performance, read, standing, tuned
+from histobench.results.tables.performance import first_per_mode, performance, read, tuned
 from support.frames import PUBLISHED, cells, replicates, run
 
 
@@ -167,7 +167,7 @@ def test_reading_gives_what_was_written(tmp_path):
 def test_one_cell_stands_for_data_set_model_and_mode_and_tuned_ones_apart():
     rows = [run(auc=0.8), run(recipe="native", auc=0.9), run(recipe="found", tuned_from="paper", auc=0.95)]
     asked, whole = cells(*rows), table(*rows)
-    assert standing(whole, asked)[["dataset", "model", "mode", "auc"]].to_numpy().tolist() == [
+    assert first_per_mode(whole, asked)[["dataset", "model", "mode", "auc"]].to_numpy().tolist() == [
         ["pcam", "b2", "full", pytest.approx(0.8)]
     ]
     (pair,) = tuned(whole, asked).to_dict("records")
@@ -180,7 +180,7 @@ def test_tuning_is_held_against_the_recipe_before_it():
 
 
 def test_a_study_without_such_tables_has_no_rows():
-    assert standing(read([]), cells(run())).empty
+    assert first_per_mode(read([]), cells(run())).empty
     assert tuned(read([]), cells(run(recipe="found", tuned_from="paper")))["auc"].isna().all()
 
 

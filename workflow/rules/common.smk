@@ -229,7 +229,7 @@ RUN_DATASETS = list(dict.fromkeys(run.dataset for run in RUNS))
 DATASETS = list(dict.fromkeys(cell.dataset for cell in STUDY.cells if not STUDY.timing_only(cell.recipe)))
 SCORED_DATASETS = [dataset for dataset in DATASETS if any(run.dataset == dataset and STUDY.scored(run) for run in RUNS)]
 STUDY_MODELS = list(dict.fromkeys(run.model for run in STUDY.runs))
-NAMES = {key: model.name for key, model in STUDY.models.items()}
+PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
 PAPER_FILES = sorted(str(path) for path in Path("config/paper").glob("*.csv"))
 # By their content: a fresh clone's dates say nothing.

@@ -5,8 +5,8 @@ TABLE, FIGURE, ERRORS = STUDY.paths.tables, STUDY.paths.figures, STUDY.paths.err
 # Values of the configuration that tables and figures need and that are in no file.
 STUDY_FACTS = {
     "name": STUDY.name,
-    "names": {model: NAMES[model] for model in STUDY_MODELS},
-    "all_names": NAMES,
+    "names": {model: PRINTED_NAMES[model] for model in STUDY_MODELS},
+    "all_names": PRINTED_NAMES,
     "public": [model for model in STUDY_MODELS if is_public(STUDY.models[model])],
     "searched": [recipe for recipe in STUDY.recipes if STUDY.searched(recipe)],
     "run_datasets": RUN_DATASETS,

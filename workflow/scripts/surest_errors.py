@@ -11,4 +11,4 @@ with job.start(snakemake):
 
     runs, cells = (collect.read(Path(path)) for path in (snakemake.input.runs, snakemake.input.cells))
     shown = figure_data.labelled(runs, cells, snakemake.wildcards.dataset)
-    write_csv(Path(snakemake.output.errors), figure_data.surest_errors(shown, gallery.COLUMNS))
+    write_csv(Path(snakemake.output.errors), figure_data.surest_errors(shown, gallery.PER_ROW))

@@ -179,12 +179,12 @@ def patches(dataset: Dataset) -> dict[str, int]:
 def measured(study: Study) -> dict[Cell, float]:
     """Return measured seconds of an epoch, for cells with finished epochs, read from their run folders.
 
-    They are the median over the runs of the cell, see :func:`settled`.
+    They are the median over the runs of the cell, see :func:`typical`.
     """
     by_cell: dict[Cell, list[float]] = {}
     for run in study.runs:
         if seconds := epoch_seconds(paths.of(study.paths.run, run)):
-            by_cell.setdefault(run.cell, []).append(settled(seconds))
+            by_cell.setdefault(run.cell, []).append(typical(seconds))
     return {cell: statistics.median(values) for cell, values in by_cell.items()}
 
 
@@ -193,7 +193,7 @@ def epoch_seconds(folder: Path) -> list[float]:
     return [float(row["training_seconds"]) + float(row["validation_seconds"]) for row in _timing(folder)]
 
 
-def settled(seconds: list[float]) -> float:
+def typical(seconds: list[float]) -> float:
     """Return the median of the epochs after the first one, which traces the model and fills caches."""
     return statistics.median(seconds[1:] or seconds)
 

@@ -91,7 +91,7 @@ class _Item:
         both = (", ".join(f"{key} {value}" for key, value in each.items()) for each in (expected, actual))
         return "expected {}\n   found {}".format(*both)
 
-    def settled(self) -> bool:
+    def already_verified(self) -> bool:
         """Return whether the target is there and verified."""
         if not self.target.exists() or self.mismatch(self.target):
             return False
@@ -126,11 +126,11 @@ def fetch(name: str, remote: Remote, target: Path, *, mirror: str | None = None,
     item = _Item(name, remote, target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if item.settled():
+        if item.already_verified():
             return
         places = _places(item, mirror, folder)
         with _sole_writer(item.part) as file:
-            if item.settled():  # by the process that held the lock
+            if item.already_verified():  # by the process that held the lock
                 return
             if target.exists():
                 target.replace(item.bad)

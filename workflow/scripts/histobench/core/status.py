@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from histobench.core import features, lease, paths, recipes, runs
 from histobench.core.cells import Run
-from histobench.core.costs import Costs, epoch_seconds, measured, settled
+from histobench.core.costs import Costs, epoch_seconds, measured, typical
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest
 from histobench.core.plan import SCHEMA
@@ -176,7 +176,7 @@ def _seconds_left(study: Study, costs: Costs, run: Run, job: Job) -> float:
         return 0.0
     # An epoch of a run that is out of date does not count.
     own = epoch_seconds(paths.of(study.paths.run, run)) if job.state != "waiting" else []
-    each = settled(own) if own else costs.epoch(run.cell).seconds
+    each = typical(own) if own else costs.epoch(run.cell).seconds
     return each * max(0, int(study.recipes[run.recipe]["epochs"]) - len(own))
 
 
@@ -235,7 +235,7 @@ def _line(study: Study, run: Run, job: Job, left: float, width: int) -> str:
     done, epochs = epoch_seconds(paths.of(study.paths.run, run)), study.recipes[run.recipe]["epochs"]
     if job.state == "stopped":
         return f"{run}: {len(done)} of {epochs} epochs done"
-    pace = f", {_duration(settled(done))} each" if done else ""
+    pace = f", {_duration(typical(done))} each" if done else ""
     return f"{run}: epoch {min(len(done) + 1, epochs)} of {epochs}{pace}, {_duration(left)} left; {job.note}"
 
 

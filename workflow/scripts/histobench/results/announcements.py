@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from histobench.results.cells import NAMES, asked
+from histobench.results.cells import NAMES, runs_wanted
 
 
 def announcements(runs: pd.DataFrame, cells: pd.DataFrame, *, collapsed: str = "averages leave them out") -> list[str]:
@@ -31,6 +31,6 @@ def announcements(runs: pd.DataFrame, cells: pd.DataFrame, *, collapsed: str = "
     ]
     if constant := int(runs["collapsed"].astype(bool).sum()):
         notes.append(f"Collapsed runs: {constant} of {len(runs)}. They predict a constant; {collapsed}.")
-    if (wanted := asked(cells)) > len(runs):
+    if (wanted := runs_wanted(cells)) > len(runs):
         notes.append(f"Missing runs: {wanted - len(runs)} of {wanted}. They are shown as gaps.")
     return notes

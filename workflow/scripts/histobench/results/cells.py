@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from histobench.core import cells as core_cells
 from histobench.results.modes import MODES
 
 MODE_NAMES = {key: mode.name for key, mode in MODES.items()}
@@ -13,7 +14,7 @@ MODE_NAMES = {key: mode.name for key, mode in MODES.items()}
 Cell = Mapping[Hashable, Any]
 """A row of `cells.csv`."""
 
-NAMES = ["dataset", "model", "mode", "recipe", "device"]
+NAMES = list(core_cells.NAMES)
 """Columns that identify a cell; a run has these and a seed."""
 
 
@@ -29,8 +30,8 @@ def can_represent(cells: pd.DataFrame) -> pd.DataFrame:
 def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
     """Return one cell for each data set, model and mode, wherever a single AUC is needed.
 
-    Tests, claims and Figures 3 and 4 use these, so that they are about the same runs. Of several recipes and devices it
-    is the first in the matrix, finished or not: results must not depend on which run ends first.
+    Tests, claims, the figure `forest` and Figures 3 and 4 use these, so that they are about the same runs. Of several
+    recipes and devices it is the first in the matrix, finished or not: results must not depend on which run ends first.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
     return can_represent(cells).drop_duplicates(["dataset", "model", "mode"], ignore_index=True)
 
 
-def asked(cells: pd.DataFrame) -> int:
+def runs_wanted(cells: pd.DataFrame) -> int:
     """Return the number of runs that the cells ask for, without cells that cannot run."""
     return int(cells.loc[~cells["left_out"].astype(bool), "seeds"].sum())
 

@@ -19,7 +19,7 @@ METRICS = [
     *("loss", "auc", "average_precision", "brier"),
     *("sensitivity_at_95_specificity", "specificity_at_95_sensitivity"),
 ]
-AT_HALF = ["accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity"]
+DECISION_METRICS = ["accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity"]
 """Metrics at the threshold 0.5, and at that chosen on the validation patches."""
 
 COLUMNS = (
@@ -28,9 +28,9 @@ COLUMNS = (
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ"),
     *("n_train", "n_valid", "n_test", "epochs", "best_epoch", "parameters", "collapsed", "valid_auc"),
     *METRICS,
-    *AT_HALF,
+    *DECISION_METRICS,
     "threshold",
-    *(f"{name}_at_threshold" for name in AT_HALF),
+    *(f"{name}_at_validation_threshold" for name in DECISION_METRICS),
     *("auc_low", "auc_high", "interval_unit", "floor_auc"),
     *("train_seconds", "validation_seconds", "features_seconds", "first_epoch_seconds"),
     *("training_seconds_per_epoch", "training_seconds_per_epoch_low", "training_seconds_per_epoch_high"),
@@ -147,8 +147,9 @@ def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return (
         {"collapsed": metrics["collapsed"], "valid_auc": metrics["valid"]["auc"]}
         | {name: test[name] for name in METRICS}
-        | {name: test[AT_THRESHOLD][name] for name in AT_HALF}
-        | {"threshold": chosen["threshold"], **{f"{name}_at_threshold": chosen[name] for name in AT_HALF}}
+        | {name: test[AT_THRESHOLD][name] for name in DECISION_METRICS}
+        | {"threshold": chosen["threshold"]}
+        | {f"{name}_at_validation_threshold": chosen[name] for name in DECISION_METRICS}
         | {"auc_low": low, "auc_high": high, "interval_unit": metrics["intervals"]["unit"]}
     )
 

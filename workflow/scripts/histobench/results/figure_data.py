@@ -24,30 +24,30 @@ PUBLISHED_NOTE = "Published values: Bonnet 2024."
 NOT_COMPARABLE = "They are not comparable with ours on {}: the tables say why."
 
 
-def points(standing: pd.DataFrame) -> pd.DataFrame:
+def points(first_per_mode: pd.DataFrame) -> pd.DataFrame:
     """Return our AUCs and the published ones, one row per data set, model, mode and origin.
 
     Parameters
     ----------
-    standing : see `performance.standing`.
+    first_per_mode : see `performance.first_per_mode`.
 
     Returns
     -------
     frame : `dataset`, `model`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc`, `auc_low` and `auc_high`
         (95 % interval, may be NaN); only rows with an AUC.
     """
-    ours = standing[["dataset", "model", "model_name", "mode", "auc", "auc_low", "auc_high"]]
-    papers = ours.assign(auc=standing["published_auc"], auc_low=np.nan, auc_high=np.nan)
+    ours = first_per_mode[["dataset", "model", "model_name", "mode", "auc", "auc_low", "auc_high"]]
+    papers = ours.assign(auc=first_per_mode["published_auc"], auc_low=np.nan, auc_high=np.nan)
     both = pd.concat([ours.assign(origin="ours"), papers.assign(origin="published")])
     # In the order of the matrix, also if the first data set has only published values.
-    order = {dataset: place for place, dataset in enumerate(standing["dataset"].unique())}
+    order = {dataset: place for place, dataset in enumerate(first_per_mode["dataset"].unique())}
     both = both[both["auc"].notna()]
     return both.sort_values("dataset", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
 
 
-def notes_on_published(standing: pd.DataFrame) -> list[str]:
+def notes_on_published(first_per_mode: pd.DataFrame) -> list[str]:
     """Return the notes of a figure with published values beside ours; an empty list if it has none."""
-    shown = standing[standing["published_auc"].notna()]
+    shown = first_per_mode[first_per_mode["published_auc"].notna()]
     if shown.empty:
         return []
     differ = (shown[DIFFERS] != "").any(axis=1) & shown["auc"].notna()

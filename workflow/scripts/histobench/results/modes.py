@@ -1,10 +1,10 @@
-"""Printed names of the modes of training, and their looks in figures."""
+"""ModeStyle names of the modes of training, and their looks in figures."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Printed:
+class ModeStyle:
     """Name and look of a mode of :mod:`histobench.core.modes`.
 
     Attributes
@@ -23,8 +23,8 @@ class Printed:
 
 
 MODES = {
-    "tl": Printed("TL", "transfer learning", "orange", "s", ""),
-    "full": Printed("full", "full training", "blue", "o", "////"),
-    "scratch": Printed("scratch", "training from scratch", "green", "^", "...."),
-    "finetune": Printed("fine-tuned", "fine-tuning", "purple", "D", "xxxx"),
+    "tl": ModeStyle("TL", "transfer learning", "orange", "s", ""),
+    "full": ModeStyle("full", "full training", "blue", "o", "////"),
+    "scratch": ModeStyle("scratch", "training from scratch", "green", "^", "...."),
+    "finetune": ModeStyle("fine-tuned", "fine-tuning", "purple", "D", "xxxx"),
 }

@@ -26,7 +26,7 @@ PROTOCOL: dict[str, Any] = {
 }
 # Keys of a recipe that are not part of the protocol, since they are for one mode only.
 NO_PROTOCOL = {*(mode.key for mode in modes.MODES.values()), "search"}
-MODES = ("full", "tl")
+COMPARED_MODES = ("full", "tl")
 # The simplest model, with which the cost of the others is compared.
 SIMPLEST = "b2"
 DATASETS = {"pcam": "PCam", "idc": "IDC"}

@@ -85,7 +85,8 @@ PAGE: tuple[Section | Item, ...] = (
         "forest",
         "AUC by model and mode",
         ("performance",),
-        "Test AUC of every model and mode, with its 95 % interval, beside the published one.",
+        "Test AUC of every model and mode, with its 95 % interval, beside the published one; of several recipes or "
+        "devices the first in the matrix.",
     ),
     Section("Data set {dataset}"),
     _table(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from histobench.results import printing, registry
-from histobench.results.cells import asked
+from histobench.results.cells import runs_wanted
 from histobench.results.modes import MODES
 from histobench.results.report import Figure, Section
 
@@ -62,7 +62,7 @@ def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mappin
     models, modes = can["model"].nunique(), [mode.in_words for key, mode in MODES.items() if (can["mode"] == key).any()]
     compared = f"{models} CNN{'s' * (models != 1)}, by {printing.words(modes)},"
     on = printing.words([_with_patches(name, manifests.get(name)) for name in can["dataset"].unique()])
-    done = f"{len(runs)} of {asked(cells)} runs finished"
+    done = f"{len(runs)} of {runs_wanted(cells)} runs finished"
     return f"{compared} on {on}: {done}" + (f"; {_device_time(runs)} of device time." if len(runs) else ".")
 
 

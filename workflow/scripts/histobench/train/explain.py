@@ -19,8 +19,8 @@ from histobench.core.errors import HistobenchError
 from histobench.core.files import atomic
 from histobench.core.prepared import Records
 from histobench.train import models
+from histobench.train.batch_norm import calibrate
 from histobench.train.batches import batches
-from histobench.train.calibration import calibrate
 
 log = logging.getLogger(__name__)
 

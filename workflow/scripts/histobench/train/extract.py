@@ -17,7 +17,7 @@ from histobench.core.lease import held
 from histobench.core.prepared import SPLITS, Records
 from histobench.core.state import State
 from histobench.train import batches, hardware, models, provenance
-from histobench.train.calibration import calibrate
+from histobench.train.batch_norm import calibrate
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from histobench.core.features import Features
 from histobench.core.modes import MODES
 from histobench.core.prepared import Records
 from histobench.train import models
-from histobench.train.calibration import calibrate
+from histobench.train.batch_norm import calibrate
 
 
 def build(spec: dict[str, Any], train: Records | Features, weights: Path | None) -> tuple[keras.Model, bool]:

@@ -81,8 +81,8 @@ def auc_against_size_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the study's models trained in full, and notes on the published values in it."""
     published = inputs.published.sizes
     sizes = models.read(next(iter(inputs.files["sizes"]), None), published, inputs.study["all_names"])
-    standing = performance.standing(performance.read(inputs.files["performance"]), inputs.cells)
-    standing = standing[standing["mode"] == "full"]
+    first_per_mode = performance.first_per_mode(performance.read(inputs.files["performance"]), inputs.cells)
+    first_per_mode = first_per_mode[first_per_mode["mode"] == "full"]
     in_short = models.in_short(sizes, published).rename(columns={"all_layers": "layers"})
-    points = figure_data.points(standing).merge(in_short, on="model")
-    return auc_against_size(points), figure_data.notes_on_published(standing)
+    points = figure_data.points(first_per_mode).merge(in_short, on="model")
+    return auc_against_size(points), figure_data.notes_on_published(first_per_mode)

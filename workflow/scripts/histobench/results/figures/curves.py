@@ -16,7 +16,7 @@ from histobench.results.inputs import Inputs
 Curve = Callable[[Floats, Floats, Floats], Floats]
 """From abscissae and the weights of true and of false positives at each threshold to ordinates."""
 
-RESAMPLES = 200
+BAND_RESAMPLES = 200
 
 MAX_BANDS = 4
 """More bands on top of one another could not be distinguished."""
@@ -141,7 +141,7 @@ def _band(
     curve: Curve,
 ) -> tuple[Floats, Floats]:
     """Return the limits of the pointwise bootstrap band of the mean over seeds: each (len(at),)."""
-    draws = [resampled_weights(resampled_units(groups)[0], RESAMPLES, seed=0) for _, _, groups in seeds]
+    draws = [resampled_weights(resampled_units(groups)[0], BAND_RESAMPLES, seed=0) for _, _, groups in seeds]
     resampled = []
     # All seeds have the same test set, so a resample holds the same patches in all of them.
     for weights in zip(*draws, strict=True):

@@ -12,7 +12,7 @@ from histobench.results import figure_data
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 
-COLUMNS = 6
+PER_ROW = 6
 
 
 @style.styled
@@ -26,9 +26,9 @@ def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[Any], centre: in
     centre : side in pixels of the central square that determines the label, which is outlined; 0 if the whole patch
         does. See :class:`histobench.core.formats.Format`.
     """
-    rows = {"positive": images[labels == 1][:COLUMNS], "negative": images[labels == 0][:COLUMNS]}
+    rows = {"positive": images[labels == 1][:PER_ROW], "negative": images[labels == 0][:PER_ROW]}
     columns = max(1, *(len(chosen) for chosen in rows.values()))
-    side = (style.DOUBLE - 0.25) / COLUMNS
+    side = (style.DOUBLE - 0.25) / PER_ROW
     figure, panels = style.new(0.25 + side * columns, side * 2, 2, columns)
     for row, (name, chosen) in zip(panels, rows.items(), strict=True):
         row[0].set_ylabel(name)
@@ -51,6 +51,6 @@ def examples(images: npt.NDArray[np.uint8], labels: npt.NDArray[Any], centre: in
 def examples_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the data set."""
     test = inputs.test_patches
-    chosen = figure_data.example_positions(test.labels, COLUMNS)
+    chosen = figure_data.example_positions(test.labels, PER_ROW)
     centre = FORMATS[inputs.manifest["format"]].centre
     return examples(test.take(chosen), test.labels[chosen], centre), []

@@ -55,8 +55,8 @@ def forest(frame: pd.DataFrame, *, narrow: bool = False) -> Figure:
 
 def forest_figure(inputs: Inputs, *, narrow: bool = False) -> tuple[Figure, list[str]]:
     """Return the figure of the study, and notes on the published values in it."""
-    standing = performance.standing(performance.read(inputs.files["performance"]), inputs.cells)
-    return forest(figure_data.points(standing), narrow=narrow), figure_data.notes_on_published(standing)
+    first_per_mode = performance.first_per_mode(performance.read(inputs.files["performance"]), inputs.cells)
+    return forest(figure_data.points(first_per_mode), narrow=narrow), figure_data.notes_on_published(first_per_mode)
 
 
 def forest_narrow_figure(inputs: Inputs) -> tuple[Figure, list[str]]:

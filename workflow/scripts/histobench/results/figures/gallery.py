@@ -15,7 +15,7 @@ from histobench.results.columns import read_csv
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 
-COLUMNS = 6
+PER_ROW = 6
 
 LINE = 22
 """Characters that fit below a patch."""

@@ -11,7 +11,7 @@ from histobench.core.formats import FORMATS
 from histobench.results import columns
 from histobench.results.columns import text
 from histobench.results.inputs import Inputs
-from histobench.results.paper import DATASETS, MODES, PROTOCOL, SIMPLEST, Published
+from histobench.results.paper import COMPARED_MODES, DATASETS, PROTOCOL, SIMPLEST, Published
 from histobench.results.printing import Table
 from histobench.results.tables import models, performance, speed
 
@@ -106,7 +106,7 @@ def tl_is_always_worse(tables: Tables) -> Verdict:
     """Compare the two modes of every model that has both, on each data set."""
     places = tables.decimals
     pairs = tables.performance.pivot_table(index=["dataset", "model"], columns="mode", values="auc", observed=True)
-    pairs = pairs.reindex(columns=list(MODES)).dropna()
+    pairs = pairs.reindex(columns=list(COMPARED_MODES)).dropna()
     if pairs.empty:
         return UNKNOWN, "no model was run in both modes"
     exceptions = pairs[pairs["tl"] >= pairs["full"]]
@@ -279,7 +279,7 @@ def claims_table(inputs: Inputs) -> Table:
     sizes = models.read(next(iter(inputs.files["sizes"]), None), published.sizes, names)
     seconds, epoch = speed.for_claims(columns.read(inputs.files["speed"][0], speed.COLUMNS))
     ours = Tables(
-        performance=performance.standing(scores, inputs.cells),
+        performance=performance.first_per_mode(scores, inputs.cells),
         tuned=performance.tuned(scores, inputs.cells),
         speed=seconds,
         epoch=epoch,

@@ -12,7 +12,7 @@ from histobench.results.bootstrap import RESAMPLES
 from histobench.results.cells import NAMES, Cell, can_represent, first_cells, runs_of
 from histobench.results.columns import BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, names, p_value, pick, text
 from histobench.results.inputs import Inputs
-from histobench.results.paper import MODES
+from histobench.results.paper import COMPARED_MODES
 from histobench.results.printing import Table
 
 TRANSFER, TUNED = "TL − full", "tuned − untuned"
@@ -100,14 +100,14 @@ def contrasts(
 
 def _arms(cells: pd.DataFrame) -> Iterator[tuple[str, Cell, Cell]]:
     """Yield each contrast of one data set: its name and the cells of its arms."""
-    trained = can_represent(cells[cells["mode"].isin(MODES)])
+    trained = can_represent(cells[cells["mode"].isin(COMPARED_MODES)])
     for _, of_model in trained.groupby("model", sort=False):
         # Any other difference would be taken for an effect of the mode, so it is avoided where possible.
         alike = [frame for _, frame in of_model.groupby(["device", "recipe"], sort=False)]
         by_device = [frame for _, frame in of_model.groupby("device", sort=False)]
         for frame in (*alike, *by_device, of_model):
             arms = {cell["mode"]: cell for cell in first_cells(frame).to_dict("records")}
-            if len(arms) == len(MODES):
+            if len(arms) == len(COMPARED_MODES):
                 yield TRANSFER, arms["tl"], arms["full"]
                 break
     usable = ~cells["left_out"].astype(bool) & ~cells["timing_only"].astype(bool)

@@ -149,7 +149,7 @@ def read(paths: Iterable[Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns.names(COLUMNS))
 
 
-def standing(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+def first_per_mode(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """Return one row per data set, model and mode, that of the cell chosen by `cells.first_cells`."""
     return first_cells(cells)[NAMES].merge(table, on=NAMES)
 

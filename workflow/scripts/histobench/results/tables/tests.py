@@ -9,7 +9,7 @@ from histobench.core.errors import HistobenchError
 from histobench.results import statistics
 from histobench.results.columns import BOOTSTRAP, CELL, GAP, Column, pick, text
 from histobench.results.inputs import Inputs
-from histobench.results.paper import DATASETS, MODES, Published
+from histobench.results.paper import COMPARED_MODES, DATASETS, Published
 from histobench.results.printing import Table
 from histobench.results.tables import performance
 
@@ -68,7 +68,7 @@ def tests(published: Published, ours: pd.DataFrame) -> pd.DataFrame:
     for source, aucs in (("published", papers), ("this study", ours.dropna(subset=["auc"]))):
         for dataset, frame in aucs.groupby("dataset", sort=False):
             by_mode = frame.pivot_table(index="model", columns="mode", values="auc", observed=True)
-            by_mode = by_mode.reindex(columns=list(MODES))
+            by_mode = by_mode.reindex(columns=list(COMPARED_MODES))
             for test in TESTS:
                 of_paper = source == "published" and test == "Welch"
                 digits = dict(printed.loc[str(dataset)]) if of_paper else DIGITS[test]
@@ -127,7 +127,7 @@ def _rounded(value: float | None, like: str) -> str:
 def tests_table(inputs: Inputs) -> Table:
     """Return the table of the study, after checking it with :func:`check`."""
     scores = performance.read(inputs.files["performance"])
-    table = tests(inputs.published, performance.standing(scores, inputs.cells))
+    table = tests(inputs.published, performance.first_per_mode(scores, inputs.cells))
     check(table, inputs.published)
     title = "Transfer learning against full training, AUC"
     return Table(title, table, COLUMNS, inputs.announcements(), NOTES, first=FIRST)
