@@ -8,8 +8,6 @@ seconds to start.
 import csv
 import json
 import math
-import signal
-import time
 from pathlib import Path
 
 import keras
@@ -23,7 +21,7 @@ from histobench.train import models, predict
 from histobench.train.calibration import calibrate
 from histobench.tuning import search_files, tuned_recipe
 from support import jobs
-from support.processes import assert_equal_runs, epochs_done, events, finish, job, log, start
+from support.processes import assert_equal_runs, epochs_done, events, finish, job, kill, start, wait_until
 from support.project import ROOT
 from support.small import COUNTS, SHAPE, features_specification, search_specification, specification
 
@@ -94,10 +92,13 @@ def done(python, prepared_folder, backbone, tmp_path_factory) -> Path:
     ]
     for each in asked:
         each |= {"folder": str(root / each["folder"]), "data": str(prepared_folder)}
-    with (root / "log").open("w") as file:
-        process = start([python, "-m", "support.jobs", "several", json.dumps(asked)], file)
-    finish(process, root, seconds=900)  # of many jobs
+    process = start([python, "-m", "support.jobs", "several", json.dumps(asked)], root / "log")
+    finish(process, seconds=900)  # of many jobs
     return root
+
+
+def log(folder: Path) -> str:
+    return (folder / "log").read_text()
 
 
 def finished(folder: Path) -> Path:
@@ -121,11 +122,9 @@ def test_a_run_that_is_killed_twice(python, prepared_folder, done, tmp_path):
     arguments = {"spec": KILLED, "python": python}
     for epoch in (1, 4):
         process = job("train", prepared_folder, tmp_path, **arguments)
-        while process.poll() is None and f"epoch-{epoch:04d}" not in epochs_done(tmp_path):
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, log(tmp_path)[-3000:]
-    finish(job("train", prepared_folder, tmp_path, **arguments), tmp_path)
+        wait_until(lambda epoch=epoch: f"epoch-{epoch:04d}" in epochs_done(tmp_path), process, pause=0.001)
+        kill(process)
+    finish(job("train", prepared_folder, tmp_path, **arguments))
     assert events(tmp_path).count("starting at epoch 1") == 1
     assert events(tmp_path).count("going on after epoch") == 2
     assert_equal_runs(tmp_path, finished(done / "killed-undisturbed"))
