@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Containers lack the rights for the sandbox; the other options keep the browser from making requests of its own.
@@ -105,6 +105,12 @@ def open_page(browser: Browser, path: Path, width: int, height: int, scheme: str
     page.on("request", lambda request: opened.requests.append(request.url))
     page.goto(path.resolve().as_uri())
     return opened
+
+
+def load(picture: Locator) -> float:
+    """Bring an image into sight, wait until it is loaded, and return its width divided by its height."""
+    picture.scroll_into_view_if_needed()
+    return picture.evaluate("async image => { await image.decode(); return image.naturalWidth / image.naturalHeight }")
 
 
 def contrasts(page: Page) -> list[dict[str, Any]]:
