@@ -19,8 +19,6 @@ import common
 from histobench.core.formats import FORMATS, Dataset, Source
 
 PCAM = FORMATS["pcam"]
-# Of a split; fewer where it has few patches.
-SLIDES = {"train": 40, "valid": 10, "test": 10}
 
 
 def counts(n: int) -> dict[str, int]:
@@ -29,10 +27,10 @@ def counts(n: int) -> dict[str, int]:
 
 
 def simulate(folder: Path, counts: dict[str, int]) -> None:
-    """Write simulated patches as PCam's files."""
+    """Write simulated patches as PCam's files, of at most 40 slides in a split."""
     from histobench.core import simulation
 
-    slides = {split: min(most, counts[split] // 2) for split, most in SLIDES.items()}
+    slides = {split: min(40, n // 2) for split, n in counts.items()}
     simulation.write_pcam(folder, counts, slides, seed=1)
 
 

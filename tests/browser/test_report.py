@@ -1,6 +1,5 @@
 """The report in a browser: in windows of several sizes, light and dark, with mouse and keyboard."""
 
-
 import pandas as pd
 import pytest
 
@@ -215,7 +214,6 @@ def test_announcements_are_seen_first(visit, width, height, scheme):
     page = visit(width, height, scheme)
     for announcement in ANNOUNCEMENTS:
         box = page.get_by_text(announcement, exact=True).first.bounding_box()
-        assert box is not None
         assert box["y"] + box["height"] <= height
     top = 0
     for text in ("h1", ".lead", ".announcements", "table"):
@@ -261,7 +259,6 @@ def test_contents_lead_to_every_heading(visit, width, height):
         link.click()
         target = page.locator(link.get_attribute("href"))
         box = target.bounding_box()
-        assert box is not None
         assert 0 <= box["y"] < height
     if not narrow:
         assert shown.bounding_box()["y"] == 0  # it stays beside what is read

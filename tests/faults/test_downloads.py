@@ -9,7 +9,6 @@ import os
 import random
 import re
 import resource
-import signal
 import socket
 import struct
 import subprocess
@@ -33,6 +32,7 @@ from histobench.core import downloads
 from histobench.core.downloads import fetch
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote
+from support.processes import kill, start, wait_until
 
 NAME = "patches.h5.gz"
 DATA = bytes(range(256)) * 80  # 20,480 bytes, of which no two offsets within 256 look the same
@@ -164,7 +164,8 @@ def server() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def upstream(server: Upstream) -> Upstream:
+def upstream(server: Upstream, caplog: pytest.LogCaptureFixture) -> Upstream:
+    caplog.set_level(logging.INFO, "histobench.core.downloads")
     server.reset()
     return server
 
@@ -172,11 +173,6 @@ def upstream(server: Upstream) -> Upstream:
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     return tmp_path / "downloads" / "pcam" / NAME
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "histobench.core.downloads")
 
 
 def fetched(source: Remote, target: Path, data: bytes = DATA, **options: str) -> None:
@@ -205,13 +201,6 @@ def bad_of(target: Path) -> Path:
 
 def pin_of(target: Path) -> Path:
     return target.parent / ".pins" / f"{NAME}.sha256"
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -377,23 +366,16 @@ fetch(sys.argv[1], Remote(url=sys.argv[2], sha256=sys.argv[3]), Path(sys.argv[4]
 """
 
 
-def test_a_process_killed_in_mid_download_is_continued_by_the_next(upstream, target):
+def test_a_process_killed_in_mid_download_is_continued_by_the_next(upstream, target, tmp_path):
     data = os.urandom(300 * 1024)
     gate = upstream.gate = threading.Event()
     upstream.files[f"/{NAME}"], upstream.free = data, 100 * 1024
     source = remote(upstream.url(), data, bytes=None)
-    child = subprocess.Popen(
-        [sys.executable, "-c", FETCH, NAME, source.url, source.sha256, str(target)],
-        env=os.environ | {"PYTHONPATH": str(Path(downloads.__file__).parents[2])},
-    )
+    child = start([sys.executable, "-c", FETCH, NAME, source.url, source.sha256, target], tmp_path / "log")
     part = target.with_name(f"{NAME}.part")
-    try:
-        wait_until(lambda: child.poll() is not None or (part.exists() and part.stat().st_size > 50_000))
-        assert child.poll() is None, "the child ended before it could be killed"
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        gate.set()
+    wait_until(lambda: part.exists() and part.stat().st_size > 50_000, child, seconds=15)
+    kill(child)
+    gate.set()
     arrived = part.stat().st_size
     assert 50_000 < arrived < len(data)
     assert data.startswith(part.read_bytes())
@@ -414,9 +396,9 @@ def test_a_second_process_waits_for_the_first(upstream, target, caplog, first):
     with ThreadPoolExecutor(2) as pool:
         try:
             one = pool.submit(fetch, NAME, remote(upstream.url()), target)
-            wait_until(lambda: upstream.log)
+            wait_until(lambda: upstream.log, seconds=15)
             two = pool.submit(fetch, NAME, remote(upstream.url()), target)
-            wait_until(lambda: "another process is writing it; waiting" in caplog.text)
+            wait_until(lambda: "another process is writing it; waiting" in caplog.text, seconds=15)
         finally:
             upstream.files[f"/{NAME}"] = DATA
             gate.set()
@@ -507,16 +489,12 @@ def test_a_final_refusal_is_not_tried_again(upstream, target, status):
     assert beside(target) == []
 
 
-@pytest.mark.parametrize(
-    ("address", "told"),
-    [
-        ("ftp://127.0.0.1/x", ["ftp://127.0.0.1/x: No connection adapters"]),
-        (None, [f"{NAME}: no address is known ", " `mirror`"]),
-    ],
-    ids=["of unknown kind", "none, and no mirror"],
-)
-def test_an_address_that_nothing_can_be_asked_of(target, address, told):
-    refused(remote(address), target, *told)
+def test_an_address_of_unknown_kind(target):
+    refused(remote("ftp://127.0.0.1/x"), target, "ftp://127.0.0.1/x: No connection adapters")
+
+
+def test_no_address_and_no_mirror(target):
+    refused(remote(None), target, f"{NAME}: no address is known ", " `mirror`")
 
 
 # Files that are not the expected ones

@@ -121,32 +121,24 @@ def test_a_state_of_another_seed_code_or_recipe_is_set_aside(prepared_folder, st
 # Training, in processes that are really killed.
 
 
-@pytest.fixture(scope="module")
-def many_epochs(prepared_folder, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "many"
-    train(prepared_folder, folder, model="b6", epochs=MANY)
-    return folder
-
-
-def test_a_run_that_is_killed_and_told_to_end(prepared_folder, many_epochs, tmp_path):
+def test_a_run_that_is_killed_and_told_to_end(prepared_folder, tmp_path):
     """By SIGKILL within an epoch and within a save, by SIGTERM between the two."""
+    folder, rng = tmp_path / "run", random.Random(2)
+    kill_at(start_training(prepared_folder, folder, MANY), folder, "epoch", rng)
 
-    rng = random.Random(2)
-    kill_at(start_training(prepared_folder, tmp_path, MANY), tmp_path, "epoch", rng)
-
-    before, process = epochs_done(tmp_path), start_training(prepared_folder, tmp_path, MANY)
-    wait_until(lambda: epochs_done(tmp_path) != before, process, pause=0.001)
+    before, process = epochs_done(folder), start_training(prepared_folder, folder, MANY)
+    wait_until(lambda: epochs_done(folder) != before, process, pause=0.001)
     process.send_signal(signal.SIGTERM)
     finish(process, 128 + signal.SIGTERM)
-    assert "SIGTERM: ending; what is finished so far is safe" in events(tmp_path)
-    last = int(epochs_done(tmp_path)[-1].removeprefix("epoch-"))
+    assert "SIGTERM: ending; what is finished so far is safe" in events(folder)
+    last = int(epochs_done(folder)[-1].removeprefix("epoch-"))
 
-    seen = kill_at(start_training(prepared_folder, tmp_path, MANY), tmp_path, "save", rng)
-    assert ".tmp-epoch" in seen
-    assert f"going on after epoch {last}" in events(tmp_path)
-    train(prepared_folder, tmp_path, model="b6", epochs=MANY)
-    assert events(tmp_path).count("going on after epoch") == 3
-    assert_equal_runs(tmp_path, many_epochs)
+    assert ".tmp-epoch" in kill_at(start_training(prepared_folder, folder, MANY), folder, "save", rng)
+    assert f"going on after epoch {last}" in events(folder)
+    for each in (folder, tmp_path / "undisturbed"):
+        train(prepared_folder, each, model="b6", epochs=MANY)
+    assert events(folder).count("going on after epoch") == 3
+    assert_equal_runs(folder, tmp_path / "undisturbed")
 
 
 # Feature extraction.

@@ -5,7 +5,6 @@ What a chief does that is killed between any two writes is in `unit/test_oracle.
 
 import os
 import random
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -178,4 +177,3 @@ def test_a_chief_does_not_talk_to_strangers(tmp_path):
     assert mode & 0o077 == 0
     chief.leave()
     assert not list((tmp_path / ".state").glob("chief-*"))
-    shutil.rmtree(tmp_path)

@@ -65,29 +65,15 @@ def launched() -> Iterator[Browser]:
 
 @dataclass
 class Opened:
-    """A page in the browser, with its console messages and requests.
-
-    Attributes
-    ----------
-    page : the page.
-    complaints : errors and warnings on the console, exceptions and dialogs, as text.
-    requests : all requested addresses.
-    """
+    """A page in the browser, with what it has complained of and the addresses that it has requested."""
 
     page: Page
-    complaints: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)  # errors and warnings on the console, exceptions and dialogs
     requests: list[str] = field(default_factory=list)
 
 
 def open_page(browser: Browser, path: Path, width: int, height: int, scheme: str, **options: Any) -> Opened:
-    """Open a file without a network.
-
-    Parameters
-    ----------
-    width, height : of the window, CSS pixels.
-    scheme : "light" or "dark".
-    options : further ones of `Browser.new_page`.
-    """
+    """Open a file without a network, in a window of this size in CSS pixels, by a "light" or "dark" scheme."""
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True, **options)
     opened = Opened(page)
 

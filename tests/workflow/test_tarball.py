@@ -1,14 +1,12 @@
 """The project without git, as in a tarball: what tests copy, and what make's lint looks at."""
 
-import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 from support import project
-from support.project import ROOT, copy_project
+from support.project import copy_project
 
 IGNORED = (
     ".git/HEAD", ".venv/bin/python", ".venv-k80/lib/bad.py", ".venv-mine/bad.py", "results/demo/bad.py",
@@ -37,22 +35,6 @@ def test_a_copy_holds_all_but_what_git_ignores(tarball, tmp_path):
     copied = files(copy_project(tmp_path / "clone"))
     assert copied == files(tarball) - set(IGNORED)
     assert copied.issuperset(COPIED)
-
-
-def git_lists(*options: str) -> set[str]:
-    """Return files of this project as git finds them, or skip the test where there is no git, or no repository."""
-    if not ((ROOT / ".git").exists() and shutil.which("git")):
-        pytest.skip("no git, or no repository, to compare with")
-    command = ["git", "ls-files", "-z", *options]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    return {name for name in listed if name and os.path.lexists(ROOT / name)}
-
-
-def test_a_copy_holds_what_git_has_and_nothing_that_it_ignores(tmp_path):
-    indexed, ignored = git_lists("--cached"), git_lists("--others", "--ignored", "--exclude-per-directory=.gitignore")
-    copied = files(copy_project(tmp_path / "clone"))
-    assert indexed <= copied
-    assert not ignored & copied
 
 
 def test_ruff_leaves_environments_and_results_alone_where_there_is_no_git(tarball):
