@@ -8,7 +8,6 @@ without the import of TensorFlow.
 """
 
 import argparse
-import json
 import resource
 import tempfile
 import time
@@ -17,10 +16,33 @@ from pathlib import Path
 
 import common
 
+from histobench.core.formats import FORMATS, Dataset, Source
+
+PCAM = FORMATS["pcam"]
+
 
 def counts(n: int) -> dict[str, int]:
     """Return PCam's proportions: 80 % training, 10 % validation, 10 % test."""
     return {"train": n - 2 * (n // 10), "valid": n // 10, "test": n // 10}
+
+
+def simulate(folder: Path, counts: dict[str, int]) -> None:
+    """Write simulated patches as PCam's files, of at most 40 slides in a split."""
+    from histobench.core import simulation
+
+    slides = {split: min(40, n // 2) for split, n in counts.items()}
+    simulation.write_pcam(folder, counts, slides, seed=1)
+
+
+def ours(source: Path, target: Path, counts: dict[str, int]) -> None:
+    """Prepare as the workflow does."""
+    from histobench.core import datasets
+    from histobench.train import records
+
+    upstream = Source("pcam", "pcam", str(source), PCAM.files, counts, PCAM.shares, PCAM.patch_size, "simulated")
+    dataset, tally = Dataset("pcam", upstream, "published"), datasets.Tally()
+    about = {"dataset": "pcam", "format": "pcam", "patches_are": "simulated", "split": "published", "leaky": False}
+    records.write(target, datasets.read(dataset, Path(), tally), tally, about)
 
 
 def plain(source: Path, target: Path, counts: dict[str, int]) -> None:
@@ -43,53 +65,41 @@ def plain(source: Path, target: Path, counts: dict[str, int]) -> None:
                 writer.write(bytes([label]) + image.tobytes())
 
 
-WAYS = {"ours": common.prepare, "plain": plain}
+WAYS = {"ours": ours, "plain": plain}
 
 
-def sizes(n: int) -> tuple[int, int]:
-    """Return of how many patches the costs are measured."""
-    return n // 4, n
+def job(how: str, folder: Path, sizes: list[int]) -> list[tuple[float, float]]:
+    """Prepare all sizes in this process, and return seconds and peak in MiB of each.
 
-
-def job(how: str, folder: Path, n: int) -> None:
-    """Prepare all sizes in this process, the smaller first since a peak only grows, and print what each cost."""
+    The smaller come first, since a peak only grows.
+    """
     import_module("tensorflow")  # both need it, and it takes as long for a few patches as for all
     measured = []
-    for size in sizes(n):
+    for size in sizes:
         start = time.perf_counter()
         WAYS[how](folder / str(size), folder / f"{how}-{size}", counts(size))
         seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        measured.append({"seconds": seconds, "peak": peak})
-    print(json.dumps(measured))
+        measured.append((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    return measured
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=int, default=40_000, help="in all; a quarter of them is measured, too")
-    parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    n = arguments.patches
-    if arguments.job:
-        how, folder = arguments.job
-        job(how, Path(folder), n)
-        return
-
-    few, all_of_them = sizes(n)
-    seconds = {}
+    n = parser.parse_args().patches
+    sizes, seconds = [n // 4, n], {}
     with tempfile.TemporaryDirectory() as folder:
-        for size in sizes(n):
+        for size in sizes:
             print(f"simulating {size} patches", flush=True)
-            common.simulate(Path(folder, str(size)), counts(size))
+            simulate(Path(folder, str(size)), counts(size))
         for how in WAYS:
-            measured = common.measure(how, folder)
-            for size, result in zip(sizes(n), measured, strict=True):
-                speed = size / result["seconds"]
-                print(f"{how:6} {size:7} patches: {speed:7.0f} patches/s, peak {result['peak']:6.0f} MiB", flush=True)
-            slope = (measured[1]["peak"] - measured[0]["peak"]) * 2**20 / (all_of_them - few)
+            measured = common.measure(job, how, Path(folder), sizes)
+            for size, (taken, peak) in zip(sizes, measured, strict=True):
+                print(f"{how:6} {size:7} patches: {size / taken:7.0f} patches/s, peak {peak:6.0f} MiB", flush=True)
+            (_, low), (seconds[how], high) = measured
+            slope = (high - low) * 2**20 / (n - n // 4)
             print(f"{how:6} peak memory grows by {slope:.0f} bytes per patch")
-            seconds[how] = measured[1]["seconds"]
     print(f"ours takes {seconds['ours'] / seconds['plain']:.2f} of the plain script's time")
 
 

@@ -2,13 +2,12 @@
 
     .venv/bin/python benchmarks/transfer.py --models mobilenet inceptionv3
 
-The patches are simulated, the backbone's weights random with calibrated batch norm, read from a file as ImageNet's
+The patches are made up, the backbone's weights random with calibrated batch norm, read from a file as ImageNet's
 would be: neither changes what a step costs. Every job is a process of its own, as in the workflow; its seconds are told
 with and without the import of TensorFlow.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -17,35 +16,27 @@ from typing import Any
 
 import common
 
-BATCH_SIZE = 32
-IMAGE = {"preprocessing": "unit", "side": common.PCAM.patch_size}
+from support import small
+
+SIDE = 96  # of PCam's patches
 
 
-def model_specification(model: str) -> dict[str, Any]:
-    """Return what a specification says of a model with random weights."""
-    from histobench.core.catalogue import CATALOGUE
+def job(what: str, model: str, data: Path, folder: Path, epochs: int, threads: int) -> dict[str, float]:
+    """Extract "features", or train on them ("cached") or "end_to_end", in this process; return its seconds."""
+    started = time.perf_counter()
+    from histobench.train import extract, run
 
-    return {"key": model, "application": CATALOGUE[model].application, "weights_origin": "random"}
-
-
-def specification(what: str, model: str, epochs: int) -> dict[str, Any]:
-    """Return the specification of cached features, or of a run by the paper's protocol, "cached" or "end_to_end"."""
+    imported = time.perf_counter()
+    shared: dict[str, Any] = {
+        "data": data, "folder": folder / what, "code": "", "threads": threads, "card": "",
+        "weights": None if what == "cached" else folder / "backbone.weights.h5",
+    }  # fmt: skip
     if what == "features":
-        cell = {"dataset": "pcam", "model": model, "scaling": "paper", "device": "cpu"}
-        return {"features": cell, "model": model_specification(model), "input": IMAGE}
-    return {
-        "run": {"dataset": "pcam", "model": model, "mode": "tl", "recipe": "paper", "device": "cpu", "seed": 1},
-        "model": model_specification(model),
-        "recipe": {
-            "epochs": epochs,
-            "batch_size": BATCH_SIZE,
-            "optimizer": {"name": "adam", "learning_rate": 0.001},
-            "input_scaling": "paper",
-            "best_epoch": "val_accuracy",
-            "transfer": what,
-        },
-        "input": None if what == "cached" else IMAGE,
-    }
+        extract.extract(spec=small.features_specification(model, side=SIDE), **shared)
+    else:
+        spec = small.specification(model, "tl", side=SIDE, epochs=epochs, batch_size=32, transfer=what)
+        run.train(spec=spec, features=folder / "features" if what == "cached" else None, **shared)
+    return {"import": imported - started, "work": time.perf_counter() - imported}
 
 
 def write_weights(model: str, data: Path, path: Path) -> None:
@@ -53,36 +44,19 @@ def write_weights(model: str, data: Path, path: Path) -> None:
     from histobench.core.prepared import Records
     from histobench.train import calibration, models
 
-    backbone = models.backbone(model_specification(model), models.input_shape(IMAGE), seed=2)
-    calibration.calibrate(backbone, Records(data, "train"), IMAGE)
+    spec = small.features_specification(model, side=SIDE)
+    backbone = models.backbone(spec["model"], models.input_shape(spec["input"]), seed=2)
+    calibration.calibrate(backbone, Records(data, "train"), spec["input"])
     backbone.save_weights(path)
 
 
-def job(what: str, model: str, data: Path, folder: Path, epochs: int, threads: int) -> None:
-    """Do one job in this process and print its seconds."""
-    started = time.perf_counter()
-    from histobench.train import extract, run
-
-    imported = time.perf_counter()
-    shared: dict[str, Any] = {
-        "spec": specification(what, model, epochs), "data": data, "folder": folder / what,
-        "weights": None if what == "cached" else folder / "backbone.weights.h5",
-        "code": "", "threads": threads, "card": "",
-    }  # fmt: skip
-    if what == "features":
-        extract.extract(**shared)
-    else:
-        run.train(**shared, features=folder / "features" if what == "cached" else None)
-    print(json.dumps({"import": imported - started, "work": time.perf_counter() - imported}))
-
-
-def compare(model: str, data: Path, folder: Path) -> None:
+def compare(model: str, data: Path, folder: Path, epochs: int, threads: int) -> None:
     """Measure both ways for one model and print what the one saves."""
     folder.mkdir()
     write_weights(model, data, folder / "backbone.weights.h5")
     seconds = {}
     for what in ("features", "cached", "end_to_end"):
-        seconds[what] = common.measure(what, model, data, folder)
+        seconds[what] = common.measure(job, what, model, data, folder, epochs, threads)
         print(
             f"{model}, {what}: {seconds[what]['work']:.1f} s, and {seconds[what]['import']:.1f} s to import", flush=True
         )
@@ -103,24 +77,15 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=4096, help="for training; an eighth as many for validation")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--job", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    os.environ.update(
-        dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(arguments.threads))
-    )
-    if arguments.job:
-        what, model, data, folder = arguments.job
-        job(what, model, Path(data), Path(folder), arguments.epochs, arguments.threads)
-        return
-
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        few = arguments.patches // 8
-        counts = {"train": arguments.patches, "valid": few, "test": min(few, 32)}  # end to end asks for no test patches
-        common.simulate(folder / "source", counts)
-        common.prepare(folder / "source", folder / "data", counts)
+    threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    os.environ.update(dict.fromkeys(threads, str(arguments.threads)))
+    few = arguments.patches // 8
+    counts = {"train": arguments.patches, "valid": few, "test": min(few, 32)}  # end to end asks for no test patches
+    with tempfile.TemporaryDirectory() as folder:
+        data = small.prepare(Path(folder, "data"), counts, (SIDE, SIDE, 3))
         for model in arguments.models:
-            compare(model, folder / "data", folder / model)
+            compare(model, data, Path(folder, model), arguments.epochs, arguments.threads)
 
 
 if __name__ == "__main__":

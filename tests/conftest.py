@@ -3,7 +3,7 @@
 import fcntl
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import settings
 pytest.register_assert_rewrite("support")
 
 from histobench.core.job import COLLECT_AFTER  # noqa: E402
+from support.processes import STARTED  # noqa: E402
 from support.project import ROOT  # noqa: E402
 from support.small import COUNTS, prepare  # noqa: E402
 
@@ -47,6 +48,16 @@ def pytest_collection_modifyitems(items) -> None:
             item.add_marker(pytest.mark.slurm)
         if item.path.stem.endswith("_long"):
             item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """End the processes that a test has left at work."""
+    yield
+    for process in STARTED:
+        process.kill()
+        process.wait()
+    STARTED.clear()
 
 
 @pytest.fixture(scope="session")

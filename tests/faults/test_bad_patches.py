@@ -1,6 +1,5 @@
 """Bad upstream files: a clear error that names file and item, or a counted exclusion; never a silent loss."""
 
-import csv
 import gzip
 import io
 import itertools
@@ -21,6 +20,7 @@ from histobench.core.formats import FORMATS, Dataset, Source
 
 COUNTS = {"train": 300, "valid": 20, "test": 10}
 PREFIX = "camelyonpatch_level_2_split"
+DRAWN = {"by": "patch", "train": 0.5, "valid": 0.25, "test": 0.25, "seed": 1}
 
 
 def pcam(folder: Path, *, expected=None, meta=True) -> Dataset:
@@ -75,11 +75,9 @@ def whole_pcam(tmp_path_factory):
 
 
 def write_meta(folder: Path, split: str, labels: np.ndarray) -> None:
-    with (folder / f"{PREFIX}_{split}_meta.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["", "coord_y", "coord_x", "tumor_patch", "center_tumor_patch", "wsi"])
-        for i, label in enumerate(labels):
-            writer.writerow([i, 2 * i, 3 * i, bool(label), bool(label), f"slide_{split}_{i % 3}"])
+    lines = [",coord_y,coord_x,tumor_patch,center_tumor_patch,wsi"]
+    lines += [f"{i},{2 * i},{3 * i},{label},{label},slide_{split}_{i % 3}" for i, label in enumerate(labels == 1)]
+    (folder / f"{PREFIX}_{split}_meta.csv").write_text("\n".join(lines))
 
 
 @pytest.fixture
@@ -149,9 +147,9 @@ def test_patches_of_another_size(pcam_folder):
 
 
 def test_slide_metadata_of_another_split(pcam_folder):
-    write_meta(pcam_folder, "test", (np.arange(9) % 2))
+    write_meta(pcam_folder, "test", np.arange(9) % 2)
     refused(pcam(pcam_folder), r"test_meta\.csv: expected 10 rows, one for each label, found 9")
-    write_meta(pcam_folder, "test", (np.arange(10) % 3 == 0))
+    write_meta(pcam_folder, "test", np.arange(10) % 3 == 0)
     refused(pcam(pcam_folder), r"test_meta\.csv, patch 0 of slide slide_test_0: center_tumor_patch is True, but")
     (pcam_folder / f"{PREFIX}_test_meta.csv").write_text("a,b\n1,2\n")
     refused(pcam(pcam_folder), r"test_meta\.csv: expected columns")
@@ -205,19 +203,26 @@ def test_whole_idc_is_read_by_patient(archive):
     assert not tally.excluded
 
 
-def test_odd_patches_are_dropped_and_counted(archive):
-    folder = archive({name("90001", 0, 951): png(50, 31), name("90004", 1, 951): png(22, 50)})
-    found, tally = everything(idc(folder))
-    assert sum(map(len, found.values())) == 12
-    assert tally.excluded == Counter({"not 50x50 px, at the edge of the tissue": 2})
-    assert tally.total == 14
+EDGE, UNLISTED = "not 50x50 px, at the edge of the tissue", "patient not in the published split"
+NESTED = {f"IDC_regular_ps50_idx5/{name('90001', i % 2, 50 * i + 1)}": png(value=10 * i) for i in range(3)}
 
 
-def test_a_nested_second_copy_counts_once(archive):
-    nested = {f"IDC_regular_ps50_idx5/{name('90001', i % 2, 50 * i + 1)}": png(value=10 * i) for i in range(3)}
-    found, tally = everything(idc(archive(nested), expected={"patches": 12, "patients": 4}))
+@pytest.mark.parametrize(
+    ("extra", "patients", "excluded", "ignored"),
+    [
+        ({name("90001", 0, 951): png(50, 31), name("90004", 1, 951): png(22, 50)}, 4, {EDGE: 2}, {}),
+        ({name("90999", 0, 1): png(), name("90999", 1, 51): png()}, 5, {UNLISTED: 2}, {}),
+        (NESTED, 4, {}, {"second copy of a patch": 3}),
+        ({"__MACOSX/1/._x": b"", "1/.DS_Store": b""}, 4, {}, {"left by an operating system": 2}),
+        ({"README.txt": b"hello"}, 4, {}, {"not a PNG": 1}),
+    ],
+)
+def test_what_is_left_out_is_counted(archive, extra, patients, excluded, ignored):
+    patches = 12 + sum(excluded.values())
+    found, tally = everything(idc(archive(extra), expected={"patches": patches, "patients": patients}))
     assert sum(map(len, found.values())) == 12
-    assert tally.ignored == Counter({"second copy of a patch": 3})
+    assert (tally.total, tally.excluded, tally.ignored) == (patches, excluded, ignored)
+    assert tally.notes["patients not in the published split"] == patients - 4
 
 
 BROKEN = name("90002", 1, 951)
@@ -244,8 +249,7 @@ def test_an_entry_that_is_refused(archive, entry, content, message):
 
 
 def test_a_broken_png_under_a_random_split(archive):
-    split = {"by": "patch", "train": 0.5, "valid": 0.25, "test": 0.25, "seed": 1}
-    refused(idc(archive({BROKEN: b"no png"}), split=split), rf"entry '{BROKEN}': expected a PNG")
+    refused(idc(archive({BROKEN: b"no png"}), split=DRAWN), rf"entry '{BROKEN}': expected a PNG")
 
 
 def test_a_damaged_archive(archive):
@@ -259,27 +263,12 @@ def test_a_damaged_archive(archive):
     refused(idc(path.parent), r"entry '90001/0/.*expected a PNG that is whole.*CRC")
 
 
-def test_an_unknown_patient_is_excluded_and_counted(archive):
-    folder = archive({name("90999", 0, 1): png(), name("90999", 1, 51): png()})
-    found, tally = everything(idc(folder))
-    assert sum(map(len, found.values())) == 12
-    assert tally.excluded == Counter({"patient not in the published split": 2})
-    assert tally.notes["patients not in the published split"] == 1
-
-
 def test_a_listed_patient_without_patches(archive):
     folder = archive(without="90003")
     _, tally = everything(idc(folder))
     assert tally.notes["listed patients without patches"] == 1
     # In the whole archive every listed patient must be there.
     refused(idc(folder, patches="published"), r"unknown patient 90003: listed in cases_val\.txt")
-
-
-def test_what_is_no_patch_is_counted(archive):
-    extra = {"__MACOSX/90001/._x": b"", "90001/.DS_Store": b"", "README.txt": b"hello"}
-    found, tally = everything(idc(archive(extra)))
-    assert sum(map(len, found.values())) == 12
-    assert tally.ignored == Counter({"left by an operating system": 2, "not a PNG": 1})
 
 
 def test_a_patient_on_two_lists(archive):
@@ -304,8 +293,7 @@ def test_missing_files(archive):
 
 def test_a_random_split_does_not_count_dropped_patches(archive):
     odd = {name("90001", 0, 1001 + 50 * i): png(50, 20) for i in range(20)}
-    split = {"by": "patch", "train": 0.5, "valid": 0.25, "test": 0.25, "seed": 1}
-    found, tally = everything(idc(archive(odd), split=split))
+    found, tally = everything(idc(archive(odd), split=DRAWN))
     assert {part: len(rows) for part, rows in found.items()} == {"train": 6, "valid": 3, "test": 3}
     assert sum(tally.excluded.values()) == 20
 

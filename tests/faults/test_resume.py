@@ -3,15 +3,13 @@
 import random
 import shutil
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from support import jobs
 from support.kills import kill_at, kill_extraction, start_training
-from support.processes import assert_equal_features, assert_equal_runs, epochs_done, events
+from support.processes import assert_equal_features, assert_equal_runs, epochs_done, events, finish, wait_until
 from support.small import features_specification, specification
 from support.stops import MOMENTS
 
@@ -120,51 +118,27 @@ def test_a_state_of_another_seed_code_or_recipe_is_set_aside(prepared_folder, st
     assert list((stopped / ".state" / "set-aside").glob("epoch-*/model.npz"))
 
 
-def test_deleted_outputs_are_rebuilt_at_once(prepared_folder, undisturbed, tmp_path):
-    folder = Path(shutil.copytree(undisturbed, tmp_path / "run"))
-    for path in folder.glob("*.*"):
-        if path.is_file():
-            path.unlink()
-    train(prepared_folder, folder)
-    assert "finished before; the outputs are rebuilt from the state" in events(folder)
-    assert events(folder).count("starting at epoch 1") == 1
-    assert_equal_runs(folder, undisturbed)
-    assert (folder / "timing.csv").read_bytes() == (undisturbed / "timing.csv").read_bytes()
-
-
 # Training, in processes that are really killed.
 
 
-@pytest.fixture(scope="module")
-def many_epochs(prepared_folder, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "many"
-    train(prepared_folder, folder, model="b6", epochs=MANY)
-    return folder
-
-
-def test_a_run_that_is_killed_and_told_to_end(prepared_folder, many_epochs, tmp_path):
+def test_a_run_that_is_killed_and_told_to_end(prepared_folder, tmp_path):
     """By SIGKILL within an epoch and within a save, by SIGTERM between the two."""
+    folder, rng = tmp_path / "run", random.Random(2)
+    kill_at(start_training(prepared_folder, folder, MANY), folder, "epoch", rng)
 
-    def start() -> subprocess.Popen:
-        return start_training(prepared_folder, tmp_path, MANY)
-
-    rng = random.Random(2)
-    kill_at(start(), tmp_path, "epoch", rng)
-
-    before, process = epochs_done(tmp_path), start()
-    while epochs_done(tmp_path) == before and process.poll() is None:
-        time.sleep(0.001)
+    before, process = epochs_done(folder), start_training(prepared_folder, folder, MANY)
+    wait_until(lambda: epochs_done(folder) != before, process, pause=0.001)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
-    assert "SIGTERM: ending; what is finished so far is safe" in events(tmp_path)
-    last = int(epochs_done(tmp_path)[-1].removeprefix("epoch-"))
+    finish(process, 128 + signal.SIGTERM)
+    assert "SIGTERM: ending; what is finished so far is safe" in events(folder)
+    last = int(epochs_done(folder)[-1].removeprefix("epoch-"))
 
-    seen = kill_at(start(), tmp_path, "save", rng)
-    assert ".tmp-epoch" in seen
-    assert f"going on after epoch {last}" in events(tmp_path)
-    train(prepared_folder, tmp_path, model="b6", epochs=MANY)
-    assert events(tmp_path).count("going on after epoch") == 3
-    assert_equal_runs(tmp_path, many_epochs)
+    assert ".tmp-epoch" in kill_at(start_training(prepared_folder, folder, MANY), folder, "save", rng)
+    assert f"going on after epoch {last}" in events(folder)
+    for each in (folder, tmp_path / "undisturbed"):
+        train(prepared_folder, each, model="b6", epochs=MANY)
+    assert events(folder).count("going on after epoch") == 3
+    assert_equal_runs(folder, tmp_path / "undisturbed")
 
 
 # Feature extraction.
@@ -188,12 +162,13 @@ def test_an_extraction_that_is_stopped_wherever_its_state_is_written(prepared_fo
         for moment in MOMENTS:
             extract(prepared_folder, tmp_path, stop=(step, moment))
     extract(prepared_folder, tmp_path)
-    left = [line.rpartition(": ")[2] for line in events(tmp_path).splitlines() if "going on" in line]
-    assert left == [
+    starts = [line.rpartition(": ")[2] for line in events(tmp_path).splitlines()]
+    assert [text for text in starts if "going on" in text or "before" in text] == [
         *["going on with 5 of 6 parts"],
         *["going on with 3 of 6 parts"] * 2,
         *["going on with 2 of 6 parts"],
         *["going on with 0 of 6 parts"] * 2,
+        "finished before; the outputs are rebuilt from the state",
     ]
     assert_equal_features(tmp_path, undisturbed_extraction)
 
@@ -214,14 +189,6 @@ def test_an_extraction_by_another_code_starts_anew(prepared_folder, undisturbed_
     assert "the state is of another recipe, seed, data set or code" in events(tmp_path)
     assert "going on with" not in events(tmp_path)
     assert_equal_features(tmp_path, undisturbed_extraction)
-
-
-def test_deleted_features_are_rebuilt_at_once(prepared_folder, undisturbed_extraction, tmp_path):
-    folder = Path(shutil.copytree(undisturbed_extraction, tmp_path / "features"))
-    (folder / "train.npy").unlink()
-    extract(prepared_folder, folder)
-    assert "finished before; the outputs are rebuilt from the state" in events(folder)
-    assert_equal_features(folder, undisturbed_extraction)
 
 
 def test_an_extraction_that_is_killed_twice(prepared_folder, undisturbed_extraction, tmp_path):

@@ -15,11 +15,11 @@ EPOCHS = 24
 
 def test_ten_kills_of_a_training(prepared_folder, tmp_path):
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
-    finish(start_training(prepared_folder, undisturbed, EPOCHS), undisturbed)
+    finish(start_training(prepared_folder, undisturbed, EPOCHS))
     rng = random.Random(10)
     for _ in range(10):
         kill_at(start_training(prepared_folder, folder, EPOCHS), folder, rng.choice(["epoch", "save"]), rng)
-    finish(start_training(prepared_folder, folder, EPOCHS), folder)
+    finish(start_training(prepared_folder, folder, EPOCHS))
     assert_equal_runs(folder, undisturbed)
 
 

@@ -5,7 +5,6 @@ What a chief does that is killed between any two writes is in `unit/test_oracle.
 
 import os
 import random
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,8 +15,8 @@ from histobench.core.errors import HistobenchError
 from histobench.core.runs import read_json
 from histobench.tuning import search_files, tuned_recipe, tuner
 from histobench.tuning.chief import TOKEN, Chief, own_address
-from support import jobs
-from support.processes import events, finish
+from support import jobs, processes
+from support.processes import events, finish, wait_until
 from support.searches import Parts, ended, kill, repeated, search_here, start_search, trials, tried, wait_for_trials
 from support.small import COUNTS, features_specification, prepare, search_specification
 from support.stops import Stopped
@@ -67,7 +66,7 @@ def test_a_search_without_test_patches(undisturbed):
 
 def test_a_search_that_is_killed(parts, undisturbed, tmp_path):
     kill(start_search(parts, tmp_path), tmp_path, after=3, rng=random.Random(1))
-    finish(start_search(parts, tmp_path), tmp_path)
+    finish(start_search(parts, tmp_path))
     assert tried(tmp_path) == tried(undisturbed)
     assert repeated(tmp_path) <= 1
     assert (tmp_path / search_files.RECIPE).read_text() == (undisturbed / search_files.RECIPE).read_text()
@@ -77,25 +76,20 @@ def test_two_workers_of_which_the_chief_is_killed(parts, undisturbed, tmp_path):
     """The other takes over, and finishes the same search; the one that was killed comes back when it has ended."""
     folder = tmp_path / "search"
     first = start_search(parts, folder, worker=1, workers=2)
-    while first.poll() is None and not list((folder / ".state").glob("chief-*")):
-        time.sleep(0.01)
+    wait_until(lambda: list((folder / ".state").glob("chief-*")), first)
     first.send_signal(signal.SIGSTOP)  # until the other is there
     second = start_search(parts, folder, worker=2, workers=2)
-    while second.poll() is None and "in use by" not in events(folder):
-        time.sleep(0.01)
+    wait_until(lambda: "in use by" in events(folder), second)
     first.send_signal(signal.SIGCONT)
-    while second.poll() is None and "worker-2 begins trial" not in events(folder):
-        time.sleep(0.01)
+    wait_until(lambda: "worker-2 begins trial" in events(folder), second)
     wait_for_trials(first, folder, 2)
     begun = events(folder).count("worker-1 begins")
-    while first.poll() is None and events(folder).count("worker-1 begins") == begun:
-        time.sleep(0.01)
+    wait_until(lambda: events(folder).count("worker-1 begins") > begun, first)
     time.sleep(0.2)  # well within a trial
-    first.send_signal(signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL
-    finish(second, folder)
+    processes.kill(first)
+    finish(second)
     assert not (folder / search_files.RECIPE).exists()  # the first worker publishes
-    finish(start_search(parts, folder, worker=1, workers=2), folder)
+    finish(start_search(parts, folder, worker=1, workers=2))
     assert tried(folder) == tried(undisturbed)
     assert repeated(folder) == 1
     assert {row["worker"] for row in trials(folder)} == {"worker-1", "worker-2"}
@@ -183,4 +177,3 @@ def test_a_chief_does_not_talk_to_strangers(tmp_path):
     assert mode & 0o077 == 0
     chief.leave()
     assert not list((tmp_path / ".state").glob("chief-*"))
-    shutil.rmtree(tmp_path)

@@ -18,7 +18,7 @@ def test_ten_kills_of_the_authors_search(prepared_folder, tmp_path):
     folder, rng = tmp_path / "search", random.Random(KILLS)
     for number in range(KILLS):
         kill(start_search(parts, folder, **AUTHOR), folder, after=(number + 1) * (TRIALS - 3) // KILLS, rng=rng)
-    finish(start_search(parts, folder, **AUTHOR), folder)
+    finish(start_search(parts, folder, **AUTHOR))
     assert [row["status"] for row in trials(folder)] == ["COMPLETED"] * TRIALS
     assert tried(folder) == tried(tmp_path / "undisturbed")
     assert repeated(folder) <= KILLS

@@ -61,13 +61,7 @@ def environment() -> dict[str, str]:
 
 
 class Cluster:
-    """A private SLURM.
-
-    Attributes
-    ----------
-    root : the folder of its configuration, state and logs.
-    cards : the kinds of card; each has a node and a partition of its name.
-    """
+    """A private SLURM: a node and a partition for each kind of card, of its name, and for jobs without one."""
 
     def __init__(self, cards: tuple[str, ...] = PAPER, *, accounting: bool = False) -> None:
         # Not below pytest's folder, which only its owner may enter: the database has a user of its own.
@@ -81,32 +75,26 @@ class Cluster:
         self._ports = dict(zip(("slurmctld", "slurmdbd", "mariadb", *self.nodes), _free_ports(), strict=False))
 
     def __enter__(self) -> "Cluster":
+        """Bring everything up."""
         try:
-            self.start()
+            for name in ("munge", "state", "log", "run", "dev", "db", *(f"spool/{node}" for node in self.nodes)):
+                (self.root / name).mkdir(parents=True)
+            (self.root / "munge").chmod(0o700)
+            self._write_configuration()
+            _take_etc(self.root)
+            self._start_munge()
+            if self.accounting:
+                self._start_accounting()
+            self.start_controller()
+            for node in self.nodes:
+                self.start_node(node)
+            self.wait_for_nodes()
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Bring everything up."""
-        for name in ("munge", "state", "log", "run", "dev", "db", *(f"spool/{node}" for node in self.nodes)):
-            (self.root / name).mkdir(parents=True)
-        (self.root / "munge").chmod(0o700)
-        self._write_configuration()
-        _take_etc(self.root)
-        self._start_munge()
-        if self.accounting:
-            self._start_accounting()
-        self.start_controller()
-        for node in self.nodes:
-            self.start_node(node)
-        self.wait_for_nodes()
-
-    def stop(self) -> None:
         """Cancel all jobs, end every process that was started here, and put /etc/slurm back."""
         if "slurmctld" in self._processes:
             with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
@@ -214,17 +202,14 @@ class Cluster:
             f"RealMemory={MEMORY_MB} State=UNKNOWN" + (f" Gres=gpu:{node}:{CARDS_PER_NODE}" if node != "cpu" else "")
             for node in self.nodes
         ]
-        partitions = [
-            # The default is none that any job here should land on by itself.
-            f"PartitionName={node} Nodes={node} Default={'YES' if node == self.cards[0] else 'NO'} MaxTime=1440 "
-            "DefaultTime=5 State=UP PriorityTier=1 PreemptMode=REQUEUE"
+        partitions = ["PartitionName=DEFAULT MaxTime=1440 DefaultTime=5"]
+        # The default is none that any job here should land on by itself.
+        partitions += [
+            f"PartitionName={node} Nodes={node} Default={'YES' if node == self.cards[0] else 'NO'}"
             for node in self.nodes
         ]
         # Whose jobs take a card away from others, for tests of preemption.
-        partitions.append(
-            f"PartitionName=urgent Nodes={','.join(self.cards)} MaxTime=1440 DefaultTime=5 State=UP PriorityTier=10 "
-            "PreemptMode=OFF"
-        )
+        partitions.append(f"PartitionName=urgent Nodes={','.join(self.cards)} PriorityTier=10 PreemptMode=OFF")
         gres = [
             f"NodeName={card} Name=gpu Type={card} File={self.root / 'dev'}/card[0-{CARDS_PER_NODE - 1}]"
             for card in self.cards
@@ -233,10 +218,7 @@ class Cluster:
             ClusterName=tests
             SlurmctldHost=localhost(127.0.0.1)
             SlurmUser=root
-            SlurmdUser=root
-            AuthType=auth/munge
             AuthInfo=socket={self._munge}
-            CredType=cred/munge
             SlurmctldPort={self._ports["slurmctld"]}
             SlurmctldPidFile={self.root}/run/slurmctld.pid
             SlurmctldLogFile={self.root}/log/slurmctld.log
@@ -246,22 +228,15 @@ class Cluster:
             SlurmdSpoolDir={self.root}/spool/%n
             SlurmdParameters=config_overrides
             ProctrackType=proctrack/linuxproc
-            TaskPlugin=task/none
-            JobAcctGatherType=jobacct_gather/none
-            SwitchType=switch/none
-            MpiDefault=none
             ReturnToService=2
             SelectType=select/cons_tres
             SelectTypeParameters=CR_Core_Memory
             PreemptType=preempt/partition_prio
             PreemptMode=REQUEUE
             GresTypes=gpu
-            SchedulerType=sched/backfill
             SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=0,batch_sched_delay=0,defer
             MinJobAge=1500
             KillWait=5
-            OverTimeLimit=0
-            InactiveLimit=0
             SlurmctldTimeout=30
             SlurmdTimeout=30
             UnkillableStepTimeout=20
@@ -273,7 +248,6 @@ class Cluster:
         (self.root / "gres.conf").write_text("\n".join(["AutoDetect=off", *gres]) + "\n")
         (self.root / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         database = f"""
-            AuthType=auth/munge
             AuthInfo=socket={self._munge}
             DbdHost=localhost
             DbdAddr=127.0.0.1

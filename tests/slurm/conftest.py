@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from slurm.cluster import INSTALL, PAPER, Cluster, missing
-from slurm.study import Snakemake
+from slurm.study import installed_on_site
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +26,6 @@ def cluster(installed) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """End what a test that failed has left at work."""
-    yield
-    for study in Snakemake.started:
-        study.process.kill()
-        study.process.wait()
-    Snakemake.started.clear()
+@pytest.fixture(scope="module")
+def project(cluster, tmp_path_factory) -> Path:
+    return installed_on_site(tmp_path_factory.mktemp("slurm") / "clone")

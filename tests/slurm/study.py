@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar
 
 from slurm import cluster
-from support.processes import epochs_done, events
+from support.processes import assert_equal_runs, epochs_done, events, start
 from support.project import copy_project
 
 # Looks so often that nobody waits, and no more jobs than the machine can take.
@@ -28,38 +27,29 @@ HOME = "home"
 
 
 def installed_on_site(folder: Path) -> Path:
-    """Return a clone as somebody has set it up for the cluster: profiles installed, partitions named."""
+    """Return a clone as somebody has set it up for the cluster: profiles installed, partitions named, cards made up."""
     project = copy_project(folder)
     subprocess.run(
         ["make", "install-profile"], cwd=project, check=True, env=os.environ | {"XDG_CONFIG_HOME": str(project / HOME)}
     )
     shutil.copy(project / "tests" / "slurm" / "partitions.yaml", project / "profiles" / "slurm" / "partitions.yaml")
+    with (project / "workflow" / "scripts" / "histobench" / "train" / "hardware.py").open("a") as file:
+        file.write((project / "tests" / "slurm" / "cards.py").read_text())
     return project
 
 
 class Snakemake:
-    """Snakemake at work on a project, as a process.
-
-    Attributes
-    ----------
-    started : all of this test, to be ended after it.
-    """
-
-    started: ClassVar[list["Snakemake"]] = []
+    """Snakemake at work on a project, as a process."""
 
     def __init__(
         self, project: Path, *arguments: str, profile: str = "slurm", env: dict[str, str] | None = None
     ) -> None:
         command = [sys.executable, "-m", "snakemake", "--profile", profile, *OPTIONS, *arguments]
-        # The cards of the nodes are made up, see cards/.
         self.output = project / f"snakemake-{time.monotonic_ns()}.out"
-        environ = cluster.environment() | {"PYTHONPATH": str(project / "tests" / "slurm" / "cards")} | (env or {})
-        environ["XDG_CONFIG_HOME"] = str(project / HOME)
+        environ = cluster.environment() | {"XDG_CONFIG_HOME": str(project / HOME)} | (env or {})
         # `python` of the jobs is that of the tests.
         environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
-        with self.output.open("w") as file:
-            self.process = subprocess.Popen(command, cwd=project, env=environ, stdout=file, stderr=file)
-        self.started.append(self)
+        self.process = start(command, self.output, cwd=project, env=environ)
 
     def wait(self, seconds: float = 900) -> int:
         """Wait for its end and return its exit code."""
@@ -86,6 +76,15 @@ def long_run(project: Path, study: str, device: str = "a100", recipe: str = "lon
     return project / folder, ["--config", f"study={study}", "--", str(folder / "predictions.csv")]
 
 
+def disturbable(project: Path, study: str, epochs: int, *options: str) -> tuple[Path, Snakemake, str]:
+    """Start the long run; return its folder, Snakemake and its SLURM job once it has finished so many epochs."""
+    folder, arguments = long_run(project, study)
+    snakemake = Snakemake(project, *options, *arguments)
+    wait_for_epoch(folder, epochs)
+    (job,) = trainings(snakemake.submitted())
+    return folder, snakemake, job
+
+
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 300) -> None:
     """Wait until a condition holds."""
     end = time.monotonic() + seconds
@@ -107,6 +106,13 @@ def last_epoch(folder: Path) -> int:
 def resumed_after(folder: Path) -> list[int]:
     """Return after which epochs a run was gone on with."""
     return list(map(int, re.findall(r": going on after epoch (\d+)", events(folder))))
+
+
+def assert_lost_the_epoch_in_flight(folder: Path, finished: int, undisturbed: Path) -> None:
+    """Compare a run that was disturbed once, after so many epochs at least, with one that was not."""
+    (epoch,) = resumed_after(folder)
+    assert epoch >= finished
+    assert_equal_runs(folder, undisturbed)
 
 
 def records(of: Iterable[str] | None = None) -> list[dict[str, str]]:

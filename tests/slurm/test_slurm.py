@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -16,7 +15,8 @@ from histobench.tuning.search_files import RECIPE, TRIALS
 from slurm import cluster as slurm
 from slurm.study import (
     Snakemake,
-    installed_on_site,
+    assert_lost_the_epoch_in_flight,
+    disturbable,
     last_epoch,
     long_run,
     records,
@@ -27,7 +27,7 @@ from slurm.study import (
     wait_for_epoch,
     wait_until,
 )
-from support.processes import assert_equal_runs, events
+from support.processes import STARTED, assert_equal_runs, events, kill
 from support.project import snakemake
 
 ON_CARDS = {"train", "predict", "extract_features"}
@@ -37,23 +37,7 @@ OF_LONG_RUNS = "idc-simulated"
 
 def minutes(limit: str) -> int:
     """Return the minutes of a time limit as SLURM prints it, [days-]hours:minutes:seconds."""
-    days, _, clock = limit.rpartition("-")
-    hours, minutes, _ = map(int, clock.split(":"))
-    return int(days or 0) * 24 * 60 + hours * 60 + minutes
-
-
-@pytest.fixture(scope="module")
-def project(cluster, tmp_path_factory) -> Path:
-    return installed_on_site(tmp_path_factory.mktemp("slurm") / "clone")
-
-
-class Disturbed(NamedTuple):
-    """A run that SLURM has ended or will end: in which state, on which card, and after how many epochs at least."""
-
-    folder: Path
-    state: str
-    device: str
-    epochs: int
+    return pd.Timedelta(limit.replace("-", " days ")) // pd.Timedelta("1 min")
 
 
 @contextmanager
@@ -62,7 +46,7 @@ def in_background(
 ) -> Iterator[Snakemake]:
     """Yield a study that outlives the test in which it starts."""
     study = Snakemake(project, "--nolock", *arguments, profile=profile, env=env)
-    Snakemake.started.remove(study)
+    STARTED.pop(study.process)
     try:
         yield study
     finally:
@@ -80,8 +64,11 @@ def left_alone(project) -> Iterator[tuple[Path, Snakemake]]:
 
 
 @pytest.fixture(scope="module")
-def disturbed(project, left_alone) -> Iterator[tuple[Snakemake, list[Disturbed]]]:
-    """Two runs: one has been cancelled, the other waits for its time limit, which takes minutes of tests."""
+def disturbed(project, left_alone) -> Iterator[tuple[Snakemake, list[tuple[Path, str, str, int]]]]:
+    """Two runs: one has been cancelled, the other waits for its time limit, which takes minutes of tests.
+
+    Of each its folder, the state in which SLURM ends it, its card, and how many epochs at least it has finished then.
+    """
     (cancelled, arguments), (late, (*_, target)) = (
         long_run(project, "disturbed", device) for device in ("a100", "v100")
     )
@@ -91,7 +78,7 @@ def disturbed(project, left_alone) -> Iterator[tuple[Snakemake, list[Disturbed]]
         signal_to_training(late, signal.SIGSTOP)
         wait_for_epoch(cancelled, 2)
         runs = [
-            Disturbed(folder, state, device, last_epoch(folder))
+            (folder, state, device, last_epoch(folder))
             for folder, state, device in ((cancelled, "CANCELLED", "a100"), (late, "TIMEOUT", "v100"))
         ]
         slurm.client("scancel", *trainings(of=study.submitted(), device="a100"))
@@ -165,9 +152,7 @@ def test_a_cancelled_job_and_one_at_its_time_limit_are_tried_again(disturbed, un
         assert [entry["TimeLimit"] for entry in tries] == ["00:02:00", "00:03:00"]
         # SIGTERM comes before SIGKILL, and leaves the state whole.
         assert events(folder).count("SIGTERM: ending; what is finished so far is safe") == 1
-        (epoch,) = resumed_after(folder)
-        assert epoch >= epochs
-        assert_equal_runs(folder, undisturbed)
+        assert_lost_the_epoch_in_flight(folder, epochs, undisturbed)
 
 
 def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(project, undisturbed, wrong_card):
@@ -196,17 +181,13 @@ def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(proje
 
 
 def test_after_a_kill_of_snakemake_a_second_job_waits_for_the_first(project, undisturbed):
-    folder, arguments = long_run(project, "orphaned")
-    study = Snakemake(project, *arguments)
-    wait_for_epoch(folder, 2)
-    study.process.send_signal(signal.SIGKILL)
-    study.process.wait()
-    (first,) = trainings(of=study.submitted())
+    folder, study, first = disturbable(project, "orphaned", 2)
+    kill(study.process)
     assert running(first)
     signal_to_training(folder, signal.SIGSTOP)  # else it might have finished before the second is there
 
     snakemake(project, "--profile", "profiles/local", "--unlock")
-    again = Snakemake(project, *arguments)
+    again = Snakemake(project, *long_run(project, "orphaned")[1])
     wait_until(lambda: f"SLURM job {first}" in events(folder), "the second job names the first")
     assert running(first)
     signal_to_training(folder, signal.SIGCONT, of=first)
@@ -237,43 +218,44 @@ def test_a_run_on_another_card_fails_at_once_and_says_what_it_found(project, wro
     assert int(second["MinMemoryNode"][:-1]) == 2 * int(first["MinMemoryNode"][:-1])
 
 
-def test_a_device_without_a_partition_stops_the_study_before_anything_is_submitted(project, undisturbed):
+def refused(project: Path, *options: str) -> str:
+    """Start a study that must stop before anything is submitted; return what it says."""
     before = set(slurm.jobs())
-    text = (project / "profiles" / "slurm" / "partitions.yaml").read_text()
-    (project / "mine.yaml").write_text(re.sub(r"\n *(v100|rtx_6000|cpu):.*", "", text))
-    study = Snakemake(project, "--slurm-partition-config", "mine.yaml", "--config", "study=refused")
+    study = Snakemake(project, *options, "--config", "study=refused")
     assert study.wait() == 1
-    for whom in (r"device v100 \(gpu_model v100\)", r"device rtx_6000 \(gpu_model rtx_6000\)", "jobs without a card"):
-        assert re.search(rf"mine.yaml: {whom}: no partition has", study.text()), study.text()
-    assert "device a100" not in study.text()
-    assert "Nothing was submitted" in study.text()
     assert set(slurm.jobs()) == before
+    return study.text()
+
+
+def test_a_device_without_a_partition_stops_the_study_before_anything_is_submitted(project, undisturbed):
+    partitions = (project / "profiles" / "slurm" / "partitions.yaml").read_text()
+    (project / "mine.yaml").write_text(re.sub(r"\n *(v100|rtx_6000|cpu):.*", "", partitions))
+    said = refused(project, "--slurm-partition-config", "mine.yaml")
+    for whom in (r"device v100 \(gpu_model v100\)", r"device rtx_6000 \(gpu_model rtx_6000\)", "jobs without a card"):
+        assert re.search(rf"mine.yaml: {whom}: no partition has", said), said
+    assert "device a100" not in said
+    assert "Nothing was submitted" in said
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        # Ways to ask for jobs that would wait for ever.
         (["--slurm-status-command", "sacct"], "this cluster keeps no accounts"),
         (
             ["--slurm-init-seconds-before-status-checks", "501"],
             r"forgets ended jobs after 1500 s .* Set that to 500 or less",
         ),
+        # Nobody makes the environment of a device.
+        (
+            ["--configfile", "tests/configs/slurm.yaml", "old.yaml"],
+            "device k80 needs the environment envs/tensorflow-k80.yaml",
+        ),
     ],
 )
-def test_a_way_to_ask_for_jobs_that_would_wait_for_ever_stops_the_study_before_anything_is_submitted(
+def test_what_would_wait_or_fail_in_the_queue_stops_the_study_before_anything_is_submitted(
     project, undisturbed, options, said
 ):
-    before = set(slurm.jobs())
-    study = Snakemake(project, "--config", "study=refused", *options)
-    assert study.wait() == 1
-    assert re.search(said, study.text()), study.text()
-    assert set(slurm.jobs()) == before
-
-
-def test_a_device_whose_environment_nobody_makes_stops_the_study_before_anything_is_submitted(project, undisturbed):
-    before = set(slurm.jobs())
     (project / "old.yaml").write_text("devices: {k80: {environment: tensorflow-k80}}\n")
-    study = Snakemake(project, "--configfile", "tests/configs/slurm.yaml", "old.yaml", "--config", "study=refused")
-    assert study.wait() == 1
-    assert "device k80 needs the environment envs/tensorflow-k80.yaml" in study.text()
-    assert set(slurm.jobs()) == before
+    text = refused(project, *options)
+    assert re.search(said, text), text

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from slurm import cluster as slurm
 from slurm.cluster import PAPER, Cluster
 from slurm.study import (
     Snakemake,
-    installed_on_site,
+    assert_lost_the_epoch_in_flight,
+    disturbable,
     last_epoch,
     long_run,
     records,
@@ -38,56 +40,28 @@ def cluster(installed) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def project(cluster, tmp_path_factory) -> Path:
-    return installed_on_site(tmp_path_factory.mktemp("slurm-long") / "clone")
-
-
-@pytest.fixture(scope="module")
 def undisturbed(project) -> Path:
     folder, arguments = long_run(project, "undisturbed")
     Snakemake(project, *arguments).succeed()
     return folder
 
 
-def since(before: set[str]) -> set[str]:
-    """Return the ids of all jobs but those before."""
-    return set(slurm.jobs()) - before
-
-
-def of_job(job: str) -> list[int]:
-    """Return the processes of a SLURM job on this machine, the daemon's own for it among them."""
-    pids = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            theirs = f"SLURM_JOB_ID={job}\0".encode() in (path / "environ").read_bytes()
-            theirs |= f"slurmstepd: [{job}.".encode() in (path / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if theirs:
-            pids.append(int(path.name))
-    return pids
-
-
 def kill_all(job: str) -> None:
-    """End all processes of a job as a machine does that loses power."""
-    for pid in of_job(job):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    """End all processes of a job as a machine does that loses power, the daemon's own for it among them."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            theirs = f"SLURM_JOB_ID={job}\0".encode() in (path / "environ").read_bytes()
+            if theirs or f"slurmstepd: [{job}.".encode() in (path / "cmdline").read_bytes():
+                os.kill(int(path.name), signal.SIGKILL)
 
 
 def test_a_drained_node_finishes_its_job_and_gets_the_next_when_it_is_back(project, undisturbed):
-    before = set(slurm.jobs())
-    folder, arguments = long_run(project, "drained")
-    study = Snakemake(project, *arguments)
-    wait_for_epoch(folder, 2)
+    folder, study, train = disturbable(project, "drained", 2)
     slurm.client("scontrol", "update", "nodename=a100", "state=drain", "reason=a test")
-    (train,) = trainings(since(before))
     wait_until(lambda: slurm.record(train)["JobState"] == "COMPLETED", "the run is trained on the draining node")
 
     def predictions() -> list[dict[str, str]]:
-        return [entry for entry in records(since(before)) if entry["rule"] == "predict"]
+        return [entry for entry in records(study.submitted()) if entry["rule"] == "predict"]
 
     wait_until(predictions, "the scores are asked for")
     assert predictions()[0]["JobState"] == "PENDING"
@@ -99,12 +73,8 @@ def test_a_drained_node_finishes_its_job_and_gets_the_next_when_it_is_back(proje
 
 
 def test_a_lost_node_costs_the_epoch_in_flight(cluster, project, undisturbed):
-    before = set(slurm.jobs())
-    folder, arguments = long_run(project, "lost")
-    study = Snakemake(project, *arguments)
-    wait_for_epoch(folder, 3)
+    folder, study, job = disturbable(project, "lost", 3)
     done = last_epoch(folder)
-    (job,) = trainings(since(before))
     cluster.end("a100", by=signal.SIGKILL)
     kill_all(job)
     # After SlurmdTimeout, 30 s here, the controller counts the node as lost and puts the job back into the queue.
@@ -112,34 +82,26 @@ def test_a_lost_node_costs_the_epoch_in_flight(cluster, project, undisturbed):
     cluster.start_node("a100")
     cluster.wait_for_nodes("a100")
     study.succeed()
-    assert trainings(since(before)) == [job]  # under its own number
+    assert trainings(study.submitted()) == [job]  # under its own number
     assert slurm.record(job)["Restarts"] == "1"
     assert "SIGTERM" not in events(folder)
-    (epoch,) = resumed_after(folder)
-    assert epoch >= done
-    assert_equal_runs(folder, undisturbed)
+    assert_lost_the_epoch_in_flight(folder, done, undisturbed)
 
 
 def test_a_preempted_job_goes_back_into_the_queue_and_on_after_its_last_epoch(project, undisturbed):
-    before = set(slurm.jobs())
-    folder, arguments = long_run(project, "preempted")
-    study = Snakemake(project, *arguments)
-    wait_for_epoch(folder, 3)
+    folder, study, job = disturbable(project, "preempted", 3)
     done = last_epoch(folder)
-    (job,) = trainings(since(before))
     urgent = slurm.client(
         "sbatch", "--parsable", "--partition=urgent", "--nodelist=a100", "--gpus=a100:2", "--mem=100", "--time=2",
-        "--output=/dev/null", "--comment=rule_urgent", "--wrap=sleep 15",
+        "--output=/dev/null", "--wrap=sleep 15",
     ).strip()  # fmt: skip
     wait_until(lambda: running(urgent), "the urgent job has the cards")
     assert not running(job)
     study.succeed()
-    assert trainings(since(before)) == [job]
+    assert trainings(study.submitted()) == [job]
     assert slurm.record(job)["Restarts"] == "1"
     assert "SIGTERM: ending; what is finished so far is safe" in events(folder)
-    (epoch,) = resumed_after(folder)
-    assert epoch >= done
-    assert_equal_runs(folder, undisturbed)
+    assert_lost_the_epoch_in_flight(folder, done, undisturbed)
 
 
 def test_a_study_killed_at_random_ten_times_ends_with_the_results_of_an_undisturbed_one(cluster, project):
@@ -157,7 +119,7 @@ def test_a_study_killed_at_random_ten_times_ends_with_the_results_of_an_undistur
 
     def kill_snakemake() -> None:
         nonlocal study
-        study.process.send_signal(signal.SIGKILL)
+        study.process.kill()
         study.process.wait()
         snakemake(project, "--profile", "profiles/local", "--unlock")
         study = Snakemake(project, *arguments)
@@ -174,7 +136,8 @@ def test_a_study_killed_at_random_ten_times_ends_with_the_results_of_an_undistur
         cluster.start_node(node)
 
     def kill_job() -> None:
-        live = [job for device in ("a100", "v100") for job in trainings(since(before), device) if running(job)]
+        jobs = set(slurm.jobs()) - before
+        live = [job for device in ("a100", "v100") for job in trainings(jobs, device) if running(job)]
         if live:
             kill_all(rng.choice(live))
 
@@ -201,16 +164,16 @@ def test_a_study_killed_at_random_ten_times_ends_with_the_results_of_an_undistur
 
 
 def test_by_sacct_every_job_landed_where_its_cell_belongs(project, undisturbed):
-    before = set(slurm.jobs())
     devices = (*PAPER, "rtx_6000")
     runs = [f"pcam-simulated/b2/full/tiny-timing/{device}/seed-1" for device in devices]
     targets = [f"results/slurm/runs/{run}/run.json" for run in runs]
-    Snakemake(project, "--slurm-status-command", "sacct", "--", *targets).succeed()
+    study = Snakemake(project, "--slurm-status-command", "sacct", "--", *targets)
+    study.succeed()
     columns = "JobIDRaw,State,Partition,NodeList,AllocTRES,Comment"
     lines = slurm.client("sacct", "--allocations", "--noheader", "--parsable2", f"--format={columns}").splitlines()
     ended = dict(zip(devices, [None] * len(devices), strict=True))
     for job, state, partition, node, tres, comment in (line.split("|") for line in lines):
-        if job in before or not comment.startswith("rule_train_"):
+        if job not in study.submitted() or not comment.startswith("rule_train_"):
             continue
         device = comment.removesuffix("_1").removeprefix("rule_train_wildcards_pcam-simulated_b2_full_tiny-timing_")
         assert (state, partition, node) == ("COMPLETED", device, device)
@@ -224,17 +187,9 @@ def test_by_sacct_every_job_landed_where_its_cell_belongs(project, undisturbed):
 
 def test_with_sacct_the_plugin_never_sees_that_a_job_was_cancelled(project, undisturbed):
     """What profiles/slurm/config.yaml and docs/cluster.md warn of: when this fails, the plugin has learned it."""
-    before = set(slurm.jobs())
-    folder, arguments = long_run(project, "cancelled-with-sacct")
-    study = Snakemake(project, "--slurm-status-command", "sacct", *arguments)
-    wait_for_epoch(folder, 1)
-    (job,) = trainings(since(before))
+    _, study, job = disturbable(project, "cancelled-with-sacct", 1, "--slurm-status-command", "sacct")
     slurm.client("scancel", job)
     wait_until(lambda: slurm.record(job)["JobState"] == "CANCELLED", "the job is cancelled")
     time.sleep(90)  # looks after 3, 13, 23 and 33 s
-    try:
-        assert study.process.poll() is None
-        assert trainings(since(before)) == [job]
-    finally:
-        study.process.kill()  # Ctrl-C would wait for that job, too
-        study.wait()
+    assert study.process.poll() is None
+    assert trainings(study.submitted()) == [job]

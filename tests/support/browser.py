@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Containers lack the rights for the sandbox; the other options keep the browser from making requests of its own.
@@ -65,29 +65,15 @@ def launched() -> Iterator[Browser]:
 
 @dataclass
 class Opened:
-    """A page in the browser, with its console messages and requests.
-
-    Attributes
-    ----------
-    page : the page.
-    complaints : errors and warnings on the console, exceptions and dialogs, as text.
-    requests : all requested addresses.
-    """
+    """A page in the browser, with what it has complained of and the addresses that it has requested."""
 
     page: Page
-    complaints: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)  # errors and warnings on the console, exceptions and dialogs
     requests: list[str] = field(default_factory=list)
 
 
 def open_page(browser: Browser, path: Path, width: int, height: int, scheme: str, **options: Any) -> Opened:
-    """Open a file without a network.
-
-    Parameters
-    ----------
-    width, height : of the window, CSS pixels.
-    scheme : "light" or "dark".
-    options : further ones of `Browser.new_page`.
-    """
+    """Open a file without a network, in a window of this size in CSS pixels, by a "light" or "dark" scheme."""
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True, **options)
     opened = Opened(page)
 
@@ -105,6 +91,12 @@ def open_page(browser: Browser, path: Path, width: int, height: int, scheme: str
     page.on("request", lambda request: opened.requests.append(request.url))
     page.goto(path.resolve().as_uri())
     return opened
+
+
+def load(picture: Locator) -> float:
+    """Bring an image into sight, wait until it is loaded, and return its width divided by its height."""
+    picture.scroll_into_view_if_needed()
+    return picture.evaluate("async image => { await image.decode(); return image.naturalWidth / image.naturalHeight }")
 
 
 def contrasts(page: Page) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ As a process: ``python -m support.jobs train|extract|tune DATA FOLDER JSON``, or
 another and give the same bytes.
 """
 
+import contextlib
 import functools
 import gc
 import json
@@ -77,12 +78,7 @@ def optimizers(data: Path, folder: Path) -> None:
 
 
 def run(name: str, data: Path, folder: Path, stop: tuple[str, str] | None = None, **arguments: Any) -> None:
-    """Do one job in this process, as in a fresh one.
-
-    Parameters
-    ----------
-    stop : see `support.stops.stopped_at`; the job must be stopped there.
-    """
+    """Do one job in this process, as in a fresh one; with `stop`, it must be stopped there: see `support.stops`."""
     import keras
 
     from support import stops, tiny
@@ -92,10 +88,7 @@ def run(name: str, data: Path, folder: Path, stop: tuple[str, str] | None = None
     keras.backend.clear_session()
     folder.mkdir(parents=True, exist_ok=True)
     job = {"train": train, "extract": extract, "tune": tune, "optimizers": optimizers}[name]
-    if stop is None:
-        job(data, folder, **arguments)
-        return
-    with stops.stopped_at(*stop):
+    with stops.stopped_at(*stop) if stop else contextlib.nullcontext():
         job(data, folder, **arguments)
 
 

@@ -17,12 +17,12 @@ def start_training(data: Path, folder: Path, epochs: int) -> subprocess.Popen:
 def kill_at(process: subprocess.Popen, folder: Path, moment: str, rng: random.Random) -> str:
     """Kill the process within an epoch or a save, once it has finished another epoch; return what its state held."""
     before = epochs_done(folder)
-    wait_until(lambda: epochs_done(folder) != before, process)
+    wait_until(lambda: epochs_done(folder) != before, process, pause=0.001)
     if moment == "save":
         wait_until(lambda: list((folder / ".state").glob(".tmp-epoch-*/*")), process, pause=0.0002)
     else:
         time.sleep(rng.uniform(0, 0.1))
-    kill(process, folder)
+    kill(process)
     return ", ".join(sorted(path.name for path in (folder / ".state").iterdir()))
 
 
@@ -37,9 +37,9 @@ def kill_extraction(model: str, data: Path, folder: Path, kills: int, chunk: int
     for _ in range(kills):
         process = job("extract", data, folder, **arguments)
         before = parts_done(folder)
-        wait_until(lambda before=before: parts_done(folder) != before, process)
+        wait_until(lambda before=before: parts_done(folder) != before, process, pause=0.001)
         time.sleep(rng.uniform(0, 0.02))
-        kill(process, folder)
+        kill(process)
         done.append(len(parts_done(folder)))
-    finish(job("extract", data, folder, **arguments), folder)
+    finish(job("extract", data, folder, **arguments))
     return done

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import h5py
 import numpy as np
@@ -17,45 +16,52 @@ from histobench.core.runs import read_json
 from support.project import ROOT
 
 PYTHONPATH = os.pathsep.join(str(ROOT / place) for place in ("tests", "workflow/scripts"))
-SAME_BYTES = ("history.csv", "predictions.csv")
 
 
 def job(name: str, data: Path, folder: Path, *, python: Path = Path(sys.executable), **arguments) -> subprocess.Popen:
     """Start a job; what it prints goes to `log` in its folder."""
-    folder.mkdir(exist_ok=True)
-    with (folder / "log").open("a") as log:
-        return start([python, "-m", "support.jobs", name, str(data), str(folder), json.dumps(arguments)], log)
+    return start([python, "-m", "support.jobs", name, data, folder, json.dumps(arguments)], folder / "log")
 
 
-# By the test that runs now. What is left of them is ended after it, see tests/faults/conftest.py.
-STARTED: list[subprocess.Popen] = []
+# By the test that runs now, and where it prints. What is left of them is ended after it, see tests/conftest.py.
+STARTED: dict[subprocess.Popen, Path] = {}
 
 
-def start(command: list[str | Path], log: IO[str]) -> subprocess.Popen:
-    """Start a Python that finds the library and the tests' own modules."""
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": PYTHONPATH}, stdout=log, stderr=log)
-    STARTED.append(process)
+def start(command: list[str | Path], output: Path, **options) -> subprocess.Popen:
+    """Start a program, by default a Python that finds the library and the tests' own modules."""
+    options = {"env": os.environ | {"PYTHONPATH": PYTHONPATH}} | options
+    output.parent.mkdir(exist_ok=True)
+    with output.open("a") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, **options)
+    STARTED[process] = output
     return process
 
 
-def log(folder: Path) -> str:
-    return (folder / "log").read_text()
+def printed(process: subprocess.Popen) -> str:
+    return STARTED[process].read_text()
 
 
-def finish(process: subprocess.Popen, folder: Path, seconds: float = 300) -> None:
-    assert process.wait(timeout=seconds) == 0, log(folder)[-3000:]
+def finish(process: subprocess.Popen, code: int = 0, seconds: float = 300) -> None:
+    """Wait for the end of a process, which must be this one."""
+    assert process.wait(timeout=seconds) == code, printed(process)[-3000:]
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen, pause: float = 0.001) -> None:
-    """Wait until a condition holds, or a process has ended."""
-    while process.poll() is None and not condition():
+def wait_until(
+    condition: Callable[[], object], *processes: subprocess.Popen, seconds: float = 60, pause: float = 0.005
+) -> None:
+    """Wait until a condition holds, while all these processes are at work."""
+    end = time.monotonic() + seconds
+    while not condition():
+        for process in processes:
+            assert process.poll() is None, f"it ended before: {printed(process)[-3000:]}"
+        assert time.monotonic() < end, f"{seconds} s have passed"
         time.sleep(pause)
 
 
-def kill(process: subprocess.Popen, folder: Path) -> None:
-    """Kill a job, which must still be at work."""
+def kill(process: subprocess.Popen) -> None:
+    """Kill a process, which must still be at work."""
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, f"it ended before it could be killed: {log(folder)[-3000:]}"
+    finish(process, -signal.SIGKILL)
 
 
 def epochs_done(folder: Path) -> list[str]:
@@ -75,13 +81,10 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 
 
 def assert_equal_runs(one: Path, two: Path) -> None:
-    for name in SAME_BYTES:
+    for name in ("history.csv", "predictions.csv"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
-    first, second = weights(one), weights(two)
-    assert len(first) > 4
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name])
+    assert len(weights(one)) > 4
+    np.testing.assert_equal(weights(one), weights(two))
     assert read_json(one / "run.json")["best_epoch"] == read_json(two / "run.json")["best_epoch"]
 
 

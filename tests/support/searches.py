@@ -58,12 +58,11 @@ def ended(folder: Path) -> int:
 
 def wait_for_trials(process: subprocess.Popen, folder: Path, number: int) -> None:
     """Wait until so many trials have ended."""
-    processes.wait_until(lambda: ended(folder) >= number, process, pause=0.05)
-    assert process.poll() is None, f"it ended before it could be killed: {processes.log(folder)[-3000:]}"
+    processes.wait_until(lambda: ended(folder) >= number, process, seconds=900, pause=0.05)
 
 
 def kill(process: subprocess.Popen, folder: Path, *, after: int, rng: random.Random) -> None:
     """Kill a search that has ended so many trials, within a second."""
     wait_for_trials(process, folder, after)
     time.sleep(rng.uniform(0, 1))
-    processes.kill(process, folder)
+    processes.kill(process)

@@ -6,12 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from support.processes import epochs_done
+from support.processes import STARTED, epochs_done, start, wait_until
 from support.project import TINY, plan, snakemake
 
 RUN = Path("results/tiny/runs/pcam-simulated/b2/full/tiny/cpu/seed-1")
@@ -107,13 +106,10 @@ def endless(finished, tmp_path_factory):
     project = Path(shutil.copytree(finished, tmp_path_factory.mktemp("endless") / "clone", symlinks=True))
     (project / "endless.yaml").write_text(ENDLESS)
     command = [sys.executable, "-m", "snakemake", *TINY, "endless.yaml", "--", str(ENDLESS_RUN / "run.json")]
-    with (project / "out").open("w") as file:
-        study = subprocess.Popen(command, cwd=project, stdout=file, stderr=file, start_new_session=True)
+    study = start(command, project / "out", cwd=project, env=None, start_new_session=True)
     try:
-        end = time.monotonic() + 120
-        while len(epochs_done(project / ENDLESS_RUN)) < 2:
-            assert time.monotonic() < end, (project / "out").read_text()
-            time.sleep(0.2)
+        wait_until(lambda: len(epochs_done(project / ENDLESS_RUN)) >= 2, study, seconds=120, pause=0.2)
+        STARTED.pop(study)  # it outlives the test in which it starts
         yield project, study
     finally:
         with_children(study, signal.SIGKILL)
