@@ -94,6 +94,11 @@ def test_a_run_whose_configuration_has_changed_waits(copy):
     path = copy / "results/tiny/study.json"
     path.write_text(path.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.002'))
     assert "4 waiting: out of date: trained by another configuration" in ask(copy, "status")
+    path.write_text(path.read_text().replace('"matrix"', '"cells"'))
+    with pytest.raises(
+        AssertionError, match=r"unknown key 'cells'(.*\n)*If an earlier version wrote this file, start the st"
+    ):
+        ask(copy, "status")
 
 
 def test_without_a_study_the_status_says_so(project):

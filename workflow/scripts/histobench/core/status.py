@@ -108,22 +108,25 @@ def main() -> None:
     watch, failed = lease.HolderLookup(), False
     for path in configurations:
         try:
-            study = Study(_configuration(path, started), SCHEMA)
-            print("\n".join(["", *report(study, watch, shown, width)]))
+            print("\n".join(["", *report(_study(path, started), watch, shown, width)]))
         except HistobenchError as error:
             print(f"\n{path}: {error}", file=sys.stderr)
             failed = True
     sys.exit(failed)
 
 
-def _configuration(path: Path, started: Sequence[Path]) -> dict[str, object]:
+def _study(path: Path, started: Sequence[Path]) -> Study:
     try:
-        return runs.read_json(path)
+        configuration = runs.read_json(path)
     except (OSError, ValueError) as error:
         known = ", ".join(found.parent.name for found in started) or "none"
         raise HistobenchError(
             f"expected the configuration of a study that has started here, found: {error}; studies here: {known}"
         ) from error
+    try:
+        return Study(configuration, SCHEMA)
+    except HistobenchError as error:
+        raise HistobenchError(f"{error}\nIf an earlier version wrote this file, start the study again") from error
 
 
 def jobs_of(study: Study, watch: lease.HolderLookup) -> dict[Run, Job]:
