@@ -71,7 +71,7 @@ class Column:
     Attributes
     ----------
     name : in the CSV file.
-    heading : in print; "" for the name with spaces and a capital letter.
+    heading : in print; by default the name, capitalised, with spaces.
     format : function from a value to its printed text.
     is_text : whether the column holds strings, of which "" is one and not a missing number.
     once : `ALL_ROWS` or `KNOWN_ROWS`: if these rows share one value, it is printed once, below the table; "" for never.

@@ -52,6 +52,10 @@ class Section:
     text: str = ""
 
 
+# The function of an item is called `<name>_table` or `<name>_figure`. Its module is `results/tables/<name>`, or what
+# `module` says; for a figure `results/figures/<name>`, or `results/figures/<module>`.
+
+
 def _table(name: str, inputs: tuple[str, ...], caption: str, *, module: str = "", **options: Any) -> Item:
     module = module or f"results/tables/{name}"
     return Item(name, "table", module, f"{name}_table", ("runs", "cells", *inputs), caption, **options)
