@@ -134,14 +134,10 @@ def test_html_is_self_contained_and_escaped(tmp_path):
     page = of_performance(tmp_path, run("x", model_name="<b>"), run(auc=0.5), notes=notes, title="A & B <i>")[".html"]
     for text in ("http:", "https:", "src=", "<link", "@import", "url(", "<b>", "<script", "<i>"):
         assert text not in page
-    for text in (
-        "&lt;b&gt;",
-        "A &amp; B &lt;i&gt;",
-        "<strong>Own &lt;script&gt; note</strong>",
-        run(auc=0.5)["folder"],
-    ):
+    for text in ("&lt;b&gt;", "A &amp; B &lt;i&gt;", "<strong>Own &lt;script&gt; note</strong>"):
         assert text in page
-    for text in ("Own &lt;script&gt; note: the rest", "prefers-color-scheme: dark", 'name="viewport"'):
+    assert "Own &lt;script&gt; note: the rest" in page
+    for text in ("prefers-color-scheme: dark", 'name="viewport"', run(auc=0.5)["folder"]):
         assert text in page
     assert page.count("<tr>") == 3
     assert re.search(r'<td class="number">† 0\.500 <span class="interval">\(0\.\d{3}–0\.\d{3}\)</span></td>', page)
