@@ -42,12 +42,12 @@ def cells(models=3, modes=("full",), datasets=("pcam",), origins=("ours", "publi
     return frame.assign(layers=50.0 * number, parameters_millions=3.0 * number, seconds=100.0 * number)
 
 
-def predictions(n=300, seed=0, groups=25, sharpness=1.0):
-    """Return labels, calibrated scores (with sharpness 1) and groups."""
+def predictions(n=300, seed=0):
+    """Return labels, calibrated scores and groups."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=n) * 1.5
     labels = (rng.random(n) < expit(logits)).astype(np.int64)
-    return labels, expit(sharpness * logits), np.array([f"g{i % groups:02d}" for i in range(n)])
+    return labels, expit(logits), np.array([f"g{i % 25:02d}" for i in range(n)])
 
 
 def drawn(figure, label=None, panel=None):
@@ -68,12 +68,6 @@ def by_gid(axes, gid):
 
 def texts(figure):
     return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
-
-
-def histories(epochs=4):
-    epoch = np.arange(1, epochs + 1)
-    training = {"epoch": epoch, "loss": 1 / epoch, "accuracy": 0.5 + 0.1 * epoch}
-    return pd.DataFrame(training | {"val_loss": 1.1 / epoch, "val_accuracy": 0.5 + 0.09 * epoch})
 
 
 @pytest.mark.parametrize("draw", AUC_FIGURES)
@@ -295,15 +289,16 @@ def test_no_finite_slope(labels, scores):
 
 @pytest.mark.parametrize(("n", "shown"), [(999, False), (1000, True)])
 def test_small_test_sets_have_no_reliability_diagram(n, shown):
-    labels, scores, groups = predictions(n=n)
-    figure = calibration({"B2": [(labels, scores, groups)]})
+    figure = calibration({"B2": [predictions(n=n)]})
     assert len(by_gid(figure.axes[0], "bins")) == shown
     assert ("hidden" in texts(figure)) != shown
     assert ("slope" in texts(figure)) == shown
 
 
 def test_best_epochs_are_marked_on_the_validation_curve():
-    history = histories()
+    epoch = np.arange(1, 5)
+    training = {"epoch": epoch, "loss": 1 / epoch, "accuracy": 0.5 + 0.1 * epoch}
+    history = pd.DataFrame(training | {"val_loss": 1.1 / epoch, "val_accuracy": 0.5 + 0.09 * epoch})
     figure = learning_curves({"B2, full": [(history, 2), (history, 4)], "B6, full": [(history, 1)]})
     loss, accuracy = figure.axes[0], figure.axes[2]
     marked = [[value[0] for value in mark.get_data()] for mark in by_gid(loss, "best")]

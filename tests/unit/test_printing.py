@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from histobench.results import printing
-from histobench.results.columns import BOOTSTRAP, GAP, RUNS, Column, hidden, three_digits
+from histobench.results.columns import BOOTSTRAP, RUNS, Column, three_digits
 from histobench.results.printing import Table
 from histobench.results.tables import performance
 from support.frames import performances, run
@@ -172,18 +172,6 @@ def test_seconds_have_three_digits(tmp_path):
     text = texts(tmp_path, pd.DataFrame({"n": 1, "seconds": seconds}), [Column("seconds", format=three_digits)])[".md"]
     printed = [row[1] for row in grid(text)[1:]]
     assert printed == ["9,158", "100", "25.1", "-7.16", "0.0123", "0", "–", "1.00"]
-
-
-def test_extrapolated_values_are_marked_in_front_and_stay_numbers(tmp_path):
-    said = "extrapolated from 1 of 2 training patches"
-    frame = pd.DataFrame({"model": ["B2", "B6"], "seconds": [1428.0, 20.0], "extrapolated": [said, ""], "gap": ""})
-    seconds = Column("seconds", format=three_digits, mark=("extrapolated", "≈"))
-    columns = [seconds, hidden("extrapolated", remark="as it is"), GAP]
-    text = texts(tmp_path, frame, columns)
-    assert grid(text[".md"])[1:] == [["B2", "≈1,428", said], ["B6", "20.0", ""]]
-    assert '<td class="number">≈1,428</td>' in text[".html"]
-    without_gaps = texts(tmp_path, frame.drop(columns="gap"), columns)[".md"]
-    assert grid(without_gaps) == [["Model", "Seconds"], ["B2", "≈1,428"], ["B6", "20.0"]]
 
 
 def test_an_empty_table_says_so(tmp_path):

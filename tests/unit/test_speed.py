@@ -443,6 +443,7 @@ def test_print_shows_the_seconds_above_and_what_is_behind_them_below(tmp_path):
         [dict(zip(grid.headings, row, strict=True)) for row in grid.rows]
         for grid in printing.read(tmp_path / "speed.json").grids
     )
+    assert '<td class="number">≈9,158</td>' in (tmp_path / "speed.html").read_text(encoding="utf-8")
     assert [(row["Seconds"], row["Published seconds"], row["Remark"]) for row in above] == [
         ("25.1", "26", ""),
         ("–", "325", "not run yet"),
