@@ -131,9 +131,8 @@ def test_size_draws_every_point_in_both_panels():
 def test_seconds_draw_every_point_that_has_an_auc():
     frame = cells(modes=("tl", "full"), datasets=("pcam", "idc"), origins=("ours",))
     frame.loc[0, ["auc", "auc_low", "auc_high"]] = np.nan
-    assert sorted(drawn(auc_against_seconds(frame)).tolist()) == sorted(
-        frame[["seconds", "auc"]][1:].to_numpy().tolist()
-    )
+    points, expected = drawn(auc_against_seconds(frame)), frame[["seconds", "auc"]][1:].to_numpy()
+    np.testing.assert_array_equal(sorted(points.tolist()), sorted(expected.tolist()))
 
 
 def test_the_forest_draws_every_auc_its_first_row_on_top_and_where_narrow_its_data_sets_below_each_other():
@@ -204,14 +203,14 @@ def test_names_stay_apart_and_within_the_axes():
 def test_curves_of_a_single_seed_lie_on_those_of_scikit_learn():
     labels, scores, groups = predictions()
     scores = np.round(scores, 1)  # with ties
-    figure = roc({"B2": [(labels, scores, groups)]})
-    (line,) = by_gid(figure.axes[0], "curve")
+    one_seed = {"B2": [(labels, scores, groups)]}
+    (line,) = by_gid(roc(one_seed).axes[0], "curve")
     false, true, _ = roc_curve(labels, scores)
     rates, sensitivity = line.get_data()
     np.testing.assert_allclose(np.interp(rates[1:], false, true), sensitivity[1:], atol=1e-12)
     assert line.get_label() == f"B2  {roc_auc_score(labels, scores):.3f}"
 
-    (line,) = by_gid(precision_recall({"B2": [(labels, scores, groups)]}).axes[0], "curve")
+    (line,) = by_gid(precision_recall(one_seed).axes[0], "curve")
     precision, recall, _ = precision_recall_curve(labels, scores)
     for at, found in zip(*line.get_data(), strict=True):
         # Thresholds fall along the arrays' end: the point that first reaches the recall has the highest threshold.
