@@ -43,10 +43,7 @@ def test_without_an_auc_there_is_no_best(rows):
     found = table(*rows, missing=({"gap": "not run yet"},))
     assert found.empty
     assert list(found) == names(COLUMNS)
-
-
-def test_a_study_of_seconds_alone_has_no_best():
-    assert best(pd.DataFrame([run(timing_only=True)]), read([])).empty
+    assert best(pd.DataFrame([run(timing_only=True)]), read([])).empty  # a study of seconds alone
 
 
 def test_print_fits_a_terminal_and_names_what_the_csv_traces(tmp_path):

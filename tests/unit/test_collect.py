@@ -56,10 +56,8 @@ def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), **about):
 def test_the_first_epoch_stands_apart_from_those_that_are_summed_up(tmp_path):
     row = collected(tmp_path)
     assert row["first_epoch_seconds"] == 69
-    names = [f"training_seconds_per_epoch{end}" for end in ("", "_low", "_high")]
-    assert row[names].tolist() == [20.5, 20, 22]
-    names = [f"validation_seconds_per_epoch{end}" for end in ("", "_low", "_high")]
-    assert row[names].tolist() == [5.25, 5, 7]
+    for part, seconds in {"training": [20.5, 20, 22], "validation": [5.25, 5, 7]}.items():
+        assert row[[f"{part}_seconds_per_epoch{end}" for end in ("", "_low", "_high")]].tolist() == seconds
     assert row["energy_joules_per_epoch"] == 8100
     # What the whole run took.
     assert row[["epochs", "train_seconds", "validation_seconds"]].tolist() == [4, 122.5, 26.25]

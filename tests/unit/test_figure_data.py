@@ -91,16 +91,11 @@ def in_folder(folder, *rows):
     return label(*rows).assign(folder=folder)
 
 
-def test_scores_are_those_of_the_test_patches_in_the_order_of_their_names(folder):
-    ((labels, scores, groups),) = figure_data.scores(in_folder(folder, run()))["B2, full"]
-    assert labels.tolist() == [1, 1, 0, 0]
-    assert scores.tolist() == [0.2, 0.8, 0.6, 0.9]
-    assert groups.tolist() == ["s1", "s1", "s2", "s2"]
-
-
 def test_seeds_of_a_cell_stand_under_one_label(folder):
     shown = in_folder(folder, run(seed=1, best_epoch=2), run(seed=2, best_epoch=1))
-    assert len(figure_data.scores(shown)["B2, full"]) == 2
+    seeds = [[values.tolist() for values in seed] for seed in figure_data.scores(shown)["B2, full"]]
+    # Those of the test patches, in the order of their names.
+    assert seeds == [[[1, 1, 0, 0], [0.2, 0.8, 0.6, 0.9], ["s1", "s1", "s2", "s2"]]] * 2
     assert [(len(history), best) for history, best in figure_data.histories(shown)["B2, full"]] == [(2, 2), (2, 1)]
     assert figure_data.groups(shown).to_dict("records") == [
         {"label": "B2, full", "group": "s1", "n": 2, "positives": 2, "accuracy": 0.5}
@@ -111,13 +106,9 @@ def test_errors_are_those_of_the_best_run_the_surest_first(folder):
     shown = in_folder(folder, run(valid_auc=0.9))
     worse = label(run("b6", valid_auc=0.8))  # whose folder does not exist
     errors = figure_data.surest_errors(pd.concat([worse, shown]), 6)
-    assert errors["patch_id"].tolist() == ["d", "c", "a"]
-    assert errors["label"].tolist() == [0, 0, 1]
+    assert errors[["patch_id", "label"]].to_numpy().tolist() == [["d", 0], ["c", 0], ["a", 1]]
     assert set(errors["run"]) == {folder}
     assert figure_data.surest_errors(shown, 1)["patch_id"].tolist() == ["d", "a"]
-
-
-def test_without_a_run_there_are_no_errors():
     assert figure_data.surest_errors(label(run(collapsed=True)), 6).empty
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from histobench.results import printing
-from histobench.results.columns import BOOTSTRAP, GAP, RUNS, Column, hidden, three_digits
+from histobench.results.columns import BOOTSTRAP, RUNS, Column, three_digits
 from histobench.results.printing import Table
 from histobench.results.tables import performance
 from support.frames import performances, run
@@ -27,16 +27,21 @@ def of_performance(tmp_path, *rows, missing=(), **kwargs):
     return texts(tmp_path, table, performance.COLUMNS, first=performance.first(table), **kwargs)
 
 
+def out(model, mode, why="no backbone"):
+    """Return a cell that cannot run."""
+    return {"model": model, "mode": mode, "gap": f"left out: {why}", "left_out": True}
+
+
+def first_of(tmp_path):
+    """Return the headings of the columns that come first."""
+    (printed,) = printing.read(tmp_path / "table.json").grids
+    return printed.headings[: printed.first]
+
+
 def grid(text):
     """Return the cells of a Markdown table, heading first."""
     rows = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in (rows[0], *rows[2:])]
-
-
-def test_csv_round_trips(tmp_path):
-    table = pd.DataFrame({"model_name": ["B2", "B6"], "auc": [1 / 3, np.nan], "n": [1, 2]})
-    texts(tmp_path, table)
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "table.csv"), table, check_exact=True)
 
 
 def test_what_the_report_reads_is_what_was_printed(tmp_path):
@@ -83,31 +88,40 @@ def test_what_is_the_same_in_all_rows_is_said_once(tmp_path):
     assert heading.index("Seeds")  # 1, 1 and 0
 
 
-def test_what_differs_is_a_column(tmp_path):
-    heading, *rows = grid(of_performance(tmp_path, run(), run(recipe="native"))[".md"])
+def test_a_recipe_that_differs_is_a_column_and_is_told_of_cells_that_cannot_run(tmp_path):
+    text = of_performance(tmp_path, run(), run(recipe="native"), missing=(out("vgg19", "full", "too small"),))[".md"]
+    heading, *rows = grid(text)
     assert [row[heading.index("Recipe")] for row in rows] == ["paper", "native"]
+    assert "Cannot run: VGG19, full, paper: too small." in text
 
 
-def test_a_single_row_keeps_its_columns(tmp_path):
-    text = of_performance(tmp_path, run())[".md"]
+def test_a_single_row_keeps_its_columns_and_published_values_their_two_decimals(tmp_path):
+    text = of_performance(tmp_path, run(auc=0.9))[".md"]
+    heading, row = grid(text)
+    assert "Recipe" in heading
+    assert row[heading.index("Published accuracy")] == "0.78"
+    assert row[heading.index("AUC, ours − published")] == "0.050"
     assert "In every row" not in text
-    assert "Recipe" in grid(text)[0]
+    assert "†" not in text  # neither a mark nor its footnote
 
 
-def test_a_column_without_a_value_is_left_out(tmp_path):
+def test_columns_without_a_value_are_left_out_and_those_said_once_are_not_among_the_first(tmp_path):
     text = of_performance(tmp_path, run("resnet50"), run("b6"))[".md"]
-    assert "over seeds" not in text
-    assert "Published" not in text
-    assert "Remark" not in text
+    for heading in ("over seeds", "Published", "Remark"):
+        assert heading not in text
+    first = [heading.partition(" (")[0] for heading in first_of(tmp_path)]
+    assert first == ["Model", "Mode", "AUC", "Balanced accuracy", "Accuracy", "Loss"]
 
 
-def test_gaps_and_reasons_stand_in_a_remark(tmp_path):
+def test_gaps_and_reasons_stand_in_a_remark_and_common_reasons_in_sight_on_a_page(tmp_path):
     subset = {"data_differs": "a subset"}
     rows = [run(**subset, weights_differ="random weights"), run(mode="tl", model="vgg19", **subset)]
-    text = of_performance(tmp_path, *rows, missing=({"model": "b6", "gap": "not run yet"},))[".md"]
-    heading, *found = grid(text)
+    text = of_performance(tmp_path, *rows, missing=({"model": "b6", "gap": "not run yet"},))
+    heading, *found = grid(text[".md"])
     assert [row[heading.index("Remark")] for row in found] == ["not comparable: random weights", "", "not run yet"]
-    assert "Not comparable with the published values: a subset." in text
+    assert "Remark" in first_of(tmp_path)
+    assert "Not comparable with the published values: a subset." in text[".md"]
+    assert "<strong>Not comparable with the published values</strong>" in text[".html"]
 
 
 def test_what_the_paper_does_not_have_is_not_called_incomparable(tmp_path):
@@ -115,40 +129,29 @@ def test_what_the_paper_does_not_have_is_not_called_incomparable(tmp_path):
     assert "omparable" not in of_performance(tmp_path, *rows)[".md"]
 
 
-def test_published_values_keep_their_two_decimals(tmp_path):
-    heading, row = grid(of_performance(tmp_path, run(auc=0.9))[".md"])
-    assert row[heading.index("Published accuracy")] == "0.78"
-    assert row[heading.index("AUC, ours − published")] == "0.050"
-
-
-def test_no_mark_without_a_footnote_and_no_footnote_without_a_mark(tmp_path):
-    assert "†" not in of_performance(tmp_path, run(auc=0.9))[".md"]
-
-
 def test_html_is_self_contained_and_escaped(tmp_path):
     notes = ["Own <script> note: the rest"]
     page = of_performance(tmp_path, run("x", model_name="<b>"), run(auc=0.5), notes=notes, title="A & B <i>")[".html"]
-    for request in ["http:", "https:", "src=", "<link", "@import", "url("]:
-        assert request not in page
-    assert "<b>" not in page
-    assert "&lt;b&gt;" in page
-    assert "<script" not in page
-    assert "<i>" not in page
-    assert "A &amp; B &lt;i&gt;" in page
-    assert "<strong>Own &lt;script&gt; note</strong>" in page
+    for text in ("http:", "https:", "src=", "<link", "@import", "url(", "<b>", "<script", "<i>"):
+        assert text not in page
+    for text in ("&lt;b&gt;", "A &amp; B &lt;i&gt;", "<strong>Own &lt;script&gt; note</strong>"):
+        assert text in page
     assert "Own &lt;script&gt; note: the rest" in page
-    assert len(re.findall("<tr>", page)) == 3
-    assert "prefers-color-scheme: dark" in page
-    assert 'name="viewport"' in page
+    for text in ("prefers-color-scheme: dark", 'name="viewport"', run(auc=0.5)["folder"]):
+        assert text in page
+    assert page.count("<tr>") == 3
     assert re.search(r'<td class="number">† 0\.500 <span class="interval">\(0\.\d{3}–0\.\d{3}\)</span></td>', page)
-    assert run(auc=0.5)["folder"] in page
 
 
-def test_any_table_can_be_written(tmp_path):
-    table = pd.DataFrame({"model_name": ["B2", "B6"], "seconds_per_epoch": [1.23456, np.nan], "faster": [True, False]})
+def test_any_table_can_be_written_and_its_csv_round_trips(tmp_path):
+    table = pd.DataFrame({"model_name": ["B2", "B6"], "seconds_per_epoch": [5 / 3, np.nan], "faster": [True, False]})
+    table["patches"] = pd.array([1333, pd.NA], dtype="Int64")
     text = texts(tmp_path, table)[".md"]
-    assert grid(text) == [["Model name", "Seconds per epoch", "Faster"], ["B2", "1.235", "yes"], ["B6", "–", "no"]]
+    heading = ["Model name", "Seconds per epoch", "Faster", "Patches"]
+    assert grid(text) == [heading, ["B2", "1.667", "yes", "1,333"], ["B6", "–", "no", "–"]]
     assert text.splitlines()[3].split("|")[2].endswith(":")  # numbers stand at the right
+    read = pd.read_csv(tmp_path / "table.csv", dtype={"patches": "Int64"})
+    pd.testing.assert_frame_equal(read, table, check_exact=True)
 
 
 def test_a_table_too_wide_for_a_page_is_stacked(tmp_path):
@@ -169,18 +172,6 @@ def test_seconds_have_three_digits(tmp_path):
     text = texts(tmp_path, pd.DataFrame({"n": 1, "seconds": seconds}), [Column("seconds", format=three_digits)])[".md"]
     printed = [row[1] for row in grid(text)[1:]]
     assert printed == ["9,158", "100", "25.1", "-7.16", "0.0123", "0", "–", "1.00"]
-
-
-def test_extrapolated_values_are_marked_in_front_and_stay_numbers(tmp_path):
-    said = "extrapolated from 1 of 2 training patches"
-    frame = pd.DataFrame({"model": ["B2", "B6"], "seconds": [1428.0, 20.0], "extrapolated": [said, ""], "gap": ""})
-    seconds = Column("seconds", format=three_digits, mark=("extrapolated", "≈"))
-    columns = [seconds, hidden("extrapolated", remark="as it is"), GAP]
-    text = texts(tmp_path, frame, columns)
-    assert grid(text[".md"])[1:] == [["B2", "≈1,428", said], ["B6", "20.0", ""]]
-    assert '<td class="number">≈1,428</td>' in text[".html"]
-    without_gaps = texts(tmp_path, frame.drop(columns="gap"), columns)[".md"]
-    assert grid(without_gaps) == [["Model", "Seconds"], ["B2", "≈1,428"], ["B6", "20.0"]]
 
 
 def test_an_empty_table_says_so(tmp_path):
@@ -215,27 +206,14 @@ def test_sentences_wrap_on_a_page_and_figures_do_not(tmp_path):
     assert [style or "" for style in re.findall(r'<td(?: class="(\w+)")?>', page)] == ["", "prose", "number"] * 2
 
 
-def test_whole_numbers_that_may_be_missing(tmp_path):
-    table = pd.DataFrame({"model": ["B2", "B6"], "published_seconds": pd.array([1333, pd.NA], dtype="Int64")})
-    assert [row[1] for row in grid(texts(tmp_path, table)[".md"])[1:]] == ["1,333", "–"]
-
-
 def test_the_columns_that_matter_come_first_and_the_csv_keeps_its_order(tmp_path):
     frame = pd.DataFrame({"loss": [0.1, 0.2], "n": [3, 4], "model": ["B2", "B6"], "auc": [0.9, 0.8], "x": ["a", "b"]})
     text = texts(tmp_path, frame, [Column("auc", "AUC")], first=["model", "auc", "of another table", "loss"])
     assert grid(text[".md"])[0] == ["Model", "AUC", "Loss", "N", "X"]
-    (printed,) = printing.read(tmp_path / "table.json").grids
-    assert printed.headings[: printed.first] == ["Model", "AUC", "Loss"]
+    assert first_of(tmp_path) == ["Model", "AUC", "Loss"]
     assert re.findall(r'class="([^"]*more)"', text[".html"]) == ["number more", "more"] * 3  # a heading, two rows
     assert text[".html"].count("All columns</label>") == 1
     assert list(pd.read_csv(tmp_path / "table.csv")) == list(frame)
-
-
-def test_a_column_that_is_said_once_is_not_among_the_first(tmp_path):
-    of_performance(tmp_path, run("resnet50"), run("b6"))
-    (printed,) = printing.read(tmp_path / "table.json").grids
-    first = [heading.partition(" (")[0] for heading in printed.headings[: printed.first]]
-    assert first == ["Model", "Mode", "AUC", "Balanced accuracy", "Accuracy", "Loss"]
 
 
 @pytest.mark.parametrize("first", [(), ("model", "auc"), ("not here",)])
@@ -248,18 +226,7 @@ def test_where_nothing_is_left_over_nothing_opens(tmp_path, first):
 def test_published_values_stand_for_ours_where_no_run_is_there(tmp_path):
     missing = ({"model": "vgg19", "mode": "tl", "gap": "not run yet"}, {"model": "b2", "gap": "not run yet"})
     of_performance(tmp_path, missing=missing)
-    (printed,) = printing.read(tmp_path / "table.json").grids
-    assert {"Published AUC", "Published accuracy", "Published loss"} <= set(printed.headings[: printed.first])
-
-
-def test_why_a_run_is_missing_is_among_the_first(tmp_path):
-    of_performance(tmp_path, run(), missing=({"model": "b6", "gap": "not run yet"},))
-    (printed,) = printing.read(tmp_path / "table.json").grids
-    assert "Remark" in printed.headings[: printed.first]
-
-
-def out(model, mode, why="no backbone", **changes):
-    return {"model": model, "mode": mode, "gap": f"left out: {why}", "left_out": True, **changes}
+    assert {"Published AUC", "Published accuracy", "Published loss"} <= set(first_of(tmp_path))
 
 
 def test_cells_that_cannot_run_are_a_line_below_the_table(tmp_path):
@@ -275,11 +242,6 @@ def test_cells_that_cannot_run_are_a_line_below_the_table(tmp_path):
     assert line in text[".md"].splitlines()
     assert f'<p class="small">{line}</p>' in text[".html"]
     assert pd.read_csv(tmp_path / "table.csv")["gap"].str.startswith("left out: ").sum() == 4
-
-
-def test_recipe_and_device_of_a_cell_that_cannot_run_are_told_where_there_are_several(tmp_path):
-    text = of_performance(tmp_path, run(), run(recipe="native"), missing=(out("vgg19", "full", "too small"),))[".md"]
-    assert "Cannot run: VGG19, full, paper: too small." in text
 
 
 def test_where_no_cell_can_run_nothing_is_promised(tmp_path):
@@ -300,9 +262,3 @@ def test_notes_are_folded_under_their_heads_and_marks_are_explained_in_sight(tmp
     for text in (*notes, "95 % intervals: "):
         assert text not in sight
         assert text in folded
-
-
-def test_a_page_says_in_sight_that_published_values_are_not_comparable(tmp_path):
-    rows = [run(data_differs="a subset"), run("vgg19", mode="tl", data_differs="a subset")]
-    page = of_performance(tmp_path, *rows)[".html"]
-    assert "<strong>Not comparable with the published values</strong>" in page

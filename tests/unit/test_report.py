@@ -47,11 +47,12 @@ def test_the_page_loads_nothing(tmp_path, svg):
     assert "default-src 'none'" in page
 
 
-def test_the_figure_is_in_the_page(tmp_path, svg):
+def test_the_figure_is_in_the_page_which_keeps_room_for_it(tmp_path, svg):
     page = write(tmp_path / "report.html", svg)
     (embedded,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
     assert base64.b64decode(embedded, validate=True) == svg.read_bytes()
     assert 'id="a"' not in page
+    assert 'width="922" height="461" loading="lazy"' in page  # 7.2 by 3.6 inches, enlarged by a third
 
 
 def test_a_narrow_window_gets_the_narrow_figure_within_the_page(tmp_path, svg):
@@ -87,26 +88,17 @@ def test_texts_are_escaped_wherever_they_stand(tmp_path, svg):
     assert page.count("<script>") == 1
 
 
-def test_room_is_kept_for_the_figure(tmp_path, svg):
-    # 7.2 by 3.6 inches, enlarged by a third.
-    assert 'width="922" height="461" loading="lazy"' in write(tmp_path / "report.html", svg)
+NO_SIZE = '<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
-def test_a_missing_figure_is_named(tmp_path, svg):
+@pytest.mark.parametrize("content", [None, "", "PNG", "<svg", SVG.format(width="100%", height="50%"), NO_SIZE, "<p/>"])
+def test_a_figure_that_is_missing_or_no_figure_is_named(tmp_path, svg, content):
     svg.unlink()
+    if content is not None:
+        svg.write_text(content)
     with pytest.raises(HistobenchError, match=re.escape(str(svg))):
         write(tmp_path / "report.html", svg)
     assert not (tmp_path / "report.html").exists()
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["", "PNG", "<svg", SVG.format(width="100%", height="50%"), '<svg xmlns="http://www.w3.org/2000/svg"/>', "<p/>"],
-)
-def test_a_figure_that_is_no_figure_is_named(tmp_path, svg, content):
-    svg.write_text(content)
-    with pytest.raises(HistobenchError, match=re.escape(str(svg))):
-        write(tmp_path / "report.html", svg)
 
 
 def test_a_study_without_anything_has_a_page(tmp_path):

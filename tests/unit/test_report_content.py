@@ -85,35 +85,22 @@ def test_without_a_run_there_is_no_time_to_tell():
     assert lead(missing=({"model": "b2"},)) == "1 CNN, by full training, on pcam: 0 of 1 runs finished."
 
 
-def facts(rows, abouts, manifests=None, left_out=()):
-    found = report_content.facts(pd.DataFrame(rows, columns=list(run())), manifests or {}, abouts, list(left_out))
-    return {title: dict(rows) for title, rows in found.items()}
-
-
-def test_exclusions_and_counts_of_the_data_are_told():
-    found = facts([], [], {"idc": MANIFEST})
-    assert found["Exclusions of patches"] == {"idc": "128 not 50x50 px, at the edge of the tissue"}
-    assert "train: 1,314 patches, 32% tumour, slides or patients unknown" in found["Data sets"]["idc"]
-    assert "test: 300 patches, 50% tumour, 4 slides or patients" in found["Data sets"]["idc"]
-
-
-def test_versions_that_differ_are_counted():
-    found = facts([run()], [about(), about(keras="2.14.0", code="d")])["Versions"]
-    assert found["python"] == "3.11.7"
-    assert found["keras"] == "3.15.1 (1 run), 2.14.0 (1 run)"
-    assert found["code that trained"].startswith("2 versions")
-
-
-def test_devices_say_what_was_found_and_what_it_took():
+def test_facts_tell_of_data_versions_devices_and_cells_that_cannot_run():
     rows = [
         run(found_device="Tesla", device="k80", train_seconds=7200.0, validation_seconds=60.0),
         run(found_device="some CPU"),
     ]
-    found = facts(rows, [about("k80", 2000), about("cpu", 500)])["Devices"]
-    assert found["k80"].startswith("Tesla; 1 run; training 2.0 h, validation 60 s")
-    assert "2,000 MiB" in found["k80"]
-    assert "some CPU" in found["cpu"]
-
-
-def test_cells_that_cannot_run_are_told():
-    assert facts([], [], left_out=["Left out: a."])["Cells that cannot run"] == {"": "Left out: a."}
+    abouts = [about("k80", 2000), about("cpu", 500, keras="2.14.0", code="d")]
+    told = report_content.facts(pd.DataFrame(rows), {"idc": MANIFEST}, abouts, ["Left out: a."])
+    found = {title: dict(facts) for title, facts in told.items()}
+    assert found["Exclusions of patches"] == {"idc": "128 not 50x50 px, at the edge of the tissue"}
+    assert "train: 1,314 patches, 32% tumour, slides or patients unknown" in found["Data sets"]["idc"]
+    assert "test: 300 patches, 50% tumour, 4 slides or patients" in found["Data sets"]["idc"]
+    # Versions that differ are counted.
+    versions, devices = found["Versions"], found["Devices"]
+    assert (versions["python"], versions["keras"]) == ("3.11.7", "3.15.1 (1 run), 2.14.0 (1 run)")
+    assert versions["code that trained"].startswith("2 versions")
+    assert devices["k80"].startswith("Tesla; 1 run; training 2.0 h, validation 60 s")
+    assert "2,000 MiB" in devices["k80"]
+    assert "some CPU" in devices["cpu"]
+    assert found["Cells that cannot run"] == {"": "Left out: a."}
