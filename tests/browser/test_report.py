@@ -117,18 +117,16 @@ def browser():
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    figures = {
-        "forest": forest(points(DATA_SETS)),
-        "forest_narrow": forest(points(DATA_SETS), narrow=True),
-        "auc_by_mode": auc_by_mode(points()),
-        "auc_against_size": auc_against_size(points()),
-    }
-    for name, figure in figures.items():
+
+    def saved(name, figure):
         style.save(figure, folder / "figures" / name, ANNOUNCEMENTS)
-    svg = {name: folder / "figures" / f"{name}.svg" for name in figures}
-    headline = report.Figure("forest", "AUC by model and mode", "", svg["forest"], svg["forest_narrow"])
-    by_mode = report.Figure("auc_by_mode", "AUC by mode", "Filled points are this study's.", svg["auc_by_mode"])
-    against_size = report.Figure("auc_against_size", ATTACK, ATTACK, svg["auc_against_size"])
+        return folder / "figures" / f"{name}.svg"
+
+    wide, narrow = saved("forest", forest(points(DATA_SETS))), saved("narrow", forest(points(DATA_SETS), narrow=True))
+    headline = report.Figure("forest", "AUC by model and mode", "", wide, narrow)
+    filled = "Filled points are this study's."
+    by_mode = report.Figure("auc_by_mode", "AUC by mode", filled, saved("auc_by_mode", auc_by_mode(points())))
+    against_size = report.Figure("size", ATTACK, ATTACK, saved("size", auc_against_size(points())))
     path = folder / "report.html"
     attack = {"title": ATTACK, "left_out": ATTACK} | {name: [ATTACK] for name in ("notes", "footnotes", "runs")}
     report.write(
@@ -232,16 +230,13 @@ def test_the_page_fits_its_window_and_can_be_read(visit, width, height, scheme):
     assert bright == {scheme == "light"}
 
 
-@pytest.mark.parametrize(("width", "height"), [PHONE, DESK])
-def test_contents_lead_to_every_heading(visit, width, height):
-    page = visit(width, height)
-    narrow = width == PHONE[0]
-    shown, other = page.locator("nav.above"), page.locator("nav.beside")
-    if not narrow:
-        shown, other = other, shown
+@pytest.mark.parametrize(("window", "place", "other"), [(PHONE, "above", "beside"), (DESK, "beside", "above")])
+def test_contents_lead_to_every_heading(visit, window, place, other):
+    page = visit(*window)
+    shown = page.locator(f"nav.{place}")
     assert shown.is_visible()
-    assert not other.is_visible()
-    if narrow:
+    assert not page.locator(f"nav.{other}").is_visible()
+    if place == "above":
         assert not shown.locator("a").first.is_visible()
         shown.locator("summary").click()
     links = shown.locator("a")
@@ -254,9 +249,8 @@ def test_contents_lead_to_every_heading(visit, width, height):
         link.scroll_into_view_if_needed()
         link.click()
         target = page.locator(link.get_attribute("href"))
-        box = target.bounding_box()
-        assert 0 <= box["y"] < height
-    if not narrow:
+        assert 0 <= target.bounding_box()["y"] < window[1]
+    if place == "beside":
         assert shown.bounding_box()["y"] == 0  # it stays beside what is read
 
 

@@ -82,10 +82,6 @@ class Upstream(ThreadingHTTPServer):
         self.free = 0
         self.log: list[Exchange] = []
 
-    @property
-    def validator(self) -> str | None:
-        return self.headers.get("ETag") or self.headers.get("Last-Modified")
-
     def url(self, path: str = f"/{NAME}") -> str:
         return f"http://127.0.0.1:{self.server_address[1]}{path}"
 
@@ -108,7 +104,8 @@ class Handler(BaseHTTPRequestHandler):
         body, extent = data or b"", None
         if status == 200 and exchange.range and server.ranges:
             start = int(re.fullmatch(r"bytes=(\d+)-", exchange.range)[1])
-            if exchange.if_range in (None, server.validator) or not server.obeys_if_range:
+            validator = server.headers.get("ETag") or server.headers.get("Last-Modified")
+            if exchange.if_range in (None, validator) or not server.obeys_if_range:
                 if start >= len(body):
                     status, extent = 416, f"bytes */{len(body)}"
                 else:
