@@ -117,18 +117,16 @@ def browser():
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    figures = {
-        "forest": forest(points(DATA_SETS)),
-        "forest_narrow": forest(points(DATA_SETS), narrow=True),
-        "auc_by_mode": auc_by_mode(points()),
-        "auc_against_size": auc_against_size(points()),
-    }
-    for name, figure in figures.items():
+
+    def saved(name, figure):
         style.save(figure, folder / "figures" / name, ANNOUNCEMENTS)
-    svg = {name: folder / "figures" / f"{name}.svg" for name in figures}
-    headline = report.Figure("forest", "AUC by model and mode", "", svg["forest"], svg["forest_narrow"])
-    by_mode = report.Figure("auc_by_mode", "AUC by mode", "Filled points are this study's.", svg["auc_by_mode"])
-    against_size = report.Figure("auc_against_size", ATTACK, ATTACK, svg["auc_against_size"])
+        return folder / "figures" / f"{name}.svg"
+
+    wide, narrow = saved("forest", forest(points(DATA_SETS))), saved("narrow", forest(points(DATA_SETS), narrow=True))
+    headline = report.Figure("forest", "AUC by model and mode", "", wide, narrow)
+    filled = "Filled points are this study's."
+    by_mode = report.Figure("auc_by_mode", "AUC by mode", filled, saved("auc_by_mode", auc_by_mode(points())))
+    against_size = report.Figure("size", ATTACK, ATTACK, saved("size", auc_against_size(points())))
     path = folder / "report.html"
     attack = {"title": ATTACK, "left_out": ATTACK} | {name: [ATTACK] for name in ("notes", "footnotes", "runs")}
     report.write(
@@ -189,42 +187,30 @@ def about(page):
 
 
 def show_all(page):
-    """Load all images and open everything that is collapsed."""
+    """Open everything that is collapsed."""
     page.evaluate("for (const each of document.querySelectorAll('[type=checkbox]')) each.checked = true")
-    for picture in page.locator("main img").all():
-        load(picture)
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+
+
+def bottom(element):
+    """Return where an element ends, in CSS pixels below the upper edge of the window."""
+    box = element.bounding_box()
+    return box["y"] + box["height"]
 
 
 @pytest.mark.parametrize(("width", "height", "scheme"), LOOKS)
 def test_the_page_fits_its_window_and_can_be_read(visit, width, height, scheme):
     page = visit(width, height, scheme)
-    assert overflow(page) <= 0
-    show_all(page)
-    assert overflow(page) <= 0
-    found = contrasts(page)
-    assert len(found) > 50
-    assert [each for each in found if each["ratio"] < 4.5] == []
-    bright = {each["paper"] > each["text"] for each in found}
-    assert bright == {scheme == "light"}
-
-
-@pytest.mark.parametrize(("width", "height", "scheme"), LOOKS)
-def test_announcements_are_seen_first(visit, width, height, scheme):
-    page = visit(width, height, scheme)
+    # Announcements and the best models are seen first.
     for announcement in ANNOUNCEMENTS:
-        box = page.get_by_text(announcement, exact=True).first.bounding_box()
-        assert box["y"] + box["height"] <= height
+        assert bottom(page.get_by_text(announcement, exact=True).first) <= height
+    assert bottom(page.locator("#table-best ~ .scroll")) <= height
     top = 0
     for text in ("h1", ".lead", ".announcements", "table"):
-        box = page.locator(text).first.bounding_box()
-        assert box["y"] >= top
-        top = box["y"] + box["height"]
-
-
-@pytest.mark.parametrize(("width", "height", "scheme"), LOOKS)
-def test_every_image_loads_in_the_room_kept_for_it(visit, width, height, scheme):
-    page = visit(width, height, scheme)
+        assert page.locator(text).first.bounding_box()["y"] >= top
+        top = bottom(page.locator(text).first)
+    # Every image loads in the room that is kept for it.
+    assert overflow(page) <= 0
     before = page.evaluate("document.documentElement.scrollHeight")
     show = page.locator("main img")
     assert show.count() == page.locator(".picture").count() > 0
@@ -234,18 +220,23 @@ def test_every_image_loads_in_the_room_kept_for_it(visit, width, height, scheme)
         assert 200 < box["width"] <= width
         assert 0.9 < box["width"] / box["height"] / shape < 1.1
     assert abs(page.evaluate("document.documentElement.scrollHeight") - before) <= 4
+    # Everything can be read.
+    show_all(page)
+    assert overflow(page) <= 0
+    found = contrasts(page)
+    assert len(found) > 50
+    assert [each for each in found if each["ratio"] < 4.5] == []
+    bright = {each["paper"] > each["text"] for each in found}
+    assert bright == {scheme == "light"}
 
 
-@pytest.mark.parametrize(("width", "height"), [PHONE, DESK])
-def test_contents_lead_to_every_heading(visit, width, height):
-    page = visit(width, height)
-    narrow = width == PHONE[0]
-    shown, other = page.locator("nav.above"), page.locator("nav.beside")
-    if not narrow:
-        shown, other = other, shown
+@pytest.mark.parametrize(("window", "place", "other"), [(PHONE, "above", "beside"), (DESK, "beside", "above")])
+def test_contents_lead_to_every_heading(visit, window, place, other):
+    page = visit(*window)
+    shown = page.locator(f"nav.{place}")
     assert shown.is_visible()
-    assert not other.is_visible()
-    if narrow:
+    assert not page.locator(f"nav.{other}").is_visible()
+    if place == "above":
         assert not shown.locator("a").first.is_visible()
         shown.locator("summary").click()
     links = shown.locator("a")
@@ -258,9 +249,8 @@ def test_contents_lead_to_every_heading(visit, width, height):
         link.scroll_into_view_if_needed()
         link.click()
         target = page.locator(link.get_attribute("href"))
-        box = target.bounding_box()
-        assert 0 <= box["y"] < height
-    if not narrow:
+        assert 0 <= target.bounding_box()["y"] < window[1]
+    if place == "beside":
         assert shown.bounding_box()["y"] == 0  # it stays beside what is read
 
 
@@ -382,12 +372,6 @@ def test_the_first_screen_has_the_figure_and_the_best_models(visit, scheme):
         assert box["x"] + box["width"] <= LAPTOP[0], text
 
 
-def test_a_phones_first_screen_has_the_best_models(visit):
-    page = visit(*PHONE)
-    box = page.locator("#table-best ~ .scroll").bounding_box()
-    assert box["y"] + box["height"] <= PHONE[1]
-
-
 @pytest.mark.parametrize("by", ["click", "Space"])
 @pytest.mark.parametrize(("width", "height"), [PHONE, LAPTOP])
 def test_the_other_columns_open_on_demand_and_the_table_stays_sorted(visit, width, height, by):
@@ -421,6 +405,8 @@ def test_notes_are_folded_into_a_line_that_says_what_matters(visit, width, heigh
     page = visit(width, height)
     line = about(page).locator("summary").first
     assert line.inner_text() == "Simulated patches · Random weights · notes, file and runs"
+    assert about(page).bounding_box()["height"] < (32 if width == LAPTOP[0] else 64)  # one line, or two
+    assert page.locator("#table-performance ~ details").count() == 1
     folded = [*ANNOUNCEMENTS[:2], "95 % intervals: bootstrap over groups.", "tables/performance.csv"]
     for text in folded:
         assert not about(page).get_by_text(text).is_visible()
@@ -432,25 +418,15 @@ def test_notes_are_folded_into_a_line_that_says_what_matters(visit, width, heigh
         assert about(page).get_by_text(text).is_visible()
 
 
-def test_no_more_than_a_line_is_left_of_what_is_folded(visit):
-    page = visit(*LAPTOP)
-    assert about(page).bounding_box()["height"] < 32
-    assert page.locator("#table-performance ~ details").count() == 1
-
-
 def test_a_phone_gets_the_narrow_figure_and_enlarges_the_wide_one(visit):
     wide, narrow = (load(visit(*window).locator("#figure-forest ~ figure img")) for window in (LAPTOP, PHONE))
     assert wide > 2
     assert narrow < 1
     page = visit(*PHONE)
     picture = page.locator("#figure-forest ~ figure .picture")
+    # Its text is as large as small print: points, of a figure that is `PHONE` inches wide, in CSS pixels.
+    assert style.SMALL / 72 * picture.locator("img").bounding_box()["width"] / style.PHONE >= 9
     picture.click()
     large = page.get_by_role("dialog").locator("img")
     assert load(large) == pytest.approx(wide)
     assert large.bounding_box()["width"] > 1.5 * picture.bounding_box()["width"]
-
-
-def test_the_text_of_the_narrow_figure_is_as_large_as_small_print(visit):
-    shown = visit(*PHONE).locator("#figure-forest ~ figure img").bounding_box()["width"]
-    smallest = style.SMALL  # points, of a figure that is `PHONE` inches wide
-    assert smallest / 72 * shown / style.PHONE >= 9  # CSS pixels

@@ -37,10 +37,13 @@ def idc(folder: Path, *, expected=None, split="published", patches="subset") -> 
 def everything(dataset: Dataset) -> tuple[dict[str, list], Tally]:
     tally, found = Tally(), {"train": [], "valid": [], "test": []}
     for some in read(dataset, Path(), tally):
-        found[some.split] += zip(
-            some.ids, some.groups, some.labels.tolist(), some.images, some.places.tolist(), strict=True
-        )
+        rows = zip(some.ids, some.groups, some.labels.tolist(), some.places.tolist(), some.images, strict=True)
+        found[some.split] += rows
     return found, tally
+
+
+def counts(found: dict[str, list]) -> dict[str, int]:
+    return {split: len(rows) for split, rows in found.items()}
 
 
 def refused(dataset: Dataset, message: str) -> str:
@@ -87,12 +90,11 @@ def pcam_folder(whole_pcam, tmp_path):
 
 def test_whole_pcam_is_read_to_the_last_patch(whole_pcam):
     found, tally = everything(pcam(whole_pcam))
-    assert {split: len(rows) for split, rows in found.items()} == COUNTS
+    assert counts(found) == COUNTS
     assert tally.total == sum(COUNTS.values())
     for split, rows in found.items():
-        np.testing.assert_array_equal(np.stack([row[3] for row in rows]), images(split, COUNTS[split]))
-    assert found["train"][299][:3] == ("train-000299", "slide_train_2", 1)
-    assert found["train"][299][4] == [897, 598]
+        np.testing.assert_array_equal(np.stack([row[4] for row in rows]), images(split, COUNTS[split]))
+    assert found["train"][299][:4] == ("train-000299", "slide_train_2", 1, [897, 598])
 
 
 def test_without_slide_metadata_groups_are_unknown(pcam_folder):
@@ -134,16 +136,13 @@ def test_a_label_file_of_another_length(pcam_folder):
     assert "one patch for each label, found (300, 96, 96, 3)" in message
 
 
-def test_labels_that_are_no_labels(pcam_folder):
+def test_patches_of_another_size_and_labels_that_are_no_labels(pcam_folder):
+    write_h5(pcam_folder / f"{PREFIX}_test_x.h5.gz", "x", np.zeros((10, 64, 64, 3), np.uint8))
+    refused(pcam(pcam_folder), r"test_x\.h5\.gz: expected x of shape \(10, 96, 96, 3\).*found \(10, 64, 64, 3\)")
     labels = np.zeros((10, 1, 1, 1), np.uint8)
     labels[7] = 3
     write_h5(pcam_folder / f"{PREFIX}_test_y.h5.gz", "y", labels)
     refused(pcam(pcam_folder), r"test_y\.h5\.gz, patch 7: expected a label of 0 or 1, found 3")
-
-
-def test_patches_of_another_size(pcam_folder):
-    write_h5(pcam_folder / f"{PREFIX}_test_x.h5.gz", "x", np.zeros((10, 64, 64, 3), np.uint8))
-    refused(pcam(pcam_folder), r"test_x\.h5\.gz: expected x of shape \(10, 96, 96, 3\).*found \(10, 64, 64, 3\)")
 
 
 def test_slide_metadata_of_another_split(pcam_folder):
@@ -192,13 +191,9 @@ def archive(tmp_path):
 
 def test_whole_idc_is_read_by_patient(archive):
     found, tally = everything(idc(archive(), expected={"patches": 12, "patients": 4}))
-    assert {split: sorted({row[1] for row in rows}) for split, rows in found.items()} == {
-        "train": ["90001", "90002"],
-        "valid": ["90003"],
-        "test": ["90004"],
-    }
-    assert found["test"][1][:3] == ("90004_idx5_x51_y51_class1", "90004", 1)
-    assert found["test"][1][4] == [51, 51]
+    patients = {split: sorted({row[1] for row in rows}) for split, rows in found.items()}
+    assert patients == {"train": PATIENTS["train"], "valid": PATIENTS["val"], "test": PATIENTS["test"]}
+    assert found["test"][1][:4] == ("90004_idx5_x51_y51_class1", "90004", 1, [51, 51])
     assert tally.total == 12
     assert not tally.excluded
 
@@ -294,7 +289,7 @@ def test_missing_files(archive):
 def test_a_random_split_does_not_count_dropped_patches(archive):
     odd = {name("90001", 0, 1001 + 50 * i): png(50, 20) for i in range(20)}
     found, tally = everything(idc(archive(odd), split=DRAWN))
-    assert {part: len(rows) for part, rows in found.items()} == {"train": 6, "valid": 3, "test": 3}
+    assert counts(found) == {"train": 6, "valid": 3, "test": 3}
     assert sum(tally.excluded.values()) == 20
 
 
@@ -320,27 +315,23 @@ def test_a_folder_of_ones_own(own):
     (own / "notes.txt").write_text("x")
     (own / "train" / "1" / "small.png").write_bytes(png(40, 50))
     found, tally = everything(folder_of(own))
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 6, "valid": 6, "test": 6}
+    assert counts(found) == {"train": 6, "valid": 6, "test": 6}
     assert found["valid"][0][:3] == ("valid/0/pvalid0__0.png", "pvalid0", 0)
     assert tally.excluded == Counter({"not 50x50 px": 1})
     assert tally.ignored == Counter({"not an image": 1})
 
 
 def test_a_folder_with_a_drawn_split_keeps_patients_together(own):
-    found, _ = everything(
-        folder_of(own / "train", {"by": "group", "train": 0.34, "valid": 0.33, "test": 0.33, "seed": 1})
-    )
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 2, "valid": 2, "test": 2}
+    by_group = {"by": "group", "train": 0.34, "valid": 0.33, "test": 0.33, "seed": 1}
+    found, _ = everything(folder_of(own / "train", by_group))
+    assert counts(found) == {"train": 2, "valid": 2, "test": 2}
     assert len({row[1] for row in found["test"]}) == 1
 
 
-def test_a_folder_in_another_layout(own, tmp_path):
+def test_a_folder_with_a_broken_image_or_in_another_layout(own):
+    (own / "test" / "1" / "broken.png").write_bytes(png()[:70])
+    refused(folder_of(own), r"test/1/broken\.png: expected an image that is whole")
     (own / "train" / "2").mkdir()
     (own / "train" / "2" / "a.png").write_bytes(png())
     refused(folder_of(own), r"train/2/a\.png: expected <train\|valid\|test>/<0\|1>/<file> below")
     refused(folder_of(own / "gone"), "gone: not a folder")
-
-
-def test_a_broken_image_of_ones_own(own):
-    (own / "test" / "1" / "broken.png").write_bytes(png()[:70])
-    refused(folder_of(own), r"test/1/broken\.png: expected an image that is whole")

@@ -3,13 +3,25 @@
 import random
 import shutil
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from histobench.core import optimizers
+from histobench.core.prepared import SPLITS
 from support import jobs
-from support.kills import kill_at, kill_extraction, start_training
-from support.processes import assert_equal_features, assert_equal_runs, epochs_done, events, finish, wait_until
+from support.processes import (
+    assert_equal_features,
+    assert_equal_runs,
+    epochs_done,
+    events,
+    finish,
+    job,
+    kill,
+    wait_until,
+)
 from support.small import features_specification, specification
 from support.stops import MOMENTS
 
@@ -59,9 +71,18 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("recipe", OPTIMIZERS.values(), ids=OPTIMIZERS)
+ARGUMENTS = {"learning_rate": 0.001, "weight_decay": 0.01, "gradient_accumulation_steps": 3}
+EVERY = {f"every: {name}": {"optimizer": {"name": name} | ARGUMENTS} for name in optimizers.classes()}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        *(pytest.param(recipe, id=name) for name, recipe in OPTIMIZERS.items()),
+        *(pytest.param(recipe, id=name, marks=pytest.mark.long) for name, recipe in EVERY.items()),
+    ],
+)
 def test_a_run_by_another_optimizer_that_is_stopped(prepared_folder, tmp_path, recipe):
-    """All optimizers are in test_resume_long.py."""
     recipe = recipe | {"epochs": 2}
     train(prepared_folder, tmp_path / "undisturbed", **recipe)
     train(prepared_folder, tmp_path / "run", stop=("epoch-0001", "after"), **recipe)
@@ -121,24 +142,50 @@ def test_a_state_of_another_seed_code_or_recipe_is_set_aside(prepared_folder, st
 # Training, in processes that are really killed.
 
 
+def start_training(data: Path, folder: Path, epochs: int = MANY) -> subprocess.Popen:
+    return job("train", data, folder, spec=specification("b6", epochs=epochs))
+
+
+def kill_at(process: subprocess.Popen, folder: Path, moment: str, rng: random.Random) -> str:
+    """Kill the process within an epoch or a save, once it has finished another epoch; return what its state held."""
+    before = epochs_done(folder)
+    wait_until(lambda: epochs_done(folder) != before, process, pause=0.001)
+    if moment == "save":
+        wait_until(lambda: list((folder / ".state").glob(".tmp-epoch-*/*")), process, pause=0.0002)
+    else:
+        time.sleep(rng.uniform(0, 0.1))
+    kill(process)
+    return ", ".join(sorted(path.name for path in (folder / ".state").iterdir()))
+
+
 def test_a_run_that_is_killed_and_told_to_end(prepared_folder, tmp_path):
     """By SIGKILL within an epoch and within a save, by SIGTERM between the two."""
     folder, rng = tmp_path / "run", random.Random(2)
-    kill_at(start_training(prepared_folder, folder, MANY), folder, "epoch", rng)
+    kill_at(start_training(prepared_folder, folder), folder, "epoch", rng)
 
-    before, process = epochs_done(folder), start_training(prepared_folder, folder, MANY)
+    before, process = epochs_done(folder), start_training(prepared_folder, folder)
     wait_until(lambda: epochs_done(folder) != before, process, pause=0.001)
     process.send_signal(signal.SIGTERM)
     finish(process, 128 + signal.SIGTERM)
     assert "SIGTERM: ending; what is finished so far is safe" in events(folder)
     last = int(epochs_done(folder)[-1].removeprefix("epoch-"))
 
-    assert ".tmp-epoch" in kill_at(start_training(prepared_folder, folder, MANY), folder, "save", rng)
+    assert ".tmp-epoch" in kill_at(start_training(prepared_folder, folder), folder, "save", rng)
     assert f"going on after epoch {last}" in events(folder)
     for each in (folder, tmp_path / "undisturbed"):
         train(prepared_folder, each, model="b6", epochs=MANY)
     assert events(folder).count("going on after epoch") == 3
     assert_equal_runs(folder, tmp_path / "undisturbed")
+
+
+@pytest.mark.long
+def test_ten_kills_of_a_training(prepared_folder, tmp_path):
+    undisturbed, folder, rng = tmp_path / "undisturbed", tmp_path / "run", random.Random(10)
+    finish(start_training(prepared_folder, undisturbed, 24))
+    for _ in range(10):
+        kill_at(start_training(prepared_folder, folder, 24), folder, rng.choice(["epoch", "save"]), rng)
+    finish(start_training(prepared_folder, folder, 24))
+    assert_equal_runs(folder, undisturbed)
 
 
 # Feature extraction.
@@ -191,8 +238,24 @@ def test_an_extraction_by_another_code_starts_anew(prepared_folder, undisturbed_
     assert_equal_features(tmp_path, undisturbed_extraction)
 
 
-def test_an_extraction_that_is_killed_twice(prepared_folder, undisturbed_extraction, tmp_path):
-    done = kill_extraction("tiny", prepared_folder, tmp_path, 2, chunk=2)
-    assert 0 < done[0] < done[1]  # it never started over
-    assert events(tmp_path).count("going on with") == 2
-    assert_equal_features(tmp_path, undisturbed_extraction)
+def parts_done(folder: Path) -> set[str]:
+    return {path.name for split in SPLITS for path in (folder / ".state").glob(f"{split}-*")}
+
+
+@pytest.mark.parametrize(("model", "kills"), [("tiny", 2), pytest.param("mobilenet", 10, marks=pytest.mark.long)])
+def test_an_extraction_that_is_killed(prepared_folder, tmp_path, model, kills):
+    """Each time after another finished part."""
+    spec, folder, rng = features_specification(model), tmp_path / "killed", random.Random(kills)
+    done = [0]
+    for _ in range(kills):
+        process = job("extract", prepared_folder, folder, spec=spec, chunk=2)
+        before = parts_done(folder)
+        wait_until(lambda before=before: parts_done(folder) != before, process, pause=0.001)
+        time.sleep(rng.uniform(0, 0.02))
+        kill(process)
+        done.append(len(parts_done(folder)))
+    finish(job("extract", prepared_folder, folder, spec=spec, chunk=2))
+    assert done == sorted(set(done))  # it never started over
+    assert events(folder).count("going on with") == kills
+    jobs.run("extract", prepared_folder, tmp_path / "undisturbed", spec=spec)
+    assert_equal_features(folder, tmp_path / "undisturbed")

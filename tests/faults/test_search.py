@@ -3,23 +3,80 @@
 What a chief does that is killed between any two writes is in `unit/test_oracle.py`.
 """
 
+import json
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from histobench.core.errors import HistobenchError
-from histobench.core.runs import read_json
+from histobench.core.runs import read_json, read_rows
 from histobench.tuning import search_files, tuned_recipe, tuner
 from histobench.tuning.chief import TOKEN, Chief, own_address
 from support import jobs, processes
 from support.processes import events, finish, wait_until
-from support.searches import Parts, ended, kill, repeated, search_here, start_search, trials, tried, wait_for_trials
 from support.small import COUNTS, features_specification, prepare, search_specification
 from support.stops import Stopped
+
+# What a trial depends on, and what came of it: neither its number, nor who ran it and how long that took.
+SAME = ("learning_rate", "batch_size", "first_epoch", "last_epoch", "status", "score")
+# A shorter search than the author's, of 8 trials and 17 epochs.
+SHORT = {"max_epochs": 3, "factor": 2}
+
+
+class Parts(NamedTuple):
+    """What a search reads: a data set, and the features of a backbone on it."""
+
+    data: Path
+    features: Path
+
+
+def _arguments(parts: Parts, **search) -> dict:
+    return {"spec": search_specification("tiny", **(SHORT | search)), "features": str(parts.features)}
+
+
+def start_search(parts: Parts, folder: Path, *, worker=1, workers=1, **search) -> subprocess.Popen:
+    return processes.job("tune", parts.data, folder, **_arguments(parts, **search), worker=worker, workers=workers)
+
+
+def search_here(parts: Parts, folder: Path, **search) -> None:
+    """Search in this process."""
+    jobs.run("tune", parts.data, folder, **_arguments(parts, **search))
+
+
+def trials(folder: Path) -> list[dict[str, str]]:
+    return read_rows(folder / search_files.TRIALS)
+
+
+def tried(folder: Path) -> list[tuple[str, ...]]:
+    return sorted(tuple(row[name] for name in SAME) for row in trials(folder))
+
+
+def repeated(folder: Path) -> int:
+    return sum(int(row["tries"]) - 1 for row in trials(folder))
+
+
+def ended(folder: Path) -> int:
+    """Return how many trials have ended so far."""
+    begun = [json.loads(path.read_text()) for path in (folder / ".state" / "search").glob("trial_*/trial.json")]
+    return sum(trial["status"] == "COMPLETED" for trial in begun)
+
+
+def wait_for_trials(process: subprocess.Popen, folder: Path, number: int) -> None:
+    """Wait until so many trials have ended."""
+    processes.wait_until(lambda: ended(folder) >= number, process, seconds=900, pause=0.05)
+
+
+def kill(process: subprocess.Popen, folder: Path, *, after: int, rng: random.Random) -> None:
+    """Kill a search that has ended so many trials, within a second."""
+    wait_for_trials(process, folder, after)
+    time.sleep(rng.uniform(0, 1))
+    processes.kill(process)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +127,20 @@ def test_a_search_that_is_killed(parts, undisturbed, tmp_path):
     assert tried(tmp_path) == tried(undisturbed)
     assert repeated(tmp_path) <= 1
     assert (tmp_path / search_files.RECIPE).read_text() == (undisturbed / search_files.RECIPE).read_text()
+
+
+@pytest.mark.long
+def test_ten_kills_of_the_authors_search(parts, tmp_path):
+    author, kills, number = {"max_epochs": 10, "factor": 3}, 10, 30
+    search_here(parts, tmp_path / "undisturbed", **author)
+    folder, rng = tmp_path / "search", random.Random(kills)
+    for done in range(1, kills + 1):
+        kill(start_search(parts, folder, **author), folder, after=done * (number - 3) // kills, rng=rng)
+    finish(start_search(parts, folder, **author))
+    assert [row["status"] for row in trials(folder)] == ["COMPLETED"] * number
+    assert tried(folder) == tried(tmp_path / "undisturbed")
+    assert repeated(folder) <= kills
+    print(f"{repeated(folder)} trials were repeated")
 
 
 def test_two_workers_of_which_the_chief_is_killed(parts, undisturbed, tmp_path):

@@ -13,6 +13,13 @@ from histobench.tuning.search_settings import relevant_recipe
 
 SHAPE = (40, 40, 3)
 COUNTS = {"train": 70, "valid": 24, "test": 30}
+RECIPE = {
+    "epochs": 3,
+    "batch_size": 16,
+    "optimizer": {"name": "adam", "learning_rate": 0.001},
+    "input_scaling": "paper",
+    "best_epoch": "val_accuracy",
+}
 
 
 def patches(split: str, n: int, seed: int, shape=SHAPE) -> Patches:
@@ -50,13 +57,7 @@ def specification(
     model: str = "b6", mode: str = "full", *, seed: int = 1, side: int = SHAPE[0], **recipe: Any
 ) -> dict[str, Any]:
     """A run's specification, as the study makes it, of a model with random weights."""
-    whole = {
-        "epochs": 3,
-        "batch_size": 16,
-        "optimizer": {"name": "adam", "learning_rate": 0.001},
-        "input_scaling": "paper",
-        "best_epoch": "val_accuracy",
-    } | recipe
+    whole = RECIPE | recipe
     cached = mode == "tl" and recipes.transfer(whole) == "cached"
     return {
         "run": {"dataset": "small", "model": model, "mode": mode, "recipe": "r", "device": "cpu", "seed": seed},

@@ -26,14 +26,10 @@ def test_there_is_a_lock_file_for_each_keras():
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_every_package_of_the_lock_file_has_hashes(lock):
+def test_every_package_of_the_lock_file_has_hashes_and_none_an_address(lock):
     blocks = re.split(r"\n(?=\S)", LOCKS[lock].strip())
     assert len(blocks) > 50
     assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
-
-
-@pytest.mark.parametrize("lock", LOCKS)
-def test_the_lock_file_carries_no_address(lock):
     assert "://" not in LOCKS[lock]
 
 

@@ -1,5 +1,6 @@
 """Grad-CAM: heat maps known by construction, of every kind of CNN, and of the network that made the predictions."""
 
+import contextlib
 import shutil
 
 import keras
@@ -45,7 +46,8 @@ def errors(path, *rows):
     return path
 
 
-def explained(data, folder, output, patches=CHOSEN, weights=None):
+def explained(data, folder, output, patches=CHOSEN, weights=None, side=20):
+    """Explain errors, and return heat maps, of which everything is checked that holds for each network."""
     listed = errors(output.with_suffix(".csv"), *((folder, patch) for patch in patches))
     weights = {"tiny": weights, "mobilenet": None}
     explain.explain(errors=listed, abouts=[folder / "run.json"], data=data, weights=weights, output=output)
@@ -53,14 +55,12 @@ def explained(data, folder, output, patches=CHOSEN, weights=None):
         assert set(file) == {"run", "patch_id", "heatmap"}
         assert str(file["run"]) == str(folder)
         assert file["patch_id"].tolist() == patches
-        return file["heatmap"]
-
-
-def check(heatmaps, side, *, patches=CHOSEN):
+        heatmaps = file["heatmap"]
     assert (heatmaps.shape, heatmaps.dtype) == ((len(patches), side, side), np.float32)
     assert np.isfinite(heatmaps).all()
     assert heatmaps.min() >= 0
     assert set(heatmaps.max(axis=(1, 2))) <= {0, 1}
+    return heatmaps
 
 
 # What is left of 64 px: B2 pools once before its last convolution; B6 twice, and four of its six convolutions are valid
@@ -72,7 +72,7 @@ SIDES = {"b2": 32, "b6": 9, "tiny": 13}
 def test_heat_maps_of_runs_trained_on_patches(model, data, tmp_path):
     spec = specification(model, "full", side=SIDE, **RECIPE)
     jobs.train(data, tmp_path, spec)
-    check(explained(data, tmp_path, tmp_path / "maps.npz"), SIDES[model])
+    explained(data, tmp_path, tmp_path / "maps.npz", side=SIDES[model])
 
 
 def by_hand(model, data):
@@ -99,8 +99,7 @@ def test_heat_maps_of_an_untrained_backbone(mode, data, tmp_path):
     calibrate(model.layers[0], Records(data, "train"), spec["input"])
     model.save_weights(tmp_path / "best.weights.h5")
     about(tmp_path, spec)
-    heatmaps = explained(data, predicted(spec, data, tmp_path), tmp_path / "maps.npz")
-    check(heatmaps, SIDES["tiny"])
+    heatmaps = explained(data, predicted(spec, data, tmp_path), tmp_path / "maps.npz", side=SIDES["tiny"])
     np.testing.assert_allclose(heatmaps, by_hand(model, data), atol=1e-3)
 
 
@@ -117,8 +116,7 @@ def test_heat_maps_of_a_head_on_cached_features(origin, data, tmp_path):
     folder, features = tmp_path / "run", tmp_path / "features"
     jobs.extract(data, features, features_specification("tiny", side=SIDE), weights=weights)
     jobs.train(data, folder, spec, features)
-    heatmaps = explained(data, folder, tmp_path / "maps.npz", weights=weights)
-    check(heatmaps, SIDES["tiny"])
+    heatmaps = explained(data, folder, tmp_path / "maps.npz", weights=weights, side=SIDES["tiny"])
 
     model = models.build(spec["model"], "tl", (SIDE, SIDE, 3), seed=1, weights=weights)
     if weights is None:
@@ -185,12 +183,6 @@ def known(tmp_path_factory):
     return folder / "data", predicted(spec, folder / "data", run_folder)
 
 
-def square(place, side=20):
-    result = np.zeros((side, side), np.float32)
-    result[place] = 1
-    return result
-
-
 def test_heat_maps_of_a_network_that_sees_squares(known, tmp_path):
     """False positives are explained by what speaks for tumour, false negatives by what speaks against it."""
     data, folder = known
@@ -202,9 +194,11 @@ def test_heat_maps_of_a_network_that_sees_squares(known, tmp_path):
     assert 0.1 < predicted["test-4"] < 0.5
     patches = ["test-4", "test-3", "test-2", "test-1", "test-0"]
     heatmaps = explained(data, folder, tmp_path / "maps.npz", patches)
-    nothing = np.zeros((20, 20), np.float32)
     for heatmap, place in zip(heatmaps, (GREEN_HALF, RED_HALF, None, GREEN_HALF, RED_HALF), strict=True):
-        np.testing.assert_allclose(heatmap, nothing if place is None else square(place), atol=1e-6)
+        expected = np.zeros((20, 20), np.float32)
+        if place:
+            expected[place] = 1
+        np.testing.assert_allclose(heatmap, expected, atol=1e-6)
 
 
 def test_what_speaks_against_the_class_is_left_out_and_the_rest_scaled():
@@ -212,38 +206,27 @@ def test_what_speaks_against_the_class_is_left_out_and_the_rest_scaled():
     np.testing.assert_array_equal(explain.scaled(maps), [[[0, 0], [0.25, 1]], [[0, 0], [0, 0]]])
 
 
-def copied(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "copy")
-
-
-def with_another_score(known, tmp_path, gpu, change):
-    """The known run, on a GPU if it is named, with another score of one patch."""
+@pytest.mark.parametrize(
+    ("gpu", "change", "refused"),
+    [
+        *((None, change, True) for change in (3e-4, -3e-4, np.nan)),
+        *(("A100", change, True) for change in (0.03, -0.03)),
+        *((gpu, rounding, False) for gpu, rounding in ((None, 3e-5), ("A100", 0.01))),
+    ],
+)
+def test_predictions_may_differ_by_rounding_but_not_more(known, tmp_path, gpu, change, refused):
     data, folder = known
-    folder = copied(folder, tmp_path)
+    folder = shutil.copytree(folder, tmp_path / "copy")
     about(folder, specification("b2", "full"), gpu)
     rows = read_rows(folder / "predictions.csv")
     (row,) = (row for row in rows if row["patch_id"] == "test-3")
     row["score"] = str(float(row["score"]) + change)
     write_rows(folder / "predictions.csv", rows)
-    return data, folder
-
-
-@pytest.mark.parametrize(
-    ("gpu", "change"), [(None, 3e-4), (None, -3e-4), (None, np.nan), ("A100", 0.03), ("A100", -0.03)]
-)
-def test_predictions_of_another_network_are_refused(known, tmp_path, gpu, change):
-    data, folder = with_another_score(known, tmp_path, gpu, change)
     explained(data, folder, tmp_path / "maps.npz", ["test-1", "test-0"])
     wanted = r"copy/predictions\.csv: expected .* 1 of 2 differ .*patch test-3 has .* in the file .*`predict` writes it"
-    with pytest.raises(HistobenchError, match=wanted):
-        explained(data, folder, tmp_path / "refused.npz", ["test-1", "test-3"])
-    assert not (tmp_path / "refused.npz").exists()
-
-
-@pytest.mark.parametrize(("gpu", "change"), [(None, 3e-5), ("A100", 0.01)])
-def test_predictions_may_differ_by_rounding(known, tmp_path, gpu, change):
-    data, folder = with_another_score(known, tmp_path, gpu, change)
-    explained(data, folder, tmp_path / "maps.npz", ["test-1", "test-3"])
+    with pytest.raises(HistobenchError, match=wanted) if refused else contextlib.nullcontext():
+        explained(data, folder, tmp_path / "with_it.npz", ["test-1", "test-3"])
+    assert (tmp_path / "with_it.npz").exists() != refused
 
 
 def test_patches_of_other_data_are_refused(known, tmp_path):
@@ -252,18 +235,17 @@ def test_patches_of_other_data_are_refused(known, tmp_path):
         HistobenchError, match=r"index\.parquet: .*did not find valid-0, a, b and 1 more; make the list"
     ):
         explained(data, folder, tmp_path / "maps.npz", ["test-0", "valid-0", "a", "b", "c"])
-    folder = copied(folder, tmp_path)
+    folder = shutil.copytree(folder, tmp_path / "copy")
     rows = read_rows(folder / "predictions.csv")
-    write_rows(
-        folder / "predictions.csv", [row | {"split": "valid"} if row["patch_id"] == "test-1" else row for row in rows]
-    )
+    rows = [row | {"split": "valid"} if row["patch_id"] == "test-1" else row for row in rows]
+    write_rows(folder / "predictions.csv", rows)
     with pytest.raises(HistobenchError, match=r"copy/predictions\.csv: .*did not find test-1; delete it"):
         explained(data, folder, tmp_path / "maps.npz", ["test-0", "test-1"])
 
 
 def test_the_run_is_the_one_that_the_errors_name(known, tmp_path):
     data, folder = known
-    other = copied(folder, tmp_path)
+    other = shutil.copytree(folder, tmp_path / "copy")
     common = {"abouts": [other / "run.json", folder / "run.json"], "data": data, "weights": {}}
     listed = errors(tmp_path / "errors.csv", (folder, "test-1"), (folder, "test-0"))
     explain.explain(errors=listed, output=tmp_path / "maps.npz", **common)

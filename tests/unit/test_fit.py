@@ -33,12 +33,15 @@ def trained(prepared_folder):
     return train(prepared_folder, specification("b2"))
 
 
-def test_epochs_do_not_depend_on_how_many_follow(prepared_folder, trained):
-    assert train(prepared_folder, specification("b2", epochs=2))[1].history == trained[1].history[:2]
+@pytest.fixture
+def history(prepared_folder):
+    """Return a function that trains B2 by a recipe, and returns the metrics of each epoch."""
+    return lambda **recipe: train(prepared_folder, specification("b2", **recipe))[1].history
 
 
-def test_another_seed_is_another_run(prepared_folder, trained):
-    assert train(prepared_folder, specification("b2", seed=2))[1].history != trained[1].history
+def test_epochs_depend_on_the_seed_and_not_on_how_many_follow(history, trained):
+    assert history(epochs=2) == trained[1].history[:2]
+    assert history(seed=2) != trained[1].history
 
 
 def test_history_and_timing_have_a_row_per_epoch(trained):
@@ -59,9 +62,9 @@ def test_the_weights_kept_are_those_of_the_best_epoch(prepared_folder, trained):
     assert np.mean((scores > 0.5) == valid.labels) == pytest.approx(expected)
 
 
-def test_it_learns(prepared_folder):
-    history = train(prepared_folder, specification("b2", epochs=6))[1].history
-    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+def test_it_learns(history):
+    first, *_, last = history(epochs=6)
+    assert last["loss"] < 0.8 * first["loss"]
 
 
 @pytest.mark.parametrize(
@@ -83,14 +86,11 @@ def test_which_epoch_is_best(rule, values, best):
     assert chosen == best
 
 
-def test_augmentation_is_a_function_of_seed_and_epoch(prepared_folder):
-    def history(**recipe):
-        return train(prepared_folder, specification("b2", **recipe))[1].history
-
-    turned, plain = history(augmentation=["d4"]), history()
+def test_augmentation_is_a_function_of_seed_and_epoch(history, trained):
+    turned = history(augmentation=["d4"])
     assert turned[:2] == history(augmentation=["d4"], epochs=2)
-    assert turned != plain
-    assert history(augmentation=[]) == plain
+    assert turned != trained[1].history
+    assert history(augmentation=[]) == trained[1].history
 
 
 @pytest.mark.parametrize("steps", [(2, 1), (100, 100)])

@@ -64,10 +64,8 @@ def test_the_head_is_the_papers():
 
 def test_seeds_draw_heads_but_one_frozen_random_backbone():
     one, again, other = (build(spec("mobilenet"), "tl", (40, 40, 3), seed=s) for s in (1, 1, 2))
-    for a, b in zip(one.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    for a, b in zip(one.layers[0].get_weights(), other.layers[0].get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    np.testing.assert_equal(one.get_weights(), again.get_weights())
+    np.testing.assert_equal(one.layers[0].get_weights(), other.layers[0].get_weights())
     assert not np.array_equal(one.layers[1].kernel, other.layers[1].kernel)
     full = [build(spec("mobilenet"), "full", (40, 40, 3), seed=s) for s in (1, 2)]
     assert not np.array_equal(full[0].layers[0].get_weights()[0], full[1].layers[0].get_weights()[0])
@@ -76,14 +74,13 @@ def test_seeds_draw_heads_but_one_frozen_random_backbone():
 def test_calibration_gives_a_random_backbone_features_that_vary():
     model = build(spec("mobilenet"), "tl", (96, 96, 3), seed=1)
     backbone = model.layers[0]
-    images = np.random.default_rng(0).random((64, 96, 96, 3), np.float32) * np.linspace(0.2, 1, 64)[:, None, None, None]
-    images = images.astype(np.float32)
+    images = np.random.default_rng(0).random((64, 96, 96, 3), np.float32)
+    images *= np.linspace(0.2, 1, 64, dtype=np.float32)[:, None, None, None]
     assert np.std(backbone.predict(images, verbose=0)) < 1e-6  # why it is needed
     kernels = [w for w in backbone.get_weights() if w.ndim > 1]
     calibrate_on(backbone, [images[:32], images[32:]])
     assert np.std(backbone.predict(images, verbose=0), axis=0).mean() > 1e-3
-    for before, after in zip(kernels, [w for w in backbone.get_weights() if w.ndim > 1], strict=True):
-        np.testing.assert_array_equal(before, after)
+    np.testing.assert_equal([w for w in backbone.get_weights() if w.ndim > 1], kernels)
     assert not backbone.trainable
 
 
@@ -97,14 +94,11 @@ def test_calibration_is_the_average_over_batches():
 
 def test_pretrained_weights_are_loaded_into_the_backbone(tmp_path):
     source = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(40, 40, 3))
-    for name in ("w.weights.h5", "legacy.h5"):
-        if name == "legacy.h5":
-            source.save(tmp_path / name)  # keras.applications publishes this older format
-        else:
-            source.save_weights(tmp_path / name)
-        model = build(spec("mobilenet"), "full", (40, 40, 3), seed=1, weights=tmp_path / name)
-        for a, b in zip(source.get_weights(), model.layers[0].get_weights(), strict=True):
-            np.testing.assert_array_equal(a, b)
+    source.save_weights(tmp_path / "w.weights.h5")
+    source.save(tmp_path / "legacy.h5")  # keras.applications publishes this older format
+    for path in tmp_path.iterdir():
+        model = build(spec("mobilenet"), "full", (40, 40, 3), seed=1, weights=path)
+        np.testing.assert_equal(model.layers[0].get_weights(), source.get_weights())
 
 
 def test_what_are_no_weights_of_the_model_is_refused(tmp_path):

@@ -66,6 +66,9 @@ def test_the_optimizer_is_of_its_class_with_its_arguments():
     assert type(made) is keras.optimizers.SGD
     assert (made.momentum, made.nesterov, made.clipnorm) == (0.9, True, 1)
     assert float(made.learning_rate) == pytest.approx(0.01)
+    # Fine-tuning goes on with the same arguments at its own rate.
+    made = compiled("finetune", 1, **SGD)
+    assert (made.momentum, float(made.learning_rate)) == (0.9, 0.25)
 
 
 @pytest.mark.parametrize("name", ["adam", "schedulefreeadamw"])
@@ -77,11 +80,6 @@ def test_the_first_step_starts_from_the_weights_of_the_model(name, prepared_fold
     before = model.get_weights()[0]
     next(epochs(model, train, Records(prepared_folder, "valid"), spec, 0))
     assert 0 < np.abs(model.get_weights()[0] - before).max() < 0.1 * np.abs(before).max()
-
-
-def test_fine_tuning_goes_on_with_the_same_arguments_at_its_own_rate():
-    made = compiled("finetune", 1, **SGD)
-    assert (made.momentum, float(made.learning_rate)) == (0.9, 0.25)
 
 
 def test_a_value_that_keras_does_not_take_is_named_before_training():

@@ -30,10 +30,8 @@ def chief(search, folder: Path, alive=lambda worker: True):
 
 def score(values) -> float:
     """A score that a model might have: by its values and how long it was trained."""
-    return (
-        random.Random(str((values["learning_rate"], values["batch_size"]))).random()
-        + values.get("tuner/epochs", 0) / 50
-    )
+    luck = random.Random(str((values["learning_rate"], values["batch_size"]))).random()
+    return luck + values.get("tuner/epochs", 0) / 50
 
 
 def answer(oracle, trial) -> None:

@@ -36,14 +36,10 @@ def test_several_files_of_one_job_are_one_job(study):
     run = "results/paper/runs/pcam/b2/full/timing/k80/seed-1"
     text = HEADER + line(f"{run}/history.csv", "train") + line(f"{run}/run.json", "train")
     text += line("results/downloads/pcam/a.gz", "download") + line("results/downloads/pcam/b.gz", "download")
-    text += line("results/paper/tables/performance_idc-random.csv", "table")
-    text += line("results/paper/tables/performance_idc-random.md", "table")
-    text += line("results/paper/tables/performance_idc.md", "table")
+    for name in ("idc-random.csv", "idc-random.md", "idc.md"):
+        text += line(f"results/paper/tables/performance_{name}", "table")
     text += line(f"{run}/predictions.csv", "predict", "no update")
-    found = pending(text, study)
-    assert sorted(job.rule for job in found) == [
-        *("download", "download", "table", "table", "train"),
-    ]
+    assert sorted(job.rule for job in pending(text, study)) == ["download", "download", "table", "table", "train"]
 
 
 def test_hours_are_those_of_table_2(study):
@@ -64,12 +60,10 @@ def test_a_search_is_planned_once_however_many_jobs_share_it(study):
     one = plan.plan(study, pending(text, study), Costs(study))
     three = text + line(f"{search}/worker-2.json", "tune_worker") + line(f"{search}/worker-3.json", "tune_worker")
     shared = plan.plan(study, pending(three, study), Costs(study))
-    (row,), (row_shared,) = (
-        [words for words in map(str.split, lines) if words[:1] == ["a100"]] for lines in (one, shared)
-    )
     # 120 epochs of the published 270 s, and a minute before each of the 30 trials.
-    assert row == ["a100", "1", "9.5", "9.5"]
-    assert row_shared == ["a100", "3", "9.5", "9.5"]
+    for lines, jobs in ((one, "1"), (shared, "3")):
+        (row,) = (words for words in map(str.split, lines) if words[:1] == ["a100"])
+        assert row == ["a100", jobs, "9.5", "9.5"]
 
 
 def test_a_finished_study_has_nothing_to_do(study):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -10,16 +11,10 @@ from hypothesis import strategies as st
 from histobench.core import recipes
 from histobench.core.errors import HistobenchError
 from histobench.tuning import search_settings, tuned_recipe
+from support import small
 from support.small import SEARCH
 
-RECIPE = {
-    "epochs": 15,
-    "batch_size": 32,
-    "optimizer": {"name": "adam", "learning_rate": 0.001},
-    "input_scaling": "paper",
-    "best_epoch": "val_accuracy",
-    "search": SEARCH,
-}
+RECIPE = small.RECIPE | {"search": SEARCH}
 
 
 def test_one_iteration_of_the_authors_search_is_30_trials_and_120_epochs():
@@ -85,21 +80,17 @@ def test_values_are_laid_over_a_recipe():
 
 
 def test_what_float32_makes_of_a_value_is_not_seen():
-    import numpy as np
-
-    assert tuned_recipe.rounded({"learning_rate": float(np.float32(0.000314159)), "batch_size": 96}) == {
-        "learning_rate": 0.000314159,
-        "batch_size": 96,
-    }
+    values = {"learning_rate": 0.000314159, "batch_size": 96}
+    assert tuned_recipe.rounded(values | {"learning_rate": float(np.float32(0.000314159))}) == values
 
 
 def test_what_was_found_can_be_read_and_copied_into_a_recipe(tmp_path):
     path = tmp_path / "recipe.yaml"
-    tuned_recipe.write(path, RECIPE, {"learning_rate": 0.0003, "batch_size": 32}, "hyperband, trial 0007")
+    tuned_recipe.write(path, RECIPE, {"learning_rate": 0.0003, "batch_size": 16}, "hyperband, trial 0007")
     text = path.read_text()
     assert text.startswith("# hyperband, trial 0007\n")
     # The batch size is told although the recipe has the same: it was searched for.
-    assert yaml.safe_load(text) == {"optimizer": {"name": "adam", "learning_rate": 0.0003}, "batch_size": 32}
+    assert yaml.safe_load(text) == {"optimizer": {"name": "adam", "learning_rate": 0.0003}, "batch_size": 16}
     spec = {"run": {}, "recipe": RECIPE}
     assert tuned_recipe.apply(spec, path)["recipe"]["optimizer"]["learning_rate"] == 0.0003
     assert tuned_recipe.apply(spec, None) == spec
