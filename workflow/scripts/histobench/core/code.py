@@ -70,7 +70,7 @@ def _digest(path: Path) -> str:
 def _plain(part: Any) -> Any:
     """Return a part of a syntax tree as lists of kinds of nodes and what they hold, without places and docstrings.
 
-    What is empty is left out: a newer Python gives nodes further fields, and the digest of the same code must not change.
+    What is empty is left out: a newer Python gives nodes further fields, which must not change the digest.
     """
     if isinstance(part, list):
         return [_plain(each) for each in part if not _is_docstring(each)]
