@@ -52,14 +52,7 @@ class Job(NamedTuple):
 
 
 def job_state(folder: Path, gap: str, watch: lease.HolderLookup) -> Job:
-    """Return how far a run is.
-
-    Parameters
-    ----------
-    folder : the run's folder.
-    gap : why it has no result, see :func:`histobench.core.runs.gap`; "" where it has.
-    watch : tells who is at work.
-    """
+    """Return how far a run is, by its folder and why it has no result, see :func:`histobench.core.runs.gap`."""
     state = folder / ".state"
     if not gap:
         return Job("done")
@@ -129,15 +122,7 @@ def _study(path: Path, started: Sequence[Path]) -> Study:
 
 
 def report(study: Study, watch: lease.HolderLookup, shown: int, width: int) -> list[str]:
-    """Return the lines on a study.
-
-    Parameters
-    ----------
-    study : the study.
-    watch : tells who is at work.
-    shown : most lines of a list.
-    width : of the terminal, in characters.
-    """
+    """Return the lines on a study: lists are `shown` lines long at most, errors `width` characters wide."""
     jobs = {run: job_state(paths.of(study.paths.run, run), study.gap(run), watch) for run in study.runs}
     costs = Costs(study, measured(study))
     left = {run: _seconds_left(study, costs, run, job) for run, job in jobs.items()}

@@ -213,12 +213,9 @@ class Study:
         return "search" in self.recipes[recipe]
 
     def features_specification(self, dataset: str, model: str, scaling: str, device: str) -> dict[str, Any]:
-        """Return what the cached features of a backbone depend on, apart from code, data and weights.
+        """Return what a backbone's cached features depend on, apart from code, data and weights.
 
-        Parameters
-        ----------
-        dataset, model, device : names of the configuration.
-        scaling : see :func:`histobench.core.recipes.scaling`.
+        Names are those of the configuration, and of :func:`histobench.core.recipes.scaling`.
         """
         spec, image = self.models[model], self.input(dataset, model, scaling)
         reason = "it has no backbone" if spec.application is None else self._too_small(spec, image)

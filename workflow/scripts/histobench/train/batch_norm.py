@@ -42,14 +42,8 @@ def calibrate(backbone: keras.Model, train: Records, image: Mapping[str, Any]) -
 
 
 def calibrate_on(backbone: keras.Model, images: Iterable[Any]) -> int:
-    """Calibrate a backbone on batches of scaled patches, (n, height, width, 3) float32.
+    """Calibrate a backbone on batches of scaled patches, (n, height, width, 3) float32; return its number of norms.
 
-    Returns
-    -------
-    norms : number of batch norm layers.
-
-    Notes
-    -----
     The momentum k / (k + 1) at batch k makes the moving average the mean over all batches.
     """
     norms = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
