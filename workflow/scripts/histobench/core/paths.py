@@ -20,10 +20,6 @@ RUN = f"{CELL}/seed-{{seed}}"
 class StudyPaths:
     """Where the results of a study lie.
 
-    Parameters
-    ----------
-    study : its name.
-
     Attributes
     ----------
     results, logs, tables, figures : folders of the study.

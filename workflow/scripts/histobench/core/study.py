@@ -106,9 +106,7 @@ class Study:
     def asked_for(self, gaps: Mapping[Run, str]) -> list[dict[str, Any]]:
         """Return what the matrix asks for, a mapping per cell in its order, those that cannot run included.
 
-        Parameters
-        ----------
-        gaps : why runs have no result, in words; a run that is not in it has one.
+        Runs that have no result are among the `gaps`, which say why.
 
         Returns
         -------

@@ -18,16 +18,10 @@ BATCH_SIZE = 64
 
 
 def calibrate(backbone: keras.Model, train: Records, image: Mapping[str, Any]) -> bool:
-    """Set moving means and variances of a random backbone's batch norm to those of training patches.
+    """Set moving means and variances of a random backbone's batch norm, in place, to those of training patches.
 
     With the initial values of 0 and 1, activations shrink from layer to layer (MobileNet's features of real patches
     have a standard deviation of 8e-21), and no head could learn. The same patches are used in all runs of a data set.
-
-    Parameters
-    ----------
-    backbone : changed in place.
-    train : the training part.
-    image : see :func:`histobench.train.batches.batches`.
 
     Returns
     -------
