@@ -92,8 +92,8 @@ def megabytes(value):
 
 def on_device(memory, limit):
     """Return the resources of jobs on a device, with a card if that is one: see `megabytes` and `minutes`."""
-    cards = {"gpu": lambda wildcards: int(bool(gpu_model(wildcards))), "gpu_model": gpu_model}
-    return cards | {"mem_mb": megabytes(memory), "runtime": minutes(limit)}
+    card = {"gpu": lambda wildcards: int(bool(gpu_model(wildcards))), "gpu_model": gpu_model}
+    return card | {"mem_mb": megabytes(memory), "runtime": minutes(limit)}
 
 
 def time_limit(cost):

@@ -60,7 +60,7 @@ class Estimate(NamedTuple):
 
 
 class Costs:
-    """Costs of the jobs of a study, those of cells that were :func:`measured` from these seconds of an epoch.
+    """Costs of the jobs of a study; of cells in `measured` by their measured seconds of an epoch, see :func:`measured`.
 
     The Snakefile uses it for every job. So it reads no run folders, and time limits do not depend on measured seconds.
     """

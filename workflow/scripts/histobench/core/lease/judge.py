@@ -46,7 +46,7 @@ def judge(
     process: Callable[[int], Process | None] = process,
     squeue: Squeue = squeue,
 ) -> Verdict:
-    """Return whether the holder of a lease is alive, as the `judging` process sees it without its heartbeat."""
+    """Return whether the holder of a lease is alive, as the `judging` process finds it, whatever its heartbeat."""
     if holder.machine == judging.machine:
         same_pid = process(holder.pid)
         if same_pid is None or not same_pid.alive:
