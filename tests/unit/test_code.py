@@ -96,6 +96,14 @@ def test_code_counts_but_not_comments_docstrings_layout_dates_and_places(library
     assert (code.digest("train") != before) == counts
 
 
+def test_a_field_that_a_newer_python_gives_nodes_changes_nothing(monkeypatch):
+    tree = ast.parse("def f(x): return f'{x:>{x}}'")
+    before = code._plain(tree)
+    monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "newer"))
+    tree.body[0].newer = []
+    assert code._plain(tree) == before
+
+
 def test_imports_are_written_as_the_digest_reads_them():
     """Absolute, by `from`; and what a package executes when it is imported is nothing that a result depends on."""
     for path in code.LIBRARY.rglob("*.py"):
