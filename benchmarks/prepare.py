@@ -42,7 +42,7 @@ def ours(source: Path, target: Path, counts: dict[str, int]) -> None:
     upstream = Source("pcam", "pcam", str(source), PCAM.files, counts, PCAM.shares, PCAM.patch_size, "simulated")
     dataset, tally = Dataset("pcam", upstream, "published"), datasets.Tally()
     about = {"dataset": "pcam", "format": "pcam", "patches_are": "simulated", "split": "published", "leaky": False}
-    records.write(target, datasets.read(dataset, Path(), tally), tally, about)
+    records.write(target, datasets.read(dataset, tally), tally, about)
 
 
 def plain(source: Path, target: Path, counts: dict[str, int]) -> None:

@@ -36,7 +36,7 @@ def idc(folder: Path, *, expected=None, split="published", patches="subset") -> 
 
 def everything(dataset: Dataset) -> tuple[dict[str, list], Tally]:
     tally, found = Tally(), {"train": [], "valid": [], "test": []}
-    for some in read(dataset, Path(), tally):
+    for some in read(dataset, tally):
         rows = zip(some.ids, some.groups, some.labels.tolist(), some.places.tolist(), some.images, strict=True)
         found[some.split] += rows
     return found, tally

@@ -39,7 +39,7 @@ def patches(folder: Path, name: str, simulate: dict) -> tuple[dict[str, Patches]
     files, size = FORMATS[name].files, FORMATS[name].patch_size
     source = Source(name, name, str(folder), files, expected, shares, size, "simulated", simulate)
     tally, found = Tally(), {split: [] for split in PATCHES}
-    for some in read(Dataset(name, source, "published"), Path(), tally):
+    for some in read(Dataset(name, source, "published"), tally):
         found[some.split].append(some)
     arrays = ("images", "labels", "ids", "groups", "places")
     whole = {

@@ -57,11 +57,6 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def simulated(format):
-    """Return the names of the simulated sources of a format."""
-    return [name for name, source in STUDY.sources.items() if source.simulate and source.format == format]
-
-
 def upstream_files(wildcards):
     """Return the files of a data set's source, or its folder where the patches are one's own."""
     source = STUDY.datasets[wildcards.dataset].source
@@ -114,11 +109,6 @@ def records(*splits):
     """Return the shards of these splits and the index of a data set."""
     names = ["index.parquet", *(name for split in splits for name in prepared.shard_names(split))]
     return [f"{DATA}/{name}" for name in names]
-
-
-def file_digest(path):
-    """Return the digest of a file beside the configuration, or nothing where there is none."""
-    return digest(Path(path)) if Path(path).exists() else None
 
 
 def specification_of_model(model):
@@ -194,14 +184,6 @@ def of_dataset(file):
     return lambda wildcards: of_scored_runs(file, wildcards.dataset)
 
 
-def gap(run):
-    """Return why a run has no result that could enter, in words; "" where it has."""
-    data = paths.of(DATA, run)
-    manifest = file_digest(data / "manifest.json") if (data / "index.parquet").exists() else None
-    folder = paths.of(RUN, run)
-    return runs.gap(folder, STUDY.specification(run), manifest, scored=STUDY.scored(run))
-
-
 def explained_models(dataset):
     """Return the models of the runs on a data set, any of which may be the one to explain."""
     return list(dict.fromkeys(run.model for run in RUNS if run.dataset == dataset and STUDY.scored(run)))
@@ -214,7 +196,7 @@ def if_there(*files):
 
 # With `missing_runs: gap` nothing is trained, nor downloaded: only what is there enters the results.
 TRAINS = STUDY.missing_runs == "train"
-GAPS = {} if TRAINS else {run: reason for run in STUDY.runs if (reason := gap(run))}
+GAPS = {} if TRAINS else {run: reason for run in STUDY.runs if (reason := STUDY.gap(run))}
 RUNS = [run for run in STUDY.runs if run not in GAPS]
 
 # The folders of searches, in the order of the matrix.
@@ -233,7 +215,7 @@ PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
 PAPER_FILES = sorted(str(path) for path in Path("config/paper").glob("*.csv"))
 # By their content: a fresh clone's dates say nothing.
-PAPER_DIGESTS = [file_digest(path) for path in PAPER_FILES]
+PAPER_DIGESTS = [digest(Path(path)) for path in PAPER_FILES]
 
 
 wildcard_constraints:

@@ -24,10 +24,7 @@ rule extract_features:
         *ENV_MODULES,
     threads: cnn_threads
     resources:
-        gpu=gpu,
-        gpu_model=gpu_model,
-        mem_mb=megabytes(CNN_MEMORY),
-        runtime=minutes(extraction_time_limit),
+        **on_device(CNN_MEMORY, extraction_time_limit),
     params:
         spec=features_specification,
         code=code.digest("extract_features"),

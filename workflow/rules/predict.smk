@@ -22,10 +22,7 @@ rule predict:
         *ENV_MODULES,
     threads: cnn_threads
     resources:
-        gpu=gpu,
-        gpu_model=gpu_model,
-        mem_mb=megabytes(run_memory),
-        runtime=minutes(time_limit(COSTS.predict)),
+        **on_device(run_memory, time_limit(COSTS.predict)),
     params:
         spec=specification,
         code=code.digest("predict"),

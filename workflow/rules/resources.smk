@@ -19,11 +19,6 @@ def gpu_model(wildcards):
     return STUDY.devices[wildcards.device].get("gpu_model", "") if "device" in wildcards.keys() else ""
 
 
-def gpu(wildcards):
-    """Return how many cards a job takes."""
-    return int(bool(gpu_model(wildcards)))
-
-
 def cnn_threads(wildcards):
     """Return the threads of a job that runs a CNN, or a head."""
     return GPU_THREADS if gpu_model(wildcards) else CPU_THREADS
@@ -93,6 +88,12 @@ def minutes(value):
 def megabytes(value):
     """Return the resource `mem_mb` of jobs that take so much memory, a number or a function of the wildcards."""
     return asked("max_mem_mb", value)
+
+
+def on_device(memory, limit):
+    """Return the resources of jobs on a device, with a card if that is one: see `megabytes` and `minutes`."""
+    card = {"gpu": lambda wildcards: int(bool(gpu_model(wildcards))), "gpu_model": gpu_model}
+    return card | {"mem_mb": megabytes(memory), "runtime": minutes(limit)}
 
 
 def time_limit(cost):

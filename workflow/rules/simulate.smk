@@ -14,7 +14,7 @@ for kind, upstream in FORMATS.items():
         benchmark:
             f"{paths.LOGS}/simulate/{{source}}.tsv"
         wildcard_constraints:
-            source=one_of(simulated(kind)),
+            source=one_of(name for name, source in STUDY.sources.items() if source.simulate and source.format == kind),
         conda:
             "../../envs/report.yaml"
         resources:

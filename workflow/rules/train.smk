@@ -29,10 +29,7 @@ rule train:
         *ENV_MODULES,
     threads: cnn_threads
     resources:
-        gpu=gpu,
-        gpu_model=gpu_model,
-        mem_mb=megabytes(run_memory),
-        runtime=minutes(time_limit(COSTS.train)),
+        **on_device(run_memory, time_limit(COSTS.train)),
     params:
         spec=specification,
         code=code.digest("train"),

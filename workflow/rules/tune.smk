@@ -1,8 +1,6 @@
 # Needs: the same as the training of a recipe with a `search`. Gives: the keys of the recipe that the search has set, and
 # all its trials, results/{study}/searches/{dataset}/{model}/{mode}/{recipe}/{device}.
 
-TUNE_CODE = code.digest("tune")
-
 
 rule tune:
     input:
@@ -27,13 +25,10 @@ rule tune:
         *ENV_MODULES,
     threads: cnn_threads
     resources:
-        gpu=gpu,
-        gpu_model=gpu_model,
-        mem_mb=megabytes(run_memory),
-        runtime=minutes(time_limit(COSTS.tune_job)),
+        **on_device(run_memory, time_limit(COSTS.tune_job)),
     params:
         spec=search_specification,
-        code=TUNE_CODE,
+        code=code.digest("tune"),
     script:
         "../scripts/tune.py"
 

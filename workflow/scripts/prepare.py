@@ -13,7 +13,7 @@ with job.start(snakemake):
     tally = datasets.Tally()
     records.write(
         Path(snakemake.output.manifest).parent,
-        datasets.read(dataset, Path(), tally),
+        datasets.read(dataset, tally),
         tally,
         {
             "dataset": dataset.name,

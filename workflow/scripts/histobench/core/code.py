@@ -2,19 +2,15 @@
 
 import ast
 import hashlib
-import io
 import re
-import tokenize
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from histobench.core.errors import HistobenchError
 
 LIBRARY = Path(__file__).parents[1]
 SCRIPTS = LIBRARY.parent
-# Tokens that cannot change a result: retraining takes days.
-IGNORED = {"COMMENT", "NL", "ENDMARKER"}
 # Modules that no weights, scores or metrics depend on: they write files, raise errors, log, describe the machine in
 # run.json, refuse what cannot be trained, or compute what is among the params of a rule anyway.
 EXEMPT = {
@@ -42,7 +38,7 @@ def digest(script: str, *further: str) -> str:
 
     Notes
     -----
-    Comments, docstrings, blank lines, paths and modification times of the files do not count.
+    Comments, docstrings, layout, paths and modification times of the files do not count: retraining takes days.
     """
     return hashlib.sha256(" ".join(map(_digest, files(script, *further))).encode()).hexdigest()[:16]
 
@@ -66,39 +62,27 @@ def _digest(path: Path) -> str:
         source = path.read_bytes()
     except FileNotFoundError:
         raise HistobenchError(f"{path}: a rule depends on this piece of code, but it does not exist") from None
-    if path.suffix != ".py":
-        return hashlib.sha256(source).hexdigest()
-    strings = {
-        (node.lineno, node.col_offset)
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    }
-    code = hashlib.sha256()
-    for kind, start, text in tokens(source.decode("utf-8")):
-        if start not in strings:
-            code.update(f"{kind} {text}\n".encode())
-    return code.hexdigest()
+    if path.suffix == ".py":
+        source = repr(_plain(ast.parse(source))).encode()
+    return hashlib.sha256(source).hexdigest()
 
 
-def tokens(source: str) -> Iterator[tuple[str, tuple[int, int], str]]:
-    """Yield the kind, the place (line, column) and the text of the tokens of Python code that can change a result.
+def _plain(part: Any) -> Any:
+    """Return a part of a syntax tree as lists of kinds of nodes and what they hold, without places and docstrings.
 
-    They are the same in every version of Python: up to 3.11 an f-string is one token, and numbers of kinds differ.
+    What is empty is left out: a newer Python gives nodes further fields, which must not change the digest.
     """
-    lines, depth, first = source.splitlines(keepends=True), 0, (0, 0)
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        kind = tokenize.tok_name[token.type]
-        if kind == "FSTRING_START":
-            first = first if depth else token.start
-            depth += 1
-        elif kind == "FSTRING_END":
-            depth -= 1
-            if not depth:
-                (row, column), (last_row, end) = first, token.end
-                inside = [*lines[row - 1 : last_row - 1], lines[last_row - 1][:end]]
-                yield "STRING", first, "".join([inside[0][column:], *inside[1:]])
-        elif not depth and kind not in IGNORED:
-            yield kind, token.start, token.string
+    if isinstance(part, list):
+        return [_plain(each) for each in part if not _is_docstring(each)]
+    if isinstance(part, ast.AST):
+        fields = [(name, _plain(value)) for name, value in ast.iter_fields(part)]
+        return [type(part).__name__, *(field for field in fields if field[1] not in (None, []))]
+    return part
+
+
+def _is_docstring(node: Any) -> bool:
+    """Return whether a statement is a text, or another constant, and nothing else."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 @cache

@@ -5,7 +5,6 @@ from Table 2 of Bonnet 2024 (arXiv:2108.13661) for the cells printed there, and 
 Such estimates can be wrong by factors: for B2 and B6 on the paper's cards, they are two to five times too high.
 """
 
-import json
 import math
 import statistics
 from collections.abc import Mapping
@@ -61,14 +60,9 @@ class Estimate(NamedTuple):
 
 
 class Costs:
-    """Costs of the jobs of a study.
+    """Costs of the jobs of a study; of cells in `measured` by their measured seconds of an epoch, see :func:`measured`.
 
     The Snakefile uses it for every job. So it reads no run folders, and time limits do not depend on measured seconds.
-
-    Parameters
-    ----------
-    study : the study.
-    measured : measured seconds of an epoch by cell, see :func:`measured`.
     """
 
     def __init__(self, study: Study, measured: Mapping[Cell, float] | None = None) -> None:
@@ -205,7 +199,7 @@ def _timing(folder: Path) -> list[dict[str, Any]]:
     # As histobench.train.checkpoints saves them. A running job may delete them at any moment.
     for step in sorted((folder / ".state").glob("epoch-*"), reverse=True):
         with suppress(OSError, ValueError, KeyError):
-            return list(json.loads((step / "progress.json").read_text(encoding="utf-8"))["timing"])
+            return list(runs.read_json(step / "progress.json")["timing"])
     return []
 
 

@@ -30,13 +30,7 @@ class Features(Split):
     dtype = "float32"
 
     def __init__(self, data: Path, folder: Path, split: str) -> None:
-        """Open the features of a split.
-
-        Parameters
-        ----------
-        data : folder of the prepared data set.
-        folder : folder of the features.
-        split : "train", "valid" or "test".
+        """Open the features of a split in a folder; `data` is the folder of the prepared data set.
 
         Raises
         ------

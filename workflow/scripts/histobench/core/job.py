@@ -81,11 +81,7 @@ def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
     """Run the body of a script with its output in the rule's log and with the threads of the rule.
 
     TensorFlow, NumPy and other libraries read their number of threads when they are imported, so import them inside.
-
-    Parameters
-    ----------
-    snakemake : the object of that name in a script.
-    watched : show progress bars on the terminal, if there is one, instead of in the log. For local rules.
+    Where it is `watched`, as local rules may be, progress bars show on the terminal, if there is one, not in the log.
     """
     gc.set_threshold(COLLECT_AFTER)
     threads = str(snakemake.threads)

@@ -24,15 +24,10 @@ EXCLUDED = {
 
 
 def check(name: str, recipe: Mapping[str, Any]) -> None:
-    """Refuse an optimizer that Keras does not have, and arguments that it does not take.
+    """Refuse an optimizer that Keras does not have, whatever the case of its name, or arguments that it does not take.
 
     When the Snakefile is read the Keras beside Snakemake decides, if there is one. A job asks again before it trains,
     since its own may be another: that of a K80 is older.
-
-    Parameters
-    ----------
-    name : of the recipe.
-    recipe : its `optimizer` has the `name` of the class, in upper or lower case, and its arguments.
 
     Raises
     ------

@@ -20,10 +20,6 @@ RUN = f"{CELL}/seed-{{seed}}"
 class StudyPaths:
     """Where the results of a study lie.
 
-    Parameters
-    ----------
-    study : its name.
-
     Attributes
     ----------
     results, logs, tables, figures : folders of the study.
@@ -47,12 +43,5 @@ class StudyPaths:
 
 
 def of(path: str, names: Any = None, **more: str) -> Path:
-    """Return a path with its wildcards filled in.
-
-    Parameters
-    ----------
-    path : with names in braces.
-    names : an object whose attributes are called so, such as a :class:`histobench.core.cells.Run`.
-    more : further names.
-    """
+    """Return a path with its wildcards filled in, by the attributes of `names`, such as a run, and by `more`."""
     return Path(path.format(**(vars(names) if names is not None else {}), **more))

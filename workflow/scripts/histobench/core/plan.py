@@ -75,13 +75,7 @@ def summary(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 
 def pending(text: str, study: Study) -> list[Job]:
-    """Return the jobs that a summary says are to be done.
-
-    Parameters
-    ----------
-    text : see :func:`summary`.
-    study : the study of the summary. The names of its data sets tell the jobs of a rule apart.
-    """
+    """Return the jobs that a summary says are to be done, see :func:`summary`; names of data sets tell them apart."""
     lines = [line.split("\t") for line in text.splitlines()]
     found = {
         Job("tune", path) if rule == "tune_worker" else Job(rule, _key(rule, path, study)): None
@@ -109,14 +103,7 @@ def _stage(rule: str) -> str:
 
 
 def plan(study: Study, jobs: Sequence[Job], costs: Costs) -> list[str]:
-    """Return the lines of the plan.
-
-    Parameters
-    ----------
-    study : the study.
-    jobs : see :func:`pending`.
-    costs : of the study.
-    """
+    """Return the lines of the plan of jobs that are to be done, see :func:`pending`."""
     devices: dict[str, list[tuple[str, Estimate]]] = defaultdict(list)
     for job in jobs:
         if job.rule in ON_DEVICES:

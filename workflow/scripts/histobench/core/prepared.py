@@ -5,12 +5,12 @@ length, so NumPy can map a shard and pick any patch without TensorFlow and witho
 TensorFlow can read it with ``tf.data.TFRecordDataset`` and ``tf.io.decode_raw``.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histobench.core.errors import HistobenchError
+from histobench.core.runs import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +34,7 @@ def shard_names(split: str) -> list[str]:
 
 def manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a prepared data set."""
-    result: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return result
+    return read_json(folder / "manifest.json")
 
 
 def index(folder: Path, columns: Sequence[str] = INDEX) -> "pd.DataFrame":

@@ -382,9 +382,7 @@ def _hole(rng: np.random.Generator) -> Floats:
     return np.asarray(np.clip(-beyond / 3, 0, 1), np.float32)
 
 
-def idc_patch(
-    rng: np.random.Generator, style: Style, label: int, height: int = IDC.side, width: int = IDC.side
-) -> Bytes:
+def idc_patch(rng: np.random.Generator, style: Style, label: int, height: int, width: int) -> Bytes:
     """Draw a patch by IDC's rule, (height, width, 3) uint8, at most 50 px: less where the edge of the slide cuts it."""
     canvas = _Canvas(rng, style)
     # Tumour takes tissue first: were it to take the place of fat, bright patches would be negative ones.
@@ -402,11 +400,7 @@ def idc_patch(
 def write_pcam(folder: Path, patches: Mapping[str, int], slides: Mapping[str, int], seed: int) -> None:
     """Write simulated patches as PCam's nine files: patches, half of them positive, labels and slides of every split.
 
-    Equal arguments give equal bytes.
-
-    Parameters
-    ----------
-    patches, slides : numbers by split. No slide is in two splits.
+    Numbers are by split, and no slide is in two splits. Equal arguments give equal bytes.
     """
     for split in SPLITS:
         if 2 * slides[split] > patches[split]:
@@ -455,14 +449,9 @@ def _write_h5(path: Path, name: str, shape: tuple[int, ...], rows: Iterable[Any]
 
 
 def write_idc(folder: Path, patients: Mapping[str, int], patches_per_patient: int, seed: int) -> None:
-    """Write simulated patches as IDC's archive and its three lists of patients.
+    """Write simulated patches as IDC's archive and its three lists of patients, whose numbers are by split.
 
     Equal arguments give equal bytes.
-
-    Parameters
-    ----------
-    patients : numbers by split.
-    patches_per_patient : of both classes.
     """
     if patches_per_patient < 2:
         raise HistobenchError(

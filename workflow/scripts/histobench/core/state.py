@@ -92,13 +92,7 @@ class State:
         temporary.rename(final)
 
     def whole(self, step: Path, otherwise: str) -> bool:
-        """Return whether a step is unchanged since it was written; if not, rename it to ``damaged-*``.
-
-        Parameters
-        ----------
-        step : one of `steps`.
-        otherwise : what the job does without the step, for the log.
-        """
+        """Return whether a step is unchanged; if not, rename it to ``damaged-*`` and log what is done `otherwise`."""
         try:
             for name, expected in json.loads((step / DIGESTS).read_text(encoding="utf-8")).items():
                 if (actual := digest(step / name)) != expected:

@@ -20,7 +20,6 @@ from histobench.core import features, lease, paths, recipes, runs
 from histobench.core.cells import Run
 from histobench.core.costs import Costs, epoch_seconds, measured, typical
 from histobench.core.errors import HistobenchError
-from histobench.core.files import digest
 from histobench.core.plan import SCHEMA
 from histobench.core.prepared import SPLITS
 from histobench.core.study import Study
@@ -53,14 +52,7 @@ class Job(NamedTuple):
 
 
 def job_state(folder: Path, gap: str, watch: lease.HolderLookup) -> Job:
-    """Return how far a run is.
-
-    Parameters
-    ----------
-    folder : the run's folder.
-    gap : why it has no result, see :func:`histobench.core.runs.gap`; "" where it has.
-    watch : tells who is at work.
-    """
+    """Return how far a run is, by its folder and why it has no result, see :func:`histobench.core.runs.gap`."""
     state = folder / ".state"
     if not gap:
         return Job("done")
@@ -129,32 +121,9 @@ def _study(path: Path, started: Sequence[Path]) -> Study:
         raise HistobenchError(f"{error}\nIf an earlier version wrote this file, start the study again") from error
 
 
-def jobs_of(study: Study, watch: lease.HolderLookup) -> dict[Run, Job]:
-    """Return how far every run of a study is."""
-    manifests: dict[str, str | None] = {}
-    for name in {run.dataset for run in study.runs}:
-        data = paths.of(paths.DATA, dataset=name)
-        there = (data / "index.parquet").exists() and (data / "manifest.json").exists()
-        manifests[name] = digest(data / "manifest.json") if there else None
-    found = {}
-    for run in study.runs:
-        folder = paths.of(study.paths.run, run)
-        gap = runs.gap(folder, study.specification(run), manifests[run.dataset], scored=study.scored(run))
-        found[run] = job_state(folder, gap, watch)
-    return found
-
-
 def report(study: Study, watch: lease.HolderLookup, shown: int, width: int) -> list[str]:
-    """Return the lines on a study.
-
-    Parameters
-    ----------
-    study : the study.
-    watch : tells who is at work.
-    shown : most lines of a list.
-    width : of the terminal, in characters.
-    """
-    jobs = jobs_of(study, watch)
+    """Return the lines on a study: lists are `shown` lines long at most, errors `width` characters wide."""
+    jobs = {run: job_state(paths.of(study.paths.run, run), study.gap(run), watch) for run in study.runs}
     costs = Costs(study, measured(study))
     left = {run: _seconds_left(study, costs, run, job) for run, job in jobs.items()}
     listed = {

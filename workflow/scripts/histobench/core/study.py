@@ -18,7 +18,7 @@ from histobench.core import catalogue, optimizers, paths, recipes, runs
 from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError, named, nearest
-from histobench.core.files import Remote
+from histobench.core.files import Remote, digest
 from histobench.core.formats import FORMATS, Dataset, Format, Source
 from histobench.core.modes import MODES
 from histobench.tuning import search_settings
@@ -106,9 +106,7 @@ class Study:
     def asked_for(self, gaps: Mapping[Run, str]) -> list[dict[str, Any]]:
         """Return what the matrix asks for, a mapping per cell in its order, those that cannot run included.
 
-        Parameters
-        ----------
-        gaps : why runs have no result, in words; a run that is not in it has one.
+        Runs that have no result are among the `gaps`, which say why.
 
         Returns
         -------
@@ -155,6 +153,13 @@ class Study:
     def scored(self, run: Run) -> bool:
         """Say whether a run is there for its scores, not for its seconds alone."""
         return not self.timing_only(run.recipe)
+
+    def gap(self, run: Run) -> str:
+        """Return why a run has no current result, in words, "" if it has one; see :func:`histobench.core.runs.gap`."""
+        data = paths.of(paths.DATA, run)
+        prepared = all((data / name).exists() for name in ("index.parquet", "manifest.json"))
+        manifest = digest(data / "manifest.json") if prepared else None
+        return runs.gap(paths.of(self.paths.run, run), self.specification(run), manifest, scored=self.scored(run))
 
     def cached(self, mode: str, recipe: str) -> bool:
         """Say whether runs of this mode and recipe train a head on cached features."""
@@ -206,12 +211,9 @@ class Study:
         return "search" in self.recipes[recipe]
 
     def features_specification(self, dataset: str, model: str, scaling: str, device: str) -> dict[str, Any]:
-        """Return what the cached features of a backbone depend on, apart from code, data and weights.
+        """Return what a backbone's cached features depend on, apart from code, data and weights.
 
-        Parameters
-        ----------
-        dataset, model, device : names of the configuration.
-        scaling : see :func:`histobench.core.recipes.scaling`.
+        Names are those of the configuration, and of :func:`histobench.core.recipes.scaling`.
         """
         spec, image = self.models[model], self.input(dataset, model, scaling)
         reason = "it has no backbone" if spec.application is None else self._too_small(spec, image)
@@ -289,17 +291,17 @@ class Study:
 
     def _expand(self, number: int, block: Mapping[str, Any]) -> None:
         where = f"matrix block {number + 1}"
-        for key, known in (
-            ("datasets", self.datasets),
-            ("models", self.models),
-            ("modes", MODES),
-            ("recipes", self.recipes),
-            ("devices", self.devices),
-        ):
+        known: dict[str, Mapping[str, Any]] = {
+            "datasets": self.datasets,
+            "models": self.models,
+            "modes": MODES,
+            "recipes": self.recipes,
+            "devices": self.devices,
+        }
+        for key, defined in known.items():
             for name in block[key]:
-                named(f"{where}, {key}", name, known)
-        cells = itertools.product(*(block[key] for key in ("datasets", "models", "modes", "recipes", "devices")))
-        for cell in itertools.starmap(Cell, cells):
+                named(f"{where}, {key}", name, defined)
+        for cell in itertools.starmap(Cell, itertools.product(*(block[key] for key in known))):
             if reason := self.why_not(cell):
                 self.left_out[cell] = reason
             seeds = self.cells.setdefault(cell, [])

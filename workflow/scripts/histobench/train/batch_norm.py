@@ -18,16 +18,10 @@ BATCH_SIZE = 64
 
 
 def calibrate(backbone: keras.Model, train: Records, image: Mapping[str, Any]) -> bool:
-    """Set moving means and variances of a random backbone's batch norm to those of training patches.
+    """Set moving means and variances of a random backbone's batch norm, in place, to those of training patches.
 
     With the initial values of 0 and 1, activations shrink from layer to layer (MobileNet's features of real patches
     have a standard deviation of 8e-21), and no head could learn. The same patches are used in all runs of a data set.
-
-    Parameters
-    ----------
-    backbone : changed in place.
-    train : the training part.
-    image : see :func:`histobench.train.batches.batches`.
 
     Returns
     -------
@@ -42,14 +36,8 @@ def calibrate(backbone: keras.Model, train: Records, image: Mapping[str, Any]) -
 
 
 def calibrate_on(backbone: keras.Model, images: Iterable[Any]) -> int:
-    """Calibrate a backbone on batches of scaled patches, (n, height, width, 3) float32.
+    """Calibrate a backbone on batches of scaled patches, (n, height, width, 3) float32; return its number of norms.
 
-    Returns
-    -------
-    norms : number of batch norm layers.
-
-    Notes
-    -----
     The momentum k / (k + 1) at batch k makes the moving average the mean over all batches.
     """
     norms = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from histobench.core.files import write_text
+from histobench.core.runs import read_json
 from histobench.core.state import State
 
 PREFIX = "epoch-"
@@ -45,18 +46,12 @@ class Progress:
 def load(state: State, model: keras.Model, compile_for: Callable[[int], None]) -> Progress:
     """Restore model and optimizer to the last finished epoch and return the progress.
 
-    If the last epoch is damaged, the one before it is used. Without any, the model stays as it is.
-
-    Parameters
-    ----------
-    state : of the run.
-    model : built, not yet compiled.
-    compile_for : compiles the model for an epoch, counted from 0, since the variables of the optimizer may differ
-        between epochs.
+    If the last epoch is damaged, the one before it is used. Without any, the model stays as it is: not yet compiled.
+    `compile_for` compiles it for an epoch, counted from 0; the variables of the optimizer may differ between epochs.
     """
     for path in reversed(state.steps(PREFIX)):
         if state.whole(path, "falling back to the one before"):
-            progress = Progress(**json.loads((path / PROGRESS).read_text(encoding="utf-8")))
+            progress = Progress(**read_json(path / PROGRESS))
             compile_for(progress.epoch - 1)
             with np.load(path / MODEL) as values:
                 for variable, name in zip(_variables(model), values.files, strict=True):

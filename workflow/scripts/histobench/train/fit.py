@@ -120,16 +120,9 @@ def better(value: float, best: float | None, rule: str) -> bool:
 def epochs(
     model: keras.Model, train: Records | Features, valid: Records | Features, spec: dict[str, Any], first: int
 ) -> Iterator[tuple[dict[str, float], dict[str, float | None]]]:
-    """Train a model to the recipe's last epoch, and yield metrics and seconds of each epoch.
+    """Train a model from an epoch, counted from 0, to the recipe's last, and yield metrics and seconds of each epoch.
 
-    Parameters
-    ----------
-    model, train, valid, spec : see :func:`fit`; the model is compiled, unless `first` is 0.
-    first : the first epoch to train, counted from 0.
-
-    Yields
-    ------
-    row, timing : of an epoch, as in `history` and `timing` of :func:`fit`.
+    They are rows of `history` and `timing`, see :func:`fit`. The model is compiled, unless `first` is 0.
     """
     recipe, seed = spec["recipe"], spec["run"]["seed"]
     options = {"batch_size": recipe["batch_size"], "image": spec["input"]}

@@ -42,13 +42,7 @@ def is_card(card: str, name: str) -> bool:
 
 
 def check(device: str, card: str) -> None:
-    """Raise an error if a run is meant for a GPU that this machine does not have.
-
-    Parameters
-    ----------
-    device : name of the device in the configuration.
-    card : name of the card, see :func:`is_card`; "" for a CPU.
-    """
+    """Raise an error if a run is meant for a device with a card, see :func:`is_card`, that is not in this machine."""
     names = devices() if card else []
     if card and not any(is_card(card, name) for name in names):
         raise HistobenchError(
@@ -59,11 +53,7 @@ def check(device: str, card: str) -> None:
 
 
 def describe(card: str) -> dict[str, Any]:
-    """Return the properties of the machine for ``run.json``.
-
-    Parameters
-    ----------
-    card : see :func:`check`.
+    """Return the properties of the machine for ``run.json``; `card` is "" for a job on a CPU.
 
     Returns
     -------

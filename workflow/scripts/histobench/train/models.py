@@ -13,7 +13,7 @@ import numpy as np
 from histobench.core.errors import HistobenchError
 from histobench.core.modes import MODES
 from histobench.core.recipes import PAPER, Dense
-from histobench.train.random_state import KERAS_2, seed_everything
+from histobench.train.random_state import KERAS_2
 
 layers = keras.layers
 
@@ -111,7 +111,7 @@ def build(
     The first layer of a CNN of ``keras.applications`` is its backbone, the others are those of :func:`head`.
     """
     if spec["application"] is None:
-        seed_everything(seed)
+        keras.utils.set_random_seed(seed)
         return HAND_MADE[spec["key"]](shape, dense)
     frozen = MODES[mode].frozen
     base = backbone(spec, shape, seed=BACKBONE_SEED if frozen else seed, weights=weights)
@@ -142,7 +142,7 @@ def backbone(
             f"models.{spec['key']}.application: keras.applications of Keras {keras.__version__} has no "
             f"{spec['application']!r}"
         )
-    seed_everything(seed)
+    keras.utils.set_random_seed(seed)
     model = application(include_top=False, weights=None, input_shape=shape, pooling="avg")
     if weights is not None:
         load_pretrained(model, weights)
@@ -150,21 +150,16 @@ def backbone(
 
 
 def head(features: int, *, seed: int, dense: Dense = PAPER) -> keras.Model:
-    """Return an uncompiled model from features to the probability of tumour.
+    """Return an uncompiled model from so many features of a patch to the probability of tumour.
 
     Its initial weights are those of the head of :func:`build` with the same seed.
-
-    Parameters
-    ----------
-    features : number of features of a patch.
-    seed, dense : see :func:`build`.
     """
     return keras.Sequential([keras.Input((features,)), *_head(seed, dense)], name="head")
 
 
 def _head(seed: int, dense: Dense) -> list[Any]:
     """Return the layers after the pooled features; in the paper Dense(256, relu) and Dense(1, sigmoid)."""
-    seed_everything(seed)
+    keras.utils.set_random_seed(seed)
     return [
         layers.Dense(dense.units, activation="relu"),
         *_dropout(dense),
@@ -177,15 +172,10 @@ def _dropout(dense: Dense) -> list[Any]:
 
 
 def unfreeze(base: keras.Model, upper_layers: float) -> None:
-    """Make the upper layers of a frozen backbone trainable, except for batch norm.
+    """Make a fraction of the layers of a frozen backbone trainable, counted from the output, except for batch norm.
 
     Batch norm stays in inference mode, as Keras's guide to transfer learning advises: updates from small batches would
     destroy what the frozen layers have learned.
-
-    Parameters
-    ----------
-    base : changed in place.
-    upper_layers : fraction of its layers, counted from the output.
     """
     base.trainable = True
     first = len(base.layers) - round(upper_layers * len(base.layers))

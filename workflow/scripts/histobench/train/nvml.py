@@ -8,12 +8,7 @@ T = TypeVar("T")
 
 
 def _ask(question: Callable[[Any, Any], T]) -> T | None:
-    """Return the result of `question` for the card of this job; None if there is no card or NVML raises an error.
-
-    Parameters
-    ----------
-    question : takes the module ``pynvml`` and the handle of the card.
-    """
+    """Return what `question` answers, given the module ``pynvml`` and the card of this job; None if there is none."""
     # Set by SLURM or the user: numbers, or UUIDs of cards or of their slices. TensorFlow takes the first one.
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     if chosen in ("", "-1"):

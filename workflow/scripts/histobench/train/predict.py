@@ -30,12 +30,9 @@ def scores(model: keras.Model, part: Records | Features, spec: dict[str, Any]) -
 
 
 def predict(task: Task, output: Path) -> None:
-    """Write the scores of a run's validation and test patches.
+    """Write the scores of a run's validation and test patches, by the trained weights, which are those of the task.
 
-    Parameters
-    ----------
-    task : its weights are the trained ones of the run.
-    output : the CSV file to write, with the columns of ``runs.PREDICTION_COLUMNS``.
+    The columns of the CSV file are ``runs.PREDICTION_COLUMNS``.
 
     Raises
     ------

@@ -11,11 +11,6 @@ if KERAS_2:
     keras.backend.experimental.enable_tf_random_generator()
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and the backend, so that initial weights depend on `seed` alone."""
-    keras.utils.set_random_seed(seed)
-
-
 def reseed(model: "keras.Model", seed: int, epoch: int) -> None:
     """Set each generator in the model (dropout, drop-connect) by seed, epoch and its position in the model.
 

@@ -30,8 +30,6 @@ from histobench.tuning import oracle, outputs
 from histobench.tuning.search_files import PROJECT, worker_folder
 
 STATE = ".state"
-# File with the address of the chief, by the number of its lease.
-ADDRESS_FILE = re.compile(r"chief-(\d+)")
 LOOPBACK = "127.0.0.1"
 # Seconds: for an answer, and between two looks for a chief or for work.
 TIMEOUT, POLL = 30.0, 1.0
@@ -83,10 +81,9 @@ class Chief:
 
     def find(self) -> Address | None:
         """Return the address of the chief of our search, whichever job that is; None while there is none."""
-        numbered = [(match, path) for path in self.folder.iterdir() if (match := ADDRESS_FILE.fullmatch(path.name))]
-        if not numbered:
+        path = max(self.folder.glob("chief-*"), default=None)  # of the last lease
+        if path is None:
             return None
-        _, path = max((int(match[1]), path) for match, path in numbered)
         try:
             address = runs.read_json(path)
         except OSError:  # the next chief has deleted it

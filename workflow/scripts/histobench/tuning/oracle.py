@@ -110,13 +110,7 @@ class RandomSearchOracle(_Surviving, kt.oracles.RandomSearchOracle):
 
 
 def build(search: Mapping[str, Any], folder: Path) -> HyperbandOracle | RandomSearchOracle:
-    """Return the oracle of a search without any trial.
-
-    Parameters
-    ----------
-    search : `recipes.<name>.search` of the configuration.
-    folder : KerasTuner's folder of the search.
-    """
+    """Return the oracle of the `search` of a recipe without any trial; `folder` is KerasTuner's."""
     common = {
         "objective": kt.Objective(search["objective"], "max"),
         "hyperparameters": hyperparameters(search["space"]),
@@ -136,12 +130,7 @@ def build(search: Mapping[str, Any], folder: Path) -> HyperbandOracle | RandomSe
 
 
 def hyperparameters(space: Mapping[str, Mapping[str, Any]]) -> kt.HyperParameters:
-    """Return a search space as KerasTuner describes it.
-
-    Parameters
-    ----------
-    space : `search.space` of a recipe: by name either `values`, or `min` and `max`, with `step` and `sampling`.
-    """
+    """Return the `search.space` of a recipe as KerasTuner describes it."""
     result = kt.HyperParameters()
     for name, entry in space.items():
         if "values" in entry:

@@ -19,12 +19,6 @@ SECONDS = ("training_seconds", "validation_seconds")
 def write(state: State, oracle: Any, about: provenance.About) -> None:
     """Write the outputs of a search, see :mod:`histobench.tuning.search_files`, and delete KerasTuner's folder.
 
-    Parameters
-    ----------
-    state : of the search.
-    oracle : of a search that has ended.
-    about : specification of the search, and the job that ends it.
-
     Raises
     ------
     HistobenchError

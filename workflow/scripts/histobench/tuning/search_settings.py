@@ -51,12 +51,7 @@ def hyperband(max_epochs: int, factor: int) -> list[list[Rung]]:
 
 
 def rungs(search: Mapping[str, Any]) -> Iterator[Rung]:
-    """Yield the trials that a search will have: the rounds of Hyperband, or one round of random search.
-
-    Parameters
-    ----------
-    search : `recipes.<name>.search` of the configuration.
-    """
+    """Yield the trials that the `search` of a recipe will have: the rounds of Hyperband, or one of random search."""
     iteration = [rung for bracket in hyperband(search["max_epochs"], search["factor"]) for rung in bracket]
     if search["method"] == "hyperband":
         yield from iteration * search["iterations"]

@@ -83,16 +83,7 @@ class Search(NamedTuple):
 
 
 def read(folders: Iterable[Path]) -> dict[tuple[str, ...], Search]:
-    """Read searches that have ended.
-
-    Parameters
-    ----------
-    folders : of the searches, ``results/{study}/searches/...``.
-
-    Returns
-    -------
-    found : the searches by the `cells.NAMES` of their cell.
-    """
+    """Read searches that have ended, from their folders, by the `cells.NAMES` of their cell."""
     found = {}
     for folder in folders:
         about = run_folder.read_json(folder / search_files.ABOUT)
@@ -166,17 +157,9 @@ def _of_search(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trials(cells: pd.DataFrame, found: Mapping[tuple[str, ...], Search]) -> pd.DataFrame:
-    """Return a table of all trials, by search in the order of the matrix, and from the best to the worst.
+    """Return a table of all trials, by search in the order of `cells.csv`, and from the best to the worst.
 
-    Parameters
-    ----------
-    cells : as in `cells.csv`.
-    found : see :func:`read`.
-
-    Returns
-    -------
-    table : with the columns `TRIALS`, see :mod:`histobench.tuning.outputs`; `trial_seconds` are those of the whole
-        trial.
+    Its columns are `TRIALS`, see :mod:`histobench.tuning.outputs`; `trial_seconds` are those of the whole trial.
     """
     parts = []
     for cell in cells.to_dict("records"):

@@ -28,13 +28,7 @@ def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_values(recipe: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe with the values of a trial in place of its own.
-
-    Parameters
-    ----------
-    recipe : of the configuration.
-    values : of a KerasTuner trial.
-    """
+    """Return a recipe with the values of a KerasTuner trial in place of its own."""
     changes = rounded(values)
     if "learning_rate" in changes:
         changes["optimizer"] = {**recipe["optimizer"], "learning_rate": changes.pop("learning_rate")}
@@ -45,15 +39,7 @@ def with_values(recipe: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
 
 
 def write(path: Path, recipe: Mapping[str, Any], values: Mapping[str, Any], comment: str) -> None:
-    """Write the keys of a recipe that a search has set, as YAML that can be copied into a recipe.
-
-    Parameters
-    ----------
-    path : the file.
-    recipe : the recipe with the search.
-    values : of the best trial.
-    comment : first line of the file.
-    """
+    """Write the keys of a recipe that its search has set, as YAML that can be copied into a recipe, after a comment."""
     tuned = {
         key: value for key, value in with_values(recipe, values).items() if recipe.get(key) != value or key in values
     }

@@ -57,13 +57,12 @@ class Tally:
     notes: dict[str, int] = field(default_factory=dict)
 
 
-def read(dataset: "Dataset", root: Path, tally: Tally) -> Iterator[Patches]:
+def read(dataset: "Dataset", tally: Tally) -> Iterator[Patches]:
     """Yield all patches of a data set in chunks of at most `CHUNK`, each of one split.
 
     Parameters
     ----------
     dataset : which data set; its source names the format and the folder.
-    root : what the source's folder is relative to.
     tally : filled in place; complete when the iterator ends.
 
     Raises
@@ -72,4 +71,4 @@ def read(dataset: "Dataset", root: Path, tally: Tally) -> Iterator[Patches]:
         if a file is damaged or does not hold what it should; the message names the file and the item.
     """
     module = import_module(f"histobench.core.datasets.{dataset.source.format}")
-    yield from module.read(dataset, root / dataset.source.folder, tally)
+    yield from module.read(dataset, Path(dataset.source.folder), tally)

@@ -46,14 +46,7 @@ def judge(
     process: Callable[[int], Process | None] = process,
     squeue: Squeue = squeue,
 ) -> Verdict:
-    """Return whether the holder of a lease is alive, without regard to its heartbeat.
-
-    Parameters
-    ----------
-    holder : of the lease.
-    judging : the calling process.
-    process, squeue : look up a process of this machine and the states of a SLURM job.
-    """
+    """Return whether the holder of a lease is alive, as the `judging` process finds it, whatever its heartbeat."""
     if holder.machine == judging.machine:
         same_pid = process(holder.pid)
         if same_pid is None or not same_pid.alive:
@@ -80,14 +73,7 @@ def judge(
 
 
 class Watch:
-    """The observations of a job that waits for a lease.
-
-    Parameters
-    ----------
-    judge : returns whether a holder is alive, see :func:`judge`.
-    intervals : see :class:`Intervals`.
-    clock : seconds of a clock that never goes back.
-    """
+    """The observations of a job that waits for a lease, by a clock in seconds that never goes back."""
 
     def __init__(self, judge: Callable[[Holder], Verdict], intervals: Intervals, clock: Callable[[], float]) -> None:
         self._judge, self._intervals, self._clock = judge, intervals, clock
@@ -96,12 +82,7 @@ class Watch:
         self.verdict = UNKNOWN
 
     def over(self, number: int, data: bytes) -> str:
-        """Return why the lease is no longer held, "" while it may be held.
-
-        Parameters
-        ----------
-        number, data : of the highest lease, see :func:`histobench.core.lease.holder.read`.
-        """
+        """Return why the highest lease, in whose file `data` stands, is no longer held, "" while it may be held."""
         now, content = self._clock(), parse(data)
         if (number, data) != self._seen:
             self._seen, self._silent = (number, data), 0.0
@@ -120,9 +101,7 @@ class Watch:
 class HolderLookup:
     """Look up the holder of a lease without waiting for it.
 
-    Parameters
-    ----------
-    thorough : ask SLURM even if the heartbeat is recent, so that a killed holder is noticed at once.
+    A thorough look-up asks SLURM even if the heartbeat is recent, so that a killed holder is noticed at once.
     """
 
     def __init__(self, *, thorough: bool = False) -> None:

@@ -189,15 +189,10 @@ class Lease:
 
 @contextmanager
 def held(folder: Path, intervals: Intervals = INTERVALS) -> Iterator[Lease]:
-    """Hold the lease on a ``.state``: wait while another live job holds it, and release it in the end.
+    """Hold the lease on a ``.state``, which no job may touch without: wait while another holds it; release it in the end.
 
     SIGTERM ends the job cleanly while it waits or works. The heartbeat sends it, too, if the lease is lost. An error
     inside the block is added to the events, as `FAILED` and its message in one line.
-
-    Parameters
-    ----------
-    folder : the ``.state``, which no job may touch without its lease.
-    intervals : see :class:`histobench.core.lease.judge.Intervals`.
     """
     lease = Lease(folder, intervals)
     with ending_on_sigterm(lease):
