@@ -189,7 +189,7 @@ class Lease:
 
 @contextmanager
 def held(folder: Path, intervals: Intervals = INTERVALS) -> Iterator[Lease]:
-    """Hold the lease on a ``.state``, which no job may touch without: wait while another holds it; release it in the end.
+    """Hold the lease on a ``.state``, which no job may touch without it; wait first while another live job holds it.
 
     SIGTERM ends the job cleanly while it waits or works. The heartbeat sends it, too, if the lease is lost. An error
     inside the block is added to the events, as `FAILED` and its message in one line.
