@@ -96,7 +96,7 @@ def test_a_run_whose_configuration_has_changed_waits(copy):
     assert "4 waiting: out of date: trained by another configuration" in ask(copy, "status")
     path.write_text(path.read_text().replace('"matrix"', '"cells"'))
     with pytest.raises(
-        AssertionError, match=r"unknown key 'cells'(.*\n)*If an earlier version wrote this file, start the st"
+        AssertionError, match=r"unknown key 'cells'(.*\n)* *If an earlier version wrote this file, start the st"
     ):
         ask(copy, "status")
 
