@@ -42,11 +42,11 @@ def job(what: str, model: str, data: Path, folder: Path, epochs: int, threads: i
 def write_weights(model: str, data: Path, path: Path) -> None:
     """Write a weights file of a random backbone with calibrated batch norm."""
     from histobench.core.prepared import Records
-    from histobench.train import calibration, models
+    from histobench.train import batch_norm, models
 
     spec = small.features_specification(model, side=SIDE)
     backbone = models.backbone(spec["model"], models.input_shape(spec["input"]), seed=2)
-    calibration.calibrate(backbone, Records(data, "train"), spec["input"])
+    batch_norm.calibrate(backbone, Records(data, "train"), spec["input"])
     backbone.save_weights(path)
 
 
