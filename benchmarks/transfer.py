@@ -12,10 +12,10 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import common
 
+from histobench.core.job import Task
 from support import small
 
 SIDE = 96  # of PCam's patches
@@ -27,15 +27,14 @@ def job(what: str, model: str, data: Path, folder: Path, epochs: int, threads: i
     from histobench.train import extract, run
 
     imported = time.perf_counter()
-    shared: dict[str, Any] = {
-        "data": data, "folder": folder / what, "code": "", "threads": threads, "card": "",
-        "weights": None if what == "cached" else folder / "backbone.weights.h5",
-    }  # fmt: skip
+    weights = None if what == "cached" else folder / "backbone.weights.h5"
     if what == "features":
-        extract.extract(spec=small.features_specification(model, side=SIDE), **shared)
+        spec = small.features_specification(model, side=SIDE)
+        extract.extract(Task(spec, data, weights=weights, threads=threads), folder / what)
     else:
         spec = small.specification(model, "tl", side=SIDE, epochs=epochs, batch_size=32, transfer=what)
-        run.train(spec=spec, features=folder / "features" if what == "cached" else None, **shared)
+        features = folder / "features" if what == "cached" else None
+        run.train(Task(spec, data, features, weights, threads=threads), folder / what)
     return {"import": imported - started, "work": time.perf_counter() - imported}
 
 
