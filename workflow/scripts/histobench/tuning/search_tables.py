@@ -184,8 +184,10 @@ FIRST = [
     *("best_score", *VALUES),
     *("trials", "epochs", "search_seconds"),
 ]
+"""The most important columns of the table of searches."""
+
 TRIALS_FIRST = [*IN_PRINT, "trial", "score", "last_epoch", "learning_rate", "batch_size"]
-"""The most important columns of the two tables."""
+"""Those of the table of trials."""
 
 
 def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
