@@ -13,8 +13,8 @@ def test_no_row_of_the_demo_is_at_chance(project):
         table = pd.read_csv(path, keep_default_na=False, na_values={"auc": [""], "auc_low": [""]})
         learned = table[~table["gap"].str.startswith("left out")]
         assert len(learned) > 1
-        assert learned["auc_low"].min() > 0.5, learned[["key", "mode", "auc", "auc_low"]]
+        assert learned["auc_low"].min() > 0.5, learned[["model", "mode", "auc", "auc_low"]]
         assert (learned["collapsed"].astype(int) == 0).all()
         # Simulated patches are not too hard for the simplest CNN.
-        assert (learned.loc[learned["key"] == "b2", "auc"] >= 0.85).all()
+        assert (learned.loc[learned["model"] == "b2", "auc"] >= 0.85).all()
     assert (project / "results/demo/report.html").exists()
