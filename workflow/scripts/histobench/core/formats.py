@@ -170,7 +170,9 @@ class Dataset:
 
         Snakemake notices changes of plain values alone, not those of an object.
         """
-        return asdict(self) | {"source": asdict(self.source) | {"files": list(self.source.files)}}
+        found = asdict(self)
+        found["source"]["files"] = list(self.source.files)  # their addresses and digests are the downloads'
+        return found
 
     def counts(self) -> dict[str, int]:
         """Return about how many patches each split has; nothing where that is unknown until they are prepared."""
