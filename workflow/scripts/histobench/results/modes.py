@@ -1,4 +1,4 @@
-"""ModeStyle names of the modes of training, and their looks in figures."""
+"""Printed names of the modes of training, and their looks in figures."""
 
 from dataclasses import dataclass
 
