@@ -11,6 +11,7 @@ import pytest
 
 from histobench.core import optimizers
 from histobench.core.prepared import SPLITS
+from histobench.core.state import start_anew
 from support import jobs
 from support.processes import (
     assert_equal_features,
@@ -137,6 +138,28 @@ def test_a_state_of_another_seed_code_or_recipe_is_set_aside(prepared_folder, st
     assert events(stopped).count("starting at epoch 1") == 2
     assert "going on" not in events(stopped)
     assert list((stopped / ".state" / "set-aside").glob("epoch-*/model.npz"))
+
+
+@pytest.mark.parametrize("state", ["half way", "finished"])
+def test_a_forced_run_starts_anew_once_and_then_goes_on_where_it_was_stopped(
+    prepared_folder, stopped, undisturbed, state
+):
+    if state == "finished":
+        train(prepared_folder, stopped)
+    before = events(stopped)
+    assert start_anew(stopped / ".state")
+    train(prepared_folder, stopped, stop=("epoch-0001", "after"))
+    train(prepared_folder, stopped)
+    since = events(stopped).removeprefix(before)
+    assert since.count("told to force this job") == since.count("starting at epoch 1") == 1
+    assert "going on after epoch 1" in since
+    assert list((stopped / ".state" / "set-aside").iterdir())
+    assert_equal_runs(stopped, undisturbed)
+
+
+def test_there_is_nothing_to_start_anew_before_the_first_start(tmp_path):
+    assert not start_anew(tmp_path / ".state")
+    assert not (tmp_path / ".state").exists()
 
 
 # Training, in processes that are really killed.

@@ -9,25 +9,19 @@ import contextlib
 import functools
 import gc
 import json
-import os
 import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from histobench.core.job import COLLECT_AFTER, Task
+from histobench.core.job import COLLECT_AFTER, Task, pin
 
 THREADS = 1
 
 if __name__ == "__main__":
     gc.set_threshold(COLLECT_AFTER)
-    os.environ.update(
-        dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), str(THREADS)),
-        TF_CPP_MIN_LOG_LEVEL="3",
-        CUDA_VISIBLE_DEVICES="-1",
-        KERAS_BACKEND="tensorflow",
-    )
+    pin(THREADS, card="")
 
 
 def train(

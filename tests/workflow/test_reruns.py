@@ -117,3 +117,39 @@ def test_another_split_or_another_digest_prepares_anew(copy):
     stages, _ = planned(copy)
     assert stages.pop("prepare") == 1
     assert {"controls", "extract_features", "tune", "train"} <= set(stages)
+
+
+def test_what_is_forced_is_computed_anew_and_what_was_lost_comes_back(copy):
+    """A run, features and a search have a saved state each; the head's run merely follows from forced features."""
+    head, features, search = (
+        copy / "results/tiny" / folder
+        for folder in (
+            "runs/idc-simulated/mobilenet/tl/tiny/cpu/seed-1",
+            "features/idc-simulated/mobilenet/paper/cpu",
+            "searches/idc-simulated/mobilenet/tl/tiny-tuned/cpu",
+        )
+    )
+    about = {head: "run.json", features: "features.json", search: "search.json"}
+    targets = [str((folder / name).relative_to(copy)) for folder, name in about.items()]
+    before = {folder: (folder / ".state/events").read_text() for folder in about}
+
+    def since(folder: Path) -> str:
+        return (folder / ".state/events").read_text().removeprefix(before[folder])
+
+    forced = ("--forcerun", "extract_features", "tune")
+    snakemake(copy, "-n", *TINY_CONFIG, *forced, "--", *targets)
+    assert not list(copy.rglob(".state/anew"))
+    output = snakemake(copy, *TINY, *forced, "--", *targets)
+    assert "2 forced jobs have a saved state" in output
+    for folder in (features, search):
+        assert "told to force this job" in since(folder)
+        assert "finished before" not in since(folder)
+        assert list((folder / ".state/set-aside").iterdir())
+    assert "told to force" not in since(head)
+    assert "finished before; the outputs are rebuilt from the state" in since(head)
+
+    (head / "run.json").unlink()
+    snakemake(copy, *TINY, "--", targets[0])
+    assert since(head).count("finished before") == 2
+    snakemake(copy, *TINY, "--force", "--", targets[0])
+    assert "starting at epoch 1" in since(head)

@@ -1,6 +1,8 @@
 # What is checked when a study starts, before anything is submitted: each of these would cost days of waiting. No rules.
 import subprocess
 
+from histobench.core.state import start_anew
+
 
 def check_partitions():
     """Refuse jobs that no partition takes: the plugin would warn, and submit them to the default partition."""
@@ -71,10 +73,30 @@ def check_environments():
             )
 
 
+def train_forced_jobs_anew():
+    """Have jobs that the user forces set their saved state aside, from which they would restore their outputs."""
+    dag, anew = workflow.dag, []
+    for job in dag.needrun_jobs():
+        # A run, features or a search, known by the file that tells about it: other jobs write into these folders, too.
+        about = [
+            Path(path) for path in job.output if Path(path).name in (runs.ABOUT, features.ABOUT, search_files.ABOUT)
+        ]
+        # Not by Snakemake's reason for the job, which it leaves out of jobs that come after others.
+        forced = job.rule in dag.forcerules or not dag.forcefiles.isdisjoint(job.output)
+        if forced and about and start_anew(about[0].parent / ".state"):
+            anew.append(str(about[0].parent))
+    if anew:
+        logger.info(
+            f"{len(anew)} forced jobs have a saved state: each sets it aside, in .state/set-aside of its folder, and starts "
+            f"anew: {', '.join(anew[:3])}{', ...' if len(anew) > 3 else ''}"
+        )
+
+
 onstart:
     check_partitions()
     check_status_command()
     check_environments()
+    train_forced_jobs_anew()
     if TRAINS:
         # For `make status`, and for whoever wonders later what ran here.
         write_json(Path(STUDY.paths.configuration), config)

@@ -1,8 +1,9 @@
-"""The start of every job: its log, its number of threads, and its end after an error that a user can correct."""
+"""The start of every job: its settings, its log, and its end after an error that a user can correct."""
 
 import gc
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,16 @@ log = logging.getLogger("histobench")
 # New objects between two garbage collections. The import of TensorFlow creates hundreds of thousands of objects that
 # stay; with Python's default of 700, collections would take a sixth of its time.
 COLLECT_AFTER = 50_000
+
+# Variables by which a user's shell or a site's modules would change what libraries compute: the backend, limits of
+# epochs and steps, TF32, XLA, determinism, kernels for other processors, threads.
+AMBIENT = re.compile(
+    r"(KERAS|TF_|XLA_|NVIDIA_TF32|CUDNN_|CUBLAS|ONEDNN_|DNNL_|MKL_|OMP_|GOMP_|KMP_|OPENBLAS_|NPY_|HDF5_USE).*"
+)
+# Of these, the ones that say how memory is taken, which no result depends on and a shared card may need.
+OF_THE_SITE = {"TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR"}
+# Of XLA_FLAGS, where CUDA is installed.
+CUDA_PLACE = re.compile(r"--xla_gpu_cuda_data_dir=\S+")
 
 
 @dataclass(frozen=True)
@@ -76,29 +87,57 @@ def card(snakemake: Any) -> str:
     return str(device.get("card", device.get("gpu_model", "")))
 
 
-@contextmanager
-def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
-    """Run the body of a script with its output in the rule's log and with the threads of the rule.
+def pin(threads: int, card: str) -> list[str]:
+    """Set the environment so that what a job computes depends on the configuration alone, whoever starts it.
 
-    TensorFlow, NumPy and other libraries read their number of threads when they are imported, so import them inside.
-    Where it is `watched`, as local rules may be, progress bars show on the terminal, if there is one, not in the log.
+    TensorFlow, NumPy, h5py and other libraries read these variables when they are imported, so import them afterwards.
+    Keras reads no ``keras.json``: its types, data format and epsilon are its defaults.
+
+    Parameters
+    ----------
+    threads : CPU threads of the job, on which the last bits of a result depend.
+    card : the card that the job is for; "" for a CPU.
+
+    Returns
+    -------
+    names of the variables that were set otherwise and count for nothing.
     """
-    gc.set_threshold(COLLECT_AFTER)
-    threads = str(snakemake.threads)
+    before = {name: value for name, value in os.environ.items() if AMBIENT.fullmatch(name) and name not in OF_THE_SITE}
+    for name in before:
+        del os.environ[name]
     os.environ.update(
-        OMP_NUM_THREADS=threads,
-        OPENBLAS_NUM_THREADS=threads,
-        TF_NUM_INTRAOP_THREADS=threads,
-        TF_NUM_INTEROP_THREADS=threads,
+        OMP_NUM_THREADS=str(threads),
+        OPENBLAS_NUM_THREADS=str(threads),
+        TF_NUM_INTRAOP_THREADS=str(threads),
+        TF_NUM_INTEROP_THREADS=str(threads),
         TF_CPP_MIN_LOG_LEVEL="1",
         KERAS_BACKEND="tensorflow",
+        # No folder, so Keras neither reads a keras.json nor writes one.
+        KERAS_HOME=os.devnull,
+        # Some network file systems have no locks, and the lease sees to it that no two jobs write one file.
+        HDF5_USE_FILE_LOCKING="FALSE",
+        # A notebook's shell names a backend that a job does not have.
+        MPLBACKEND="agg",
     )
-    if card(snakemake):
+    if place := CUDA_PLACE.search(before.get("XLA_FLAGS", "")):
+        os.environ["XLA_FLAGS"] = place[0]
+    if card:
         # CUDA then numbers the cards as NVML does.
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     else:
         # A job without a GPU must not use one that is there. TensorFlow reports this as an error, which is hidden here.
         os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+    return sorted(name for name, value in before.items() if os.environ.get(name) != value)
+
+
+@contextmanager
+def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
+    """Run the body of a script with its output in the rule's log and with the settings of :func:`pin`.
+
+    Where it is `watched`, as local rules may be, progress bars show on the terminal, if there is one, not in the log.
+    """
+    gc.set_threshold(COLLECT_AFTER)
+    ignored = pin(snakemake.threads, card(snakemake))
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     if not (watched and sys.stderr.isatty()):
@@ -111,6 +150,8 @@ def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
     )
     for chatty in ("tensorflow", "absl", "h5py", "matplotlib", "PIL"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    if ignored:
+        log.info("set in the environment, but not heeded, since results would depend on it: %s", ", ".join(ignored))
     try:
         yield
     except HistobenchError as error:

@@ -6,7 +6,8 @@ SIGKILL and ``--delete-all-output``.
 ======================  ================================================================================
 steps                   folders with what the job has finished so far, named by the job
 ``outputs/``            the outputs, once the job has finished; the steps are deleted then
-``set-aside/``          the last state that belonged to another specification, code or input
+``set-aside/``          the last state that belonged to another specification, code or input, or was not to be used
+``anew``                there if the next job is to start anew, see :func:`start_anew`
 ``damaged-*/``          steps that have changed since they were written
 ``events``              a line for each event
 ``lease-*``             which job works here, see :mod:`histobench.core.lease`
@@ -31,6 +32,18 @@ from histobench.core.lease import Lease, add_event
 
 DIGESTS = "sha256.json"
 OUTPUTS = "outputs"
+ANEW = "anew"
+
+
+def start_anew(folder: Path) -> bool:
+    """Let the next job that works on a state set it aside, and return whether there is a state.
+
+    This changes nothing of the state itself, which another job may hold.
+    """
+    if not folder.is_dir():
+        return False
+    (folder / ANEW).touch()
+    return True
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
@@ -60,8 +73,11 @@ class State:
                 temporary.unlink()
         own, path = fingerprint(identity), folder / "identity"
         if not path.exists() or path.read_text(encoding="utf-8") != own:
-            self._set_aside()
+            self._set_aside("the state is of another recipe, seed, data set or code")
             write_text(path, own)
+        if (folder / ANEW).exists():
+            self._set_aside("Snakemake was told to force this job")
+            (folder / ANEW).unlink()
 
     def event(self, text: str) -> None:
         """Add a line to ``events``, and to the log."""
@@ -142,7 +158,7 @@ class State:
         kept = ("set-aside", "damaged-", ".")
         return [path for path in sorted(self.folder.iterdir()) if path.is_dir() and not path.name.startswith(kept)]
 
-    def _set_aside(self) -> None:
+    def _set_aside(self, why: str) -> None:
         folders = self._folders()
         if not folders:
             return
@@ -151,4 +167,4 @@ class State:
         aside.mkdir()
         for path in folders:
             path.rename(aside / path.name)
-        self.event(f"the state is of another recipe, seed, data set or code: set aside in {aside}; starting anew")
+        self.event(f"{why}: what was finished is set aside in {aside}; starting anew")

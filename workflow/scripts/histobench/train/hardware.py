@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from histobench.core.errors import HistobenchError
+from histobench.core.job import AMBIENT
 from histobench.train import nvml
 
 # Compute capability of the first cards with TF32 (NVIDIA's Ampere).
@@ -72,6 +73,30 @@ def describe(card: str) -> dict[str, Any]:
         "node": node(),
         "platform": platform.platform(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def settings() -> dict[str, Any]:
+    """Return the settings of Keras and TensorFlow that a result depends on, as they hold in this process.
+
+    Returns
+    -------
+    backend, floatx, image_data_format, epsilon : of Keras.
+    max_epochs, max_steps_per_epoch : Keras's limits for any training; None without one.
+    deterministic_ops : whether TensorFlow chooses deterministic kernels alone.
+    environment : the environment variables that :func:`histobench.core.job.pin` has set.
+    """
+    from tensorflow.python.framework import config  # there is no public function
+
+    backend, limits = keras.backend, getattr(keras, "config", None)
+    return {
+        "backend": backend.backend(),
+        "floatx": backend.floatx(),
+        "image_data_format": backend.image_data_format(),
+        "epsilon": backend.epsilon(),
+        **{name: getattr(limits, name, lambda: None)() for name in ("max_epochs", "max_steps_per_epoch")},
+        "deterministic_ops": bool(config.is_op_determinism_enabled()),
+        "environment": {name: value for name, value in sorted(os.environ.items()) if AMBIENT.fullmatch(name)},
     }
 
 
