@@ -208,8 +208,8 @@ NESTED = {f"IDC_regular_ps50_idx5/{name('90001', i % 2, 50 * i + 1)}": png(value
         ({name("90001", 0, 951): png(50, 31), name("90004", 1, 951): png(22, 50)}, 4, {EDGE: 2}, {}),
         ({name("90999", 0, 1): png(), name("90999", 1, 51): png()}, 5, {UNLISTED: 2}, {}),
         (NESTED, 4, {}, {"second copy of a patch": 3}),
-        ({"__MACOSX/1/._x": b"", "1/.DS_Store": b""}, 4, {}, {"left by an operating system": 2}),
-        ({"README.txt": b"hello"}, 4, {}, {"not a PNG": 1}),
+        ({"__MACOSX/1/._x": b"", "1/.DS_Store": b""}, 4, {}, {"hidden, or left by an operating system": 2}),
+        ({"README.txt": b"hello"}, 4, {}, {"not an image": 1}),
     ],
 )
 def test_what_is_left_out_is_counted(archive, extra, patients, excluded, ignored):
@@ -231,7 +231,7 @@ COPY = f"copy/{name('90001', 1, 51)}"
             (entry, png(), "leaves the archive's folder")
             for entry in (f"../{BROKEN}", "/etc/90001_idx5_x1_y1_class0.png", "a/../../b.txt", "C:\\b.png")
         ),
-        *((BROKEN, content, "expected a PNG that is whole") for content in (png()[:60], b"no png", b"")),
+        *((BROKEN, content, "expected an image that is whole") for content in (png()[:60], b"no png", b"")),
         (COPY, png(value=200), "a second copy of '90001/1/90001_idx5_x51_y51_class1.png' with other content"),
         ("90001/0/90002_idx5_x1_y1_class0.png", png(), "unknown patient: 90001 by folder, 90002 by name"),
         ("90001/0/90001_idx5_x1_y1_class1.png", png(), "expected class 0 or 1, the same in folder and file name"),
@@ -244,7 +244,7 @@ def test_an_entry_that_is_refused(archive, entry, content, message):
 
 
 def test_a_broken_png_under_a_random_split(archive):
-    refused(idc(archive({BROKEN: b"no png"}), split=DRAWN), rf"entry '{BROKEN}': expected a PNG")
+    refused(idc(archive({BROKEN: b"no png"}), split=DRAWN), rf"entry '{BROKEN}': expected an image that is whole")
 
 
 def test_a_damaged_archive(archive):
@@ -255,7 +255,7 @@ def test_a_damaged_archive(archive):
     where = data.find(b"IDAT") + 6
     data[where] ^= 0xFF
     path.write_bytes(data)
-    refused(idc(path.parent), r"entry '90001/0/.*expected a PNG that is whole.*CRC")
+    refused(idc(path.parent), r"entry '90001/0/.*expected an image that is whole.*CRC")
 
 
 def test_a_listed_patient_without_patches(archive):
