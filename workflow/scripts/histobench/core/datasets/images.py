@@ -47,7 +47,7 @@ def reading(where: str, expected: str = "an image that is whole", advice: str = 
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
         if isinstance(error, UnidentifiedImageError):  # it names an object in memory
-            found = f"something else than {', '.join(FORMATS)}"
+            found = f"nothing that Pillow reads as one of {', '.join(FORMATS)}"
         raise HistobenchError(f"{where}: expected {expected}, found: {found}. {advice}".rstrip()) from error
 
 
