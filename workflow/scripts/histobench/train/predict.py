@@ -47,6 +47,8 @@ def predict(task: Task, output: Path) -> None:
     hardware.check(spec["run"]["device"], task.card)
     seed, dense = spec["run"]["seed"], recipes.dense(tuned_recipe.apply(spec, task.tuned)["recipe"])
     parts = open_splits(task.data, features, "valid", "test")
+    assert task.weights is not None
+    runs.trained(task.weights.parent)
     if features is not None:
         model = models.head(parts[0].shape[0], seed=seed, dense=dense)
     else:
