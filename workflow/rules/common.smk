@@ -10,10 +10,18 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-# Scripts find the library beside them; the Snakefile alone needs to be told.
-sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
+if not isinstance(workflow.current_basedir, os.PathLike):
+    # Of a remote workflow Snakemake fetches rules files and scripts one by one, and the library beside them not at all.
+    raise WorkflowError(
+        f"histobench cannot be used from {workflow.current_basedir}: its scripts need the library beside them. Clone the "
+        "repository, and name the clone's workflow/Snakefile as the module's snakefile (docs/architecture.md)"
+    )
+WORKFLOW = Path(workflow.current_basedir).parent
 
-from histobench.core import cells, code, costs, features, paths, prepared, recipes, runs
+# Scripts find the library beside them; the Snakefile alone needs to be told.
+sys.path.insert(0, str(WORKFLOW / "scripts"))
+
+from histobench.core import cells, code, costs, features, paths, prepared, recipes, runs, submission
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
@@ -24,14 +32,14 @@ from histobench.results import registry
 from histobench.tuning import search_files, search_settings
 
 try:
-    STUDY = Study(config, Path(workflow.current_basedir).parent / "schemas" / "config.schema.yaml")
+    STUDY = Study(config, WORKFLOW / "schemas" / "config.schema.yaml")
     WEIGHTS_FILES = STUDY.weights_files()
 except HistobenchError as error:
     raise WorkflowError(str(error)) from None
 
 for name, device in STUDY.devices.items():
     # Snakemake looks for the file only when it makes the environment, and in a dry run not at all.
-    path = Path(workflow.current_basedir).parents[1] / "envs" / f"{device.get('environment', 'tensorflow')}.yaml"
+    path = WORKFLOW.parent / "envs" / f"{device.get('environment', 'tensorflow')}.yaml"
     if not path.exists():
         raise WorkflowError(
             f"configuration: devices.{name}.environment: there is no {path}; expected the name of a file in envs/, "
@@ -52,6 +60,15 @@ FEATURES = STUDY.paths.features
 SEARCH, SEARCH_LOG = STUDY.paths.search, STUDY.paths.search_log
 
 
+# That of the module, if this workflow is one: when functions are called it is another one's.
+MODIFIER = workflow.modifier.path_modifier
+
+
+def placed(path):
+    """Return where a file lies that is no input or output of a rule: Snakemake adds a module's `prefix` to these alone."""
+    return str(MODIFIER.modify(path))
+
+
 def one_of(names):
     """Return the pattern of a wildcard that takes these names and nothing else."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -60,7 +77,14 @@ def one_of(names):
 def upstream_files(wildcards):
     """Return the files of a data set's source, or its folder where the patches are one's own."""
     source = STUDY.datasets[wildcards.dataset].source
-    return [f"{source.folder}/{file}" for file in source.files] or [source.folder]
+    return [f"{source.folder}/{file}" for file in source.files] or [local(source.folder)]
+
+
+def dataset_to_read(wildcards):
+    """Return a data set, whose upstream files lie where the rules put them."""
+    dataset = STUDY.datasets[wildcards.dataset]
+    folder = placed(dataset.source.folder) if dataset.source.files else dataset.source.folder
+    return replace(dataset, source=replace(dataset.source, folder=folder))
 
 
 def cell(wildcards):
@@ -145,6 +169,7 @@ def patches(*splits):
     """Return a function from a run to what it reads of a data set: records, or features and the index."""
 
     def files(wildcards):
+        check_cluster()
         if STUDY.cached(wildcards.mode, wildcards.recipe):
             return [f"{DATA}/index.parquet"]
         return records(*splits)
@@ -196,6 +221,11 @@ def if_there(*files):
 
 # With `missing_runs: gap` nothing is trained, nor downloaded: only what is there enters the results.
 TRAINS = STUDY.missing_runs == "train"
+if not TRAINS and placed(RESULTS) != RESULTS:
+    raise WorkflowError(
+        f"configuration: missing_runs: gap looks for runs in {RESULTS}, but the module's prefix puts them into "
+        f"{placed(RESULTS)}; leave out the prefix, or start Snakemake with --directory in that folder"
+    )
 GAPS = {} if TRAINS else {run: reason for run in STUDY.runs if (reason := STUDY.gap(run))}
 RUNS = [run for run in STUDY.runs if run not in GAPS]
 
@@ -213,7 +243,8 @@ SCORED_DATASETS = [dataset for dataset in DATASETS if any(run.dataset == dataset
 STUDY_MODELS = list(dict.fromkeys(run.model for run in STUDY.runs))
 PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
-PAPER_FILES = sorted(str(path) for path in Path("config/paper").glob("*.csv"))
+# Files of this repository, wherever the working directory is: no `prefix` of a module is for them.
+PAPER_FILES = [local(os.path.relpath(path)) for path in sorted((WORKFLOW.parent / "config" / "paper").glob("*.csv"))]
 # By their content: a fresh clone's dates say nothing.
 PAPER_DIGESTS = [digest(Path(path)) for path in PAPER_FILES]
 

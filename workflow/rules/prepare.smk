@@ -20,7 +20,7 @@ rule prepare:
         mem_mb=megabytes(2000),
         runtime=minutes(60),
     params:
-        dataset=lambda wildcards: STUDY.datasets[wildcards.dataset],
+        dataset=dataset_to_read,
         definition=lambda wildcards: STUDY.datasets[wildcards.dataset].definition(),
         code=lambda wildcards: code.digest(
             "prepare",

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from histobench.core import splitting
-from histobench.core.datasets import CHUNK, Patches, Tally
+from histobench.core.datasets import Patches, Tally, chunk
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import Dataset
 from histobench.core.prepared import SPLITS
@@ -42,11 +42,12 @@ def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
     splits = [path.parts[-3] for path in files] if published else splitting.draw(dataset.split, ids, groups)  # type: ignore[arg-type]
     tally.total = len(files)
     size = dataset.source.patch_size
+    held = chunk(size)
     for split in SPLITS:
         chosen = [number for number, name in enumerate(splits) if name == split]
-        for start in range(0, len(chosen), CHUNK):
+        for start in range(0, len(chosen), held):
             images, kept = [], []
-            for number in chosen[start : start + CHUNK]:
+            for number in chosen[start : start + held]:
                 pixels = _pixels(files[number])
                 if pixels.shape == (size, size, 3):
                     images.append(pixels)

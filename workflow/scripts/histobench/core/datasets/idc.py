@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from histobench.core import splitting
-from histobench.core.datasets import CHUNK, Patches, Tally
+from histobench.core.datasets import Patches, Tally, chunk
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import IDC_ARCHIVE, IDC_PATIENTS, Dataset
 from histobench.core.prepared import SPLITS
@@ -166,7 +166,7 @@ def _decode(
             tally.excluded[EDGE.format(size)] += 1
             continue
         waiting[split].append((pixels, match))
-        if len(waiting[split]) == CHUNK:
+        if len(waiting[split]) == chunk(size):
             yield _patches(split, waiting[split])
             waiting[split] = []
     for split, rest in waiting.items():
