@@ -10,12 +10,6 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-if not isinstance(workflow.current_basedir, os.PathLike):
-    # Of a remote workflow Snakemake fetches rules files and scripts one by one, and the library beside them not at all.
-    raise WorkflowError(
-        f"histobench cannot be used from {workflow.current_basedir}: its scripts need the library beside them. Clone the "
-        "repository, and name the clone's workflow/Snakefile as the module's snakefile (docs/architecture.md)"
-    )
 WORKFLOW = Path(workflow.current_basedir).parent
 
 # Scripts find the library beside them; the Snakefile alone needs to be told.
@@ -50,6 +44,8 @@ for name, device in STUDY.devices.items():
 if workflow.is_main_process:
     if written := os.environ.get(WRITE_TO):
         write_json(Path(written), config)
+    # An overlay that takes the place of a profile's own, see profiles/demo, is seen by it.
+    logger.info(f"Study {STUDY.name}: {len(STUDY.runs)} runs")
     for line in STUDY.left_out_in_words():
         logger.info(line)
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from histobench.core.formats import Dataset
 
-# Most patches, and most bytes of pixels, that are held at a time: 256 patches of PCam, enough to make the cost of a call
-# small. Writing takes seven times as much.
+# Most patches, and most bytes of pixels, that are held at a time: 256 patches of PCam, enough to make the cost of a
+# call small. Writing takes six times these bytes.
 CHUNK, CHUNK_BYTES = 256, 256 * 96 * 96 * 3
 
 
