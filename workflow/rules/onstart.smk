@@ -26,7 +26,8 @@ def check_partitions():
         fitting = [partition for partition in known if submission.has_card(partition, model)]
         if any(partition.score_job_fit(job) is not None for partition in fitting):
             continue
-        named = gpu_model(job.wildcards)
+        # A profile may ask for cards in a way of its own: profiles/slurm-gres sets `gpu` to 0.
+        named = gpu_model(job.wildcards) if "gpu" in job.resources.keys() else ""
         whom = f"device {job.wildcards.device} (gpu_model {named})" if named else "jobs without a card"
         if fitting:
             why = (

@@ -57,7 +57,12 @@ def partitions():
     return read_partitions(path) if path else []
 
 
-def asked(limit, value):
+def no_card(wildcards):
+    """Return that a job needs no card, whatever its device: only what trains, or runs a CNN, has one."""
+    return ""
+
+
+def asked(limit, value, card):
     """Return a function to what a job asks for in each of its tries: more than before, up to what partitions allow.
 
     A run that hits its time limit goes on after its last finished epoch, so the longest partition is enough for any. Of
@@ -65,12 +70,13 @@ def asked(limit, value):
 
     limit: the partition's word for it, max_runtime (minutes) or max_mem_mb.
     value: of the first try; a number, or a function of the wildcards.
+    card: a function from the wildcards to the card that the job needs.
     """
 
     def ask(wildcards, attempt):
         before_first_job()
         first = value(wildcards) if callable(value) else value
-        model = gpu_model(wildcards)
+        model = card(wildcards)
         allowed = max(
             (getattr(each.limits, limit) for each in partitions() if submission.has_card(each, model)),
             default=first * attempt,
@@ -80,20 +86,20 @@ def asked(limit, value):
     return ask
 
 
-def minutes(value):
+def minutes(value, card=no_card):
     """Return the resource `runtime` of jobs that take so many minutes, a number or a function of the wildcards."""
-    return asked("max_runtime", value)
+    return asked("max_runtime", value, card)
 
 
-def megabytes(value):
+def megabytes(value, card=no_card):
     """Return the resource `mem_mb` of jobs that take so much memory, a number or a function of the wildcards."""
-    return asked("max_mem_mb", value)
+    return asked("max_mem_mb", value, card)
 
 
 def on_device(memory, limit):
     """Return the resources of jobs on a device, with a card if that is one: see `megabytes` and `minutes`."""
     card = {"gpu": lambda wildcards: int(bool(gpu_model(wildcards))), "gpu_model": gpu_model}
-    return card | {"mem_mb": megabytes(memory), "runtime": minutes(limit)}
+    return card | {"mem_mb": megabytes(memory, gpu_model), "runtime": minutes(limit, gpu_model)}
 
 
 def time_limit(cost):
