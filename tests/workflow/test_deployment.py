@@ -90,6 +90,10 @@ module histobench:
     prefix: "sub"
 
 use rule * from histobench as patches_*
+
+rule theirs:
+    output: "theirs/{{device}}"
+    shell: "touch {{output}}"
 """
 
 
@@ -107,7 +111,7 @@ def of_another(project, tmp_path) -> Path:
 
 
 def test_as_a_module_with_a_prefix_it_is_planned_checked_and_run(of_another):
-    output = snakemake(of_another, "-n", "--cores", "1", "patches_all")
+    output = snakemake(of_another, "-n", "--cores", "1", "patches_all", "theirs/device-of-theirs")
     assert "patches_train " in output
     assert "sub/results/tiny/report.html" in output
     assert f" ../clone/{PAPER}," in output

@@ -5,8 +5,8 @@ import subprocess
 
 
 def jobs_to_run():
-    """Return the jobs that are to run."""
-    return list(workflow.dag.needrun_jobs())
+    """Return the jobs that are to run, without those of a workflow that uses this one as a module."""
+    return [job for job in workflow.dag.needrun_jobs() if str(job.rule.basedir) == str(WORKFLOW / "rules")]
 
 
 def check_partitions():
