@@ -37,6 +37,8 @@ def container_image(wildcards):
 @cache
 def read_partitions(path):
     """Return the partitions of a file, see profiles/slurm/partitions.yaml; refuse one that is not as it should be."""
+    if not os.path.exists(path):
+        raise WorkflowError(f"{path}: not found from {os.getcwd()}; name the file, or its profile, by the whole path")
     try:
         return submission.read_partitions(Path(path))
     except HistobenchError as error:
