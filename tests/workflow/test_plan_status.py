@@ -61,6 +61,20 @@ def test_a_plan_counts_the_jobs_of_a_dry_run_and_changes_nothing(project):
     assert f"{planned['prepare']} prepare, {planned['evaluate'] + planned['controls']} evaluate" in text
 
 
+def test_a_plan_says_what_a_start_would_refuse(project, tmp_path):
+    (tmp_path / "site.yaml").write_text("partitions: {a100: {available_gpu_models: [a100], max_gpu: 1}}")
+    arguments = ("--profile", "profiles/slurm", "--slurm-partition-config", str(tmp_path / "site.yaml"))
+    text = ask(project, "plan", *arguments, "--directory", str(tmp_path))
+    refused = text.partition("A start would be refused:\n")[2].splitlines()
+    assert len(refused) == 5
+    assert refused[0].startswith("  device k80 needs the environment envs/tensorflow-k80.yaml")
+    for card in (*(f"with gpu_model {model}" for model in ("k80", "p100", "v100")), "without a card"):
+        assert any(line.startswith(f"  {tmp_path}/site.yaml: jobs {card}: no partition has") for line in refused)
+    (tmp_path / "site.yaml").write_text("partitions: {a100: {max_gpus: 1}}")
+    with pytest.raises(AssertionError, match=r"site\.yaml: partition a100: unknown key 'max_gpus'"):
+        ask(project, "plan", *arguments)
+
+
 def test_the_plan_of_a_finished_study_is_empty_also_where_its_files_are_new(cloned):
     assert "nothing to be done" in ask(cloned, "plan")
 

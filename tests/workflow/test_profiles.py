@@ -1,14 +1,16 @@
 """The profiles, as far as they can be looked at without a cluster; with one, see tests/slurm."""
 
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from support.project import NOTHING, ROOT, snakemake
+from support.project import NOTHING, ROOT, program, snakemake
 
 PROFILES = ROOT / "profiles"
 
@@ -77,3 +79,64 @@ def test_both_slurm_profiles_say_the_same_but_for_how_cards_are_asked_for():
     # `tune_worker` is `tune` by another name.
     assert len(on_cards) == sum("**on_device(" in text for text in rules) + 1
     assert {"tune", "tune_worker"} <= set(on_cards)
+
+
+SLURM_STUDY = ("--configfile", "tests/configs/slurm.yaml")
+
+
+@pytest.fixture
+def slurm(tmp_path) -> dict[str, str]:
+    """The environment in which the client commands of a SLURM are found; none can be used."""
+    for name in ("sbatch", "squeue", "sinfo", "sacct"):
+        program(tmp_path / "bin" / name, f"#!/bin/sh\necho called >> {tmp_path}/{name}; exit 1\n")
+    return program(tmp_path / "bin" / "scontrol", "#!/bin/sh\necho MinJobAge = 300 sec\necho MaxArraySize = 1001\n")
+
+
+def test_jobs_that_no_partition_takes_stop_a_start_and_the_reason_is_the_true_one(project, tmp_path, slurm):
+    (project / "small.yaml").write_text(
+        "partitions:\n  cpu: {max_mem_mb: 1999}\n  a100: {available_gpu_models: [a100], max_gpu: 1, max_mem_mb: 8000}\n"
+        "  v100: {available_gpu_models: [v100], max_gpu: 1, max_mem_mb: 3999}\n"
+    )
+    # Of rtx_6000 the profile asks for a card of the device's name.
+    (project / "mine.yaml").write_text("devices: {rtx_6000: {gpu_model: a100}}")
+    options = ("--profile", "profiles/slurm-gres", "--slurm-partition-config", "small.yaml", *SLURM_STUDY, "mine.yaml")
+    said = snakemake(project, *options, env=slurm, fails=True)
+    assert "small.yaml: jobs without a card: cpu: a job of rule" in said
+    assert "small.yaml: device v100 (gpu_model v100): v100: a job of rule" in said
+    assert (
+        "small.yaml: device rtx_6000 (gpu_model a100): a job of rule train asks for rtx_6000 (gres='gpu:rtx_6000:1'"
+        in said
+    )
+    assert "device a100" not in said
+    assert "Nothing was submitted" in said
+    assert not (tmp_path / "sbatch").exists()
+
+
+def test_a_partition_file_that_is_wrong_stops_a_start_before_the_plugin_reads_it(project, tmp_path, slurm):
+    (project / "wrong.yaml").write_text("partitions: {a100: {max_gpus: 1}}")
+    # As the plugin does, from the environment, too.
+    (project / "site").mkdir()
+    (project / "site" / "config.yaml").write_text("executor: slurm\njobs: 2\nslurm-status-command: squeue")
+    env = slurm | {"SNAKEMAKE_SLURM_PARTITIONS": "wrong.yaml"}
+    said = snakemake(project, "--profile", "site", *SLURM_STUDY, env=env, fails=True)
+    assert "wrong.yaml: partition a100: unknown key 'max_gpus'; did you mean 'max_gpu'?" in said
+    assert not (tmp_path / "sbatch").exists()
+
+
+def test_a_start_without_slurm_says_so_and_a_plan_does_not_need_it(project, tmp_path):
+    (tmp_path / "bin").mkdir()
+    for name in ("sh", "bash", "which"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    env = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{tmp_path / 'bin'}"}
+    options = ("--profile", "profiles/slurm", "--slurm-partition-config", "tests/slurm/partitions.yaml", *SLURM_STUDY)
+    assert "submits jobs to SLURM, but sbatch, scontrol, squeue cannot" in snakemake(
+        project, *options, env=env, fails=True
+    )
+    assert "\ntotal " in snakemake(project, "-n", *options, env=env)
+
+
+def test_an_overlay_that_replaces_the_demos_own_is_seen(project):
+    (project / "mine.yaml").write_text("downloads: {mirror: elsewhere}")
+    demo = ("--list-rules", "--profile", "profiles/demo")
+    assert "Study paper: 94 runs" in snakemake(project, *demo, "--configfile", "mine.yaml")
+    assert "Study demo: 7 runs" in snakemake(project, *demo, "--configfile", "config/demo.yaml", "mine.yaml")

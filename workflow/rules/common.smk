@@ -11,10 +11,12 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-# Scripts find the library beside them; the Snakefile alone needs to be told.
-sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
+WORKFLOW = Path(workflow.current_basedir).parent
 
-from histobench.core import cells, code, costs, features, paths, prepared, recipes, runs, source_files
+# Scripts find the library beside them; the Snakefile alone needs to be told.
+sys.path.insert(0, str(WORKFLOW / "scripts"))
+
+from histobench.core import cells, code, costs, features, paths, prepared, recipes, runs, source_files, submission
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
@@ -25,14 +27,14 @@ from histobench.results import registry
 from histobench.tuning import search_files, search_settings
 
 try:
-    STUDY = Study(config, Path(workflow.current_basedir).parent / "schemas" / "config.schema.yaml")
+    STUDY = Study(config, WORKFLOW / "schemas" / "config.schema.yaml")
     WEIGHTS_FILES = STUDY.weights_files()
 except HistobenchError as error:
     raise WorkflowError(str(error)) from None
 
 for name, device in STUDY.devices.items():
     # Snakemake looks for the file only when it makes the environment, and in a dry run not at all.
-    path = Path(workflow.current_basedir).parents[1] / "envs" / f"{device.get('environment', 'tensorflow')}.yaml"
+    path = WORKFLOW.parent / "envs" / f"{device.get('environment', 'tensorflow')}.yaml"
     if not path.exists():
         raise WorkflowError(
             f"configuration: devices.{name}.environment: there is no {path}; expected the name of a file in envs/, "
@@ -43,6 +45,8 @@ for name, device in STUDY.devices.items():
 if workflow.is_main_process:
     if written := os.environ.get(WRITE_TO):
         write_json(Path(written), config)
+    # An overlay that takes the place of a profile's own, see profiles/demo, is seen by it.
+    logger.info(f"Study {STUDY.name}: {len(STUDY.runs)} runs")
     for line in STUDY.left_out_in_words():
         logger.info(line)
 
@@ -53,6 +57,15 @@ FEATURES = STUDY.paths.features
 SEARCH, SEARCH_LOG = STUDY.paths.search, STUDY.paths.search_log
 
 
+# That of the module, if this workflow is one: when functions are called it is another one's.
+MODIFIER = workflow.modifier.path_modifier
+
+
+def placed(path):
+    """Return where a file lies that is no input or output of a rule: Snakemake adds a module's `prefix` to these alone."""
+    return str(MODIFIER.modify(path))
+
+
 def one_of(names):
     """Return the pattern of a wildcard that takes these names and nothing else."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -61,7 +74,7 @@ def one_of(names):
 def upstream_files(wildcards):
     """Return the files of a data set's source, or its folder, whose date says nothing, where the patches are one's own."""
     source = STUDY.datasets[wildcards.dataset].source
-    return [f"{source.folder}/{file}" for file in source.files] or [ancient(source.folder)]
+    return [f"{source.folder}/{file}" for file in source.files] or [ancient(local(source.folder))]
 
 
 @cache
@@ -69,12 +82,18 @@ def own_files(source):
     """Return a digest of all files in a folder of patches of one's own, "" for a source of published files."""
     if STUDY.sources[source].files:
         return ""
+    cached = Path(placed(paths.SOURCE_DIGESTS.format(source=source)))
     try:
-        return source_files.content(
-            Path(STUDY.sources[source].folder), Path(paths.SOURCE_DIGESTS.format(source=source)), logger.info
-        )
+        return source_files.content(Path(STUDY.sources[source].folder), cached, logger.info)
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
+
+
+def dataset_to_read(wildcards):
+    """Return a data set, whose upstream files lie where the rules put them."""
+    dataset = STUDY.datasets[wildcards.dataset]
+    folder = placed(dataset.source.folder) if dataset.source.files else dataset.source.folder
+    return replace(dataset, source=replace(dataset.source, folder=folder))
 
 
 def cell(wildcards):
@@ -159,6 +178,7 @@ def patches(*splits):
     """Return a function from a run to what it reads of a data set: records, or features and the index."""
 
     def files(wildcards):
+        check_cluster()
         if STUDY.cached(wildcards.mode, wildcards.recipe):
             return [f"{DATA}/index.parquet"]
         return records(*splits)
@@ -210,6 +230,11 @@ def if_there(*files):
 
 # With `missing_runs: gap` nothing is trained, nor downloaded: only what is there enters the results.
 TRAINS = STUDY.missing_runs == "train"
+if not TRAINS and placed(RESULTS) != RESULTS:
+    raise WorkflowError(
+        f"configuration: missing_runs: gap looks for runs in {RESULTS}, but the module's prefix puts them into "
+        f"{placed(RESULTS)}; leave out the prefix, or start Snakemake with --directory in that folder"
+    )
 GAPS = {} if TRAINS else {run: reason for run in STUDY.runs if (reason := STUDY.gap(run))}
 RUNS = [run for run in STUDY.runs if run not in GAPS]
 
@@ -227,7 +252,8 @@ SCORED_DATASETS = [dataset for dataset in DATASETS if any(run.dataset == dataset
 STUDY_MODELS = list(dict.fromkeys(run.model for run in STUDY.runs))
 PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
-PAPER_FILES = sorted(str(path) for path in Path("config/paper").glob("*.csv"))
+# Files of this repository, wherever the working directory is: no `prefix` of a module is for them.
+PAPER_FILES = [local(os.path.relpath(path)) for path in sorted((WORKFLOW.parent / "config" / "paper").glob("*.csv"))]
 # By their content: a fresh clone's dates say nothing.
 PAPER_DIGESTS = [digest(Path(path)) for path in PAPER_FILES]
 

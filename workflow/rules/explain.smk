@@ -25,7 +25,7 @@ rule explain:
         runtime=minutes(60),
     params:
         weights=lambda wildcards: {
-            model: next(iter(weights_file(model)), None) for model in explained_models(wildcards.dataset)
+            model: next(map(placed, weights_file(model)), None) for model in explained_models(wildcards.dataset)
         },
         code=code.digest("explain"),
     script:

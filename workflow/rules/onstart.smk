@@ -1,7 +1,14 @@
-# What is checked when a study starts, before anything is submitted: each of these would cost days of waiting. No rules.
+# What is checked and done when a study starts, before anything is submitted: each fault would cost days of waiting. No
+# rules.
+import shutil
 import subprocess
 
 from histobench.core.state import start_anew
+
+
+def jobs_to_run():
+    """Return the jobs that are to run, without those of a workflow that uses this one as a module."""
+    return [job for job in workflow.dag.needrun_jobs() if str(job.rule.basedir) == str(WORKFLOW / "rules")]
 
 
 def check_partitions():
@@ -9,30 +16,57 @@ def check_partitions():
     known = partitions()
     if not known:
         return
+    from snakemake_executor_plugin_slurm.partitions import parse_gpu_requirements
+
     refused = {}
-    for job in workflow.dag.needrun_jobs():
-        model = gpu_model(job.wildcards)
-        # By the plugin's own judgement, but for cards: it lets jobs without one go where cards are.
-        fitting = [partition for partition in known if has_card(partition, model)]
-        if job.is_local or any(partition.score_job_fit(job) is not None for partition in fitting):
+    for job in jobs_to_run():
+        if job.is_local:
             continue
-        device = job.wildcards.get("device", "cpu")
-        whom = f"device {device} (gpu_model {model})" if model else "jobs without a card"
-        names = ", ".join(partition.name for partition in fitting)
-        why = (
-            f"{names}: a job of rule {job.rule.name} asks for {job.resources.get('runtime')} minutes, "
-            f"{job.resources.get('mem_mb')} MB and {job.threads} threads, which is more than the limits allow"
-            if fitting
-            else f"no partition has {'it in its available_gpu_models' if model else 'a max_gpu of 0, or none'}"
-        )
+        # By the plugin's own judgement, but for cards: it lets jobs without one go where cards are.
+        count, asked_for = parse_gpu_requirements(job)
+        model = asked_for or None if count else ""
+        fitting = [partition for partition in known if submission.has_card(partition, model)]
+        if any(partition.score_job_fit(job) is not None for partition in fitting):
+            continue
+        # A profile may ask for cards in a way of its own: profiles/slurm-gres sets `gpu` to 0.
+        named = gpu_model(job.wildcards) if "gpu" in job.resources.keys() else ""
+        whom = f"device {job.wildcards.device} (gpu_model {named})" if named else "jobs without a card"
+        if fitting:
+            why = (
+                f"{', '.join(partition.name for partition in fitting)}: a job of rule {job.rule.name} asks for "
+                f"{job.resources.get('runtime')} minutes, {job.resources.get('mem_mb')} MB and {job.threads} threads, "
+                "which is more than the limits allow"
+            )
+        elif model in (None, named):
+            why = submission.no_partition(model)
+        else:
+            why = (
+                f"a job of rule {job.rule.name} asks for {model or 'no card'} (gres={job.resources.get('gres')!r}, see "
+                f"set-resources in the profile), and {submission.no_partition(model)}"
+            )
         refused.setdefault(whom, why)
     if refused:
-        path = workflow.executor_settings.partition_config
-        listed = "; ".join(f"{each.name}: {cards(each)}" for each in known)
+        path = partition_file()
+        listed = "; ".join(f"{each.name}: {submission.cards(each)}" for each in known)
         raise WorkflowError(
             "\n".join(f"{path}: {whom}: {why}" for whom, why in refused.items())
             + f"\nFound {listed}. Nothing was submitted. Edit that file, or leave these devices out of the matrix"
         )
+
+
+@cache
+def check_cluster():
+    """Refuse a partition file that is wrong, and a machine without SLURM.
+
+    While the plan is made, since the plugin starts before all other checks and names neither file nor cause.
+    """
+    if hasattr(workflow.executor_settings, "partition_config"):
+        partitions()
+        if absent := [name for name in ("sbatch", "scontrol", "squeue") if not shutil.which(name)]:
+            raise WorkflowError(
+                f"the profile submits jobs to SLURM, but {', '.join(absent)} cannot be found on this machine. Start "
+                "Snakemake on the cluster's login node, or without SLURM: --profile profiles/local"
+            )
 
 
 def check_status_command():
@@ -63,20 +97,21 @@ def check_environments():
     """Refuse jobs on a card that the TensorFlow of this environment has no code for, where Snakemake makes no other."""
     if workflow.deployment_settings.deployment_method:
         return
-    for job in workflow.dag.needrun_jobs():
-        device = STUDY.devices.get(job.wildcards.get("device"), {})
-        if (name := device.get("environment", "tensorflow")) != "tensorflow":
-            raise WorkflowError(
-                f"device {job.wildcards.device} needs the environment envs/{name}.yaml, but all jobs would run in the "
-                "one that Snakemake was started from. Nothing was submitted. Say --software-deployment-method conda, or "
-                "another of its ways (docs/cluster.md), or leave the device out of the matrix"
-            )
+    devices = {job.wildcards["device"]: None for job in jobs_to_run() if "device" in job.wildcards.keys()}
+    if missing := submission.environments_missing(STUDY.devices, devices):
+        raise WorkflowError(missing)
+
+
+def write_configuration():
+    """Write the configuration for `make status`, and for whoever wonders later what ran here."""
+    if TRAINS:
+        write_json(Path(placed(STUDY.paths.configuration)), config)
 
 
 def train_forced_jobs_anew():
     """Have jobs that the user forces set their saved state aside, from which they would restore their outputs."""
     dag, anew = workflow.dag, []
-    for job in dag.needrun_jobs():
+    for job in jobs_to_run():
         # A run, features or a search, known by the file that tells about it: other jobs write into these folders, too.
         about = [
             Path(path) for path in job.output if Path(path).name in (runs.ABOUT, features.ABOUT, search_files.ABOUT)
@@ -92,11 +127,31 @@ def train_forced_jobs_anew():
         )
 
 
+# In this order, when jobs are about to run; in a dry run the checks alone, whose errors are warnings then.
+CHECKS = [check_partitions, check_status_command, check_environments]
+AT_START = [*CHECKS, train_forced_jobs_anew, write_configuration]
+BEGUN = []
+
+
+def before_first_job():
+    """Do once what is to be done at the start.
+
+    From `onstart`, and from a resource of the first job that is looked at: a dry run, and a workflow that uses this one
+    as a module, know no `onstart`.
+    """
+    if BEGUN or not workflow.is_main_process or workflow.execution_settings is None:
+        return
+    BEGUN.append(True)
+    if not workflow.dryrun:
+        for function in AT_START:
+            function()
+        return
+    for check in CHECKS:
+        try:
+            check()
+        except WorkflowError as error:
+            logger.warning(f"Would be refused at the start: {error}")
+
+
 onstart:
-    check_partitions()
-    check_status_command()
-    check_environments()
-    train_forced_jobs_anew()
-    if TRAINS:
-        # For `make status`, and for whoever wonders later what ran here.
-        write_json(Path(STUDY.paths.configuration), config)
+    before_first_job()

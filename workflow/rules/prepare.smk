@@ -21,7 +21,7 @@ rule prepare:
         mem_mb=megabytes(2000),
         runtime=minutes(60),
     params:
-        dataset=lambda wildcards: STUDY.datasets[wildcards.dataset],
+        dataset=dataset_to_read,
         # A plain value: what `prepare` reads anew where the content of a folder of one's own has changed.
         own_files=lambda wildcards: own_files(STUDY.datasets[wildcards.dataset].source.name),
         definition=lambda wildcards: STUDY.datasets[wildcards.dataset].definition(),

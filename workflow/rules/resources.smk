@@ -36,64 +36,72 @@ def container_image(wildcards):
 
 @cache
 def read_partitions(path):
-    """Return the partitions of a file, see profiles/slurm/partitions.yaml, as the plugin for SLURM reads them."""
-    from snakemake_executor_plugin_slurm.partitions import read_partition_file
+    """Return the partitions of a file, see profiles/slurm/partitions.yaml; refuse one that is not as it should be."""
+    if not os.path.exists(path):
+        raise WorkflowError(f"{path}: not found from {os.getcwd()}; name the file, or its profile, by the whole path")
+    try:
+        return submission.read_partitions(Path(path))
+    except HistobenchError as error:
+        raise WorkflowError(str(error)) from None
 
-    return read_partition_file(path)
+
+def partition_file():
+    """Return the file of partitions that the plugin for SLURM takes, if jobs go to a cluster and somebody has named one."""
+    # Known only when jobs are about to run: a dry run, and a job itself, have no such settings.
+    if not hasattr(workflow.executor_settings, "partition_config"):
+        return None
+    return workflow.executor_settings.partition_config or os.environ.get("SNAKEMAKE_SLURM_PARTITIONS")
 
 
 def partitions():
     """Return the partitions that jobs may go to; none where they go to no cluster, or nobody said which it has."""
-    # Known only when jobs are about to run: a dry run, and a job itself, have no such settings.
-    path = getattr(workflow.executor_settings, "partition_config", None)
+    path = partition_file()
     return read_partitions(path) if path else []
 
 
-def has_card(partition, model):
-    """Say whether a partition is for jobs with this card; "" is for jobs without one."""
-    models = partition.limits.available_gpu_models
-    return bool(partition.limits.max_gpu) == bool(model) and (not model or not models or model in models)
+def no_card(wildcards):
+    """Return that a job needs no card, whatever its device: only what trains, or runs a CNN, has one."""
+    return ""
 
 
-def cards(partition):
-    """Return in words which cards a partition has."""
-    if not partition.limits.max_gpu:
-        return "no cards"
-    return ", ".join(partition.limits.available_gpu_models or ["any card"])
-
-
-def asked(limit, value):
+def asked(limit, value, card):
     """Return a function to what a job asks for in each of its tries: more than before, up to what partitions allow.
 
-    A run that hits its time limit goes on after its last finished epoch, so the longest partition is enough for any.
+    A run that hits its time limit goes on after its last finished epoch, so the longest partition is enough for any. Of
+    memory the first try needs all that it asks for.
 
     limit: the partition's word for it, max_runtime (minutes) or max_mem_mb.
     value: of the first try; a number, or a function of the wildcards.
+    card: a function from the wildcards to the card that the job needs.
     """
 
     def ask(wildcards, attempt):
-        wanted = (value(wildcards) if callable(value) else value) * attempt
-        model = gpu_model(wildcards)
-        limits = [getattr(partition.limits, limit) for partition in partitions() if has_card(partition, model)]
-        return int(min(wanted, max(limits, default=wanted)))
+        before_first_job()
+        first = value(wildcards) if callable(value) else value
+        model = card(wildcards)
+        allowed = max(
+            (getattr(each.limits, limit) for each in partitions() if submission.has_card(each, model)),
+            default=first * attempt,
+        )
+        return int(min(first * attempt, max(allowed, first) if limit == "max_mem_mb" else allowed))
 
     return ask
 
 
-def minutes(value):
+def minutes(value, card=no_card):
     """Return the resource `runtime` of jobs that take so many minutes, a number or a function of the wildcards."""
-    return asked("max_runtime", value)
+    return asked("max_runtime", value, card)
 
 
-def megabytes(value):
+def megabytes(value, card=no_card):
     """Return the resource `mem_mb` of jobs that take so much memory, a number or a function of the wildcards."""
-    return asked("max_mem_mb", value)
+    return asked("max_mem_mb", value, card)
 
 
 def on_device(memory, limit):
     """Return the resources of jobs on a device, with a card if that is one: see `megabytes` and `minutes`."""
     card = {"gpu": lambda wildcards: int(bool(gpu_model(wildcards))), "gpu_model": gpu_model}
-    return card | {"mem_mb": megabytes(memory), "runtime": minutes(limit)}
+    return card | {"mem_mb": megabytes(memory, gpu_model), "runtime": minutes(limit, gpu_model)}
 
 
 def time_limit(cost):

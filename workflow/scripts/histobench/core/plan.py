@@ -4,18 +4,21 @@ A dry run of Snakemake, which takes no lock and writes nothing, says which jobs 
 :mod:`histobench.core.costs` says how long they are expected to take.
 """
 
+import io
 import os
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from histobench.core import runs
+from histobench.core import runs, submission
 from histobench.core.cells import Cell
 from histobench.core.costs import Costs, Estimate, measured
 from histobench.core.errors import HistobenchError
@@ -53,7 +56,10 @@ def main() -> None:
     try:
         text, configuration = summary(sys.argv[1:])
         study = Study(configuration, SCHEMA)
-        print("\n".join(plan(study, pending(text, study), Costs(study, measured(study)))))
+        jobs, given = pending(text, study), options(sys.argv[1:])
+        refused = refusals(study, jobs, given)
+        os.chdir(given.directory or ".")
+        print("\n".join([*plan(study, jobs, Costs(study, measured(study))), *refused]))
     except HistobenchError as error:
         sys.exit(str(error))
 
@@ -72,6 +78,41 @@ def summary(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
         if done.returncode:
             raise HistobenchError(f"Snakemake can't plan this:\n{done.stdout}{done.stderr}".rstrip())
         return done.stdout, runs.read_json(written)
+
+
+def options(arguments: Sequence[str]) -> Namespace:
+    """Return the options of a call of Snakemake with these arguments, those of its profiles included."""
+    from snakemake.cli import parse_args
+
+    with redirect_stderr(io.StringIO()):  # it tells which profiles it reads, as Snakemake itself has done
+        return parse_args(list(arguments))[1]  # type: ignore[no-any-return]
+
+
+def refusals(study: Study, jobs: Sequence[Job], given: Namespace) -> list[str]:
+    """Return lines on what a start with these options of Snakemake would refuse.
+
+    Raises
+    ------
+    HistobenchError
+        if the options name a partition file that is not as it should be.
+    """
+    devices = dict.fromkeys(_device(job) for job in jobs if job.rule in ON_DEVICES)
+    found = []
+    if not given.software_deployment_method and (missing := submission.environments_missing(study.devices, devices)):
+        found += missing.splitlines()
+    if given.executor == "slurm":
+        path = given.slurm_partition_config or os.environ.get("SNAKEMAKE_SLURM_PARTITIONS")
+        known = submission.read_partitions(Path(path)) if path else []
+        models = [study.devices[name].get("gpu_model", "") for name in devices]
+        if any(_stage(job.rule) in ("simulate", "prepare", "evaluate") for job in jobs):
+            models.append("")
+        if known and not given.set_resources:  # by these jobs may ask for cards of other names: profiles/slurm-gres
+            found += [
+                f"{path}: {submission.jobs_for(model)}: {submission.no_partition(model)}"
+                for model in dict.fromkeys(models)
+                if not any(submission.has_card(partition, model) for partition in known)
+            ]
+    return ["", "A start would be refused:", *(f"  {line}" for line in found)] if found else []
 
 
 def pending(text: str, study: Study) -> list[Job]:
@@ -107,8 +148,7 @@ def plan(study: Study, jobs: Sequence[Job], costs: Costs) -> list[str]:
     devices: dict[str, list[tuple[str, Estimate]]] = defaultdict(list)
     for job in jobs:
         if job.rule in ON_DEVICES:
-            device, cost = _cost(job, costs)
-            devices[device].append((job.rule, cost))
+            devices[_device(job)].append((job.rule, _cost(job, costs)))
     others = Counter(_stage(job.rule) for job in jobs if job.rule not in ON_DEVICES)
     lines = [f"Study {study.name}: {len(jobs)} jobs to be done" if jobs else f"Study {study.name}: nothing to be done"]
     if devices:
@@ -120,18 +160,24 @@ def plan(study: Study, jobs: Sequence[Job], costs: Costs) -> list[str]:
     return lines
 
 
-def _cost(job: Job, costs: Costs) -> tuple[str, Estimate]:
-    """Return the device of a job, and its cost."""
+def _device(job: Job) -> str:
+    """Return the device of a job of one of the rules `ON_DEVICES`."""
+    *_, above, last = Path(job.key).parts
+    in_its_folder = job.rule in ("train", "predict") or (job.rule == "tune" and last.startswith("worker-"))
+    return above if in_its_folder else last
+
+
+def _cost(job: Job, costs: Costs) -> Estimate:
+    """Return the cost of a job."""
     names = Path(job.key).parts
     if job.rule == "extract_features":
-        dataset, model, scaling, device = names[-4:]
-        return device, costs.extract(dataset, model, scaling, device)
+        return costs.extract(*names[-4:])
     if job.rule == "tune":
         if names[-1].startswith("worker-"):
-            return names[-2], Estimate(0.0, "estimated")  # the cost of the search stands with its first job
-        return names[-1], costs.tune(Cell(*names[-5:]))
+            return Estimate(0.0, "estimated")  # the cost of the search stands with its first job
+        return costs.tune(Cell(*names[-5:]))
     cost = costs.train if job.rule == "train" else costs.predict
-    return names[-2], cost(Cell(*names[-6:-1]))
+    return cost(Cell(*names[-6:-1]))
 
 
 NOTE = """\

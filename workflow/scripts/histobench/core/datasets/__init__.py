@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from histobench.core.formats import Dataset
 
-# How many patches are held at a time: 7 MiB of PCam, enough to make the cost of a call small.
-CHUNK = 256
+# Most patches, and most bytes of pixels, that are held at a time: 256 patches of PCam, enough to make the cost of a
+# call small. Writing takes six times these bytes.
+CHUNK, CHUNK_BYTES = 256, 256 * 96 * 96 * 3
 # How many examples are kept of what was left out for one reason.
 EXAMPLES = 3
 
@@ -75,8 +76,13 @@ class Tally:
         ]
 
 
+def chunk(patch_size: int) -> int:
+    """Return how many patches of this height and width in pixels are held at a time."""
+    return max(1, min(CHUNK, CHUNK_BYTES // (3 * patch_size**2)))
+
+
 def read(dataset: "Dataset", tally: Tally) -> Iterator[Patches]:
-    """Yield all patches of a data set in chunks of at most `CHUNK`, each of one split.
+    """Yield all patches of a data set in chunks, see :func:`chunk`, each of one split.
 
     Parameters
     ----------

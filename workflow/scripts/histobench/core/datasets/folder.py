@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.core import splitting
-from histobench.core.datasets import CHUNK, Patches, Tally, images, upstream
+from histobench.core.datasets import Patches, Tally, chunk, images, upstream
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import Dataset
 from histobench.core.prepared import SPLITS
@@ -46,11 +46,12 @@ def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
             )
     tally.total = len(files)
     size = dataset.source.patch_size
+    held = chunk(size)
     for split in SPLITS:
         chosen = [number for number, name in enumerate(splits) if name == split]
-        for start in range(0, len(chosen), CHUNK):
+        for start in range(0, len(chosen), held):
             pixels, kept = [], []
-            for number in chosen[start : start + CHUNK]:
+            for number in chosen[start : start + held]:
                 try:
                     pixels.append(_pixels(files[number], size, ids[number], tally))
                     kept.append(number)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.core import splitting
-from histobench.core.datasets import CHUNK, Patches, Tally, images, upstream
+from histobench.core.datasets import Patches, Tally, chunk, images, upstream
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import IDC_ARCHIVE, IDC_PATIENTS, Dataset
 from histobench.core.prepared import SPLITS
@@ -179,7 +179,7 @@ def _decode(
             tally.count(tally.excluded, EDGE.format(size), f"{entry.filename}, {found}")
             continue
         waiting[split].append((pixels, match))
-        if len(waiting[split]) == CHUNK:
+        if len(waiting[split]) == chunk(size):
             yield _patches(split, waiting[split])
             waiting[split] = []
     for split, rest in waiting.items():

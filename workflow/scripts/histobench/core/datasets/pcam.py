@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip
 
-from histobench.core.datasets import CHUNK, Patches, Tally
+from histobench.core.datasets import Patches, Tally, chunk
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import Dataset, pcam_file
 from histobench.core.prepared import SPLITS
@@ -163,11 +163,12 @@ def _split(
                     f"{path}: expected x of shape {shape} and type uint8, one patch for each label, "
                     f"found {images.shape} and {images.dtype}"
                 )
-            for start in range(0, len(labels), CHUNK):
-                part = slice(start, min(start + CHUNK, len(labels)))
+            held = chunk(size)
+            for start in range(0, len(labels), held):
+                part = slice(start, min(start + held, len(labels)))
                 with _damage(path, f", patches {part.start} to {part.stop - 1}"):
-                    chunk = images[part]
+                    pixels = images[part]
                 ids = [f"{split}-{number:06d}" for number in range(part.start, part.stop)]
-                yield Patches(split, chunk, labels[part], ids, groups[part], places[part])
+                yield Patches(split, pixels, labels[part], ids, groups[part], places[part])
             with _damage(path, ", at its end"):
                 stream.drain()

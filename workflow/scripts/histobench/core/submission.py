@@ -1,0 +1,123 @@
+"""What must hold before jobs are submitted: the partition file of a profile for SLURM, and environments of devices."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+import yaml
+
+from histobench.core.errors import HistobenchError, nearest
+
+if TYPE_CHECKING:
+    from snakemake_executor_plugin_slurm.partitions import Partition
+
+# Of these the plugin takes the first as the cluster of a partition; they are no limits.
+CLUSTER = ("slurm_cluster", "cluster", "clusters")
+
+
+def read_partitions(path: Path) -> "list[Partition]":
+    """Return the partitions of a file, see profiles/slurm/partitions.yaml, as the plugin for SLURM reads them.
+
+    Raises
+    ------
+    HistobenchError
+        if the file is not as the plugin needs it, which itself would stop without naming file, partition and key; or
+        says what the plugin would take for something else.
+    """
+    from snakemake_executor_plugin_slurm import partitions as plugin
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        # As it is written, all texts, to see what YAML has made of it.
+        content, written = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise HistobenchError(f"{path}: expected partitions in YAML, found: {error}") from error
+    named = content.get("partitions") if isinstance(content, Mapping) else None
+    if not isinstance(named, Mapping) or not named:
+        raise HistobenchError(
+            f"{path}: expected at least one partition below `partitions:`, found none; histobench's own "
+            "profiles/slurm/partitions.yaml shows how"
+        )
+    kinds = get_type_hints(plugin.PartitionLimits)
+    known = [*(field.name for field in fields(plugin.PartitionLimits)), *CLUSTER]
+    for name, limits in named.items():
+        if not isinstance(name, str) or not name.strip():
+            raise HistobenchError(f"{path}: partition {name!r}: expected text as its name; write it in quotes")
+        where = f"{path}: partition {name}"
+        if not isinstance(limits, Mapping):
+            raise HistobenchError(
+                f"{where}: expected its limits, found {limits!r}; a partition without limits is `{name}: {{}}`"
+            )
+        for key, value in limits.items():
+            if key not in known:
+                raise HistobenchError(
+                    f"{where}: unknown key {key!r}{nearest(str(key), known)}; known keys: {', '.join(known)}"
+                )
+            # Not there where the value comes by a YAML merge, from a place where it is seen.
+            text = str(written["partitions"][name].get(key, ""))
+            if expected := _expected(key, value, text, kinds.get(key, str)):
+                raise HistobenchError(f"{where}: {key}: expected {expected}, found {value!r}")
+        if limits.get("available_gpu_models") and not limits.get("max_gpu"):
+            raise HistobenchError(
+                f"{where}: available_gpu_models names cards, but without a max_gpu of 1 or more no job gets one there"
+            )
+    return list(plugin.read_partition_file(path))
+
+
+def _expected(key: str, value: Any, written: str, kind: Any) -> str:
+    """Return in words what a key of a partition should have been, "" where it is; `written` is the value's text."""
+    if list in (get_origin(part) for part in (kind, *get_args(kind))):
+        fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        return "" if fits else "a list of texts, such as [a100]"
+    if kind in (bool, str):
+        return "" if isinstance(value, kind) else {bool: "true or false", str: "text"}[kind]
+    if key == "max_runtime":
+        return "" if _is_time(value, written) else "minutes, or a time such as 24h, 2d12h or '1-12:00:00', in quotes"
+    fits = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool) and value >= 0
+    unit = " of MB" if "mem_mb" in key else ""
+    return "" if fits else f"a {'whole ' * (kind is int)}number{unit}, without unit or quotes"
+
+
+def _is_time(value: Any, written: str) -> bool:
+    if isinstance(value, str):
+        # The plugin would take of `2 weeks 1d` what it knows, the day.
+        return re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}|(\d+(\.\d+)? *[dhms] *)+", value.strip().lower()) is not None
+    # To YAML 24:00:00 is a number, that of its seconds.
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and ":" not in written
+
+
+def has_card(partition: "Partition", model: str | None) -> bool:
+    """Say whether a partition is for jobs with this card; None is for jobs with any, "" for jobs without one."""
+    models = partition.limits.available_gpu_models
+    return bool(partition.limits.max_gpu) == (model != "") and (not model or not models or model in models)
+
+
+def cards(partition: "Partition") -> str:
+    """Return in words which cards a partition has."""
+    if not partition.limits.max_gpu:
+        return "no cards"
+    return ", ".join(partition.limits.available_gpu_models or ["any card"])
+
+
+def jobs_for(model: str) -> str:
+    """Return in words which jobs need a card, "" is none."""
+    return f"jobs with gpu_model {model}" if model else "jobs without a card"
+
+
+def no_partition(model: str | None) -> str:
+    """Return in words that no partition has a card, see :func:`has_card`."""
+    return f"no partition has {'it in its available_gpu_models' if model != '' else 'a max_gpu of 0, or none'}"
+
+
+def environments_missing(devices: Mapping[str, Mapping[str, Any]], needed: Iterable[str]) -> str:
+    """Return in words that nobody makes the environments of devices of the configuration, "" where they need none."""
+    wanted = {name: devices[name].get("environment", "tensorflow") for name in needed}
+    return "\n".join(
+        f"device {name} needs the environment envs/{environment}.yaml, but all jobs would run in the one that "
+        "Snakemake was started from. Say --software-deployment-method conda, or another of its ways "
+        "(docs/cluster.md), or leave the device out of the matrix"
+        for name, environment in wanted.items()
+        if environment != "tensorflow"
+    )
