@@ -1,39 +1,35 @@
-# Everything a newcomer or a developer runs. Needs Python 3.11 or newer and make, but no git: a tarball will do.
+# Everything a newcomer or a developer runs. Needs Python 3.11 to 3.13 and make, but no git: a tarball will do.
 PYTHON ?= python3
 BIN := .venv/bin
 # An environment is out of date when the content of its lock file, not its date, differs from what was installed.
 checksum = $(shell cksum < $(1) | tr -s ' \t' '-')
 INSTALLED := .venv/installed-$(call checksum,envs/workflow.lock)
 INSTALLED_K80 := .venv-k80/installed-$(call checksum,envs/tensorflow-k80.lock)
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes --requirement
+
+# Snakemake ends where it cannot write its cache, and matplotlib complains in every log. Where a home folder cannot be
+# written, as on the nodes of some clusters, their caches lie here.
+CACHE := $(CURDIR)/.snakemake/cache
+ifneq ($(shell home="$${XDG_CACHE_HOME:-$${HOME:-/dev/null}/.cache}"; mkdir -p "$$home" 2> /dev/null && test -w "$$home" && echo yes),yes)
+export XDG_CACHE_HOME := $(CACHE)
+export MPLCONFIGDIR ?= $(CACHE)/matplotlib
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo paper_check plan status install-profile lint test test-slurm test-long format lock
+.PHONY: help install demo paper_check plan status install-profile lint test test-slurm test-long format lock no-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# $(call build,folder,python,lock file): an environment in place of what make has built there before. It deletes nothing
-# else: a link may lead to the environment of another project. Wherever it is stopped, it can be started again: `python` may
-# be the environment's own, so the Python behind that one builds the new one; and built-by-make, which says that the folder
-# is make's to delete, is never deleted.
-define build
-if [ -L $(1) ]; then \
-	echo "$(1) is a link to $$(readlink $(1)), where other packages are installed than $(3) asks for, or none." \
-		"make changes nothing behind a link: remove the link $(1), then try again" >&2; exit 1; \
-elif [ -n "$$(ls -A $(1) 2> /dev/null)" ] && [ -z "$$(ls -d $(1)/built-by-make $(1)/installed-* 2> /dev/null)" ]; then \
-	echo "$(1) is there already, and was not built by make: move it away, then try again" >&2; exit 1; \
-fi; \
-echo "Installing the packages of $(3) into $(1): a few minutes, once."; \
-base=$$($(2) -c 'import sys; print(sys._base_executable)') && mkdir -p $(1) && touch $(1)/built-by-make && \
-	find $(1) -mindepth 1 ! -path $(1)/built-by-make -delete && "$$base" -m venv $(1) && \
-	$(1)/bin/python $(PIP_INSTALL) $(3) && touch $@
-endef
+# An environment whose own Python is gone, by an update of the system say, is built again.
+$(INSTALLED): $(if $(realpath $(BIN)/python),,no-python)
+$(INSTALLED_K80): $(if $(realpath .venv-k80/bin/python),,no-python)
+no-python:
 
-# The lock files stand behind a bar: they must be there, but a newer date makes nothing out of date.
+# The lock files stand behind a bar: they must be there, but a newer date makes nothing out of date. The last Python is the
+# last that TensorFlow 2.21 is published for.
 $(INSTALLED): | envs/workflow.lock
-	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("histobench needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
-	@$(call build,.venv,"$(PYTHON)",envs/workflow.lock)
+	@"$(PYTHON)" -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("histobench needs Python 3.11, 3.12 or 3.13, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
+	@"$(PYTHON)" envs/build.py $@ envs/workflow.lock
 
 # Training must run under Keras 2.14, too, in an environment of its own. TensorFlow 2.14 knows no Python after 3.11.
 $(INSTALLED_K80): | envs/tensorflow-k80.lock
@@ -43,7 +39,16 @@ $(INSTALLED_K80): | envs/tensorflow-k80.lock
 	if [ -z "$$python" ]; then \
 		echo "No Python 3.11 found, which TensorFlow 2.14 needs: its tests will be skipped."; exit; \
 	fi; \
-	$(call build,.venv-k80,"$$python",envs/tensorflow-k80.lock)
+	"$$python" envs/build.py $@ envs/tensorflow-k80.lock
+
+# What only looks uses the environment that is there, and builds none.
+define look
+@if [ ! -x $(BIN)/python ]; then \
+	echo "No environment to look with: run make install" >&2; exit 1; \
+elif [ ! -e $(INSTALLED) ]; then \
+	echo "Warning: .venv is not what envs/workflow.lock asks for; make install builds that." >&2; \
+fi
+endef
 
 # `env`, not plain `snakemake`: jobs find the same environment's python first on the path.
 SNAKEMAKE = env PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
@@ -59,7 +64,7 @@ demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no net
 
 # --nolock: it reads and writes nothing that a study in progress does.
 paper_check: $(INSTALLED) ## tables, tests, claims and figures from what the paper printed alone: no training, no download
-	$(SNAKEMAKE) --profile profiles/local --configfile config/paper_check.yaml --nolock --quiet all
+	$(SNAKEMAKE) --profile profiles/local --configfile config/paper_check.yaml --nolock --quiet host progress reason
 	@echo
 	@cat results/paper_check/tables/tests.md
 	@echo
@@ -69,17 +74,19 @@ paper_check: $(INSTALLED) ## tables, tests, claims and figures from what the pap
 
 # Plain Python, not a target of Snakemake: a second Snakemake would take the lock of a study at work with it when it ends.
 # ARGS are Snakemake's own, those of the call that is to follow: make plan ARGS="--configfile mine.yaml"
-plan: $(INSTALLED) ## what a study will cost: jobs by device and stage, hours; with ARGS as for snakemake
+plan: ## what a study will cost: jobs by device and stage, hours; with ARGS as for snakemake
+	$(look)
 	@env PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=workflow/scripts \
 		$(BIN)/python -m histobench.core.plan $(ARGS)
 
-status: $(INSTALLED) ## how far the studies of this folder are, also while they run; ARGS="--all" for long lists
+status: ## how far the studies of this folder are, also while they run; ARGS="--all" for long lists
+	$(look)
 	@PYTHONPATH=workflow/scripts $(BIN)/python -m histobench.core.status $(ARGS)
 
 # A link, so that a profile is edited in one place, and still is this project's after a `git pull`.
 PROFILES = $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
 install-profile: ## let `snakemake --profile slurm` (or slurm-gres) find its profile by name
-	@mkdir -p "$(PROFILES)"
+	@mkdir -p "$(PROFILES)" || { echo "Without it: snakemake --profile profiles/slurm" >&2; exit 1; }
 	@for name in slurm slurm-gres; do \
 		from="$(CURDIR)/profiles/$$name" to="$(PROFILES)/$$name"; \
 		if [ "$$(readlink "$$to")" != "$$from" ]; then \

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import platform
 import resource
+import sys
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +29,12 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):  # Snakemake has its own environment
             versions[name] = version(name)
     return versions
+
+
+def _peak_memory_mib() -> int:
+    """Return the most memory that this process has held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))  # macOS counts bytes, others KiB
 
 
 class About:
@@ -80,6 +87,6 @@ class About:
                 "started": self.started.isoformat(timespec="seconds"),
                 "ended": ended.isoformat(timespec="seconds"),
                 "seconds": round((ended - self.started).total_seconds(), 1),
-                "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+                "peak_memory_mib": _peak_memory_mib(),
             },
         )
