@@ -74,7 +74,7 @@ def one_of(names):
 def upstream_files(wildcards):
     """Return the files of a data set's source, or its folder, whose date says nothing, where the patches are one's own."""
     source = STUDY.datasets[wildcards.dataset].source
-    return [f"{source.folder}/{file}" for file in source.files] or [ancient(local(source.folder))]
+    return [f"{source.folder}/{file}" for file in source.files] or [local(ancient(source.folder))]
 
 
 @cache
