@@ -1,6 +1,7 @@
 """Records: what is written is what is read, by NumPy and by TensorFlow alike, or an error."""
 
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from histobench.core import prepared
+from histobench.core.datasets import Tally, read
 from histobench.core.errors import HistobenchError, for_user
+from histobench.core.formats import Dataset, Source
+from histobench.train import records
 from histobench.train.batches import batches
 from support.small import COUNTS, SHAPE, image_specification, patches, prepare, write
 
@@ -233,6 +238,22 @@ def test_bad_patches_leave_no_file(tmp_path, kind, message):
     with pytest.raises(HistobenchError, match=message):
         write(tmp_path / "data", bad_chunks(kind))
     assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_where_every_image_has_another_size_the_error_says_so(tmp_path):
+    for label in "01":
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (64, 48)).save(tmp_path / "mine" / label / f"{number}.png")
+        (tmp_path / "mine" / label / "notes.txt").write_text("x")
+    split = {"by": "patch", "train": 0.5, "valid": 0.25, "test": 0.25, "seed": 1}
+    mine = Source("mine", "folder", str(tmp_path / "mine"), {}, {}, {}, 96, "own")
+    tally = Tally()
+    with pytest.raises(HistobenchError) as caught:
+        records.write(tmp_path / "data", read(Dataset("mine", mine, split), tally), tally, {"dataset": "mine"})
+    assert "both classes in the train part, found 0 patches" in str(caught.value)
+    assert re.search(r"excluded: 8 not 96x96 px, for instance [01]/\d\.png, 64x48 px", str(caught.value))
+    assert "ignored: 2 not an image, for instance 0/notes.txt; 1/notes.txt" in str(caught.value)
 
 
 def test_a_group_on_two_sides_shows_in_the_manifest(tmp_path):

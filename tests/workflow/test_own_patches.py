@@ -46,4 +46,4 @@ def test_another_content_of_the_folder_is_prepared_anew_and_other_dates_are_not(
     # A link that leads nowhere is named before anything runs.
     (project / "patches/train/1/x.png").symlink_to("nowhere")
     refused = snakemake(project, "-n", *options, fails=True)
-    assert "patches/train/1/x.png: belongs to a source of patches, but cannot be read" in refused
+    assert "patches/train/1/x.png: expected a file or a folder, found a symbolic link to nowhere" in refused

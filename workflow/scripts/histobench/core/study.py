@@ -422,6 +422,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"{where}: unknown key {key!r}{nearest(key, known)}; known keys: {', '.join(known)}"
     elif error.validator == "pattern" and re.search(r"\[A-Za-z0-9\]", str(error.validator_value)):
         yield f"{where}: {error.instance!r} must be letters, digits, '.', '_' and '-' only, since it stands in paths"
+    elif error.validator == "pattern" and "{}" in str(error.validator_value):
+        yield f"{where}: {error.instance!r} must be a path without braces, which are wildcards to Snakemake; link to it"
     elif error.validator == "oneOf" and error.context and isinstance(error.schema, Mapping):
         # The branch that fits best says more than "not valid under any of the given schemas".
         unlikely = {"const": 0, "type": 1, "additionalProperties": 2}

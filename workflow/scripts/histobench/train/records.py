@@ -100,7 +100,9 @@ def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[st
             if not 0 < tumour[split] < count[split]:
                 raise HistobenchError(
                     f"{about['dataset']}: expected patches of both classes in the {split} part, found {count[split]} "
-                    f"patches, {tumour[split]} of them tumour"
+                    f"patches, {tumour[split]} of them tumour; excluded: "
+                    f"{'; '.join(tally.in_words(tally.excluded)) or 'none'}; ignored: "
+                    f"{'; '.join(tally.in_words(tally.ignored)) or 'nothing'}"
                 )
         written = pd.read_parquet(index, columns=IDENTITY).sort_values(["split", "position"])
         digests = {
@@ -127,11 +129,13 @@ def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[st
             "excluded": dict(sorted(tally.excluded.items())),
             "ignored": dict(sorted(tally.ignored.items())),
             "notes": dict(sorted(tally.notes.items())),
+            "examples": dict(sorted(tally.examples.items())),
             **digests,
         },
     )
-    for reason, number in tally.excluded.items():
-        log.info("excluded %d patches: %s", number, reason)
+    for what in ("excluded", "ignored", "notes"):
+        for words in tally.in_words(getattr(tally, what)):
+            log.info("%s: %s", what, words)
     log.info("wrote %s: %s patches", folder, ", ".join(f"{count[split]} {split}" for split in SPLITS))
 
 
