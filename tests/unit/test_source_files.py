@@ -249,6 +249,22 @@ def test_a_file_that_is_not_the_one_that_was_downloaded_is_named(folder, publish
         source_files.read(folder, ["0/a.bmp"]).verify(names)
 
 
+def test_a_file_that_a_mirror_had_unpacked_is_compared_with_the_record_of_that(folder):
+    path = folder / "x.h5.gz"
+    path.write_bytes(b"normal a")
+    pin = source_files.pin(folder / "x.h5")
+    pin.parent.mkdir()
+    pin.write_text(f"{KNOWN['sha256']}  x.h5.gz\n")
+    published = {"x.h5.gz": Remote(bytes=6, sha256=hashlib.sha256(b"packed").hexdigest().upper())}
+    source_files.read(folder, ["x.h5.gz"]).verify(published)
+    path.write_bytes(b"normal  a")
+    with pytest.raises(HistobenchError, match=rf"x\.h5\.gz: expected .* sha256 {KNOWN['sha256']}, found"):
+        source_files.read(folder, ["x.h5.gz"]).verify(published)
+    path.write_bytes(b"packe")
+    with pytest.raises(HistobenchError, match=r"x\.h5\.gz: expected the file that was downloaded"):
+        source_files.read(folder, ["x.h5.gz"]).verify(published)
+
+
 def test_what_is_published_counts_before_the_record_of_the_first_download(folder):
     pin = source_files.pin(folder / "0/a.bmp")
     pin.parent.mkdir()

@@ -88,6 +88,10 @@ class SourceFiles:
                 continue
             path = self.folder / name
             known = expected(remote, pin(path))
+            # A mirror had it unpacked, see `downloads.fetch`.
+            unpacked = pin(path.with_name(path.name.removesuffix(".gz")))
+            if name.endswith(".gz") and unpacked.exists() and self.digests[name] != known.sha256:
+                known = expected(Remote(), unpacked)
             found = {"bytes": self.stamps[name].bytes, "sha256": self.digests[name]}
             if known.md5 and not known.sha256:
                 found["md5"] = digest(path, "md5")
@@ -120,7 +124,7 @@ def pin(path: Path) -> Path:
 def expected(remote: Remote, pin: Path) -> Remote:
     """Return what a file is known to be: by the configuration, or else by the record of its first download."""
     if remote.sha256 is not None or remote.md5 is not None or not pin.exists():
-        return remote
+        return replace(remote, **{key: value.lower() for key in ("sha256", "md5") if (value := getattr(remote, key))})
     line = pin.read_text(encoding="utf-8", errors="replace")
     if not re.match(r"[0-9a-f]{64}\s", line):
         raise HistobenchError(
