@@ -6,7 +6,9 @@ import io
 import itertools
 import os
 import re
+import resource
 import shutil
+import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -17,8 +19,10 @@ import pytest
 from PIL import Image
 
 from histobench.core.datasets import Tally, read
+from histobench.core.datasets import pcam as reader
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import FORMATS, Dataset, Source
+from support.processes import kill, start, wait_until
 
 COUNTS = {"train": 300, "valid": 20, "test": 10}
 PREFIX = "camelyonpatch_level_2_split"
@@ -57,11 +61,15 @@ def refused(dataset: Dataset, message: str) -> str:
 # PCam
 
 
-def write_h5(path: Path, name: str, data: np.ndarray) -> None:
+def h5(name: str, data: np.ndarray, libver: str = "earliest", **layout) -> bytes:
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        file[name] = data
-    path.write_bytes(gzip.compress(buffer.getvalue(), 1))
+    with h5py.File(buffer, "w", libver=libver) as file:
+        file.create_dataset(name, data=data, **layout)
+    return buffer.getvalue()
+
+
+def write_h5(path: Path, name: str, data: np.ndarray) -> None:
+    path.write_bytes(gzip.compress(h5(name, data), 1))
 
 
 def images(split: str, n: int) -> np.ndarray:
@@ -119,12 +127,16 @@ def flipped(data: bytes) -> bytes:
         ("train_x", flipped),
         *((name, lambda data: b"<html>not found</html>") for name in ("valid_x", "valid_y")),
         ("valid_x", lambda data: gzip.compress(b"something else" * 1000)),
+        ("valid_y", lambda data: b""),
+        *(("train_x", lambda data, kept=kept: gzip.decompress(data)[:kept]) for kept in (4, 1000, -1)),
+        ("train_x", lambda data: gzip.compress(h5("train_x", np.zeros(3)))),
+        ("train_x", lambda data: h5("x/y", np.zeros(3))),
     ],
 )
-def test_a_file_that_is_no_whole_gzipped_hdf5(pcam_folder, name, damage):
+def test_a_file_that_is_no_whole_hdf5(pcam_folder, name, damage):
     path = pcam_folder / f"{PREFIX}_{name}.h5.gz"
     path.write_bytes(damage(path.read_bytes()))
-    assert "start again" in refused(pcam(pcam_folder), rf"{path.name}.*expected gzipped HDF5 that is whole")
+    assert "start again" in refused(pcam(pcam_folder), rf"{path.name}.*expected HDF5, gzipped or not, that is")
 
 
 def test_a_label_file_of_another_length(pcam_folder):
@@ -138,13 +150,162 @@ def test_a_label_file_of_another_length(pcam_folder):
     assert "one patch for each label, found (300, 96, 96, 3)" in message
 
 
-def test_patches_of_another_size_and_labels_that_are_no_labels(pcam_folder):
+def test_patches_of_another_size(pcam_folder):
     write_h5(pcam_folder / f"{PREFIX}_test_x.h5.gz", "x", np.zeros((10, 64, 64, 3), np.uint8))
     refused(pcam(pcam_folder), r"test_x\.h5\.gz: expected x of shape \(10, 96, 96, 3\).*found \(10, 64, 64, 3\)")
-    labels = np.zeros((10, 1, 1, 1), np.uint8)
-    labels[7] = 3
+
+
+# What people write themselves: by chance, to append patches, to compress them, by the newest h5py.
+LAYOUTS = {
+    "contiguous": {},
+    "a chunk per patch": {"chunks": (1, 96, 96, 3)},
+    "chunks of patches": {"chunks": (7, 96, 96, 3)},
+    "chunks of parts of patches": {"chunks": (9, 50, 7, 1)},
+    "chunks=True": {"chunks": True},
+    "appendable": {"maxshape": (None, 96, 96, 3)},
+    "compressed and shuffled": {"compression": "gzip", "shuffle": True, "fletcher32": True},
+    "lzf, newest version": {"compression": "lzf", "libver": "latest"},
+}
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["gzipped", "plain"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_patches_in_any_layout_are_read_once(pcam_folder, monkeypatch, layout, packed):
+    for split, n in COUNTS.items():
+        for part, values in (("x", images(split, n)), ("y", np.arange(n, dtype=np.uint8).reshape(-1, 1, 1, 1) % 2)):
+            chunks = LAYOUTS[layout] if part == "x" else {"chunks": True} if LAYOUTS[layout] else {}
+            data = h5(part, values, **chunks)
+            (pcam_folder / f"{PREFIX}_{split}_{part}.h5.gz").write_bytes(gzip.compress(data, 1) if packed else data)
+    again = []
+
+    def seek(stream, offset, whence=0, original=reader._Stream.seek):
+        if whence == 0 and offset < stream.tell() < stream.SIZE:
+            again.append(stream.tell())
+        return original(stream, offset, whence)
+
+    monkeypatch.setattr(reader._Stream, "seek", seek)
+    before = sorted(pcam_folder.iterdir())
+    found, _ = everything(pcam(pcam_folder))
+    for split, rows in found.items():
+        np.testing.assert_array_equal(np.stack([row[4] for row in rows]), images(split, COUNTS[split]))
+        assert [row[2] for row in rows] == [i % 2 for i in range(COUNTS[split])]
+    # A gzip stream that is set back starts over: at the heads of files, a few kB, never after patches.
+    assert all(position < 10_000 for position in again)
+    assert sorted(pcam_folder.iterdir()) == before
+
+
+def half_written(name: str, values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        data = file.create_dataset(name, values.shape, values.dtype, chunks=(1, *values.shape[1:]))
+        data[: len(values) // 2] = values[: len(values) // 2]
+    return buffer.getvalue()
+
+
+def never_written(name: str, values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.create_dataset(name, values.shape, values.dtype)
+    return buffer.getvalue()
+
+
+def of_links(name: str, values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    layout = h5py.VirtualLayout(values.shape, values.dtype)
+    layout[:] = h5py.VirtualSource("elsewhere.h5", name, values.shape)
+    with h5py.File(buffer, "w") as file:
+        file.create_virtual_dataset(name, layout)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["gzipped", "plain"])
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (half_written, r"expected 10 chunks of {}, found 5: the file was not written to its end"),
+        (never_written, "expected the values of {}, found none"),
+        (of_links, "expected the values of {} in this file, found links"),
+    ],
+)
+@pytest.mark.parametrize("part", ["x", "y"])
+def test_values_that_are_not_there_are_no_black_patches(pcam_folder, part, write, message, packed):
+    data = write(part, images("test", 10) if part == "x" else np.zeros((10, 1, 1, 1), np.uint8))
+    path = pcam_folder / f"{PREFIX}_test_{part}.h5.gz"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    refused(pcam(pcam_folder), rf"{path.name}: {message.format(part)}")
+
+
+@pytest.fixture
+def chunked_folder(pcam_folder):
+    path = pcam_folder / f"{PREFIX}_train_x.h5.gz"
+    path.write_bytes(gzip.compress(h5("x", images("train", 300), chunks=True), 1))
+    return pcam_folder
+
+
+def test_no_room_to_unpack_is_said_before_or_when_it_is_noticed(chunked_folder, monkeypatch):
+    before = sorted(chunked_folder.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    try:
+        refused(pcam(chunked_folder), rf"train_x\.h5\.gz: cannot be unpacked, .*{os.strerror(errno.EFBIG)}.*Make room")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(2**33, 2**33 - 10**6, 10**6))
+    message = refused(pcam(chunked_folder), r"train_x\.h5\.gz: its values are stored in chunks, so it must be unpacked")
+    assert f"needs 0.0 GB in {chunked_folder} while it is read; 0.0 GB are free" in message
+    assert sorted(chunked_folder.iterdir()) == before
+
+
+def test_a_damaged_file_that_is_unpacked(chunked_folder):
+    path = chunked_folder / f"{PREFIX}_train_x.h5.gz"
+    data = path.read_bytes()
+    for damaged in (data[: len(data) // 2], flipped(data), data[:-8] + b"12345678"):
+        path.write_bytes(damaged)
+        assert "start again" in refused(pcam(chunked_folder), rf"{path.name}.*expected HDF5, gzipped or not, that is")
+
+
+READ = """
+import sys, time
+from pathlib import Path
+from histobench.core.datasets import Tally, read
+from histobench.core.datasets import pcam as reader
+from histobench.core.formats import FORMATS, Dataset, Source
+source = Source("pcam", "pcam", sys.argv[1], FORMATS["pcam"].files, {"train": 300, "valid": 20, "test": 10}, {}, 96, "")
+for some in read(Dataset("pcam", source, "published"), Tally()):
+    Path(sys.argv[2]).touch()
+    time.sleep(60)
+"""
+
+
+def test_what_was_unpacked_is_gone_after_a_kill(chunked_folder, tmp_path):
+    before = sorted(chunked_folder.iterdir())
+    child = start([sys.executable, "-c", READ, chunked_folder, tmp_path / "reading"], tmp_path / "log")
+    wait_until((tmp_path / "reading").exists, child, seconds=60)
+    kill(child)
+    assert sorted(chunked_folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.full(10, 3, np.uint8), "patch 0: expected a label of 0 or 1, found 3"),
+        (np.array([0, 1, -1] * 3 + [0]), "patch 2: expected a label of 0 or 1, found -1"),
+        (np.array([0.0, np.nan] * 5), "patch 1: expected a label of 0 or 1, found nan"),
+        (np.full(10, 0.5), "patch 0: expected a label of 0 or 1, found 0.5"),
+        (np.array([b"tumour"] * 10), "expected labels of 0 or 1, found values of type"),
+        (np.eye(10), "expected 10 labels .*, found 100"),
+    ],
+)
+def test_labels_that_are_no_labels(pcam_folder, labels, message):
     write_h5(pcam_folder / f"{PREFIX}_test_y.h5.gz", "y", labels)
-    refused(pcam(pcam_folder), r"test_y\.h5\.gz, patch 7: expected a label of 0 or 1, found 3")
+    refused(pcam(pcam_folder), rf"test_y\.h5\.gz.*{message}")
+
+
+@pytest.mark.parametrize("kind", [bool, np.int64, np.float32])
+def test_labels_of_other_types(pcam_folder, kind):
+    write_h5(pcam_folder / f"{PREFIX}_test_y.h5.gz", "y", (np.arange(10) % 2).astype(kind))
+    found, _ = everything(pcam(pcam_folder))
+    assert [row[2] for row in found["test"]] == [0, 1] * 5
 
 
 def test_slide_metadata_of_another_split(pcam_folder):
@@ -152,8 +313,61 @@ def test_slide_metadata_of_another_split(pcam_folder):
     refused(pcam(pcam_folder), r"test_meta\.csv: expected 10 rows, one for each label, found 9")
     write_meta(pcam_folder, "test", np.arange(10) % 3 == 0)
     refused(pcam(pcam_folder), r"test_meta\.csv, patch 0 of slide slide_test_0: center_tumor_patch is True, but")
-    (pcam_folder / f"{PREFIX}_test_meta.csv").write_text("a,b\n1,2\n")
-    refused(pcam(pcam_folder), r"test_meta\.csv: expected columns")
+
+
+def of_columns(*wanted: str):
+    def write(text: str) -> bytes:
+        rows = [line.split(",") for line in text.splitlines()]
+        return "\n".join(",".join(row[rows[0].index(name)] for name in wanted) for row in rows).encode()
+
+    return write
+
+
+def test_slide_metadata_as_programs_save_it(pcam_folder):
+    path = pcam_folder / f"{PREFIX}_test_meta.csv"
+    text, (before, _) = path.read_text(), everything(pcam(pcam_folder))
+    spaced = re.sub(r"slide_test_(\d)", r"  slide_test_\1 ", text)
+    for data in (
+        b"\xef\xbb\xbf" + text.encode(),
+        b"\xef\xbb\xbf" + of_columns("wsi", "center_tumor_patch", "coord_x", "coord_y")(text),
+        text.replace("\n", "\r\n").encode() + b"\r\n\r\n",
+        text.replace("True", "1").replace("False", "0").encode(),
+        spaced.encode(),
+    ):
+        path.write_bytes(data)
+        after, _ = everything(pcam(pcam_folder))
+        assert [row[:4] for row in after["test"]] == [row[:4] for row in before["test"]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text.encode("utf-16"), "expected UTF-8 text in columns that is whole, found: 'utf-8' codec"),
+        (lambda text: text.replace("slide_test_2", "käse").encode("latin-1"), "expected UTF-8 text in columns"),
+        (lambda text: text.encode("utf-16-le"), "expected columns coord_x, .*with commas"),
+        (lambda text: text.replace(",", ";").encode(), "expected columns .*found: ;coord_y;coord_x"),
+        (lambda text: b"", "expected columns .*found: none"),
+        (lambda text: b"a,b\n1,2\n", "expected columns .*missing: center_tumor_patch, coord_x, .*found: a, b"),
+        (lambda text: text.replace(",2,3,True,True,slide_test_1", "").encode(), "expected 6 values, found 1"),
+        (lambda text: text.replace("1,2,3,", "1,2,3,4,").encode(), "patch 1: expected 6 values, found 7"),
+        (lambda text: text.replace("True,slide_test_1", "True,").encode(), "patch 1: expected the name of its slide"),
+        (lambda text: text.replace("False,sl", "no,sl").encode(), "patch 0: expected True or False .*'no'"),
+        (lambda text: text.replace("False,sl", ",sl").encode(), "patch 0: expected True or False .*''"),
+        *(
+            (
+                lambda text, value=value: text.replace("1,2,3,", f"1,2,{value},").encode(),
+                f"patch 1: expected whole numbers up to 2147483647 in coord_x and coord_y, found '{value}' and '2'",
+            )
+            for value in ("12345678901", "-12345678901", "3.5", "x", "")
+        ),
+        (lambda text: text.replace("slide_test_1", '"slide_test_1', 1).encode(), "expected 10 rows, .* found 2"),
+        (lambda text: text.encode() + b"x" * 200_000, "expected UTF-8 text in columns .*field larger"),
+    ],
+)  # fmt: skip
+def test_slide_metadata_that_is_damaged(pcam_folder, damage, message):
+    path = pcam_folder / f"{PREFIX}_test_meta.csv"
+    path.write_bytes(damage(path.read_text()))
+    refused(pcam(pcam_folder), rf"{path.name}[:,].*{message}")
 
 
 # IDC

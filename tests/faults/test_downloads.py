@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote
 from support.processes import kill, start, wait_until
 
-NAME = "patches.h5.gz"
+NAME, UNPACKED = "patches.h5.gz", "patches.h5"
 DATA = bytes(range(256)) * 80  # 20,480 bytes, of which no two offsets within 256 look the same
 OTHER = bytes(reversed(DATA))
 ROOM = 2**22  # on a disk that is full: more than pytest writes meanwhile, less than LARGE
@@ -572,6 +572,11 @@ def test_the_first_download_is_recorded_as_sha256sum_would_and_a_later_one_is_he
     assert digests[1] in pin_of(target).read_text()
 
 
+def test_capitals_in_a_digest_are_no_difference(upstream, target):
+    source = remote(upstream.url())
+    fetched(replace(source, sha256=source.sha256.upper(), md5=source.md5.upper()), target)
+
+
 @pytest.mark.parametrize("left_out", ["sha256", "md5"])
 def test_a_configured_digest_needs_no_record_and_heeds_none(upstream, target, left_out):
     source = remote(upstream.url(), **{left_out: None})
@@ -626,7 +631,8 @@ def test_a_mirror_folder_prefers_the_nested_file_and_is_verified(upstream, targe
 
 def test_a_mirror_folder_without_the_file(upstream, target, tmp_path):
     mirror = tmp_path / "mirror"
-    told = (f"{mirror / 'pcam' / NAME}: no such file", f"{mirror / NAME}: no such file", "`mirror`")
+    places = [mirror / "pcam" / NAME, mirror / NAME, mirror / "pcam" / UNPACKED, mirror / UNPACKED]
+    told = (*(f"{place}: no such file" for place in places), "`mirror`")
     refused(remote(upstream.url()), target, *told, mirror=str(mirror), folder="pcam")
     assert upstream.log == []
     assert beside(target) == []
@@ -667,9 +673,71 @@ def test_a_mirror_address_quotes_names(upstream, target):
 
 def test_a_mirror_address_without_the_file(upstream, target):
     upstream.files = {}
-    told = [f"{upstream.url(path)}: HTTP 404 Not Found" for path in (f"/base/pcam/{NAME}", f"/base/{NAME}")]
+    asked = [f"/base/{path}" for path in (f"pcam/{NAME}", NAME, f"pcam/{UNPACKED}", UNPACKED)]
+    told = [f"{upstream.url(path)}: HTTP 404 Not Found" for path in asked]
     refused(remote(None), target, *told, mirror=upstream.url("/base"), folder="pcam")
-    assert len(upstream.log) == 2
+    assert [exchange.path for exchange in upstream.log] == asked
+
+
+# Files that somebody has unpacked
+
+
+def unpacked_pin(target: Path) -> Path:
+    return pin_of(target).with_name(f"{UNPACKED}.sha256")
+
+
+@pytest.mark.parametrize("layout", ["pcam", "."], ids=["nested", "flat"])
+def test_an_unpacked_file_in_a_mirror_is_taken_and_recorded(upstream, target, tmp_path, caplog, layout):
+    place = write(tmp_path / "mirror" / layout / UNPACKED, DATA)
+    source, mirror = remote(upstream.url(), gzip.compress(DATA)), {"mirror": str(tmp_path / "mirror"), "folder": "pcam"}
+    fetched(source, target, **mirror)
+    assert unpacked_pin(target).read_text() == f"{hashlib.sha256(DATA).hexdigest()}  {NAME}\n"
+    assert f"recorded in {unpacked_pin(target)}" in caplog.text
+    assert beside(target) == [".pins", NAME]
+
+    place.unlink()
+    fetched(source, target, **mirror)  # it is there
+    fetched(source, target)
+    assert upstream.log == []
+
+
+def test_an_unpacked_file_is_held_to_its_first_copy(upstream, target, tmp_path):
+    write(tmp_path / UNPACKED, DATA)
+    source, mirror = remote(upstream.url(), gzip.compress(DATA)), {"mirror": str(tmp_path)}
+    fetched(source, target, **mirror)
+    write(target, DATA[:-1])
+    fetched(source, target, **mirror)
+    assert bad_of(target).read_bytes() == DATA[:-1]
+    target.unlink()
+    write(tmp_path / UNPACKED, OTHER)
+    told = (UNPACKED, str(tmp_path / UNPACKED), f"recorded in {unpacked_pin(target)}", "delete that record.")
+    refused(source, target, *told, **mirror)
+    assert not target.exists()
+
+
+def test_the_published_file_goes_first(upstream, target, tmp_path):
+    packed = gzip.compress(DATA)
+    for name, data in ((UNPACKED, OTHER), (NAME, packed)):
+        write(tmp_path / name, data)
+    fetched(remote(None, packed), target, packed, mirror=str(tmp_path), folder="pcam")
+    assert not unpacked_pin(target).exists()
+    # Its digests hold, whatever else the mirror has.
+    write(tmp_path / NAME, packed[:-1])
+    target.unlink()
+    refused(remote(None, packed), target, "another file than expected", mirror=str(tmp_path), folder="pcam")
+
+
+def test_nothing_passes_for_unpacked_without_a_record(upstream, target):
+    upstream.files[f"/{NAME}"] = packed = gzip.compress(DATA)
+    write(target, DATA)
+    fetched(remote(upstream.url(), packed), target, packed)
+    assert bad_of(target).read_bytes() == DATA
+
+
+def test_upstream_is_not_asked_for_an_unpacked_file(upstream, target):
+    upstream.files = {f"/{UNPACKED}": DATA}
+    refused(remote(upstream.url()), target, "HTTP 404")
+    assert [exchange.path for exchange in upstream.log] == [f"/{NAME}"]
 
 
 # Disks

@@ -1,7 +1,11 @@
 """Models: their size, what a step changes in each mode, and pretrained weights."""
 
+import io
+import shutil
+import zipfile
 from dataclasses import asdict
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -10,11 +14,12 @@ from histobench.core.catalogue import CATALOGUE, models
 from histobench.core.errors import HistobenchError
 from histobench.train.batch_norm import calibrate_on
 from histobench.train.fit import compile_model
-from histobench.train.models import build
+from histobench.train.models import backbone, build, load, load_pretrained
 from support.cnns import moved, values
-from support.small import specification
+from support.small import model_specification, specification
 
 RECIPE = {"optimizer": {"name": "adam", "learning_rate": 0.01}}
+TINY = model_specification("tiny")
 FINETUNE = {"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.01}
 
 
@@ -92,22 +97,125 @@ def test_calibration_is_the_average_over_batches():
     np.testing.assert_allclose(backbone.layers[0].moving_variance, data.var(1).mean(0), rtol=1e-4)
 
 
-def test_pretrained_weights_are_loaded_into_the_backbone(tmp_path):
-    source = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(40, 40, 3))
-    source.save_weights(tmp_path / "w.weights.h5")
-    source.save(tmp_path / "legacy.h5")  # keras.applications publishes this older format
-    for path in tmp_path.iterdir():
-        model = build(spec("mobilenet"), "full", (40, 40, 3), seed=1, weights=path)
-        np.testing.assert_equal(model.layers[0].get_weights(), source.get_weights())
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A small backbone, and a folder with its weights in every format, under its own suffix."""
+    folder = tmp_path_factory.mktemp("weights")
+    source = backbone(TINY, (40, 40, 3), seed=7)
+    source.save_weights(folder / "of-keras-3.weights.h5")
+    source.save(folder / "archive.keras")
+    source.save(folder / "of-keras-2.h5")  # as keras.applications publishes them
+    with h5py.File(folder / "without-model.h5", "w") as file, h5py.File(folder / "of-keras-2.h5") as whole:
+        for name, value in whole["model_weights"].attrs.items():
+            file.attrs[name] = value
+        for name in whole["model_weights"]:
+            whole.copy(f"model_weights/{name}", file)
+    return source, folder
 
 
-def test_what_are_no_weights_of_the_model_is_refused(tmp_path):
-    other = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(40, 40, 3))
+@pytest.fixture
+def fresh(pretrained):
+    """The same backbone with other weights."""
+    model = pretrained[0]
+    weights = model.get_weights()
+    model.set_weights([np.full_like(values, 0.5) for values in weights])
+    yield model
+    model.set_weights(weights)
+
+
+FORMATS = ["of-keras-3.weights.h5", "archive.keras", "of-keras-2.h5", "without-model.h5"]
+
+
+@pytest.mark.parametrize("name", ["as it is", "w.h5", "w.weights.h5", "w.keras", "w.hdf5", "w", "w {x}.H5"])
+@pytest.mark.parametrize("file", FORMATS)
+def test_pretrained_weights_are_loaded_whatever_the_file_is_called(pretrained, fresh, tmp_path, file, name):
+    path = shutil.copy(pretrained[1] / file, tmp_path / (file if name == "as it is" else name))
+    load_pretrained(fresh, path)
+    np.testing.assert_equal(fresh.get_weights(), backbone(TINY, (40, 40, 3), seed=7).get_weights())
+
+
+def test_pretrained_weights_are_loaded_into_the_backbone(pretrained, tmp_path):
+    path = pretrained[1] / FORMATS[0]
+    for mode in ("tl", "full"):
+        model = build(TINY, mode, (40, 40, 3), seed=1, weights=path)
+        np.testing.assert_equal(model.layers[0].get_weights(), pretrained[0].get_weights())
+
+
+def test_what_are_no_weights_of_the_model_is_refused(pretrained, fresh, tmp_path):
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     other.save_weights(tmp_path / "other.weights.h5")
-    (tmp_path / "page.weights.h5").write_text("<html>not found</html>")
-    for name in ("other", "page"):
-        with pytest.raises(HistobenchError, match=rf"{name}\.weights\.h5: expected weights of mobilenet"):
-            build(spec("mobilenet"), "full", (40, 40, 3), seed=1, weights=tmp_path / f"{name}.weights.h5")
+    other.save(tmp_path / "other.h5")
+    other.save(tmp_path / "other.keras")
+    for path in tmp_path.iterdir():
+        with pytest.raises(HistobenchError, match=rf"{path.name}: expected weights of tiny"):
+            load_pretrained(fresh, path)
+    with h5py.File(shutil.copy(pretrained[1] / FORMATS[0], tmp_path / "part.weights.h5"), "a") as file:
+        del file["layers/conv2d_1"]
+    with pytest.raises(HistobenchError, match=r"part\.weights\.h5: expected weights of tiny.*conv2d_1"):
+        load_pretrained(fresh, tmp_path / "part.weights.h5")
+
+
+def archive(member: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(member, "x")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["w.h5", "w.weights.h5", "w.keras"])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty one"),
+        (b"<!DOCTYPE html><html>not found", "one that starts with b'<!DOCTYPE html>"),
+        (b"version https://git-lfs.github.com/spec/v1", "one that starts with b'version https://git-lfs"),
+        (archive("data.pkl"), "one that is damaged or none of Keras: .*no item named 'model.weights.h5'"),
+        (archive("model.weights.h5"), ""),
+        (b"\x89HDF\r\n\x1a\n", ""),
+    ],
+)
+def test_what_are_no_weights_at_all_is_named(fresh, tmp_path, name, content, found):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(HistobenchError, match=rf"{name}: expected .*{found}"):
+        load_pretrained(fresh, tmp_path / name)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("file", FORMATS)
+def test_weights_that_are_cut_off_are_named(pretrained, fresh, tmp_path, file, kept):
+    data = (pretrained[1] / file).read_bytes()
+    (tmp_path / file).write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(HistobenchError, match=rf"{file}: expected"):
+        load_pretrained(fresh, tmp_path / file)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 1, -1])
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5", ".keras"])
+def test_weights_that_are_no_numbers_are_refused(fresh, tmp_path, suffix, place, value):
+    weights = fresh.get_weights()
+    damaged = [values.copy() for values in weights]
+    damaged[place].flat[[0, -1]] = value
+    fresh.set_weights(damaged)
+    path = tmp_path / f"w{suffix}"
+    (fresh.save_weights if suffix == ".weights.h5" else fresh.save)(path)
+    fresh.set_weights(weights)
+    found = f"w{suffix}: .* 2 of {weights[place].size} values of {fresh.weights[place].path} are none"
+    with pytest.raises(HistobenchError, match=found):
+        load(fresh, path)
+
+
+def test_values_too_large_for_float32_are_refused(pretrained, fresh, tmp_path):
+    path = shutil.copy(pretrained[1] / FORMATS[0], tmp_path / "w.weights.h5")
+    with h5py.File(path, "a") as file:
+        kernel = file["layers/conv2d/vars/0"][()].astype(np.float64)
+        kernel.flat[0] = 1e300
+        del file["layers/conv2d/vars/0"]
+        file["layers/conv2d/vars/0"] = kernel
+    with pytest.raises(
+        HistobenchError, match=r"w\.weights\.h5: .* 1 of 216 values of conv2d(_[0-9]+)?/kernel are none"
+    ):
+        load_pretrained(fresh, path)
 
 
 def test_an_application_that_keras_does_not_have_is_named():

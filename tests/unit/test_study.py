@@ -1,14 +1,20 @@
 """The configuration: what it makes, and what it says of what it cannot make."""
 
+import re
 from functools import reduce
 from operator import getitem
+from pathlib import Path
 
 import pytest
+import yaml
 
+from histobench.core import paths
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote
+from histobench.core.study import check_keys
 from support.paper import configuration, study
+from support.project import ROOT
 
 
 @pytest.fixture
@@ -85,7 +91,7 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
         ("studdy", "x", r"top level: unknown key 'studdy'; did you mean 'study'\?"),
         ("recipes.paper.batch_size", "many", r"recipes\.paper\.batch_size: 'many' is not of type 'integer'"),
         ("recipes.paper.best_epoch", "val_acc", r"recipes\.paper\.best_epoch: 'val_acc' is not one of"),
-        ("study", "a b", r"study: 'a b' must be letters, digits"),
+        ("study", "a b", r"study: expected at most 50 letters, digits, .*; found 'a b'"),
         ("matrix.0.models", ["b2", "resnet5"], r"matrix block 1, models: 'resnet5'.*did you mean 'resnet50'\?"),
         ("matrix.0.datasets", ["pcam2"], r"matrix block 1, datasets: 'pcam2'.*did you mean 'pcam'\?"),
         ("sources.pcam.format", "pcm", r"sources\.pcam\.format: 'pcm'.*did you mean 'pcam'\?"),
@@ -103,7 +109,6 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
             {"mine": {"format": "folder", "path": "a/{b}/c", "patch_size": 9}},
             r"mine\.path: .* without braces",
         ),
-        ("models", {"b2": {"weights": {"path": "/w{1}/x.h5"}}}, r"b2\.weights\.path: .* without braces"),
         ("sources.pcam.files", {"train_x.gz": {"bytes": 1}}, r"sources\.pcam\.files: 'train_x\.gz' is not"),
         ("sources.pcam.expected", {"patients": 3}, "patients does not go with format pcam"),
         ("sources.pcam.simulate", {"seed": 1}, r"simulate: format pcam takes patches by split, seed, sl"),
@@ -123,6 +128,192 @@ def test_a_mistake_is_named_with_its_place_and_what_is_known(config, place, valu
     reduce(getitem, folders, config)[key] = value
     with pytest.raises(HistobenchError, match=message):
         study(**config)
+
+
+def value_of(yaml_text: str):
+    return yaml.safe_load(f"value: {yaml_text}")["value"]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1e-3", "1.0e-3"),
+        ("5E-4", "5.0e-4"),
+        ("25e-5", "25.0e-5"),
+        ("2e0", "2"),
+        ("'0.9'", "0.9"),
+        ("'1.0e-3'", "1.0e-3"),
+    ],
+)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "optimizer.learning_rate",
+        "optimizer.beta_1",
+        "finetune.learning_rate",
+        "search.space.learning_rate.min",
+        "dropout",
+    ],
+)
+def test_a_number_that_yaml_takes_for_text_is_told_how_to_write(config, place, text, number):
+    recipe = config["recipes"]["tuned"]
+    recipe["finetune"] = {"head_epochs": 1, "upper_layers": 0.5, "learning_rate": 0.1}
+    *folders, key = place.split(".")
+    assert isinstance(value_of(text), str)
+    assert isinstance(value_of(number), float | int)  # the advice holds
+    reduce(getitem, folders, recipe)[key] = value_of(text)
+    where = re.escape(f"recipes.tuned.{place}: ")
+    with pytest.raises(HistobenchError, match=rf"{where}.*which is text: write {re.escape(number)}, without quotes"):
+        study(**config)
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "message"),
+    [
+        ("recipes.paper.batch_size", "08", r"'08' is not of type 'integer', which is text: write 8,"),
+        ("recipes.paper.batch_size", "1e2", r"'1e2' is not of type 'integer', which is text: write 100,"),
+        ("recipes.paper.batch_size", "many", r"'many' is not of type 'integer'$"),
+        ("recipes.paper.batch_size", "'nan'", r"'nan' is not of type 'integer'$"),
+        ("recipes.paper.batch_size", "", r"None is not of type 'integer': nothing stands there"),
+        ("recipes.paper", "", r"recipes\.paper: None is not of type 'object': nothing stands there"),
+        ("recipes.paper.jit_compile", "'yes'", r"which is text: write true or false, without quotes"),
+        ("recipes.paper.jit_compile", "'True'", r"which is text: write true or false, without quotes"),
+        ("recipes.paper.jit_compile", "1", r"1 is not of type 'boolean'$"),
+        ("recipes.paper.best_epoch", "off", r"False is not one of"),
+        ("recipes.tuned.search.space.learning_rate.values", "[1e-3]", r"found '1e-3', which is text: write 1\.0e-3,"),
+        ("recipes.tuned.search.space.learning_rate.values", "[fast]", r"a number above 0, found 'fast'$"),
+        ("study", "no", r"study: False is not of type 'string': write it in quotes"),
+        ("study", "2024", r"study: 2024 is not of type 'string': write it in quotes"),
+        ("study", "2024-01-01", r"study: .* is not of type 'string': write it in quotes"),
+        (
+            "devices.cpu",
+            "{gpu_model: 100}",
+            r"devices\.cpu\.gpu_model: 100 is not of type 'string': write it in quotes",
+        ),
+        ("matrix.0.models", "[b2, no]", r"matrix\.0\.models\.1: False is not of type 'string': write it in quotes"),
+        ("matrix.0.seeds", "[1.0]", r"1\.0 is not of type 'integer'"),
+        ("matrix.0.seeds", "['1']", r"'1' is not of type 'integer', which is text: write 1,"),
+        # What --config makes of values whose braces don't match.
+        ("recipes", "'{paper: {epochs: 3}'", r"is not of type 'object', but text: its braces or quotes don't match"),
+        ("downloads", "'{mirror: /a/{b}/c}'", r"is not of type 'object', but text: its braces or quotes don't match"),
+        ("downloads", "/mirror", r"downloads: '/mirror' is not of type 'object'$"),
+    ],
+)
+def test_a_value_of_another_type_is_told_how_to_write_where_that_is_clear(config, place, text, message):
+    *folders, key = (int(part) if part.isdigit() else part for part in place.split("."))
+    config["recipes"]["tuned"]["search"]["space"]["learning_rate"] = {"values": [0.1]}
+    reduce(getitem, folders, config)[key] = value_of(text)
+    with pytest.raises(HistobenchError, match=message):
+        study(**config)
+
+
+@pytest.mark.parametrize("name", ["logs", "data", "Data", "downloads", "simulated", "slurm", "prepare", "README.md"])
+def test_a_study_takes_no_name_that_all_studies_share(name):
+    with pytest.raises(HistobenchError, match=f"study: '{name}' is taken by what all studies share"):
+        study(study=name)
+
+
+def test_every_folder_that_studies_share_is_reserved():
+    shared = {Path(path).parts[1] for path in (paths.DATA, paths.DOWNLOADS, paths.SIMULATED, paths.WEIGHTS, paths.LOGS)}
+    for profile in (ROOT / "profiles").glob("*/config.yaml"):
+        options = yaml.safe_load(profile.read_text(encoding="utf-8"))
+        shared |= {Path(value).parts[1] for value in options.values() if str(value).startswith("results/")}
+    for rules in (ROOT / "workflow" / "rules").glob("*.smk"):
+        shared |= set(re.findall(r"\{paths\.LOGS\}/(\w+)", rules.read_text(encoding="utf-8")))
+    assert {"slurm", "data", "prepare"} < shared <= set(paths.RESERVED)
+
+
+def test_a_source_does_not_take_the_folder_of_weights(config):
+    config["sources"]["weights"] = config["sources"]["idc"]
+    with pytest.raises(
+        HistobenchError, match=r"sources\.weights: results/downloads/weights is for the weights of models"
+    ):
+        study(**config)
+
+
+@pytest.mark.parametrize("name", ["x" * 51, "x" * 300, "a b", "a{b}", "a/b", "..", "-n", "", "käse", "line\n"])
+@pytest.mark.parametrize("block", ["study", "sources", "datasets", "models", "recipes", "devices"])
+def test_a_name_that_cannot_stand_in_a_path(config, block, name):
+    named = {name: next(iter(config[block].values()))} if block not in ("study", "models") else {name: {}}
+    config[block] = name if block == "study" else config.get(block, {}) | named
+    found = re.escape(repr(name))
+    with pytest.raises(HistobenchError, match=rf"{block}: expected at most 50 letters, digits, .*; found {found}"):
+        study(**config)
+
+
+def test_a_long_name_is_one():
+    assert study(study="x" * 50).name == "x" * 50
+
+
+OWN = {"application": "Xception", "preprocessing": "tf", "smallest_input": 71}
+
+
+@pytest.mark.parametrize("path", ["/data/{run}/own", "own}", "a\nb", "", "/data/own\n"])
+def test_a_path_that_snakemake_takes_for_a_pattern(config, path):
+    config["sources"]["mine"] = {"format": "folder", "path": path, "patch_size": 50}
+    with pytest.raises(
+        HistobenchError, match=r"sources\.mine\.path: expected a path without braces in it, which Snakemake"
+    ):
+        study(**config)
+
+
+@pytest.mark.parametrize("key", ["path", "url"])
+@pytest.mark.parametrize("path", ["/data/{x}.h5", "https://host/w}.h5", "a/", "a\nb.h5"])
+def test_weights_whose_name_snakemake_takes_for_a_pattern(path, key):
+    with pytest.raises(
+        HistobenchError, match=rf"models\.own\.weights\.{key}: expected a path or an address that ends in"
+    ):
+        study(models={"own": OWN | {"weights": {key: path}}})
+
+
+def test_braces_where_snakemake_does_not_see_them():
+    weights = {"path": "/data/{x}/w.h5"}
+    made = study(models={"own": OWN | {"weights": weights}}, downloads={"mirror": "/data/{x}"})
+    assert list(made.weights_files())[-1] == "w.h5"
+
+
+@pytest.mark.parametrize("digest", ["a" * 63, "a" * 65, "g" * 64, "a" * 64 + "\n", ""])
+def test_a_digest_that_is_none(config, digest):
+    config["sources"]["idc"]["files"] = {"cases_val.txt": {"sha256": digest}}
+    where = r"sources\.idc\.files\.cases_val\.txt\.sha256"
+    with pytest.raises(HistobenchError, match=rf"{where}: expected 64 hexadecimal digits; found"):
+        study(**config)
+
+
+def test_a_digest_in_capitals_is_one(config):
+    config["sources"]["idc"]["files"] = {"cases_val.txt": {"sha256": "A" * 64, "md5": "B" * 32}}
+    assert study(**config).sources["idc"].files["cases_val.txt"].sha256 == "A" * 64
+
+
+def test_levels_in_one_key_are_told_how_to_write(config):
+    config["recipes.paper.epochs"] = 3
+    message = r"top level: unknown key 'recipes\.paper\.epochs'; recipes is a mapping of its own: write a line for each"
+    with pytest.raises(HistobenchError, match=message):
+        study(**config)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("study: a\nmatrix: []\nstudy: b\n", "line 3: study stands in line 1 already"),
+        ("recipes:\n  a: {epochs: 3}\n  b: {}\n  a: {}\n", r"line 4: recipes\.a stands in line 2 already"),
+        ("matrix:\n- models: [b2]\n  seeds: [1]\n  models: [b6]\n", r"line 4: matrix\.models stands in line 2"),
+        ("a: &x\n  b: 1\nc:\n  <<: *x\n  d: 1\n  'd': 2\n", r"line 6: c\.d stands in line 5"),
+    ],
+)
+def test_a_key_that_stands_twice(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(HistobenchError, match=rf"mine\.yaml, {message}"):
+        check_keys(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: &x {b: 1}\nc: {<<: *x, b: 2}\nd: [{b: 1}, {b: 2}]\n", '{"a": {"b": [1]}}', "", "a:"]
+)
+def test_keys_that_stand_once(tmp_path, text):
+    (tmp_path / "mine.yaml").write_text("\ufeff" + text, encoding="utf-8")
+    check_keys(tmp_path / "mine.yaml")
 
 
 def test_two_models_cannot_share_a_weights_file_with_different_contents():

@@ -108,8 +108,17 @@ def test_what_is_impossible_is_said_before_anything_runs(clone, target, message)
 
 
 def test_a_misspelt_key_is_named(clone):
-    output = snakemake(clone, "-n", "--config", "recipes={paper: {epoch: 15}}", fails=True)
+    output = snakemake(clone, "-n", "--config", "recipes={paper: {epoch: 15, batch_size: 3}}", fails=True)
     assert "recipes.paper: unknown key 'epoch'; did you mean 'epochs'?" in output
+    # Which Snakemake, unlike those in files, takes for text.
+    assert "recipes.paper.batch_size: '3' is not of type 'integer', which is text: write 3, without quotes" in output
+    assert "Traceback" not in output
+
+
+def test_a_key_that_a_file_has_twice_is_named(clone, tmp_path):
+    (tmp_path / "twice.yaml").write_text("study: one\nstudy: two\n")
+    output = snakemake(clone, "-n", "--configfile", str(tmp_path / "twice.yaml"), fails=True)
+    assert "twice.yaml, line 2: study stands in line 1 already" in output
     assert "Traceback" not in output
 
 

@@ -1,7 +1,11 @@
 """The study on real patches of both data sets, to its page."""
 
+import gzip
+import io
 import re
+import shutil
 
+import h5py
 import pandas as pd
 import pytest
 
@@ -38,3 +42,25 @@ def test_per_patient_values_and_few_patients_are_told(study):
     assert len(metrics["per_group"]) == 4
     # Four patients are too few to resample.
     assert (metrics["intervals"]["unit"], metrics["intervals"]["ignores_clustering"]) == ("patch", True)
+
+
+def test_unpacked_patches_are_the_same(real_data, tmp_path):
+    """Many have PCam's files unpacked, or write them themselves with h5py's own chunks."""
+    folder = short_study(tmp_path / "clone", real_data, "pcam")
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    for path in (real_data / "pcam").glob("*.h5.gz"):
+        data = gzip.decompress(path.read_bytes())
+        if "valid_x" in path.name:
+            with h5py.File(io.BytesIO(data)) as file, h5py.File(mirror / path.stem, "w") as target:
+                target.create_dataset("x", data=file["x"], chunks=True, compression="gzip")
+        else:
+            (mirror / path.stem).write_bytes(data)
+    made = {}
+    for place in (real_data, mirror):
+        snakemake(folder, *SHORT, "--config", f"downloads={{mirror: {place}}}", "--", "results/data/pcam/manifest.json")
+        made[place] = {path.name: path.read_bytes() for path in (folder / "results/data/pcam").glob("*.tfrecord")}
+        shutil.rmtree(folder / "results/downloads")
+        shutil.rmtree(folder / "results/data")
+    assert len(made[mirror]) == 12
+    assert made[mirror] == made[real_data]

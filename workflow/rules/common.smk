@@ -22,7 +22,7 @@ from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
 from histobench.core.formats import FORMATS
 from histobench.core.modes import MODES
-from histobench.core.study import WRITE_TO, Study
+from histobench.core.study import WRITE_TO, Study, check_keys
 from histobench.results import registry
 from histobench.tuning import search_files, search_settings
 
@@ -49,6 +49,13 @@ if workflow.is_main_process:
     logger.info(f"Study {STUDY.name}: {len(STUDY.runs)} runs")
     for line in STUDY.left_out_in_words():
         logger.info(line)
+
+if workflow.is_main_process:
+    try:
+        for path in workflow.configfiles:
+            check_keys(Path(path))
+    except HistobenchError as error:
+        raise WorkflowError(str(error)) from None
 
 DATA, WEIGHTS = paths.DATA, paths.WEIGHTS
 RESULTS, LOGS = STUDY.paths.results, STUDY.paths.logs

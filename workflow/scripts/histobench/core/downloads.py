@@ -101,6 +101,9 @@ class _Item:
 def fetch(name: str, remote: Remote, target: Path, *, mirror: str | None = None, folder: str = "") -> None:
     """Download a file to `target` and verify it; continue a download that was interrupted.
 
+    A mirror may have a `.gz` file unpacked, without `.gz` in its name: it becomes the target as it is. No digest of it
+    is published, so that of the first copy is recorded.
+
     Parameters
     ----------
     name : name of the published file, also in messages.
@@ -115,19 +118,23 @@ def fetch(name: str, remote: Remote, target: Path, *, mirror: str | None = None,
     HistobenchError
         if the file can't be downloaded or written, or is not the expected one.
     """
-    item = _Item(name, remote, target)
+    item, unpacked = _Item(name, remote, target), _Item(name.removesuffix(".gz"), Remote(), target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if item.already_verified():
+        # With their record, since without one anything would do.
+        known = [unpacked, item] if unpacked.pin.exists() and unpacked.name != name else [item]
+        if any(each.already_verified() for each in known):
             return
-        places = _places(item, mirror, folder)
+        places = [(item, place) for place in _places(item, mirror, folder)]
+        if mirror is not None and unpacked.name != name:
+            places += [(unpacked, place) for place in _places(unpacked, mirror, folder)]
         with _sole_writer(item.part) as file:
-            if item.already_verified():  # by the process that held the lock
+            if any(each.already_verified() for each in known):  # by the process that held the lock
                 return
             if target.exists():
                 target.replace(item.bad)
                 log.warning("%s: %s failed verification; moved to %s, fetching it anew", name, target, item.bad)
-            place = _transfer(item, places, file)
+            item, place = _transfer(name, places, file)
             file.flush()
             os.fsync(file.fileno())
             if difference := item.mismatch(item.part):
@@ -149,7 +156,9 @@ def _advice(item: _Item, place: str, difference: str) -> str:
     """Return the error message for a complete file that is not the expected one."""
     if item.pinned:
         where = f"The expected sha256 is that of the first download, recorded in {item.pin}. "
-        accept = "delete that record, or put the new sha256 into the configuration under sources.<source>.files"
+        accept = "delete that record"
+        if item.target.name != f"{item.name}.gz":  # a configured digest is that of the .gz
+            accept += ", or put the new sha256 into the configuration under sources.<source>.files"
     else:
         where, accept = "", "put its size and digests into the configuration under sources.<source>.files"
     return (
@@ -211,20 +220,20 @@ def _places(item: _Item, mirror: str | None, folder: str) -> list[str | Path]:
     return [base / path if isinstance(base, Path) else f"{base}/{quote(path)}" for path in paths]
 
 
-def _transfer(item: _Item, places: list[str | Path], file: BufferedRandom) -> str:
-    """Fill `file` from the first place that has the file, and return that place."""
+def _transfer(name: str, places: list[tuple[_Item, str | Path]], file: BufferedRandom) -> tuple[_Item, str]:
+    """Fill `file` from the first place that has the file, and return which one this is and its place."""
     failures = []
-    for place in places:
+    for item, place in places:
         try:
             if isinstance(place, Path):
                 _copy(item, place, file)
             else:
                 _download(item, place, file)
-            return str(place)
+            return item, str(place)
         except _UnavailableError as error:
             failures.append(f"\n  {place}: {error}")
     raise HistobenchError(
-        f"{item.name}: could not be fetched from{''.join(failures)}\n"
+        f"{name}: could not be fetched from{''.join(failures)}\n"
         "Check the address or `mirror` in the configuration, or fetch the file by hand and give its folder as `mirror`."
     )
 

@@ -1,6 +1,7 @@
 """The exception for errors that a user can correct, and what is said of a name that is not known."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -32,6 +33,27 @@ def named(where: str, name: str, known: Mapping[str, Any]) -> Any:
             f"configuration: {where}: {name!r} is not defined{nearest(name, known)}; known: {', '.join(known)}"
         )
     return known[name]
+
+
+# Of a value of the configuration.
+AS_TEXT = (
+    ", which is text: write {}, without quotes, in a file for --configfile; inside --config, Snakemake takes what "
+    "stands in braces for text"
+)
+
+
+def number_as_text(text: Any) -> str:
+    """Return how a text that was meant as a number must be written, "" for anything else."""
+    try:
+        value = float(text) if isinstance(text, str) else math.nan
+    except ValueError:
+        return ""
+    if not math.isfinite(value):
+        return ""
+    mantissa, exponent, power = text.strip().lower().partition("e")
+    # With an exponent, YAML knows a number by its point and its sign.
+    number = f"{float(mantissa)}e{int(power):+d}" if exponent else mantissa
+    return AS_TEXT.format(f"{value:.0f}" if value.is_integer() else number)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

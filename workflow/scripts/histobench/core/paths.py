@@ -14,6 +14,8 @@ SOURCE_DIGESTS = f"{RESULTS}/downloads/.digests/{{source}}.json"
 SIMULATED = f"{RESULTS}/simulated/{{source}}"
 WEIGHTS = f"{RESULTS}/downloads/weights"
 LOGS = f"{RESULTS}/logs"
+# What else stands in RESULTS or LOGS: a study of such a name would write among it. SLURM's logs are placed by profiles.
+RESERVED = ("data", "downloads", "simulated", "logs", "slurm", "README.md", "download", "prepare", "simulate")
 
 CELL = "{dataset}/{model}/{mode}/{recipe}/{device}"
 RUN = f"{CELL}/seed-{{seed}}"

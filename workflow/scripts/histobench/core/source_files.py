@@ -2,7 +2,7 @@
 
 They are looked at twice. When a plan is made, a folder of one's own is looked at for changes, since Snakemake would see
 nothing but its date; what is known from an earlier look comes from a cache. The job of rule `prepare` reads every file
-of its source, and lists what it has read.
+of its source, and lists what it has read. Hidden files, and others that readers ignore as litter, do not count.
 """
 
 import csv
@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from histobench.core.datasets import upstream
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote, digest, write_text
 
@@ -66,9 +66,8 @@ class SourceFiles:
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(("path", "bytes", "sha256"))
-        # Names on disk are bytes, which need not be UTF-8.
-        shown = (os.fsencode(name).decode(errors="backslashreplace") for name in self.stamps)
-        rows.writerows(zip(shown, (stamp.bytes for stamp in self.stamps.values()), self.digests.values(), strict=True))
+        sizes = (stamp.bytes for stamp in self.stamps.values())
+        rows.writerows(zip(self.stamps, sizes, self.digests.values(), strict=True))
         return text.getvalue()
 
     @property
@@ -89,6 +88,10 @@ class SourceFiles:
                 continue
             path = self.folder / name
             known = expected(remote, pin(path))
+            # A mirror had it unpacked, see `downloads.fetch`.
+            unpacked = pin(path.with_name(path.name.removesuffix(".gz")))
+            if name.endswith(".gz") and unpacked.exists() and self.digests[name] != known.sha256:
+                known = expected(Remote(), unpacked)
             found = {"bytes": self.stamps[name].bytes, "sha256": self.digests[name]}
             if known.md5 and not known.sha256:
                 found["md5"] = digest(path, "md5")
@@ -103,7 +106,7 @@ class SourceFiles:
     def while_unchanged(self, items: Iterable[T]) -> Iterator[T]:
         """Yield what is made of the files; refuse in the end if they have changed since they were read."""
         yield from items
-        now = stamps(self.folder, below(self.folder) if self.whole else self.stamps)
+        now = stamps(self.folder, upstream.walk(self.folder)[0] if self.whole else self.stamps)
         if now != self.stamps:
             changed = [name for name in {**self.stamps, **now} if now.get(name) != self.stamps.get(name)]
             raise HistobenchError(
@@ -121,7 +124,7 @@ def pin(path: Path) -> Path:
 def expected(remote: Remote, pin: Path) -> Remote:
     """Return what a file is known to be: by the configuration, or else by the record of its first download."""
     if remote.sha256 is not None or remote.md5 is not None or not pin.exists():
-        return remote
+        return replace(remote, **{key: value.lower() for key in ("sha256", "md5") if (value := getattr(remote, key))})
     line = pin.read_text(encoding="utf-8", errors="replace")
     if not re.match(r"[0-9a-f]{64}\s", line):
         raise HistobenchError(
@@ -132,8 +135,8 @@ def expected(remote: Remote, pin: Path) -> Remote:
 
 
 def read(folder: Path, names: Iterable[str] | None = None, threads: int = 1) -> SourceFiles:
-    """Read files below a folder, by default all of them; links are followed. For errors see :func:`stamps`."""
-    found = stamps(folder, below(folder) if names is None else names, threads)
+    """Read files below a folder, by default all; for errors see :func:`stamps` and `upstream.walk`."""
+    found = stamps(folder, upstream.walk(folder)[0] if names is None else names, threads)
     return SourceFiles(folder, found, digests(folder, list(found), threads), whole=names is None)
 
 
@@ -143,38 +146,17 @@ def stamps(folder: Path, names: Iterable[str], threads: int = 1) -> dict[str, St
     Raises
     ------
     HistobenchError
-        if one of them cannot be read, or is none.
+        if one of them cannot be read.
     """
 
     def of(name: str) -> Stamp:
         path = os.path.join(folder, name)  # noqa: PTH118  # a Path takes five times as long
         found = os.stat(path)  # noqa: PTH116
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(0, "neither a file nor a folder", path)
         return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
     ordered = sorted(names)
     with _readable():
         return dict(zip(ordered, _in_threads(of, ordered, threads), strict=True))
-
-
-def below(folder: Path) -> list[str]:
-    """Return the paths of all files below a folder, relative to it. Links are followed."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    found, start = [], len(os.path.join(folder, ""))  # noqa: PTH118
-    with _readable():
-        for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-            # A link to a folder in which it lies itself would be followed for ever.
-            folders[:] = [name for name in folders if not _leads_back(Path(place, name))]
-            found += [os.path.join(place, name)[start:] for name in files]  # noqa: PTH118
-    return found
-
-
-def _leads_back(folder: Path) -> bool:
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 @contextmanager
@@ -183,8 +165,8 @@ def _readable() -> Iterator[None]:
         yield
     except OSError as error:
         raise HistobenchError(
-            f"{error.filename}: belongs to a source of patches, but cannot be read: {error.strerror}. Correct the link "
-            "or the permissions, or take it away, then start again"
+            f"{error.filename}: belongs to a source of patches, but cannot be read: {error.strerror}. Correct its "
+            "permissions, or take it away, then start again"
         ) from error
 
 
@@ -201,7 +183,7 @@ def digests(folder: Path, names: list[str], threads: int = 1) -> dict[str, str]:
 
 
 def content(folder: Path, cache: Path, say: Callable[[str], None]) -> str:
-    """Return a digest of all files below a folder: their paths, sizes and bytes.
+    """Return a digest of all files below a folder: their paths, sizes and bytes; for errors see :func:`read`.
 
     Parameters
     ----------
@@ -210,7 +192,7 @@ def content(folder: Path, cache: Path, say: Callable[[str], None]) -> str:
     say : called with a line if many files are to be read.
     """
     now = time.time_ns()
-    found = stamps(folder, below(folder), THREADS)
+    found = stamps(folder, upstream.walk(folder)[0], THREADS)
     before: dict[str, list[Any]] = {}
     with suppress(OSError, ValueError):
         before = json.loads(cache.read_bytes())

@@ -5,7 +5,6 @@ Imported by the Snakefile, so it stays cheap: no TensorFlow, pandas or NumPy.
 
 import itertools
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from histobench.core import catalogue, optimizers, paths, prepared, recipes, runs
 from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.cells import Cell, Run
-from histobench.core.errors import HistobenchError, named, nearest
+from histobench.core.errors import AS_TEXT, HistobenchError, named, nearest, number_as_text
 from histobench.core.files import Remote
 from histobench.core.formats import FORMATS, Dataset, Format, Source
 from histobench.core.modes import MODES
@@ -43,6 +42,11 @@ class Study:
     def __init__(self, config: Mapping[str, Any], schema: Path) -> None:
         _validate(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
         self.name: str = config["study"]
+        if self.name.lower() in map(str.lower, paths.RESERVED):
+            raise HistobenchError(
+                f"configuration: study: {self.name!r} is taken by what all studies share in {paths.RESULTS}/ and "
+                f"{paths.LOGS}/; choose another name than {', '.join(paths.RESERVED)}"
+            )
         self.paths = paths.StudyPaths(self.name)
         self.mirror: str | None = config.get("downloads", {}).get("mirror")
         self.recipes: dict[str, dict[str, Any]] = dict(config["recipes"])
@@ -340,6 +344,8 @@ def _check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
 
 def _source(name: str, block: Mapping[str, Any]) -> Source:
     where = f"configuration: sources.{name}"
+    if name == Path(paths.WEIGHTS).name:
+        raise HistobenchError(f"{where}: {paths.WEIGHTS} is for the weights of models; choose another name")
     kind = block["format"]
     known: Format = named(f"sources.{name}.format", kind, FORMATS)
     simulate = block.get("simulate")
@@ -407,6 +413,31 @@ def _validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         raise HistobenchError("\n".join(f"configuration: {line}" for error in errors for line in _explain(error)))
 
 
+def check_keys(path: Path) -> None:
+    """Refuse a file that has a key twice: of these, YAML takes the last without a word.
+
+    It must be one that Snakemake has read.
+    """
+
+    def check(node: yaml.Node | None, where: str) -> None:
+        if isinstance(node, yaml.SequenceNode):
+            for each in node.value:
+                check(each, where)
+        if not isinstance(node, yaml.MappingNode):
+            return
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if lines.setdefault(name, line) != line:
+                raise HistobenchError(
+                    f"{path}, line {line}: {where}{name} stands in line {lines[name]} already; keep one of them, or "
+                    "put their lines together"
+                )
+            check(value, f"{where}{name}.")
+
+    check(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), "")
+
+
 def _keys_that_are_no_text(value: Any, where: str) -> Iterator[str]:
     for key, each in value.items() if isinstance(value, Mapping) else ():
         if not isinstance(key, str):
@@ -414,16 +445,35 @@ def _keys_that_are_no_text(value: Any, where: str) -> Iterator[str]:
         yield from _keys_that_are_no_text(each, str(key))
 
 
+def _of_another_type(value: Any, expected: Any) -> str:
+    """Return what a value of another type than expected was meant as, and how to write that, "" where it is clear."""
+    types = {expected} if isinstance(expected, str) else set(expected)
+    if value is None:
+        return ": nothing stands there"
+    if isinstance(value, str):
+        if types & {"integer", "number"} and (hint := number_as_text(value)):
+            return hint
+        if "boolean" in types and value.lower() in ("true", "false", "yes", "no", "on", "off"):
+            return AS_TEXT.format("true or false")
+        if types & {"object", "array"} and value[:1] in ("{", "["):
+            return ", but text: its braces or quotes don't match, or text in it needs quotes"
+    elif types == {"string"} and not isinstance(value, list | Mapping):
+        return ": write it in quotes, by which YAML knows it for text"
+    return ""
+
+
 def _explain(error: ValidationError) -> Iterator[str]:
     where = ".".join(map(str, error.absolute_path)) or "top level"
     if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
         known, found = error.schema.get("properties", {}), error.instance
         for key in sorted(set(found) - set(known) if isinstance(found, Mapping) else ()):
-            yield f"{where}: unknown key {key!r}{nearest(key, known)}; known keys: {', '.join(known)}"
-    elif error.validator == "pattern" and re.search(r"\[A-Za-z0-9\]", str(error.validator_value)):
-        yield f"{where}: {error.instance!r} must be letters, digits, '.', '_' and '-' only, since it stands in paths"
-    elif error.validator == "pattern" and "{}" in str(error.validator_value):
-        yield f"{where}: {error.instance!r} must be a path without braces, which are wildcards to Snakemake; link to it"
+            start, dot, _ = key.partition(".")
+            meant = f"; {start} is a mapping of its own: write a line for each level" if dot and start in known else ""
+            yield f"{where}: unknown key {key!r}{meant or nearest(key, known)}; known keys: {', '.join(known)}"
+    elif error.validator == "pattern" and isinstance(error.schema, Mapping):
+        yield f"{where}: expected {error.schema['description']}; found {error.instance!r}"
+    elif error.validator == "type":
+        yield f"{where}: {error.message}{_of_another_type(error.instance, error.validator_value)}"
     elif error.validator == "oneOf" and error.context and isinstance(error.schema, Mapping):
         # The branch that fits best says more than "not valid under any of the given schemas".
         unlikely = {"const": 0, "type": 1, "additionalProperties": 2}

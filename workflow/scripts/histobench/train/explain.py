@@ -158,14 +158,14 @@ def _trained(
     dense = recipes.dense(spec["recipe"])
     if spec["input"] is not None:
         model = models.build(spec["model"], mode, shape, seed=seed, dense=dense)
-        model.load_weights(run_folder / runs.WEIGHTS)
+        models.load(model, run_folder / runs.WEIGHTS)
         return model
     model = models.build(spec["model"], mode, shape, seed=seed, weights=weights, dense=dense)
     backbone, *layers = model.layers
     if weights is None:
         calibrate(backbone, Records(data, "train"), image)
     head = models.head(backbone.output_shape[1], seed=seed, dense=dense)
-    head.load_weights(run_folder / runs.WEIGHTS)
+    models.load(head, run_folder / runs.WEIGHTS)
     for layer, trained in zip(layers, head.layers, strict=True):
         layer.set_weights(trained.get_weights())
     return model

@@ -1,6 +1,8 @@
 """Keras models of the CNNs in the catalogue."""
 
+import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ layers = keras.layers
 
 # Seed of random weights that replace a file of pretrained ones, see "Seeds" in config/README.md.
 BACKBONE_SEED = 20240101
+# The suffix of what `save_weights` writes. The layout inside is another in Keras 2.14 than in Keras 3.
+SAVED_WEIGHTS = ".weights.h5"
 
 
 def b2(shape: tuple[int, int, int], dense: Dense = PAPER) -> keras.Model:
@@ -128,13 +132,13 @@ def backbone(
     ----------
     spec, shape : see :func:`build`.
     seed : seed of random weights.
-    weights : file with pretrained weights, in the format of the installed Keras (``.weights.h5``; Keras 3 also reads
-        that of Keras 2) or of ``keras.applications`` (``.h5``); None for random weights.
+    weights : file with pretrained weights, in a format of the installed Keras (``.weights.h5``, ``.keras``; Keras 3
+        also reads those of Keras 2) or of ``keras.applications`` (``.h5``); None for random weights.
 
     Raises
     ------
     HistobenchError
-        if there is no such class in ``keras.applications``, or the file does not have all weights.
+        if there is no such class in ``keras.applications``, or the file does not have all weights, see :func:`load`.
     """
     application = getattr(keras.applications, spec["application"], None)
     if application is None:
@@ -184,22 +188,9 @@ def unfreeze(base: keras.Model, upper_layers: float) -> None:
 
 
 def load_pretrained(model: keras.Model, path: Path) -> None:
-    """Load pretrained weights; raise an error if the file does not have all kernels of the model."""
+    """Load pretrained weights, see :func:`load`; raise an error if the file does not have all kernels of the model."""
     before = [np.asarray(value) for value in model.get_weights()]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about missing layers, which are counted below
-            model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        if KERAS_2 and _written_by_keras_3(path):
-            raise HistobenchError(
-                f"{path}: written by Keras 3 in a format that Keras {keras.__version__} cannot read. Under Keras 3, "
-                "give it to its CNN of keras.applications (`include_top=False, weights=...`), `save` that as a `.h5` "
-                "file, which either can read, and name this file in `models`"
-            ) from error
-        raise HistobenchError(
-            f"{path}: expected weights of {model.name} without its top ({len(before)} tensors); Keras says: {error}"
-        ) from error
+    load(model, path)
     kernels = [(old, new) for old, new in zip(before, model.get_weights(), strict=True) if old.ndim > 1]
     if same := sum(np.array_equal(old, new) for old, new in kernels):
         raise HistobenchError(
@@ -207,9 +198,61 @@ def load_pretrained(model: keras.Model, path: Path) -> None:
         )
 
 
+def load(model: keras.Model, path: Path) -> None:
+    """Load the weights of a model from a file of any format that the installed Keras reads, whatever its suffix.
+
+    Raises
+    ------
+    HistobenchError
+        if the file is damaged, no weights of this model, or holds values that are no numbers.
+    """
+    suffix = _suffix(path)
+    try:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about missing layers, which `load_pretrained` counts
+            link = Path(folder, f"file{suffix}")
+            link.symlink_to(path.absolute())
+            model.load_weights(link)
+    except Exception as error:
+        if KERAS_2 and suffix == SAVED_WEIGHTS and _written_by_keras_3(path):
+            raise HistobenchError(
+                f"{path}: written by Keras 3 in a format that Keras {keras.__version__} cannot read. Under Keras 3, "
+                "give it to its CNN of keras.applications (`include_top=False, weights=...`), `save` that as a `.h5` "
+                "file, which either can read, and name this file in `models`"
+            ) from error
+        raise HistobenchError(
+            f"{path}: expected weights of {model.name} ({len(model.weights)} tensors) in a file that is whole; "
+            f"Keras says: {error}"
+        ) from error
+    for variable in model.weights:
+        if wrong := int((~np.isfinite(values := np.asarray(variable))).sum()):
+            raise HistobenchError(
+                f"{path}: expected weights of {model.name} that are numbers, but {wrong} of {values.size} values of "
+                f"{variable.name if KERAS_2 else variable.path} are none: the file is damaged, or its training has "
+                "diverged, against which a lower learning rate helps"
+            )
+
+
+def _suffix(path: Path) -> str:
+    """Return the suffix that Keras expects of a file with this content."""
+    try:
+        if h5py.is_hdf5(path):
+            with h5py.File(path) as file:
+                legacy = "model_weights" in file or any(name.startswith("layer_names") for name in file.attrs)
+            return ".h5" if legacy else SAVED_WEIGHTS
+        with path.open("rb") as opened:
+            start = opened.read(40)
+        if start.startswith(b"PK"):
+            with zipfile.ZipFile(path) as archive:
+                archive.getinfo("model.weights.h5")
+            return ".keras"
+        found = f"one that starts with {start!r}" if start else "an empty one"
+    except Exception as error:
+        found = f"one that is damaged or none of Keras: {error}"
+    raise HistobenchError(f"{path}: expected an HDF5 file or a `.keras` archive with weights of Keras, found {found}")
+
+
 def _written_by_keras_3(path: Path) -> bool:
-    """Return whether a file has the format of Keras 3, in which a group is called `layers`."""
-    if not h5py.is_hdf5(path):
-        return False
+    """Return whether an HDF5 file has the format of Keras 3, in which a group is called `layers`."""
     with h5py.File(path) as file:
         return "layers" in file

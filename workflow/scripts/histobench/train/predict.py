@@ -37,7 +37,7 @@ def predict(task: Task, output: Path) -> None:
     Raises
     ------
     HistobenchError
-        if a score is NaN.
+        if the weights cannot be loaded, see :func:`histobench.train.models.load`, or a score is no number.
 
     Notes
     -----
@@ -54,7 +54,7 @@ def predict(task: Task, output: Path) -> None:
     else:
         shape = models.input_shape(spec["input"])
         model = models.build(spec["model"], spec["run"]["mode"], shape, seed=seed, dense=dense)
-    model.load_weights(task.weights)
+    models.load(model, task.weights)
     rows = []
     for part in parts:
         values = scores(model, part, spec)

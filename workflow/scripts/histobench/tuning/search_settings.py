@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from histobench.core.augmentations import AUGMENTATIONS
-from histobench.core.errors import HistobenchError
+from histobench.core.errors import HistobenchError, number_as_text
 from histobench.tuning.tuned_recipe import JOINT, NOTHING
 
 
@@ -126,4 +126,4 @@ def _check_value(where: str, key: str, value: Any) -> None:
     }
     description, possible = expected[key]
     if not possible:
-        raise HistobenchError(f"{where}: expected {description}, found {value!r}")
+        raise HistobenchError(f"{where}: expected {description}, found {value!r}{number_as_text(value)}")

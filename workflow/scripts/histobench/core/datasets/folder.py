@@ -75,9 +75,9 @@ def _files(folder: Path, tally: Tally, *, published: bool) -> list[Path]:
         raise HistobenchError(f"{folder}: not a folder; expected patches of your own as {layout}")
     files, litter = upstream.walk(folder)
     if litter:
-        tally.count(tally.ignored, upstream.LITTER_IN_WORDS, *_names(folder, litter))
+        tally.count(tally.ignored, upstream.LITTER_IN_WORDS, *litter)
     kept, others = [], []
-    for path in files:
+    for path in sorted(folder / name for name in files):
         parts = path.relative_to(folder).parts
         if path.suffix.lower() not in images.SUFFIXES:
             others.append(path)

@@ -1,12 +1,20 @@
-"""PatchCamelyon: patches and labels in gzipped HDF5 files, slides in CSV files; the split is by file."""
+"""PatchCamelyon: patches and labels in HDF5 files, gzipped or not, slides in CSV files; the split is by file.
+
+What a file is, its first bytes say, not its name. The published files hold their patches contiguously: a gzipped one is
+read as a stream. Those that others have written may hold them in chunks, in an order of their own, for which a stream
+would start over again and again: a gzipped one is unpacked aside first.
+"""
 
 import csv
 import io
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -17,6 +25,14 @@ from histobench.core.datasets import Patches, Tally, chunk
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import Dataset, pcam_file
 from histobench.core.prepared import SPLITS
+
+log = logging.getLogger(__name__)
+
+GZIP = b"\x1f\x8b"
+# Bytes. HDF5 keeps the chunks that a patch stands in until all their patches are read: 0.2 GB with those that h5py
+# chooses by itself for the whole of PCam. There are more slots than chunks, since two in one slot evict each other.
+LARGEST_CACHE = 2**30
+SLOTS = 1_000_003
 
 
 class _Stream(io.RawIOBase):
@@ -67,14 +83,16 @@ class _Stream(io.RawIOBase):
 
 
 @contextmanager
-def _damage(path: Path, where: str = "") -> Iterator[None]:
-    """Turn what a damaged file raises, at whatever depth, into an error that names it."""
+def _damage(path: Path, where: str = "", what: str = "HDF5, gzipped or not,") -> Iterator[None]:
+    """Turn whatever a damaged file raises, at whatever depth, into an error that names it."""
     try:
         yield
-    except (EOFError, OSError, KeyError, ValueError, RuntimeError, zlib.error, igzip.BadGzipFile) as error:
+    except (HistobenchError, MemoryError):
+        raise
+    except Exception as error:
         raise HistobenchError(
-            f"{path}{where}: expected gzipped HDF5 that is whole, found: {error}. "
-            "Delete the file and start again: it is downloaded or simulated anew"
+            f"{path}{where}: expected {what} that is whole, found: {error or type(error).__name__}. "
+            "Delete the file and start again: it is downloaded, copied from the mirror or simulated anew"
         ) from error
 
 
@@ -85,43 +103,128 @@ def _file(folder: Path, split: str, part: str) -> Path:
     return path
 
 
+@contextmanager
+def _dataset(path: Path, name: str) -> Iterator[h5py.Dataset]:
+    """Open a data set of an HDF5 file. At the end a gzipped file is read to its end, where its checksum stands."""
+    with ExitStack() as stack, _damage(path):
+        file: _Stream | IO[bytes] = stack.enter_context(path.open("rb"))
+        if packed := file.read(len(GZIP)) == GZIP:
+            file = stack.enter_context(_Stream(path))
+        data = stack.enter_context(h5py.File(file, "r"))[name]
+        if data.is_virtual or data.external:
+            raise HistobenchError(f"{path}: expected the values of {name} in this file, found links to other files")
+        if data.chunks:
+            # At the edges of the data set chunks are filled up.
+            stored = [math.ceil(length / chunk) * chunk for length, chunk in zip(data.shape, data.chunks, strict=True)]
+            row, rows = math.prod(stored[1:]) * data.dtype.itemsize, stored[0]
+            if packed:
+                file = stack.enter_context(_unpacked(path, row * rows))
+            cache = min(row * data.chunks[0], LARGEST_CACHE)
+            data = stack.enter_context(h5py.File(file, "r", rdcc_nbytes=cache, rdcc_nslots=SLOTS))[name]
+            chunks = math.prod(length // chunk for length, chunk in zip(stored, data.chunks, strict=True))
+            if (found := data.id.get_num_chunks()) != chunks:
+                raise HistobenchError(
+                    f"{path}: expected {chunks} chunks of {name}, found {found}: the file was not written to its end"
+                )
+        elif not data.id.get_storage_size():
+            raise HistobenchError(f"{path}: expected the values of {name}, found none: nothing was written")
+        yield data
+        if isinstance(file, _Stream):
+            with _damage(path, ", at its end"):
+                file.drain()
+
+
+@contextmanager
+def _unpacked(path: Path, size: int) -> Iterator[IO[bytes]]:
+    """Unpack a gzip file to a file of about `size` bytes in its folder.
+
+    That has no name there, so the system frees its room when the job has read it or is killed.
+    """
+    folder, needs = path.parent, f"which needs {size / 1e9:.1f} GB in {path.parent} while it is read"
+    log.info("%s: its values are stored in chunks, so it is unpacked first, %s", path, needs)
+    advice = "Make room, or give the unpacked file, see `downloads` in config/README.md"
+    if size > (free := shutil.disk_usage(folder).free):
+        raise HistobenchError(
+            f"{path}: its values are stored in chunks, so it must be unpacked, {needs}; "
+            f"{free / 1e9:.1f} GB are free. {advice}"
+        )
+    with tempfile.TemporaryFile(dir=folder) as unpacked:
+        try:
+            with igzip.open(path, "rb") as file:
+                shutil.copyfileobj(file, unpacked, 1 << 20)
+            unpacked.flush()
+        except OSError as error:
+            if error.errno is None:  # of the content
+                raise
+            raise HistobenchError(f"{path}: cannot be unpacked, {needs}: {error}. {advice}") from error
+        yield unpacked
+
+
 def _labels(path: Path) -> npt.NDArray[np.uint8]:
-    with _damage(path):
-        stream = _Stream(path)
-        with stream, h5py.File(stream, "r") as file:
-            labels = file["y"][()]
-            stream.drain()
-    labels = labels.reshape(-1)
-    if wrong := sorted(set(np.unique(labels).tolist()) - {0, 1}):
-        first = int(np.flatnonzero(labels == wrong[0])[0])
-        raise HistobenchError(f"{path}, patch {first}: expected a label of 0 or 1, found {wrong[0]}")
+    with _dataset(path, "y") as data:
+        labels = data[()].reshape(-1)
+    if labels.dtype.kind not in "biuf":
+        raise HistobenchError(f"{path}: expected labels of 0 or 1, found values of type {labels.dtype}")
+    if (wrong := np.flatnonzero(~np.isin(labels, (0, 1)))).size:
+        raise HistobenchError(f"{path}, patch {wrong[0]}: expected a label of 0 or 1, found {labels[wrong[0]]}")
     return np.asarray(labels, np.uint8)
+
+
+CENTRE = {"true": 1, "1": 1, "false": 0, "0": 0}
+LARGEST = np.iinfo(np.int32).max
 
 
 def _slides(path: Path, labels: npt.NDArray[np.uint8]) -> tuple[list[str], npt.NDArray[np.int32]]:
     """Return the slide and the place of each patch, after checking that they go with the labels."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    needed = {"coord_x", "coord_y", "center_tumor_patch", "wsi"}
-    if rows and (missing := needed - set(rows[0])):
-        raise HistobenchError(f"{path}: expected columns {', '.join(sorted(needed))}; missing: {', '.join(missing)}")
+    # A mark of UTF-8 at the start is no part of the first column's name.
+    with _damage(path, what="UTF-8 text in columns"), path.open(newline="", encoding="utf-8-sig") as file:
+        lines = list(csv.reader(file))
+    columns = lines[0] if lines else []
+    needed = ("coord_x", "coord_y", "center_tumor_patch", "wsi")
+    if missing := set(needed) - set(columns):
+        raise HistobenchError(
+            f"{path}: expected columns {', '.join(needed)}, with commas between them; missing: "
+            f"{', '.join(sorted(missing))}, found: {', '.join(columns) or 'none'}"
+        )
+    rows = [line for line in lines[1:] if line]
     if len(rows) != len(labels):
         raise HistobenchError(f"{path}: expected {len(labels)} rows, one for each label, found {len(rows)}")
-    places = np.empty((len(rows), 2), np.int32)
+    at = [columns.index(name) for name in needed]
+    places, slides = np.empty((len(rows), 2), np.int32), []
     for number, (row, label) in enumerate(zip(rows, labels.tolist(), strict=True)):
-        if (row["center_tumor_patch"].strip().lower() in ("true", "1")) != bool(label):
+        if len(row) != len(columns):
+            raise HistobenchError(f"{path}, patch {number}: expected {len(columns)} values, found {len(row)}")
+        x, y, tumour, slide = (row[column].strip() for column in at)
+        if tumour.lower() not in CENTRE:
             raise HistobenchError(
-                f"{path}, patch {number} of slide {row['wsi']}: center_tumor_patch is {row['center_tumor_patch']}, "
+                f"{path}, patch {number}: expected True or False in center_tumor_patch, found {tumour!r}"
+            )
+        if not slide:
+            raise HistobenchError(
+                f"{path}, patch {number}: expected the name of its slide in wsi, found none; where slides are "
+                "unknown say `slide_metadata: false` in the configuration"
+            )
+        if CENTRE[tumour.lower()] != label:
+            raise HistobenchError(
+                f"{path}, patch {number} of slide {slide}: center_tumor_patch is {tumour}, "
                 f"but the label file says {label}: the two files do not belong together"
             )
-        try:
-            places[number] = int(row["coord_x"]), int(row["coord_y"])
-        except ValueError:
-            raise HistobenchError(
-                f"{path}, patch {number}: expected whole numbers in coord_x and coord_y, "
-                f"found {row['coord_x']!r} and {row['coord_y']!r}"
-            ) from None
-    return [row["wsi"] for row in rows], places
+        slides.append(slide)
+        places[number] = _place(path, number, (x, y))
+    return slides, places
+
+
+def _place(path: Path, number: int, texts: Sequence[str]) -> list[int]:
+    try:
+        place = [int(text) for text in texts]
+    except ValueError:
+        place = [LARGEST + 1]
+    if max(map(abs, place)) > LARGEST:
+        raise HistobenchError(
+            f"{path}, patch {number}: expected whole numbers up to {LARGEST} in coord_x and coord_y, "
+            f"found {' and '.join(map(repr, texts))}"
+        )
+    return place
 
 
 def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
@@ -151,24 +254,17 @@ def _split(
     groups: list[str],
     places: npt.NDArray[np.int32],
 ) -> Iterator[Patches]:
-    stream = _Stream(path)
-    with stream:
-        with _damage(path):
-            file = h5py.File(stream, "r")
-            images = file["x"]
-        with file:
-            shape = (len(labels), size, size, 3)
-            if images.shape != shape or images.dtype != np.uint8:
-                raise HistobenchError(
-                    f"{path}: expected x of shape {shape} and type uint8, one patch for each label, "
-                    f"found {images.shape} and {images.dtype}"
-                )
-            held = chunk(size)
-            for start in range(0, len(labels), held):
-                part = slice(start, min(start + held, len(labels)))
-                with _damage(path, f", patches {part.start} to {part.stop - 1}"):
-                    pixels = images[part]
-                ids = [f"{split}-{number:06d}" for number in range(part.start, part.stop)]
-                yield Patches(split, pixels, labels[part], ids, groups[part], places[part])
-            with _damage(path, ", at its end"):
-                stream.drain()
+    with _dataset(path, "x") as images:
+        shape = (len(labels), size, size, 3)
+        if images.shape != shape or images.dtype != np.uint8:
+            raise HistobenchError(
+                f"{path}: expected x of shape {shape} and type uint8, one patch for each label, "
+                f"found {images.shape} and {images.dtype}"
+            )
+        held = chunk(size)
+        for start in range(0, len(labels), held):
+            part = slice(start, min(start + held, len(labels)))
+            with _damage(path, f", patches {part.start} to {part.stop - 1}"):
+                pixels = images[part]
+            ids = [f"{split}-{number:06d}" for number in range(part.start, part.stop)]
+            yield Patches(split, pixels, labels[part], ids, groups[part], places[part])

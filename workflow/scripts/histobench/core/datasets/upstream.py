@@ -17,17 +17,21 @@ def is_litter(parts: Iterable[str]) -> bool:
     return any(part.startswith(".") or part.lower() in LITTER for part in parts)
 
 
-def walk(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files below a folder, sorted, and files and folders that are litter; symbolic links are followed.
+def walk(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the files below a folder, sorted, and files and folders that are litter, by their paths relative to it.
+
+    Symbolic links are followed.
 
     Raises
     ------
     HistobenchError
         if a folder cannot be read, a link leads nowhere or to a folder that it lies in, or a name is not UTF-8.
     """
-    files, litter = [], []
+    files: list[str] = []
+    litter: list[str] = []
 
-    def enter(path: Path, above: tuple[str, ...]) -> None:
+    # Paths are texts here, which takes a third of the time.
+    def enter(path: str, within: str, above: tuple[str, ...]) -> None:
         real = os.path.realpath(path)
         if real in above:
             raise HistobenchError(
@@ -35,9 +39,9 @@ def walk(folder: Path) -> tuple[list[Path], list[Path]]:
             )
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                within = path / entry.name
+                name = within + entry.name
                 if is_litter([entry.name]):
-                    litter.append(within)
+                    litter.append(name)
                     continue
                 try:
                     entry.name.encode()
@@ -46,19 +50,20 @@ def walk(folder: Path) -> tuple[list[Path], list[Path]]:
                         f"{path}: expected names in UTF-8, found {os.fsencode(entry.name)!r}; rename it (convmv does)"
                     ) from None
                 if entry.is_dir():
-                    enter(within, (*above, real))
+                    enter(entry.path, f"{name}/", (*above, real))
                 elif entry.is_file():
-                    files.append(within)
+                    files.append(name)
                 else:
-                    raise HistobenchError(f"{within}: expected a file or a folder, found {_kind(within)}; remove it")
+                    found = _kind(Path(entry.path))
+                    raise HistobenchError(f"{entry.path}: expected a file or a folder, found {found}; remove it")
 
     try:
-        enter(folder, ())
+        enter(str(folder), "", ())
     except OSError as error:
         raise HistobenchError(
             f"{error.filename}: expected a folder that can be read, found: {error.strerror}"
         ) from error
-    return sorted(files), litter
+    return sorted(files), sorted(litter)
 
 
 def _kind(path: Path) -> str:
