@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from histobench.core.errors import HistobenchError
+from histobench.core.files import read_sealed
 from histobench.core.runs import read_json, read_rows
 from histobench.tuning import search_files, tuned_recipe, tuner
 from histobench.tuning.chief import TOKEN, Chief, own_address
@@ -119,6 +120,36 @@ def test_a_search_without_test_patches(undisturbed):
         by_configuration.setdefault(row["configuration"], []).append(epochs)
     for rounds in by_configuration.values():
         assert [first for first, _ in rounds] == [1, *(last + 1 for _, last in rounds[:-1])]
+
+
+# The second makes weights beyond float32.
+DIVERGING = {"learning_rate": {"values": [0.01, 2.0e38]}, "batch_size": {"values": [8, 16]}}
+
+
+@pytest.mark.parametrize("method", ["hyperband", "random"])
+def test_trials_that_diverge_are_finished_with_the_worst_score(parts, tmp_path, method):
+    """Half of them, also where they would have been promoted."""
+    search_here(parts, tmp_path, space=DIVERGING, method=method)
+    rows = trials(tmp_path)
+    assert {row["status"] for row in rows} == {"COMPLETED", "DIVERGED"}
+    for row in rows:
+        diverged = float(row["learning_rate"]) > 1
+        assert (row["status"] == "DIVERGED", float(row["score"]) == 0) == (diverged, diverged)
+    about = read_sealed(tmp_path / search_files.ABOUT)
+    assert about["spent"]["diverged"] == sum(row["status"] == "DIVERGED" for row in rows)
+    assert (about["spent"]["failed"], about["spent"]["repeated"]) == (0, 0)
+    assert about["best"]["values"]["learning_rate"] == 0.01
+
+
+def test_a_search_whose_trials_all_diverge_says_so_at_once_and_again(parts, tmp_path):
+    """More than KerasTuner's three failures in a row; nothing is trained again, and no output is left."""
+    for _ in range(2):
+        with pytest.raises(
+            HistobenchError, match=r"8 of its 8 trials diverged.* no best learning_rate\. Narrow"
+        ):
+            search_here(parts, tmp_path, space={"learning_rate": {"min": 1.0e38, "max": 3.0e38}})
+        assert events(tmp_path).count("begins trial") == 8
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
 
 
 def test_a_search_that_is_killed(parts, undisturbed, tmp_path):

@@ -1,5 +1,6 @@
 """A trial: what is built and trained with its values."""
 
+import json
 import math
 
 import keras
@@ -74,10 +75,18 @@ def test_the_precision_of_the_recipe_outlives_the_clearing_of_the_session(model)
     assert keras.mixed_precision.global_policy().name == "float32"
 
 
-def test_a_score_that_is_no_number_is_beaten_by_any_that_is(model, monkeypatch):
-    rows = [{"epoch": 1, "val_auc": math.nan}, {"epoch": 2, "val_auc": 0.6}]
+@pytest.mark.parametrize("name", ["loss", "val_loss", "val_auc"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_trial_that_diverges_ends_there_with_the_worst_score(model, monkeypatch, name, value):
+    whole = {"loss": 0.5, "val_loss": 0.5, "val_auc": 0.6}
+    rows = [{"epoch": 1} | whole, {"epoch": 2} | whole | {name: value}, {"epoch": 3} | whole]
     monkeypatch.setattr(tuner.fit, "epochs", lambda *_: ((row, {}) for row in rows))
-    hypermodel, hp = model(), hyperparameters()
-    assert hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=2) == {"val_auc": 0.6}
-    monkeypatch.setattr(tuner.fit, "epochs", lambda *_: ((row, {}) for row in rows[:1]))
-    assert math.isnan(hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=1)["val_auc"])
+    hypermodel, hp, seen = model(), hyperparameters(), Weights()
+    assert hypermodel.fit(hp, hypermodel.build(hp), callbacks=[seen], epochs=3) == {"val_auc": 0.0}
+    assert hypermodel.diverged
+    assert [row["epoch"] for row in hypermodel.epochs] == [1, 2]
+    json.dumps(hypermodel.epochs, allow_nan=False)
+    assert [epoch for epoch, _, _ in seen.told] == [0]
+    del rows[1:]
+    assert hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=1) == {"val_auc": 0.6}
+    assert not hypermodel.diverged
