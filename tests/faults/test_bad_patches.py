@@ -379,6 +379,13 @@ def png(height=50, width=50, value=128) -> bytes:
     return buffer.getvalue()
 
 
+def gif_of_two_frames() -> bytes:
+    first, second = (Image.new("L", (50, 50), grey) for grey in (0, 255))
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=[second])
+    return buffer.getvalue()
+
+
 def name(patient: str, label: int, x: int) -> str:
     return f"{patient}/{label}/{patient}_idx5_x{x}_y51_class{label}.png"
 
@@ -414,6 +421,7 @@ def test_whole_idc_is_read_by_patient(archive):
     assert not tally.excluded
 
 
+LITTER = "hidden, or left by an operating system"
 EDGE, UNLISTED = "not 50x50 px, at the edge of the tissue", "patient not in the published split"
 NESTED = {f"IDC_regular_ps50_idx5/{name('90001', i % 2, 50 * i + 1)}": png(value=10 * i) for i in range(3)}
 
@@ -424,8 +432,9 @@ NESTED = {f"IDC_regular_ps50_idx5/{name('90001', i % 2, 50 * i + 1)}": png(value
         ({name("90001", 0, 951): png(50, 31), name("90004", 1, 951): png(22, 50)}, 4, {EDGE: 2}, {}),
         ({name("90999", 0, 1): png(), name("90999", 1, 51): png()}, 5, {UNLISTED: 2}, {}),
         (NESTED, 4, {}, {"second copy of a patch": 3}),
-        ({"__MACOSX/1/._x": b"", "1/.DS_Store": b""}, 4, {}, {"left by an operating system": 2}),
-        ({"README.txt": b"hello"}, 4, {}, {"not a PNG": 1}),
+        ({"__MACOSX/1/._x": b"", "1/.DS_Store": b""}, 4, {}, {LITTER: 2}),
+        ({".ipynb_checkpoints/x.png": b"", "1/desktop.ini": b"", "@eaDir/y.png": b""}, 4, {}, {LITTER: 3}),
+        ({"README.txt": b"hello", "patches.npy": b""}, 4, {}, {"not an image": 2}),
     ],
 )
 def test_what_is_left_out_is_counted(archive, extra, patients, excluded, ignored):
@@ -447,20 +456,46 @@ COPY = f"copy/{name('90001', 1, 51)}"
             (entry, png(), "leaves the archive's folder")
             for entry in (f"../{BROKEN}", "/etc/90001_idx5_x1_y1_class0.png", "a/../../b.txt", "C:\\b.png")
         ),
-        *((BROKEN, content, "expected a PNG that is whole") for content in (png()[:60], b"no png", b"")),
+        *((BROKEN, content, "expected an image that is whole") for content in (png()[:60], b"no png", b"")),
         (COPY, png(value=200), "a second copy of '90001/1/90001_idx5_x51_y51_class1.png' with other content"),
         ("90001/0/90002_idx5_x1_y1_class0.png", png(), "unknown patient: 90001 by folder, 90002 by name"),
         ("90001/0/90001_idx5_x1_y1_class1.png", png(), "expected class 0 or 1, the same in folder and file name"),
         ("90001/2/90001_idx5_x1_y1_class2.png", png(), "expected class 0 or 1, the same in folder and file name"),
-        ("90001/0/preview.png", png(), "expected <patient>/<0|1>/"),
+        *((f"90001/0/preview.{kind}", png(), "expected <patient>/<0|1>/") for kind in ("png", "PNG", "jpg")),
+        *((name("90001", 0, x), png(), "expected <patient>/<0|1>/") for x in (10**10, 2**31, -5)),
+        (name("90001", 0, 951), gif_of_two_frames(), "expected one patch, found 2 pages"),
     ],
 )
 def test_an_entry_that_is_refused(archive, entry, content, message):
     refused(idc(archive({entry: content})), re.escape(f"IDC_regular_ps50_idx5.zip, entry {entry!r}: {message}"))
 
 
+def test_patches_of_any_suffix_of_an_image_are_read(archive):
+    names = [name("90001", 1, 951 + i).replace(".png", suffix) for i, suffix in enumerate((".PNG", ".Png", ".tif"))]
+    found, tally = everything(idc(archive({entry: png(value=77) for entry in names})))
+    assert [row[4].mean() for row in found["train"]].count(77) == 3
+    assert not tally.ignored
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "found"),
+    [(10, 9, "method 9"), (10, 93, "method 93"), (10, 99, "method 99"), (8, 1, "a password")],
+)
+@pytest.mark.parametrize("split", ["published", DRAWN])
+def test_entries_that_python_cannot_unpack_are_named_before_any_is_read(archive, split, offset, value, found):
+    path = archive() / "IDC_regular_ps50_idx5.zip"
+    data = bytearray(path.read_bytes())
+    entry = name("90004", 0, 101).encode()
+    data[data.rfind(entry) - 46 + offset] = (
+        value  # in the archive's directory, whose records begin 46 bytes before the name
+    )
+    path.write_bytes(data)
+    message = refused(idc(path.parent, split=split), rf"entry '{entry.decode()}': expected an entry packed by store or")
+    assert f"found {found}. Pack the archive anew" in message
+
+
 def test_a_broken_png_under_a_random_split(archive):
-    refused(idc(archive({BROKEN: b"no png"}), split=DRAWN), rf"entry '{BROKEN}': expected a PNG")
+    refused(idc(archive({BROKEN: b"no png"}), split=DRAWN), rf"entry '{BROKEN}': expected an image that is whole")
 
 
 def test_a_damaged_archive(archive):
@@ -471,7 +506,7 @@ def test_a_damaged_archive(archive):
     where = data.find(b"IDAT") + 6
     data[where] ^= 0xFF
     path.write_bytes(data)
-    refused(idc(path.parent), r"entry '90001/0/.*expected a PNG that is whole.*CRC")
+    refused(idc(path.parent), r"entry '90001/0/.*expected an image that is whole.*CRC")
 
 
 def test_a_listed_patient_without_patches(archive):
@@ -480,6 +515,41 @@ def test_a_listed_patient_without_patches(archive):
     assert tally.notes["listed patients without patches"] == 1
     # In the whole archive every listed patient must be there.
     refused(idc(folder, patches="published"), r"unknown patient 90003: listed in cases_val\.txt")
+
+
+ENCODINGS = [("utf-8-sig", "\n"), ("utf-8", "\r\n"), ("utf-16", "\n"), ("utf-16", "\r\n\r\n")]
+
+
+@pytest.mark.parametrize(("encoding", "end"), ENCODINGS)
+def test_lists_as_editors_save_them(archive, encoding, end):
+    folder = archive()
+    expected = counts(everything(idc(folder))[0])
+    for path in folder.glob("cases_*.txt"):
+        path.write_bytes(path.read_text().replace("\n", end).encode(encoding))
+    found, tally = everything(idc(folder))
+    assert counts(found) == expected
+    assert not tally.excluded
+
+
+@pytest.mark.parametrize(
+    "content", ["Präparat\n".encode("latin-1"), "90003\n".encode("utf-16-le"), "90003\n".encode("utf-32"), b"\xff"]
+)
+def test_lists_in_another_encoding_are_named(archive, content):
+    folder = archive()
+    (folder / "cases_val.txt").write_bytes(content)
+    assert "Save it as UTF-8" in refused(idc(folder), r"cases_val\.txt: expected a text in UTF-8, or in UTF-16")
+
+
+def test_patients_of_the_lists_and_of_the_archive_that_do_not_meet_are_told(archive, caplog):
+    folder = archive({name("90999", 0, 1): png()}, without="90002")
+    _, tally = everything(idc(folder))
+    told = [record.getMessage() for record in caplog.records]
+    assert [line.split(": ", 1)[1] for line in told] == [
+        "1 listed patients without patches: 90002",
+        "1 patients not in the published split: 90999",
+    ]
+    assert tally.examples["listed patients without patches"] == ["90002"]
+    assert tally.examples["patients not in the published split"] == ["90999"]
 
 
 def test_a_patient_on_two_lists(archive):
@@ -506,6 +576,7 @@ def test_a_random_split_does_not_count_dropped_patches(archive):
     odd = {name("90001", 0, 1001 + 50 * i): png(50, 20) for i in range(20)}
     found, tally = everything(idc(archive(odd), split=DRAWN))
     assert counts(found) == {"train": 6, "valid": 3, "test": 3}
+    assert all({row[2] for row in rows} == {0, 1} for rows in found.values())
     assert sum(tally.excluded.values()) == 20
 
 
@@ -542,6 +613,109 @@ def test_a_folder_with_a_drawn_split_keeps_patients_together(own):
     found, _ = everything(folder_of(own / "train", by_group))
     assert counts(found) == {"train": 2, "valid": 2, "test": 2}
     assert len({row[1] for row in found["test"]}) == 1
+
+
+def test_litter_is_no_patch(own):
+    for litter in ("._p.png", "Thumbs.db", ".ipynb_checkpoints/p-checkpoint.png", "__MACOSX/1/._p.png", ".nfs0001"):
+        path = own / "train" / "1" / litter
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png())
+    found, tally = everything(folder_of(own))
+    assert counts(found) == {"train": 6, "valid": 6, "test": 6}
+    assert tally.ignored == {LITTER: 5}
+
+
+def test_links_to_folders_and_files_are_followed(own, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    expected, _ = everything(folder_of(own))
+    (own / "train" / "1").rename(elsewhere / "tumour")
+    (own / "train" / "1").symlink_to(elsewhere / "tumour")
+    (own / "valid").rename(elsewhere / "valid")
+    (own / "valid").symlink_to(elsewhere / "valid")
+    (own / "test" / "0" / "ptest0__0.png").rename(elsewhere / "image")
+    (own / "test" / "0" / "ptest0__0.png").symlink_to(elsewhere / "image")
+    found, _ = everything(folder_of(own))
+    assert [row[0] for row in found["train"]] == [row[0] for row in expected["train"]]
+    assert counts(found) == counts(expected)
+
+
+@pytest.mark.parametrize(
+    ("link", "above"), [("train/1/loop", ""), ("train/1/loop", "train"), ("train/1/loop", "train/1"), ("loop", "")]
+)
+def test_links_that_go_round_in_circles_are_named(own, link, above):
+    (own / link).symlink_to(own / above)
+    refused(folder_of(own), f"{link}: a symbolic link to {own / above}, a folder in which it lies")
+
+
+def test_links_to_one_another_are_named(own):
+    (own / "train" / "2").symlink_to(own / "train" / "3")
+    (own / "train" / "3").symlink_to(own / "train" / "2")
+    refused(folder_of(own), r"train/2: expected a folder that can be read, found: Too many levels of symbolic links")
+
+
+@pytest.mark.parametrize("link", ["train/1/a.png", "train/1/a", "test/2", "more"])
+def test_links_that_lead_nowhere_are_named(own, link):
+    (own / link).symlink_to("/nowhere/else")
+    refused(
+        folder_of(own), f"{link}: expected a file or a folder, found a symbolic link to /nowhere/else, which is not"
+    )
+
+
+@pytest.mark.parametrize("unreadable", ["", "train", "test/1"])
+def test_a_folder_that_cannot_be_read_is_named(own, unreadable, monkeypatch):
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path) == own / unreadable:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    refused(folder_of(own), f"{own / unreadable}: expected a folder that can be read, found: Permission denied")
+
+
+def test_a_file_that_cannot_be_read_is_named(own, monkeypatch):
+    def refusing(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refusing)
+    refused(folder_of(own), r"train/0/ptrain0__0\.png: expected an image that is whole, found: PermissionError")
+
+
+@pytest.mark.parametrize("latin", [b"train/1/Pr\xe4parat__1.png", b"train/1/\xb5m.txt", b"caf\xe9/1.png"])
+def test_names_that_are_not_utf_8_are_named(own, latin):
+    path = own / os.fsdecode(latin)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(png())
+    assert "\\x" in refused(folder_of(own), "expected names in UTF-8, found b'")
+
+
+def test_names_in_any_letters_are_read(own):
+    names = ['Präparat 1, "a"__x.png', "標本__1.png", "a{b}__1.png"]
+    for each in names:
+        (own / "train" / "1" / each).write_bytes(png())
+    found, _ = everything(folder_of(own))
+    groups = {row[1] for row in found["train"]}
+    assert groups >= {'Präparat 1, "a"', "標本", "a{b}"}
+
+
+def test_by_group_every_patch_needs_a_group(own):
+    for number in range(4):
+        (own / "train" / "0" / f"nameless{number}.png").write_bytes(png())
+    by_group = {"by": "group", "train": 0.34, "valid": 0.33, "test": 0.33, "seed": 1}
+    message = refused(folder_of(own / "train", by_group), "4 of 10 patches have no slide or patient")
+    assert "0/nameless0.png; expected file names <slide or patient>__<patch>" in message
+
+
+@pytest.mark.parametrize("kept", [0, 5])
+def test_groups_that_are_half_known_are_told(own, caplog, kept):
+    paths = sorted(path for path in own.rglob("*.png"))
+    for path in paths[kept:]:
+        path.rename(path.with_name(path.name.replace("__", "-")))
+    found, tally = everything(folder_of(own))
+    assert sum(row[1] != "" for rows in found.values() for row in rows) == kept
+    assert tally.notes == {"patches whose slide or patient is unknown": 18 - kept}
+    assert len(caplog.records) == (kept > 0)  # where none is known, the report says so
 
 
 def test_a_folder_with_a_broken_image_or_in_another_layout(own):

@@ -1,10 +1,9 @@
 """`runs.csv`: its rows, from the files of run folders."""
 
-import json
-
 import pytest
 
 from histobench.core import runs
+from histobench.core.files import write_sealed
 from histobench.results import collect
 from histobench.results.cells import NAMES
 
@@ -35,7 +34,7 @@ def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), **about):
     )
     files = {"manifest": MANIFEST, "floor": {"test": {"auc": 0.75}}, "run": known | about}
     for name, content in files.items():
-        (folder / f"{name}.json").write_text(json.dumps(content))
+        write_sealed(folder / f"{name}.json", content)
     names = ("training_seconds", "validation_seconds", "energy_joules")
     rows = [{"epoch": n + 1} | dict(zip(names, each, strict=True)) for n, each in enumerate(epochs)]
     runs.write_rows(folder / runs.TIMING, rows)

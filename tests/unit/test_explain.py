@@ -9,7 +9,7 @@ import pytest
 
 from histobench.core.datasets import Patches
 from histobench.core.errors import HistobenchError
-from histobench.core.files import write_json
+from histobench.core.files import digest, write_sealed
 from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.core.runs import read_rows, write_rows
@@ -35,8 +35,9 @@ def predicted(spec, data, folder):
 
 
 def about(folder, spec, gpu=None):
-    """What `explain` reads in ``run.json`` of a run whose weights are set by hand."""
-    write_json(folder / "run.json", {"specification": spec, "recipe": spec["recipe"], "device": {"gpu": gpu}})
+    """What is read in ``run.json`` of a run whose weights are set by hand."""
+    facts = {"specification": spec, "recipe": spec["recipe"], "device": {"gpu": gpu}}
+    write_sealed(folder / "run.json", facts | {"weights_sha256": digest(folder / "best.weights.h5")})
 
 
 def errors(path, *rows):

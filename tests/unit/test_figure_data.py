@@ -1,11 +1,10 @@
 """The data of the figures, from tables and run folders."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
+from histobench.core.files import write_sealed
 from histobench.results import figure_data
 from histobench.results.tables.performance import first_per_mode
 from support.frames import cells, performances, run
@@ -81,7 +80,7 @@ def folder(tmp_path):
     columns = ["split", "patch_id", "group", "label", "score"]
     pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "predictions.csv", index=False)
     groups = [{"group": "s1", "n": 2, "positives": 2, "accuracy": 0.5}]
-    (tmp_path / "metrics.json").write_text(json.dumps({"per_group": groups}))
+    write_sealed(tmp_path / "metrics.json", {"per_group": groups})
     history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]})
     history.to_csv(tmp_path / "history.csv", index=False)
     return str(tmp_path)

@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from histobench.core.files import atomic, digest, write_json, write_text
+from histobench.core.errors import HistobenchError
+from histobench.core.files import atomic, digest, read_sealed, write_json, write_sealed, write_text
 
 
 def test_an_exception_leaves_what_was_there_and_nothing_beside_it(tmp_path):
@@ -44,3 +47,48 @@ def test_the_digest_is_that_of_sha256sum(tmp_path):
     # FIPS 180-2, appendix B.1, and RFC 1321, appendix A.5
     assert digest(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert digest(tmp_path / "abc", "md5") == "900150983cd24fb0d6963f7d28e17f72"
+
+
+SEALED = {"auc": 0.8125, "rate": 1e-05, "of": {"ä": [1, None, True]}, "text": "two\nlines"}
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sealed") / "metrics.json"
+    write_sealed(path, SEALED)
+    return path
+
+
+def test_what_is_sealed_is_read_as_it_was(sealed):
+    assert read_sealed(sealed) == SEALED
+    assert list(json.loads(sealed.read_text())) == [*SEALED, "content_sha256"]  # plain JSON for everybody else
+
+
+@given(data=st.data())
+def test_any_damaged_byte_is_found_or_changes_nothing(sealed, data):
+    content = bytearray(sealed.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    copy = sealed.with_name("copy.json")
+    copy.write_bytes(content)
+    try:
+        assert read_sealed(copy) == SEALED
+    except HistobenchError as error:
+        assert str(copy) in str(error)
+        assert "delete it and start again" in str(error)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b'"text"', b"{}", b"\xff\xfe", b"\0" * 300, b'{"auc": NaN, "content_sha256": ""}'],
+)
+def test_what_is_no_sealed_json_is_an_error_that_names_the_file(tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(HistobenchError, match=r"run\.json: expected JSON with its digest"):
+        read_sealed(tmp_path / "run.json")
+
+
+def test_a_file_that_is_cut_or_gone_is_an_error_that_names_it(sealed, tmp_path):
+    (tmp_path / "run.json").write_bytes(sealed.read_bytes()[:-20])
+    for name in ("run.json", "gone.json"):
+        with pytest.raises(HistobenchError, match=rf"{name}: expected JSON with its digest"):
+            read_sealed(tmp_path / name)

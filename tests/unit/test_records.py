@@ -1,14 +1,24 @@
-"""Records: what is written is what is read, by NumPy and by TensorFlow alike."""
+"""Records: what is written is what is read, by NumPy and by TensorFlow alike, or an error."""
+
+import logging
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from histobench.core import prepared
-from histobench.core.errors import HistobenchError
-from support.small import COUNTS, SHAPE, patches, prepare, write
+from histobench.core.datasets import Tally, read
+from histobench.core.errors import HistobenchError, for_user
+from histobench.core.formats import Dataset, Source
+from histobench.train import records
+from histobench.train.batches import batches
+from support.small import COUNTS, SHAPE, image_specification, patches, prepare, write
 
 
 @pytest.mark.parametrize(("seed", "split"), list(enumerate(COUNTS)))
@@ -68,6 +78,136 @@ def test_a_shortened_shard_is_refused(prepared_folder, tmp_path, bytes_lost):
         prepared.Records(tmp_path, "train")
 
 
+@pytest.fixture
+def damaged(prepared_folder, tmp_path):
+    """A copy of a prepared data set."""
+    return Path(shutil.copytree(prepared_folder, tmp_path / "damaged"))
+
+
+RECORD = 16 + 40 * 40 * 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "record"),
+    [
+        (lambda content: bytes(len(content)), 0),
+        (lambda content: content[: 3 * RECORD] + bytes(RECORD) + content[4 * RECORD :], 3),
+        (lambda content: content[: 2 * RECORD + 12] + b"\xff" + content[2 * RECORD + 13 :], 2),
+        (lambda content: content[:-5] + bytes([content[-5] ^ 1]) + content[-4:], 17),
+        # Whole records, each with a checksum of its own that holds, in another order.
+        (lambda content: content[RECORD : 2 * RECORD] + content[:RECORD] + content[2 * RECORD :], 0),
+    ],
+)
+def test_a_patch_that_is_not_the_one_that_was_written_is_refused_when_it_is_read(damaged, damage, record):
+    name = prepared.shard_names("train")[1]
+    shard = damaged / name
+    shard.write_bytes(damage(shard.read_bytes()))
+    part = prepared.Records(damaged, "train")
+    place = record * prepared.SHARDS + 1
+    with pytest.raises(HistobenchError, match=rf"{name}, record {record}, patch train-{place}: expected .*`prepare`"):
+        part.take(np.arange(len(part)))
+    part.take(np.arange(0, len(part), prepared.SHARDS))  # the others are what they were
+    # What TensorFlow makes of the error still names the file.
+    spec = image_specification("b6", SHAPE[0])
+    with pytest.raises(tf.errors.OpError) as caught:
+        list(batches(part, np.arange(len(part)), batch_size=16, image=spec))
+    assert str(for_user(caught.value)).startswith(f"{shard}, record {record}, patch train-{place}: expected")
+
+
+def test_shards_that_were_exchanged_are_refused(damaged):
+    first, second = (damaged / name for name in prepared.shard_names("train")[:2])
+    first.rename(damaged / "aside")
+    second.rename(first)
+    (damaged / "aside").rename(second)
+    with pytest.raises(HistobenchError, match=rf"{first.name}, record 0, patch train-0"):
+        prepared.Records(damaged, "train").take(np.arange(2))
+
+
+@given(data=st.data())
+def test_any_damage_of_the_index_or_the_manifest_is_an_error_that_names_the_file_or_changes_nothing(
+    prepared_folder, data
+):
+    name = data.draw(st.sampled_from(["index.parquet", "manifest.json"]))
+    folder = prepared_folder.with_name("look")
+    folder.mkdir(exist_ok=True)
+    for each in ("index.parquet", "manifest.json"):
+        shutil.copy(prepared_folder / each, folder)
+    content = bytearray((folder / name).read_bytes())
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 2))]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    (folder / name).write_bytes(content)
+    try:
+        found = prepared.index(folder)
+    except HistobenchError as error:
+        assert name in str(error)
+    else:  # other white space between the same values
+        assert found.equals(prepared.index(prepared_folder))
+
+
+def identity(folder):
+    return prepared.manifest(folder)["patches_sha256"]
+
+
+def changed(kind):
+    """The chunks of a data set, with a change in one of them."""
+    chunks = [patches(split, 8, seed) for seed, split in enumerate(COUNTS)]
+    some = chunks[1]
+    if kind == "pixel":
+        some.images[3, 5, 6, 1] ^= 1
+    elif kind == "label":
+        some.labels[3:5] = some.labels[4:2:-1].copy()
+    elif kind == "id":
+        some.ids[3] = "another"
+    elif kind == "group":
+        some.groups[3] = "another"
+    elif kind == "order":
+        for values in (some.images, some.labels, some.ids, some.groups):
+            values[:] = values[::-1].copy() if isinstance(values, np.ndarray) else values[::-1]
+    return chunks
+
+
+@pytest.mark.parametrize("kind", ["pixel", "label", "id", "group", "order"])
+def test_the_identity_of_patches_is_all_that_a_result_depends_on(tmp_path, kind):
+    assert identity(write(tmp_path / "other", changed(kind))) != identity(write(tmp_path / "as_was", changed("")))
+
+
+def test_equal_patches_from_other_files_are_the_same_patches(tmp_path):
+    one = write(tmp_path / "one", changed(""), source_files={"sha256": "1"})
+    two = write(tmp_path / "two", changed(""), source_files={"sha256": "2"}, source="renamed")
+    assert identity(one) == identity(two)
+
+
+def test_equal_patches_are_counted_and_what_they_spoil_is_told(tmp_path, caplog):
+    chunks = changed("")
+    train, valid, test = (some.images for some in chunks)
+    train[2] = train[0]  # both normal
+    train[5] = train[0]  # a tumour
+    valid[4] = train[0]
+    test[1] = test[3]  # both tumours
+    with caplog.at_level(logging.WARNING):
+        write(tmp_path, chunks)
+    found = prepared.manifest(tmp_path)["duplicates"]
+    assert found == {"within_a_split": 3, "in_several_splits": 4, "in_both_classes": 4}
+    told = " ".join(caplog.messages)
+    assert "4 patches stand in several splits, equal pixel for pixel, such as train-0 and valid-4" in told
+    assert "4 patches stand in both classes, equal pixel for pixel, such as train-0 and train-5" in told
+    rows = prepared.index(tmp_path, ["patch_id", "pixel_sha256"]).set_index("patch_id")["pixel_sha256"]
+    assert rows["test-1"] == rows["test-3"]
+    assert rows.nunique() == 24 - 4
+
+
+def test_patches_that_differ_by_one_value_are_no_duplicates(tmp_path, caplog):
+    chunks = changed("")
+    chunks[0].images[2] = chunks[0].images[0]
+    chunks[0].images[2, 39, 39, 2] ^= 1
+    with caplog.at_level(logging.WARNING):
+        write(tmp_path, chunks)
+    assert set(prepared.manifest(tmp_path)["duplicates"].values()) == {0}
+    assert caplog.messages == []
+
+
 def bad_chunks(kind):
     for seed, split in enumerate(("train", "valid", "test")):
         some = patches(split, 8, seed)
@@ -98,6 +238,22 @@ def test_bad_patches_leave_no_file(tmp_path, kind, message):
     with pytest.raises(HistobenchError, match=message):
         write(tmp_path / "data", bad_chunks(kind))
     assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_where_every_image_has_another_size_the_error_says_so(tmp_path):
+    for label in "01":
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (64, 48)).save(tmp_path / "mine" / label / f"{number}.png")
+        (tmp_path / "mine" / label / "notes.txt").write_text("x")
+    split = {"by": "patch", "train": 0.5, "valid": 0.25, "test": 0.25, "seed": 1}
+    mine = Source("mine", "folder", str(tmp_path / "mine"), {}, {}, {}, 96, "own")
+    tally = Tally()
+    with pytest.raises(HistobenchError) as caught:
+        records.write(tmp_path / "data", read(Dataset("mine", mine, split), tally), tally, {"dataset": "mine"})
+    assert "both classes in the train part, found 0 patches" in str(caught.value)
+    assert re.search(r"excluded: 8 not 96x96 px, for instance [01]/\d\.png, 64x48 px", str(caught.value))
+    assert "ignored: 2 not an image, for instance 0/notes.txt; 1/notes.txt" in str(caught.value)
 
 
 def test_a_group_on_two_sides_shows_in_the_manifest(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from histobench.core import runs
 from histobench.core.errors import HistobenchError
+from histobench.core.files import digest, read_sealed, write_sealed
 from histobench.core.job import Task
 from histobench.train import predict, run
 from support.small import specification
@@ -50,6 +51,11 @@ def test_damaged_weights_of_a_run_predict_nothing(prepared_folder, tmp_path, dam
     weights.unlink()  # which the state holds, too
     damage(data, weights)
     task = Task(specification("b2", epochs=1), prepared_folder, weights=weights)
+    with pytest.raises(HistobenchError, match=r"best\.weights\.h5: expected the sha256 that run\.json tells"):
+        predict.predict(task, scores)
+    # As if training had written them so.
+    about = read_sealed(tmp_path / runs.ABOUT) | {"weights_sha256": digest(weights)}
+    write_sealed(tmp_path / runs.ABOUT, about)
     with pytest.raises(HistobenchError, match=rf"best\.weights\.h5: .*{message}"):
         predict.predict(task, scores)
     assert not scores.exists()

@@ -1,9 +1,12 @@
 """Run folders: which of them hold a result that may be shown."""
 
+import re
+
 import pytest
 
 from histobench.core import runs
-from histobench.core.files import write_json
+from histobench.core.errors import HistobenchError
+from histobench.core.files import digest, write_sealed
 
 SPECIFICATION = {"run": {"seed": 1}, "recipe": {"epochs": 3}, "input": ("a", 1)}
 FILES = (runs.HISTORY, runs.TIMING, runs.ABOUT, runs.PREDICTIONS)
@@ -13,7 +16,7 @@ FILES = (runs.HISTORY, runs.TIMING, runs.ABOUT, runs.PREDICTIONS)
 def finished(tmp_path):
     for name in FILES:
         (tmp_path / name).touch()
-    write_json(tmp_path / runs.ABOUT, {"specification": SPECIFICATION, "inputs_sha256": {"manifest": "m"}})
+    write_sealed(tmp_path / runs.ABOUT, {"specification": SPECIFICATION, "inputs_sha256": {"patches": "m"}})
     return tmp_path
 
 
@@ -36,3 +39,19 @@ def test_whether_a_run_has_a_current_result(finished, missing, specification, ma
     for name in missing:
         (finished / name).unlink()
     assert runs.gap(finished, specification, manifest, scored=scored) == gap
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"specification"', b"\0\0"])
+def test_a_damaged_record_of_a_run_is_a_gap_with_its_reason(finished, content):
+    (finished / runs.ABOUT).write_bytes(content)
+    assert runs.gap(finished, SPECIFICATION, "m").startswith(f"damaged: {finished / runs.ABOUT}: expected")
+
+
+def test_weights_that_are_not_those_of_the_run_are_refused(tmp_path):
+    weights = tmp_path / runs.WEIGHTS
+    weights.write_bytes(b"trained")
+    write_sealed(tmp_path / runs.ABOUT, {"weights_sha256": digest(weights), "best_epoch": 2})
+    assert runs.trained(tmp_path)["best_epoch"] == 2
+    weights.write_bytes(b"Trained")
+    with pytest.raises(HistobenchError, match=rf"{re.escape(str(weights))}: expected the sha256 that run\.json tells"):
+        runs.trained(tmp_path)

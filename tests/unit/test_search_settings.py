@@ -1,7 +1,5 @@
 """What a search may spend, what it may try, and what its findings make of a recipe."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import yaml
@@ -96,8 +94,30 @@ def test_what_was_found_can_be_read_and_copied_into_a_recipe(tmp_path):
     assert tuned_recipe.apply(spec, None) == spec
 
 
-def test_a_file_of_something_else_is_refused(tmp_path: Path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: "- 3",
+        lambda text: text.replace("0.0003", "0.0008"),
+        lambda text: text.replace("16", "61"),
+        lambda text: text.replace("batch_size", "batch_sizf"),
+        lambda text: text[:-10],
+        lambda text: text.replace("name", "na\0me"),
+        lambda text: text.replace("{}", "{").replace(":", ": {", 1),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path, damage):
     path = tmp_path / "recipe.yaml"
-    path.write_text("")
-    with pytest.raises(HistobenchError, match=r"recipe.yaml: expected keys of a recipe, found NoneType"):
+    tuned_recipe.write(path, RECIPE, {"learning_rate": 0.0003, "batch_size": 16}, "comment")
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(HistobenchError, match=r"(?s)recipe.yaml: expected (the )?keys of a recipe.*Delete the file"):
         tuned_recipe.read(path)
+
+
+def test_another_comment_and_another_layout_are_the_same_recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    tuned_recipe.write(path, RECIPE, {"batch_size": 16}, "comment")
+    before = tuned_recipe.read(path)
+    path.write_text(path.read_text().replace("comment", "another").replace("batch_size: 16", "batch_size:   16"))
+    assert tuned_recipe.read(path) == before

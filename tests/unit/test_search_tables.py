@@ -1,12 +1,11 @@
 """Tables and figures of made-up searches."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 
+from histobench.core.files import write_sealed
 from histobench.results import printing
 from histobench.results.columns import names
 from histobench.results.figures import search as figures
@@ -51,7 +50,7 @@ def found(tmp_path):
             "best": {"trial": "0003", "score": 0.95, "values": {"learning_rate": 0.001, "batch_size": 64}},
             "workers": ["worker-1"],
         }
-        (folder / search_files.ABOUT).write_text(json.dumps(about))
+        write_sealed(folder / search_files.ABOUT, about)
     return search_tables.read([tmp_path / HYPERBAND, tmp_path / RANDOM])
 
 

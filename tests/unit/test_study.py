@@ -104,6 +104,11 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
         ("datasets.idc-random.split.test", 0.2, r"fractions sum to 1\.1, not to 1"),
         ("datasets.pcam.split", RANDOM, "pcam is split by its files"),
         ("sources.pcam.path", "/patches", "`format: folder`"),
+        (
+            "sources",
+            {"mine": {"format": "folder", "path": "a/{b}/c", "patch_size": 9}},
+            r"mine\.path: .* without braces",
+        ),
         ("sources.pcam.files", {"train_x.gz": {"bytes": 1}}, r"sources\.pcam\.files: 'train_x\.gz' is not"),
         ("sources.pcam.expected", {"patients": 3}, "patients does not go with format pcam"),
         ("sources.pcam.simulate", {"seed": 1}, r"simulate: format pcam takes patches by split, seed, sl"),

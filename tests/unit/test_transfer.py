@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from histobench.core.datasets import Patches
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
+from histobench.core.files import digest, write_sealed
 from histobench.core.prepared import Records
 from histobench.core.runs import read_json, read_rows
 from histobench.train import batches, models
@@ -145,10 +146,15 @@ def test_features_are_those_of_the_patch_at_their_position(data, tmp_path):
     np.testing.assert_allclose(Features(data, folder, "valid").take(np.array([3, 1])), expected[[3, 1]], rtol=1e-4)
 
 
-@pytest.mark.parametrize("damage", ["another length", "cut off"])
+@pytest.mark.parametrize("damage", ["another length", "cut off", "one bit"])
 def test_features_that_are_not_those_of_the_data_set_are_refused(data, tmp_path, damage):
-    np.save(tmp_path / "valid.npy", np.zeros((COUNTS["valid"] + (damage == "another length"), 3), np.float32))
+    path = tmp_path / "valid.npy"
+    np.save(path, np.zeros((COUNTS["valid"] + (damage == "another length"), 3), np.float32))
+    write_sealed(tmp_path / "features.json", {"sha256": {"valid": digest(path)}})
+    content = path.read_bytes()
     if damage == "cut off":
-        (tmp_path / "valid.npy").write_bytes((tmp_path / "valid.npy").read_bytes()[:-5])
+        path.write_bytes(content[:-5])
+    if damage == "one bit":
+        path.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
     with pytest.raises(HistobenchError, match=r"valid\.npy: expected .*delete it and start again"):
         Features(data, tmp_path, "valid")

@@ -12,6 +12,10 @@ from support.project import ROOT
 
 # By script: options that make it small, and what it prints that holds a ratio.
 BENCHMARKS = {
+    "identity.py": (
+        ("--files", "100", "--patches", "40"),
+        (r"100 files: first look .*, (\S+) of the first's time", r"checks takes (\S+) of the time without"),
+    ),
     "prepare.py": (
         ("--patches", "80"),
         (r"ours takes (\S+) of the plain script's time",),

@@ -101,6 +101,15 @@ def test_a_run_whose_configuration_has_changed_waits(copy):
         ask(copy, "status")
 
 
+def test_damaged_files_are_told_with_their_names(copy):
+    (copy / RUN / "run.json").write_bytes(b"\0" * 100)
+    manifest = copy / "results/data/idc-simulated/manifest.json"
+    manifest.write_text(manifest.read_text().replace("0", "1", 1))
+    text = ask(copy, "status")
+    assert re.search(rf"1 waiting: damaged: {RUN}/run.json: expected JSON with its digest", text)
+    assert "3 waiting: its data set is damaged: results/data/idc-simulated/manifest.json: expected content of" in text
+
+
 def test_without_a_study_the_status_says_so(project):
     assert "No study has started here" in ask(project, "status")
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from histobench.core.files import digest
 from histobench.core.runs import PREDICTION_COLUMNS, read_json
 from support.browser import launched, load, open_page, overflow
 from support.project import TINY, snakemake
@@ -101,7 +102,9 @@ def test_run_json_says_what_the_run_was(finished):
     assert about["random_backbone_calibrated"] is True
     assert about["specification"]["recipe"]["epochs"] == 1
     assert set(about["versions"]) >= {"python", "tensorflow", "keras"}
-    assert re.fullmatch(r"[0-9a-f]{64}", about["inputs_sha256"]["manifest"])
+    prepared = read_json(finished / "results/data/idc-simulated/manifest.json")
+    assert about["inputs_sha256"]["patches"] == prepared["patches_sha256"]
+    assert about["weights_sha256"] == digest(finished / RUN / "best.weights.h5")
     assert about["device"]["gpu"] is None
     assert about["threads"] == 1
     # The head alone: 1,024 features, Dense(256), Dense(1).
@@ -113,12 +116,11 @@ def test_the_manifest_counts_what_was_dropped(finished):
     kept = sum(part["n"] for part in manifest["patches"].values())
     assert kept + sum(manifest["excluded"].values()) == 7 * 16
     assert manifest["patches_are"] == "simulated"
-    assert set(manifest["source_sha256"]) == {
-        "IDC_regular_ps50_idx5.zip",
-        "cases_train.txt",
-        "cases_val.txt",
-        "cases_test.txt",
-    }
+    assert set(manifest["duplicates"].values()) == {0}
+    listed = pd.read_csv(finished / "results/data/idc-simulated/source_files.csv").set_index("path")["sha256"]
+    folder = finished / "results/simulated/idc-simulated"
+    assert listed.to_dict() == {path.name: digest(path) for path in folder.iterdir()}
+    assert set(listed.index) == {"IDC_regular_ps50_idx5.zip", "cases_train.txt", "cases_val.txt", "cases_test.txt"}
 
 
 def test_the_log_shows_progress(finished):

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -13,7 +14,7 @@ from snakemake.logging import logger
 # Scripts find the library beside them; the Snakefile alone needs to be told.
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
-from histobench.core import cells, code, costs, features, paths, prepared, recipes, runs
+from histobench.core import cells, code, costs, features, paths, prepared, recipes, runs, source_files
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
@@ -65,9 +66,22 @@ def one_of(names):
 
 
 def upstream_files(wildcards):
-    """Return the files of a data set's source, or its folder where the patches are one's own."""
+    """Return the files of a data set's source, or its folder, whose date says nothing, where the patches are one's own."""
     source = STUDY.datasets[wildcards.dataset].source
-    return [f"{source.folder}/{file}" for file in source.files] or [source.folder]
+    return [f"{source.folder}/{file}" for file in source.files] or [ancient(source.folder)]
+
+
+@cache
+def own_files(source):
+    """Return a digest of all files in a folder of patches of one's own, "" for a source of published files."""
+    if STUDY.sources[source].files:
+        return ""
+    try:
+        return source_files.content(
+            Path(STUDY.sources[source].folder), Path(paths.SOURCE_DIGESTS.format(source=source)), logger.info
+        )
+    except HistobenchError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def cell(wildcards):

@@ -7,6 +7,7 @@ rule predict:
         manifest=f"{DATA}/manifest.json",
         features=cached_features("valid", "test"),
         weights=rules.train.output.weights,
+        about=rules.train.output.about,  # holds the digest of the weights
         tuned=tuned_recipe,
     output:
         predictions=f"{RUN}/{runs.PREDICTIONS}",

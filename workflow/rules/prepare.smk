@@ -7,6 +7,7 @@ rule prepare:
     output:
         manifest=f"{DATA}/manifest.json",
         index=f"{DATA}/index.parquet",
+        source_files=f"{DATA}/{prepared.SOURCE_FILES}",
         train=[f"{DATA}/{name}" for name in prepared.shard_names("train")],
         valid=[f"{DATA}/{name}" for name in prepared.shard_names("valid")],
         test=[f"{DATA}/{name}" for name in prepared.shard_names("test")],
@@ -21,6 +22,8 @@ rule prepare:
         runtime=minutes(60),
     params:
         dataset=lambda wildcards: STUDY.datasets[wildcards.dataset],
+        # A plain value: what `prepare` reads anew where the content of a folder of one's own has changed.
+        own_files=lambda wildcards: own_files(STUDY.datasets[wildcards.dataset].source.name),
         definition=lambda wildcards: STUDY.datasets[wildcards.dataset].definition(),
         code=lambda wildcards: code.digest(
             "prepare",

@@ -6,7 +6,7 @@ with job.start(snakemake):
     from pathlib import Path
 
     from histobench.core import prepared
-    from histobench.core.files import write_json
+    from histobench.core.files import write_sealed
     from histobench.core.runs import write_rows
     from histobench.results import controls, evaluation
 
@@ -14,4 +14,4 @@ with job.start(snakemake):
     predictions = Path(snakemake.output.predictions)
     write_rows(predictions, controls.colour_floor(index).to_dict("records"))
     evaluation.write(predictions, Path(snakemake.output.metrics), Path(snakemake.output.replicates))
-    write_json(Path(snakemake.output.shuffled), controls.shuffled_labels(index))
+    write_sealed(Path(snakemake.output.shuffled), controls.shuffled_labels(index))

@@ -5,23 +5,33 @@ from histobench.core import job
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.core import datasets
-    from histobench.core.files import digest
+    from histobench.core import datasets, source_files
+    from histobench.core.files import write_text
     from histobench.train import records
 
     dataset = snakemake.params.dataset
+    source = dataset.source
+    names = [Path(path).name for path in snakemake.input] if source.files else None
+    files = source_files.read(Path(source.folder), names, snakemake.threads)
+    if not source.simulate:
+        files.verify(source.files)
+    write_text(Path(snakemake.output.source_files), files.table())
     tally = datasets.Tally()
     records.write(
         Path(snakemake.output.manifest).parent,
-        datasets.read(dataset, tally),
+        files.while_unchanged(datasets.read(dataset, tally)),
         tally,
         {
             "dataset": dataset.name,
-            "source": dataset.source.name,
-            "format": dataset.source.format,
-            "patches_are": dataset.source.patches,
+            "source": source.name,
+            "format": source.format,
+            "patches_are": source.patches,
             "split": dataset.split,
             "leaky": dataset.leaky,
-            "source_sha256": {Path(path).name: digest(Path(path)) for path in snakemake.input if Path(path).is_file()},
+            "source_files": {
+                "number": len(files.stamps),
+                "bytes": sum(stamp.bytes for stamp in files.stamps.values()),
+                "sha256": files.sha256,
+            },
         },
     )

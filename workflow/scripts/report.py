@@ -5,14 +5,14 @@ from histobench.core import job
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.core import runs as run_folder
+    from histobench.core.files import read_sealed
     from histobench.results import report, report_content
     from histobench.results.inputs import Inputs
 
     study = snakemake.params.study
     inputs = Inputs(dict(snakemake.input.items()), "", study)
     manifests = {
-        name: run_folder.read_json(Path(path))
+        name: read_sealed(Path(path))
         for name, path in zip(study["run_datasets"], snakemake.input.manifests, strict=True)
     }
     report.write(
@@ -24,7 +24,7 @@ with job.start(snakemake):
         facts=report_content.facts(
             inputs.runs,
             manifests,
-            [run_folder.read_json(path) for path in inputs.files["about"]],
+            [read_sealed(path) for path in inputs.files["about"]],
             snakemake.params.left_out,
         ),
         configuration=snakemake.params.configuration,

@@ -15,7 +15,7 @@ SCRIPTS = LIBRARY.parent
 # run.json, refuse what cannot be trained, or compute what is among the params of a rule anyway.
 EXEMPT = {
     *("core/catalogue", "core/code", "core/errors", "core/files", "core/job", "core/lease"),
-    *("core/optimizers", "core/runs", "core/study"),
+    *("core/optimizers", "core/runs", "core/source_files", "core/study"),
     *("train/hardware", "train/nvml", "train/provenance"),
 }
 # Modules that a script imports, but for which its result is not worth making anew.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from histobench.core import paths, recipes, runs
 from histobench.core.cells import Cell
+from histobench.core.errors import HistobenchError
 from histobench.core.formats import FORMATS, Dataset
 from histobench.core.modes import MODES
 from histobench.core.prepared import SPLITS, manifest
@@ -166,7 +167,7 @@ def patches(dataset: Dataset) -> dict[str, int]:
     try:
         counts = manifest(paths.of(paths.DATA, dataset=dataset.name))["patches"]
         return {name: int(counts[name]["n"]) for name in SPLITS}
-    except (OSError, ValueError, KeyError):
+    except HistobenchError:
         return dict(FORMATS["pcam"].expected)
 
 

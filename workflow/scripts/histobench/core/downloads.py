@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from http import HTTPStatus
 from io import BufferedRandom
 from pathlib import Path
@@ -19,6 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
+from histobench.core import source_files
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote, digest, write_text
 
@@ -55,12 +55,11 @@ class _Item:
     """
 
     def __init__(self, name: str, remote: Remote, target: Path) -> None:
-        known = {key: value.lower() for key in ("sha256", "md5") if (value := getattr(remote, key))}
-        self.name, self.remote, self.target = name, replace(remote, **known), target
+        self.name, self.remote, self.target = name, remote, target
         self.part = target.with_name(f"{target.name}.part")
         self.origin = target.with_name(f"{target.name}.part.origin")
         self.bad = target.with_name(f"{target.name}.bad")
-        self.pin = target.parent / ".pins" / f"{name}.sha256"
+        self.pin = source_files.pin(target.with_name(name))
 
     @property
     def pinned(self) -> bool:
@@ -69,15 +68,7 @@ class _Item:
     @property
     def expected(self) -> Remote:
         """Expected size and digests: those of the configuration, or else the digest of the first download."""
-        if not self.pinned:
-            return self.remote
-        line = self.pin.read_text(encoding="utf-8", errors="replace")
-        if not re.match(r"[0-9a-f]{64}\s", line):
-            raise HistobenchError(
-                f"{self.pin}: expected a line `<sha256>  {self.target.name}`, found {line[:100]!r}. "
-                "Restore that line, or delete the file to accept what is downloaded next."
-            )
-        return replace(self.remote, sha256=line[:64])
+        return source_files.expected(self.remote, self.pin)
 
     def mismatch(self, path: Path) -> str | None:
         """Return the difference between `path` and the expected size and digests, None if there is none."""

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,17 @@ class HistobenchError(Exception):
     Its message names the file and the item, what was expected, what was found and what to do. Scripts log it without a
     traceback.
     """
+
+
+def for_user(error: BaseException) -> HistobenchError | None:
+    """Return the error for users that an exception is or holds, if there is one.
+
+    TensorFlow keeps the text alone of what a Python function raised that reads patches for it.
+    """
+    if isinstance(error, HistobenchError):
+        return error
+    found = re.search(r"\bHistobenchError: (.+?)\nTraceback ", str(error), re.DOTALL)
+    return HistobenchError(found[1]) if found else None
 
 
 def named(where: str, name: str, known: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histobench.core.errors import HistobenchError
+from histobench.core.files import digest, read_sealed
 from histobench.core.prepared import Records, Split
 
 if TYPE_CHECKING:
@@ -35,19 +36,19 @@ class Features(Split):
         Raises
         ------
         HistobenchError
-            if the file is damaged or has another number of patches.
+            if the file is not the one that was extracted, or has another number of patches.
         """
         import numpy as np
 
         super().__init__(data, split)
         path = folder / file_name(split)
-        try:
-            self._features: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
-        except (ValueError, EOFError) as error:
+        expected = read_sealed(folder / ABOUT)["sha256"][split]
+        if (found := digest(path)) != expected:
             raise HistobenchError(
-                f"{path}: expected features in NumPy's format, NumPy says: {error}; delete it and start again: "
-                "`extract_features` writes it anew"
-            ) from error
+                f"{path}: expected the sha256 that {ABOUT} tells, {expected}, found {found}; delete it and start "
+                "again: `extract_features` writes it anew"
+            )
+        self._features: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
         if len(self._features) != len(self):
             raise HistobenchError(
                 f"{path}: expected the features of {len(self)} patches, found {len(self._features)}; delete it and "

@@ -1,13 +1,18 @@
-"""Hashes and atomic writes: a file with its final name is complete."""
+"""Hashes and atomic writes: a file with its final name is complete, and one that was sealed shows later damage."""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from histobench.core.errors import HistobenchError
+
+# The last key of a sealed JSON file: the sha256 of the rest of its content.
+SEAL = "content_sha256"
 
 
 @dataclass(frozen=True)
@@ -60,4 +65,38 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; equal values give equal bytes."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, _json(value) + "\n")
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON that other jobs read, with a digest of its content as the last key; see :func:`read_sealed`."""
+    write_json(path, {**value, SEAL: hashlib.sha256(_json(value).encode()).hexdigest()})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read JSON that :func:`write_sealed` has written, without the digest.
+
+    Raises
+    ------
+    HistobenchError
+        if it cannot be read, or its content has changed since it was written.
+    """
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+        expected = value.pop(SEAL)
+        found = hashlib.sha256(_json(value).encode()).hexdigest()
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise HistobenchError(
+            f"{path}: expected JSON with its digest, {SEAL}, found: {error!r}; delete it and start again: its job "
+            "writes it anew"
+        ) from error
+    if found != expected:
+        raise HistobenchError(
+            f"{path}: expected content of sha256 {expected}, found {found}: it has changed since its job wrote it; "
+            "delete it and start again: its job writes it anew"
+        )
+    return value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from histobench.core.errors import HistobenchError
+from histobench.core.errors import for_user
 
 log = logging.getLogger("histobench")
 
@@ -113,11 +113,11 @@ def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         yield
-    except HistobenchError as error:
-        log.error("%s", error)
-        sys.exit(1)
     except SystemExit:
         raise
-    except BaseException:
+    except BaseException as error:
+        if known := for_user(error):
+            log.error("%s", known)
+            sys.exit(1)
         log.exception("the job failed")
         raise

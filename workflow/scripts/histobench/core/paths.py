@@ -9,6 +9,8 @@ from typing import Any
 RESULTS = "results"
 DATA = f"{RESULTS}/data/{{dataset}}"
 DOWNLOADS = f"{RESULTS}/downloads/{{source}}"
+# What is known of the files of a source of one's own, which lie elsewhere.
+SOURCE_DIGESTS = f"{RESULTS}/downloads/.digests/{{source}}.json"
 SIMULATED = f"{RESULTS}/simulated/{{source}}"
 WEIGHTS = f"{RESULTS}/downloads/weights"
 LOGS = f"{RESULTS}/logs"

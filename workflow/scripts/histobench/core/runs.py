@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from histobench.core.files import atomic
+from histobench.core.errors import HistobenchError
+from histobench.core.files import atomic, digest, read_sealed
 
 # Written by training.
 HISTORY = "history.csv"  # metrics per epoch
@@ -24,27 +25,47 @@ PREDICTION_COLUMNS = ("split", "patch_id", "group", "label", "score")
 LEFT_OUT = "left out: "
 
 
-def gap(folder: Path, specification: Mapping[str, Any], manifest: str | None, *, scored: bool = True) -> str:
+def gap(folder: Path, specification: Mapping[str, Any], patches: str | None, *, scored: bool = True) -> str:
     """Return the reason why a run has no current result, "" if it has one.
 
     Parameters
     ----------
     folder : the run's folder.
     specification : of the run in the present study, see :meth:`histobench.core.study.Study.specification`.
-    manifest : sha256 of the manifest of its data set; None if there is no manifest.
+    patches : digest of the patches of its data set, `patches_sha256` of the manifest; None if there is no manifest.
     scored : whether the run must have predictions.
     """
     needed = (HISTORY, TIMING, ABOUT, *([PREDICTIONS] if scored else []))
     if not all((folder / name).exists() for name in needed):
         return "started, not finished" if folder.exists() else "not run yet"
-    if manifest is None:
+    if patches is None:
         return "its data set is gone"
-    about = read_json(folder / ABOUT)
+    try:
+        about = read_sealed(folder / ABOUT)
+    except HistobenchError as error:
+        return f"damaged: {error}"
     if about["specification"] != json.loads(json.dumps(specification)):
         return "out of date: trained by another configuration"
-    if about["inputs_sha256"]["manifest"] != manifest:
+    if about["inputs_sha256"]["patches"] != patches:
         return "out of date: trained on data prepared otherwise"
     return ""
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """Return the content of a run's ``run.json``, after a look at its weights.
+
+    Raises
+    ------
+    HistobenchError
+        if the weights are not those that the run was trained to.
+    """
+    about, path = read_sealed(folder / ABOUT), folder / WEIGHTS
+    if (found := digest(path)) != about["weights_sha256"]:
+        raise HistobenchError(
+            f"{path}: expected the sha256 that {ABOUT} tells, {about['weights_sha256']}, found {found}; delete it and "
+            "start again: `train` restores it, or trains anew"
+        )
+    return about
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

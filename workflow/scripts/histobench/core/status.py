@@ -64,7 +64,7 @@ def job_state(folder: Path, gap: str, watch: lease.HolderLookup) -> Job:
     if last.startswith(lease.FAILED):
         return Job("failed", last.removeprefix(lease.FAILED))
     if (state / "outputs").exists():  # it has been trained
-        return Job("waiting", gap if gap.startswith(("out of date", "its")) else NOT_SCORED)
+        return Job("waiting", gap if gap.startswith(("out of date", "its", "damaged")) else NOT_SCORED)
     return Job("stopped")
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
-from histobench.core import catalogue, optimizers, paths, recipes, runs
+from histobench.core import catalogue, optimizers, paths, prepared, recipes, runs
 from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import AS_TEXT, HistobenchError, named, nearest, number_as_text
-from histobench.core.files import Remote, digest
+from histobench.core.files import Remote
 from histobench.core.formats import FORMATS, Dataset, Format, Source
 from histobench.core.modes import MODES
 from histobench.tuning import search_settings
@@ -161,9 +161,13 @@ class Study:
     def gap(self, run: Run) -> str:
         """Return why a run has no current result, in words, "" if it has one; see :func:`histobench.core.runs.gap`."""
         data = paths.of(paths.DATA, run)
-        prepared = all((data / name).exists() for name in ("index.parquet", "manifest.json"))
-        manifest = digest(data / "manifest.json") if prepared else None
-        return runs.gap(paths.of(self.paths.run, run), self.specification(run), manifest, scored=self.scored(run))
+        patches = None
+        if all((data / name).exists() for name in ("index.parquet", "manifest.json")):
+            try:
+                patches = prepared.manifest(data)["patches_sha256"]
+            except HistobenchError as error:
+                return f"its data set is damaged: {error}"
+        return runs.gap(paths.of(self.paths.run, run), self.specification(run), patches, scored=self.scored(run))
 
     def cached(self, mode: str, recipe: str) -> bool:
         """Say whether runs of this mode and recipe train a head on cached features."""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from histobench.core import runs
 from histobench.core.decision import AT_THRESHOLD
+from histobench.core.files import read_sealed
 from histobench.core.formats import FORMATS
 from histobench.results import paper
 from histobench.results.columns import read_csv, write_csv
@@ -80,7 +81,7 @@ def _row(
     timing_only: Sequence[str],
 ) -> dict[str, Any]:
     """Return the row of one run."""
-    about = runs.read_json(folder / runs.ABOUT)
+    about = read_sealed(folder / runs.ABOUT)
     spec = about["specification"]
     manifest, floor = manifests[spec["run"]["dataset"]], floors[spec["run"]["dataset"]]
     scored = spec["run"]["recipe"] not in timing_only
@@ -112,7 +113,7 @@ def _row(
         "epochs": len(timing),
         "best_epoch": about["best_epoch"],
         "parameters": about["parameters"],
-        **(_scores(runs.read_json(folder / runs.METRICS)) if scored else {"collapsed": False}),
+        **(_scores(read_sealed(folder / runs.METRICS)) if scored else {"collapsed": False}),
         "floor_auc": floor["test"]["auc"],
         "train_seconds": round(float(timing["training_seconds"].sum()), 2),
         "validation_seconds": round(float(timing["validation_seconds"].sum()), 2),
@@ -173,8 +174,8 @@ def write(
     names : from the key of a model to its printed name.
     timing_only : recipes whose runs are for timing only and have no metrics.
     """
-    manifests = {name: runs.read_json(file) for name, file in data.items()}
-    floors = {name: runs.read_json(file) for name, file in controls.items()}
+    manifests = {name: read_sealed(file) for name, file in data.items()}
+    floors = {name: read_sealed(file) for name, file in controls.items()}
     rows = [_row(folder, manifests, floors, names, timing_only) for folder in folders]
     write_csv(path, pd.DataFrame(rows, columns=list(COLUMNS)))
 

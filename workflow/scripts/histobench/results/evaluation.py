@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from histobench.core.files import atomic, write_json
+from histobench.core.files import atomic, write_sealed
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -18,6 +18,6 @@ def write(predictions: Path, to_metrics: Path, to_replicates: Path) -> None:
     from histobench.results import metrics
 
     values, replicates = metrics.evaluate(read(predictions))
-    write_json(to_metrics, values)
+    write_sealed(to_metrics, values)
     with atomic(to_replicates) as temporary:
         replicates.to_csv(temporary, index=False, lineterminator="\n")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from histobench.core import runs as run_folder
 from histobench.core.decision import THRESHOLD
+from histobench.core.files import read_sealed
 from histobench.results import evaluation
 from histobench.results.bootstrap import Floats, Integers
 from histobench.results.cells import MODE_NAMES
@@ -129,7 +130,7 @@ def groups(shown: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {"label": row["label"], **{name: group[name] for name in ("group", "n", "positives", "accuracy")}}
         for row in shown.to_dict("records")
-        for group in run_folder.read_json(Path(row["folder"]) / run_folder.METRICS)["per_group"]
+        for group in read_sealed(Path(row["folder"]) / run_folder.METRICS)["per_group"]
     ]
     frame = pd.DataFrame(rows, columns=["label", "group", "n", "positives", "accuracy"])
     return frame.groupby(["label", "group"], sort=False, as_index=False).agg(

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from histobench.core import runs as run_folder
-from histobench.core.prepared import Records
+from histobench.core.prepared import Records, manifest
 from histobench.results import announcements, collect, evaluation, paper
 
 
@@ -67,4 +66,4 @@ class Inputs:
     @property
     def manifest(self) -> dict[str, Any]:
         """The manifest of the data set."""
-        return run_folder.read_json(self.files["patches"][0].parent / "manifest.json")
+        return manifest(self.files["patches"][0].parent)

@@ -14,8 +14,8 @@ import pandas as pd
 import tabulate
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from histobench.core.files import write_json, write_text
-from histobench.core.runs import LEFT_OUT, read_json
+from histobench.core.files import read_sealed, write_sealed, write_text
+from histobench.core.runs import LEFT_OUT
 from histobench.results.columns import ALL_ROWS, KNOWN_ROWS, MISSING, MODEL_NAME, REMARK, Column, write_csv
 
 tabulate.MIN_PADDING = 0  # else every column of a Markdown table is two characters wider than its content
@@ -133,12 +133,12 @@ def write(table: Table, stem: Path, study: str = "") -> None:
     write_csv(stem.with_name(f"{stem.name}.csv"), table.frame)
     write_text(stem.with_name(f"{stem.name}.md"), markdown(done))
     write_text(stem.with_name(f"{stem.name}.html"), html(done))
-    write_json(stem.with_name(f"{stem.name}.json"), asdict(done))
+    write_sealed(stem.with_name(f"{stem.name}.json"), asdict(done))
 
 
 def read(path: Path) -> Printed:
     """Read a printed table from `stem`.json, see :func:`write`."""
-    fields = read_json(path)
+    fields = read_sealed(path)
     return Printed(**fields | {"grids": [Grid(**grid) for grid in fields["grids"]]})
 
 

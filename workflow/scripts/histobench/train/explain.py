@@ -69,7 +69,7 @@ def explain(
             f"{errors}: expected the errors of one run of the study on {data.name}, found {', '.join(named)}; "
             "delete it and start again"
         )
-    about = runs.read_json(folder / runs.ABOUT)
+    about = runs.trained(folder)
     # The recipe with the values that a search has set.
     spec = about["specification"] | {"recipe": about["recipe"]}
     part = Records(data, "test")

@@ -47,12 +47,13 @@ def predict(task: Task, output: Path) -> None:
     hardware.check(spec["run"]["device"], task.card)
     seed, dense = spec["run"]["seed"], recipes.dense(tuned_recipe.apply(spec, task.tuned)["recipe"])
     parts = open_splits(task.data, features, "valid", "test")
+    assert task.weights is not None
+    runs.trained(task.weights.parent)
     if features is not None:
         model = models.head(parts[0].shape[0], seed=seed, dense=dense)
     else:
         shape = models.input_shape(spec["input"])
         model = models.build(spec["model"], spec["run"]["mode"], shape, seed=seed, dense=dense)
-    assert task.weights is not None
     models.load(model, task.weights)
     rows = []
     for part in parts:

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from histobench.core import features, runs
-from histobench.core.files import digest, write_json
+from histobench.core import features, prepared
+from histobench.core.files import digest, read_sealed, write_sealed
 from histobench.core.job import Task
 from histobench.train import hardware
 
@@ -44,14 +44,14 @@ class About:
 
     @cached_property
     def inputs(self) -> dict[str, str | None]:
-        """The sha256 of the input files, by role."""
+        """The sha256 of the patches, see :mod:`histobench.train.records`, and of the other input files, by role."""
         task = self.task
         digests = {
-            "manifest": digest(task.data / "manifest.json"),
+            "patches": prepared.manifest(task.data)["patches_sha256"],
             "weights": digest(task.weights) if task.weights else None,
         }
         if task.features:
-            sha256 = runs.read_json(task.features / features.ABOUT)["sha256"]
+            sha256 = read_sealed(task.features / features.ABOUT)["sha256"]
             digests |= {f"features_{split}": sha256[split] for split in ("train", "valid")}
         if task.tuned:
             digests["recipe"] = digest(task.tuned)
@@ -65,7 +65,7 @@ class About:
     def write(self, path: Path, facts: dict[str, Any]) -> None:
         """Write ``run.json``, with the facts that training has added."""
         ended = _now()
-        write_json(
+        write_sealed(
             path,
             {
                 "specification": self.task.spec,

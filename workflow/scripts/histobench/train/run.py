@@ -10,6 +10,7 @@ import numpy as np
 from histobench.core import optimizers, recipes, runs
 from histobench.core.features import ABOUT as ABOUT_FEATURES
 from histobench.core.features import open_splits
+from histobench.core.files import digest, read_sealed
 from histobench.core.job import Task
 from histobench.core.lease import held
 from histobench.core.state import State
@@ -49,7 +50,7 @@ def _train(spec: dict[str, Any], state: State, about: provenance.About) -> None:
         spec["model"]["weights_origin"] or "random",
     )
     progress = fit.fit(model, train_part, valid_part, spec, state)
-    cached = runs.read_json(features / ABOUT_FEATURES) if features else None
+    cached = read_sealed(features / ABOUT_FEATURES) if features else None
     facts = {
         "best_epoch": progress.best_epoch,
         "parameters": model.count_params() + (cached["backbone_parameters"] if cached else 0),
@@ -67,4 +68,4 @@ def _train(spec: dict[str, Any], state: State, about: provenance.About) -> None:
         os.link(checkpoints.best_weights(state), outputs / runs.WEIGHTS)
         runs.write_rows(outputs / runs.HISTORY, progress.history)
         runs.write_rows(outputs / runs.TIMING, progress.timing)
-        about.write(outputs / runs.ABOUT, facts)
+        about.write(outputs / runs.ABOUT, facts | {"weights_sha256": digest(outputs / runs.WEIGHTS)})

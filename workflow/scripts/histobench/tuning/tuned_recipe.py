@@ -1,5 +1,6 @@
 """Recipes with the values of a trial, in particular of the best one."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from histobench.core.files import write_text
 HYPERPARAMETERS = ("learning_rate", "batch_size", "dense_units", "dropout", "augmentation")
 # Kinds of augmentation are a list in a recipe and a text in a search space: joined by "+", or "none" for no kind.
 JOINT, NOTHING = "+", "none"
+# Start of the last line, before a digest of the keys.
+DIGEST = "# sha256 of these values: "
+AGAIN = "Delete the file and start again: it is made anew"
 
 
 def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,17 +47,30 @@ def write(path: Path, recipe: Mapping[str, Any], values: Mapping[str, Any], comm
     tuned = {
         key: value for key, value in with_values(recipe, values).items() if recipe.get(key) != value or key in values
     }
-    write_text(path, f"# {comment}\n{yaml.safe_dump(tuned, sort_keys=False)}")
+    write_text(path, f"# {comment}\n{_yaml(tuned)}{DIGEST}{_digest(tuned)}\n")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read the keys of a recipe that :func:`write` has written."""
-    tuned = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(tuned, dict):
+    """Read the keys of a recipe that :func:`write` has written; refuse others."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tuned = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise HistobenchError(f"{path}: expected keys of a recipe, found: {error}. {AGAIN}") from error
+    if not isinstance(tuned, dict) or f"{DIGEST}{_digest(tuned)}\n" not in text:
         raise HistobenchError(
-            f"{path}: expected keys of a recipe, found {type(tuned).__name__}; delete the file: it is made anew"
+            f"{path}: expected the keys of a recipe that the search has written, found others than its digest tells. "
+            f"{AGAIN}; for values of your own write a recipe into the configuration"
         )
     return tuned
+
+
+def _yaml(tuned: Mapping[str, Any]) -> str:
+    return str(yaml.safe_dump(dict(tuned), sort_keys=False))
+
+
+def _digest(tuned: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_yaml(tuned).encode()).hexdigest()
 
 
 def apply(spec: Mapping[str, Any], path: Path | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import keras
 import keras_tuner as kt
 
 from histobench.core import recipes
+from histobench.core.errors import HistobenchError, for_user
 from histobench.core.features import Features
 from histobench.core.files import write_json
 from histobench.core.prepared import Records
@@ -22,6 +23,10 @@ log = logging.getLogger(__name__)
 
 # File in the folder of a trial: a line with the worker's name each time that the trial is begun.
 TRIES = "tries"
+
+
+class FatalHistobenchError(HistobenchError, kt.errors.FatalError):
+    """An error for users, such as a damaged file: it ends the search, since every trial would meet it."""
 
 
 class HyperModel(kt.HyperModel):
@@ -118,7 +123,12 @@ class Tuner(kt.Hyperband):
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Train, and save metrics and seconds of each epoch."""
         start = time.perf_counter()
-        result = super().run_trial(trial, *args, **kwargs)
+        try:
+            result = super().run_trial(trial, *args, **kwargs)
+        except Exception as error:
+            if known := for_user(error):
+                raise FatalHistobenchError(str(known)) from error
+            raise
         record = {"worker": self.tuner_id, "seconds": time.perf_counter() - start, "epochs": self.hypermodel.epochs}
         write_json(Path(self.get_trial_dir(trial.trial_id)) / search_files.TRIAL, record)
         return result

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # How many patches are held at a time: 7 MiB of PCam, enough to make the cost of a call small.
 CHUNK = 256
+# How many examples are kept of what was left out for one reason.
+EXAMPLES = 3
 
 
 @dataclass
@@ -49,12 +51,28 @@ class Tally:
     excluded : patches left out, by reason.
     ignored : entries that are no patches at all, by reason.
     notes : facts for the manifest, such as listed patients that have no patches.
+    examples : the first few of what was excluded, ignored or noted, by reason.
     """
 
     total: int = 0
     excluded: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
-    notes: dict[str, int] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self, counter: Counter[str], reason: str, *items: str) -> None:
+        """Count items in one of the counters above, and keep the first few."""
+        counter[reason] += len(items)
+        if items:
+            some = self.examples.setdefault(reason, [])
+            some += items[: EXAMPLES - len(some)]
+
+    def in_words(self, counter: Counter[str]) -> list[str]:
+        """Return what one of the counters above holds: "18 not 96x96 px, for instance 0/a.png, 64x64 px"."""
+        return [
+            f"{number} {reason}" + (f", for instance {'; '.join(some)}" if (some := self.examples.get(reason)) else "")
+            for reason, number in counter.items()
+        ]
 
 
 def read(dataset: "Dataset", tally: Tally) -> Iterator[Patches]:

@@ -1,27 +1,30 @@
 """Invasive ductal carcinoma: PNG patches by patient and class in one zip, with a published split of the patients."""
 
-import io
+import logging
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from histobench.core import splitting
-from histobench.core.datasets import CHUNK, Patches, Tally
+from histobench.core.datasets import CHUNK, Patches, Tally, images, upstream
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import IDC_ARCHIVE, IDC_PATIENTS, Dataset
 from histobench.core.prepared import SPLITS
 
+log = logging.getLogger(__name__)
+
 PATCH = re.compile(
-    r"(?P<patient>[^/]+)/(?P<folder>[^/]+)/(?P<stem>(?P<owner>[^_/]+)_idx\d+_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[^/]+))\.png"
+    r"(?P<patient>[^/]+)/(?P<folder>[^/]+)/"
+    r"(?P<stem>(?P<owner>[^_/]+)_idx\d+_x(?P<x>\d{1,9})_y(?P<y>\d{1,9})_class(?P<label>[^/]+))\.[^/.]+"
 )
-# What an operating system leaves in an archive.
-LITTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
+
+# Methods of packing by their number. Python knows neither deflate64 (9) nor, before 3.14, zstd (93).
+PACKED_BY = {0: "store", 8: "deflate", 12: "bzip2", 14: "lzma"}
 
 EDGE = "not {0}x{0} px, at the edge of the tissue"
 UNLISTED = "patient not in the published split"
@@ -31,14 +34,10 @@ def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
     """Yield the patches of the archive, split as the data set says; see :func:`histobench.core.datasets.read`."""
     source = dataset.source
     path = folder / IDC_ARCHIVE
-    try:
+    if not path.is_file():
+        raise HistobenchError(f"{path}: not found; expected the upstream archive of IDC")
+    with images.reading(str(path), "a zip archive that is whole", "Delete it and start again"):
         archive = zipfile.ZipFile(path)
-    except FileNotFoundError:
-        raise HistobenchError(f"{path}: not found; expected the upstream archive of IDC") from None
-    except zipfile.BadZipFile as error:
-        raise HistobenchError(
-            f"{path}: expected a zip archive that is whole, found: {error}. Delete it and start again"
-        ) from error
     with archive:
         entries = _entries(path, archive.infolist(), tally)
         patients = {match["patient"] for _, match in entries}
@@ -57,7 +56,10 @@ def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
                 (entry, match) for entry, match in entries if _size(path, archive, entry) == 2 * (source.patch_size,)
             ]
             drawn = splitting.draw(
-                dataset.split, [match["stem"] for _, match in kept], [match["patient"] for _, match in kept]
+                dataset.split,
+                [match["stem"] for _, match in kept],
+                [match["patient"] for _, match in kept],
+                [int(match["label"]) for _, match in kept],
             )
             by_name = {entry.filename: split for (entry, _), split in zip(kept, drawn, strict=True)}
             splits = [by_name.get(entry.filename, "train") for entry, _ in entries]
@@ -75,17 +77,24 @@ def _entries(path: Path, infos: Iterable[zipfile.ZipInfo], tally: Tally) -> list
             raise HistobenchError(f"{path}, entry {name!r}: leaves the archive's folder; this is not the upstream file")
         if info.is_dir():
             continue
-        if LITTER & set(PurePosixPath(name).parts) or PurePosixPath(name).name.startswith("._"):
-            tally.ignored["left by an operating system"] += 1
+        if info.flag_bits & 1 or info.compress_type not in PACKED_BY:
+            how = "a password" if info.flag_bits & 1 else f"method {info.compress_type}"
+            raise HistobenchError(
+                f"{path}, entry {name!r}: expected an entry packed by {' or '.join(PACKED_BY.values())}, without a "
+                f"password, found {how}. Pack the archive anew"
+            )
+        if upstream.is_litter(PurePosixPath(name).parts):
+            tally.count(tally.ignored, upstream.LITTER_IN_WORDS, name)
+            continue
+        if PurePosixPath(name).suffix.lower() not in images.SUFFIXES:
+            tally.count(tally.ignored, "not an image", name)
             continue
         match = PATCH.fullmatch("/".join(name.split("/")[-3:]))
         if match is None:
-            if name.endswith(".png"):
-                raise HistobenchError(
-                    f"{path}, entry {name!r}: expected <patient>/<0|1>/<patient>_idx5_x<X>_y<Y>_class<0|1>.png"
-                )
-            tally.ignored["not a PNG"] += 1
-            continue
+            raise HistobenchError(
+                f"{path}, entry {name!r}: expected <patient>/<0|1>/<patient>_idx5_x<X>_y<Y>_class<0|1>.png, "
+                "X and Y of at most nine digits"
+            )
         if match["owner"] != match["patient"]:
             raise HistobenchError(
                 f"{path}, entry {name!r}: unknown patient: {match['patient']} by folder, {match['owner']} by name"
@@ -100,10 +109,12 @@ def _entries(path: Path, infos: Iterable[zipfile.ZipInfo], tally: Tally) -> list
                 raise HistobenchError(
                     f"{path}, entry {name!r}: a second copy of {first.filename!r} with other content; which one holds?"
                 )
-            tally.ignored["second copy of a patch"] += 1
+            tally.count(tally.ignored, "second copy of a patch", name)
             continue
         seen[match["stem"]] = info
         entries.append((info, match))
+    if "not an image" in tally.ignored:
+        log.warning("%s: ignored %s", path, "; ".join(tally.in_words(tally.ignored)))
     return sorted(entries, key=lambda entry: entry[0].header_offset)
 
 
@@ -114,8 +125,9 @@ def _published(folder: Path, patients: set[str], tally: Tally, *, complete: bool
         path = folder / name
         if not path.is_file():
             raise HistobenchError(f"{path}: not found; expected the published list of {split} patients")
-        for line, text in enumerate(path.read_text(encoding="utf-8").split(), start=1):
-            patient = text.removesuffix(".png").split("_")[0]
+        for line, text in enumerate(upstream.text(path).splitlines(), start=1):
+            if not (patient := text.strip().removesuffix(".png").split("_")[0]):
+                continue
             if split_of.setdefault(patient, split) != split:
                 raise HistobenchError(
                     f"{path}, line {line}: patient {patient} stands in the {split_of[patient]} list, too"
@@ -126,19 +138,25 @@ def _published(folder: Path, patients: set[str], tally: Tally, *, complete: bool
             f"{folder / IDC_ARCHIVE}: unknown patient {absent[0]}: listed in {IDC_PATIENTS[split_of[absent[0]]]}, "
             f"but the archive has no patch of it ({len(absent)} such patients)"
         )
-    tally.notes["listed patients without patches"] = len(absent)
     tally.notes["patients in the split"] = len(split_of) - len(absent)
-    tally.notes["patients not in the published split"] = len(patients - set(split_of))
+    for what, names in (
+        ("listed patients without patches", absent),
+        ("patients not in the published split", sorted(patients - set(split_of))),
+    ):
+        tally.count(tally.notes, what, *names)
+        if names:
+            log.warning("%s: %d %s: %s", folder, len(names), what, ", ".join(names[:10]) + ", ..." * (len(names) > 10))
     return split_of
 
 
+def _reading(path: Path, entry: zipfile.ZipInfo) -> AbstractContextManager[None]:
+    advice = "Delete the archive and start again: it is downloaded anew"
+    return images.reading(f"{path}, entry {entry.filename!r}", advice=advice)
+
+
 def _size(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, int]:
-    """Return (width, height) from the PNG's header."""
-    try:
-        with archive.open(entry) as file, Image.open(file) as image:
-            return image.size
-    except (OSError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
-        raise HistobenchError(f"{path}, entry {entry.filename!r}: expected a PNG, found: {error}") from error
+    with _reading(path, entry), archive.open(entry) as file:
+        return images.size(file)
 
 
 def _decode(
@@ -152,18 +170,13 @@ def _decode(
     waiting: dict[str, list[tuple[npt.NDArray[np.uint8], re.Match[str]]]] = {split: [] for split in SPLITS}
     for (entry, match), split in zip(entries, splits, strict=True):
         if split is None:
-            tally.excluded[UNLISTED] += 1
+            tally.count(tally.excluded, UNLISTED, entry.filename)
             continue
         try:
-            with Image.open(io.BytesIO(archive.read(entry))) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise HistobenchError(
-                f"{path}, entry {entry.filename!r}: expected a PNG that is whole, found: {error}. "
-                "Delete the archive and start again: it is downloaded anew"
-            ) from error
-        if pixels.shape != (size, size, 3):
-            tally.excluded[EDGE.format(size)] += 1
+            with _reading(path, entry):
+                pixels = images.decode(archive.read(entry), size, entry.filename, tally)
+        except images.AnotherSizeError as found:
+            tally.count(tally.excluded, EDGE.format(size), f"{entry.filename}, {found}")
             continue
         waiting[split].append((pixels, match))
         if len(waiting[split]) == CHUNK:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from histobench.core.errors import HistobenchError
+from histobench.core.errors import HistobenchError, for_user
 from histobench.core.lease.events import FAILED, add_event, now
 from histobench.core.lease.holder import TEMPORARY, leases, parse, read, this_process
 from histobench.core.lease.judge import INTERVALS, Intervals, Watch, judge
@@ -91,9 +91,9 @@ class Lease:
         """Add the error that ended the job to the events, unless the lease is lost and another job continues."""
         with suppress(OSError):  # it would hide `error`
             if self._last()[0] <= self.number:
-                kind = "" if isinstance(error, HistobenchError) else f"{type(error).__name__}: "
+                text = str(for_user(error) or f"{type(error).__name__}: {error}")
                 # Errors of TensorFlow can be pages long. The log has all of it.
-                add_event(self.folder, FAILED + (kind + " ".join(str(error).split()))[:500])
+                add_event(self.folder, FAILED + " ".join(text.split())[:500])
 
     def release(self) -> None:
         """Release the lease, if it is held."""

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from histobench.core import runs
 from histobench.core.decision import AT_THRESHOLD
+from histobench.core.files import read_sealed
 from histobench.results.columns import BOOTSTRAP, CELL, Column, names, pick
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
@@ -29,7 +29,7 @@ def controls_table(inputs: Inputs) -> Table:
     rows = []
     files = (inputs.study["run_datasets"], inputs.files["control_metrics"], inputs.files["shuffled_labels"])
     for dataset, metrics, shuffled in zip(*files, strict=True):
-        floor, control = runs.read_json(metrics), runs.read_json(shuffled)
+        floor, control = read_sealed(metrics), read_sealed(shuffled)
         test, nothing = floor["test"], (None, None)
         row = [dataset, test["n"], test["auc"], *(floor["intervals"]["auc"] or nothing)]
         row += [test[AT_THRESHOLD]["balanced_accuracy"], control["auc_mean"], *(control["auc_interval"] or nothing)]

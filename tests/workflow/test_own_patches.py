@@ -1,0 +1,49 @@
+"""Patches of one's own: what is prepared anew when their folder changes, by content and not by dates."""
+
+import os
+import re
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from support.project import NOTHING, TINY, TINY_CONFIG, plan, snakemake
+
+CONFIG = """
+sources: {mine: {format: folder, path: patches, patch_size: 32}}
+datasets: {mine: {source: mine}}
+"""
+# The cheapest job that depends on a data set; runs and features depend on the same manifest.
+CONTROL = "results/tiny/controls/mine/metrics.json"
+
+
+def test_another_content_of_the_folder_is_prepared_anew_and_other_dates_are_not(project):
+    (project / "mine.yaml").write_text(CONFIG)
+    rng = np.random.default_rng(1)
+    for split in ("train", "valid", "test"):
+        for label in (0, 1):
+            folder = project / "patches" / split / str(label)
+            folder.mkdir(parents=True)
+            for number in range(8):
+                pixels = rng.integers(0, 200, (32, 32, 3), np.uint8) + np.uint8(50 * label)
+                Image.fromarray(pixels).save(folder / f"{number}.bmp")
+    options = (*TINY_CONFIG, "mine.yaml", "--", CONTROL)
+    snakemake(project, *TINY, "mine.yaml", "--", CONTROL)
+    manifest = (project / "results/data/mine/manifest.json").read_text()
+    assert re.search(r'"source_files": \{\s*"number": 48,\s*"bytes": \d+,\s*"sha256": "[0-9a-f]{64}"', manifest)
+
+    for path in [project / "patches", *(project / "patches").rglob("*")]:
+        os.utime(path)
+    assert NOTHING in snakemake(project, "-n", *options)
+
+    path = project / "patches/train/1/3.bmp"
+    before = path.stat()
+    ImageOps.invert(Image.open(path)).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    planned = plan(project, *options)
+    assert (planned["prepare"], planned["controls"]) == (1, 1)
+
+    # A link that leads nowhere is named before anything runs.
+    (project / "patches/train/1/x.png").symlink_to("nowhere")
+    refused = snakemake(project, "-n", *options, fails=True)
+    assert "patches/train/1/x.png: expected a file or a folder, found a symbolic link to nowhere" in refused
