@@ -196,6 +196,16 @@ def test_the_environment_before_is_kept_and_no_earlier_one(ready, folder):
     assert (ready.folder / folder).readlink() == used[-2]
 
 
+def test_where_the_environments_lie_behind_a_link_none_is_deleted(ready):
+    """They may be those of several clones."""
+    target = (ready.folder / ".venvs").rename(ready.folder.parent / "theirs")
+    (ready.folder / ".venvs").symlink_to(target)
+    for number in range(2, 5):
+        ready.outdate(".venv")
+        ready.make_test()
+        assert len(list(target.glob("workflow-*"))) == number
+
+
 @FOLDERS
 @pytest.mark.parametrize("step", ["-m venv", "-m pip"])
 @pytest.mark.parametrize("before", ["none", "link", "folder"])
