@@ -289,7 +289,7 @@ def last_event(folder: Path) -> str:
             HistobenchError("shard.tfrecord: expected 3 records,\nfound 2"),
             "shard.tfrecord: expected 3 records, found 2",
         ),
-        (MemoryError(), "MemoryError: "),
+        (MemoryError(), "MemoryError:"),
         (ValueError("a\n\tb"), "ValueError: a b"),
     ],
 )

@@ -22,12 +22,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import digest, write_text
+from histobench.core.files import digest, link, write_text
 from histobench.core.lease import Lease, add_event
 
 DIGESTS = "sha256.json"
@@ -66,6 +66,7 @@ class State:
         self.lease = lease
         self.outputs = folder / OUTPUTS
         folder.mkdir(parents=True, exist_ok=True)
+        self._probe()
         for temporary in folder.glob(".tmp-*"):  # of a job that was killed while it wrote
             if temporary.is_dir():
                 shutil.rmtree(temporary)
@@ -78,6 +79,26 @@ class State:
         if (folder / ANEW).exists():
             self._set_aside("Snakemake was told to force this job")
             (folder / ANEW).unlink()
+
+    def _probe(self) -> None:
+        """Do in small what is needed in the end; hours of work must not be lost to a file system that refuses it."""
+        probe, published = self.folder / f".tmp-probe-{os.getpid()}", self.folder.parent / f".tmp-probe-{os.getpid()}"
+        doing = "write a file into"
+        try:
+            write_text(probe, "")
+            doing = f"link or copy a file from {self.folder.name} into"
+            published.unlink(missing_ok=True)
+            link(probe, published)
+            doing = "rename a file in"
+            published.replace(published.with_name(f"{published.name}-renamed"))
+        except OSError as error:
+            raise HistobenchError(
+                f"{self.folder.parent}: cannot {doing} this folder, found: {error}. Nothing was computed yet: correct "
+                "the permissions, make room, or let `results` lie on another file system, then start again"
+            ) from error
+        finally:
+            for path in (probe, *self.folder.parent.glob(f"{published.name}*")):
+                path.unlink(missing_ok=True)
 
     def event(self, text: str) -> None:
         """Add a line to ``events``, and to the log."""
@@ -98,10 +119,15 @@ class State:
         yield temporary
         digests = {path.name: digest(path) for path in sorted(temporary.iterdir())}
         write_text(temporary / DIGESTS, json.dumps(digests))
-        for path in [*temporary.iterdir(), temporary]:
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        with suppress(OSError):  # not every file system knows it of folders
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         self._check()
         if final.exists():
             raise HistobenchError(f"{final}: already there; is another job at work on {self.folder.parent}?")
@@ -139,14 +165,29 @@ class State:
         return True
 
     def publish(self, target: Path) -> None:
-        """Link the outputs into the folder `target`, under their final names."""
+        """Link the outputs into the folder `target`, under their final names.
+
+        Raises
+        ------
+        HistobenchError
+            if that fails; they stay in the state.
+        """
         self._check()
         for path in self.outputs.iterdir():
-            if path.name != DIGESTS:
-                temporary = target / f".tmp-{os.getpid()}-{path.name}"
-                temporary.unlink(missing_ok=True)
-                os.link(path, temporary)
+            if path.name == DIGESTS:
+                continue
+            temporary = target / f".tmp-{os.getpid()}-{path.name}"
+            try:
+                for left in target.glob(f".tmp-*-{path.name}"):  # by a job that was killed
+                    left.unlink()
+                link(path, temporary)
                 temporary.replace(target / path.name)
+            except OSError as error:
+                raise HistobenchError(
+                    f"{target / path.name}: cannot be written, found: {error}. Make room or correct the permissions, "
+                    f"then start again: it lies finished in {self.outputs}, and nothing is computed again"
+                ) from error
+            finally:
                 temporary.unlink(missing_ok=True)  # a rename onto a link to the same file keeps both
 
     def _check(self) -> None:

@@ -5,7 +5,6 @@
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from histobench.core.files import write_text
+from histobench.core.files import link, write_text
 from histobench.core.runs import read_json
 from histobench.core.state import State
 
@@ -70,7 +69,7 @@ def save(state: State, model: keras.Model, progress: Progress) -> None:
         if progress.best_epoch == progress.epoch:
             model.save_weights(folder / BEST)
         else:
-            os.link(best_weights(state), folder / BEST)
+            link(best_weights(state), folder / BEST)
         # `write_json` would refuse a loss that is NaN, which must not stop the run.
         write_text(folder / PROGRESS, json.dumps(asdict(progress)))
     for old in state.steps(PREFIX)[:-KEPT]:
