@@ -144,7 +144,9 @@ def test_trials_that_diverge_are_finished_with_the_worst_score(parts, tmp_path, 
 def test_a_search_whose_trials_all_diverge_says_so_at_once_and_again(parts, tmp_path):
     """More than KerasTuner's three failures in a row; nothing is trained again, and no output is left."""
     for _ in range(2):
-        with pytest.raises(HistobenchError, match=r"8 of its 8 trials diverged.* no best learning_rate\. Narrow"):
+        with pytest.raises(
+            HistobenchError, match=r"8 of its 8 trials diverged.* There is no best learning_rate\. Narrow"
+        ):
             search_here(parts, tmp_path, space={"learning_rate": {"min": 1.0e38, "max": 3.0e38}})
         assert events(tmp_path).count("begins trial") == 8
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
@@ -211,7 +213,7 @@ def test_another_seed_sets_the_search_aside(parts, tmp_path, monkeypatch):
         with pytest.raises(Stopped):
             search_here(parts, tmp_path, seed=seed)
         assert ended(tmp_path) == 2
-    assert "of another recipe, seed, data set or code: set aside" in events(tmp_path)
+    assert "of another recipe, seed, data set or code: what was finished is set aside" in events(tmp_path)
     before, after = (
         read_json(search / "trial_0000" / "trial.json")["hyperparameters"]["values"]
         for search in (tmp_path / ".state" / "set-aside" / "search", tmp_path / ".state" / "search")

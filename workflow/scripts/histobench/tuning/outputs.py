@@ -31,8 +31,8 @@ def write(state: State, oracle: Any, about: provenance.About) -> None:
     search = recipe["search"]
     if diverged and not completed:
         raise HistobenchError(
-            f"recipes.{names['recipe']}.search: {len(diverged)} of its {len(rows)} trials diverged, their loss was no "
-            f"number, and the others failed: there is no best {', '.join(search['space'])}. Narrow their ranges, "
+            f"recipes.{names['recipe']}.search: {len(diverged)} of its {len(rows)} trials diverged: their loss was no "
+            f"number, and no other was finished. There is no best {', '.join(search['space'])}. Narrow their ranges, "
             f"that of the learning rate above all. What was tried stands in {state.folder}/events"
         )
     if not completed:
