@@ -3,18 +3,22 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from histobench.core import state
 from histobench.core.errors import HistobenchError
 from histobench.core.lease import held
 from histobench.core.state import State
+from histobench.train import fit
 from support import jobs
 from support.processes import PYTHONPATH, assert_equal_runs, epochs_done
 from support.small import specification
@@ -115,6 +119,71 @@ def test_what_the_end_needs_is_tried_at_the_start(prepared_folder, tmp_path, mon
     assert {path.name for path in (tmp_path / "run").iterdir()} == {".state"}
     monkeypatch.undo()
     train(prepared_folder, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("function", "number", "doing"),
+    [
+        ("mkdir", errno.EROFS, "write into .state of this folder"),
+        ("fsync", errno.EIO, "write into .state of this folder"),
+        # As gcsfuse does with folders.
+        ("rename", errno.ENOSYS, "rename a folder in .state of this folder"),
+        ("link", errno.ENOSPC, "link or copy a file from .state into this folder"),
+        ("replace", errno.EPERM, "rename a file in this folder"),
+    ],
+)
+def test_each_operation_is_tried_before_the_work_and_named(tmp_path, monkeypatch, function, number, doing):
+    own = State(tmp_path / "run/.state", {})
+    original, unlink, refused = getattr(os, function), os.unlink, []
+
+    def refusing(*arguments, **options):
+        if function != "replace" or "-renamed" in str(arguments[1]):
+            refused.append(function)
+            raise OSError(number, os.strerror(number))
+        original(*arguments, **options)
+
+    def unlink_until_then(*arguments, **options):  # what is refused then must not hide the first error
+        if refused:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        unlink(*arguments, **options)
+
+    monkeypatch.setattr(os, function, refusing)
+    monkeypatch.setattr(shutil, "copyfile", refusing)
+    monkeypatch.setattr(os, "unlink", unlink_until_then)
+    with pytest.raises(HistobenchError, match=rf"^{tmp_path}/run: cannot {re.escape(doing)}, found: "):
+        State(own.folder, {})
+    monkeypatch.undo()
+    State(own.folder, {})
+    assert {path.name for path in own.folder.iterdir()} == {"identity"}
+
+
+@pytest.mark.parametrize("where", ["the arrays", "the weights"])
+def test_no_room_for_an_epoch_keeps_those_before(prepared_folder, undisturbed, tmp_path, monkeypatch, where):
+    """HDF5 would end the process by a segmentation fault."""
+    savez, usage = np.savez, shutil.disk_usage
+    save = State.step
+
+    @contextmanager
+    def step(self, name):
+        with monkeypatch.context() as patch, save(self, name) as folder:
+            if name == "epoch-0002" and where == "the weights":
+                patch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=1 << 20))
+            elif name == "epoch-0002":
+                patch.setattr(np, "savez", full)
+            yield folder
+
+    def full(file, *arrays):
+        savez(file, *arrays[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "step", step)
+        patch.setattr(fit, "better", lambda *_: True)  # each epoch
+        with pytest.raises(HistobenchError, match=r"epoch-0002: cannot be written, found: .*No space left on device"):
+            train(prepared_folder, tmp_path / "run")
+    assert epochs_done(tmp_path / "run") == ["epoch-0001"]
+    train(prepared_folder, tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", undisturbed)
 
 
 def test_no_room_at_the_end_loses_nothing(prepared_folder, undisturbed, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,8 @@ import pytest
 from histobench.core.errors import HistobenchError
 from histobench.core.files import read_sealed
 from histobench.core.runs import read_json, read_rows
-from histobench.tuning import search_files, tuned_recipe, tuner
+from histobench.core.state import State
+from histobench.tuning import oracle, search_files, tuned_recipe, tuner
 from histobench.tuning.chief import TOKEN, Chief, own_address
 from support import jobs, processes
 from support.processes import events, finish, wait_until
@@ -145,11 +147,37 @@ def test_a_search_whose_trials_all_diverge_says_so_at_once_and_again(parts, tmp_
     """More than KerasTuner's three failures in a row; nothing is trained again, and no output is left."""
     for _ in range(2):
         with pytest.raises(
-            HistobenchError, match=r"8 of its 8 trials diverged.* There is no best learning_rate\. Narrow"
+            HistobenchError,
+            match=r"8 of its 8 trials diverged.* There is no best learning_rate\. Narrow .*min: 1.0e\+38",
         ):
             search_here(parts, tmp_path, space={"learning_rate": {"min": 1.0e38, "max": 3.0e38}})
         assert events(tmp_path).count("begins trial") == 8
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_a_search_that_is_stopped_around_trials_that_diverge(parts, tmp_path, monkeypatch):
+    """Before, within and after the first one, and at the end: it goes on to what an undisturbed one gives."""
+    arguments = {"max_epochs": 2, "seed": 15, "space": DIVERGING}
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "stopped"
+    search_here(parts, undisturbed, **arguments)
+    assert [row["status"] for row in trials(undisturbed)] == ["DIVERGED"] * 3 + ["COMPLETED"] * 2
+
+    def stop(*_, **__):
+        raise Stopped if threading.current_thread() is threading.main_thread() else RuntimeError("of the chief")
+
+    for owner, name in (
+        *[(tuner, "write_json"), (tuner.Tuner, "on_trial_end")],
+        *[(oracle.HyperbandOracle, "update_trial"), (oracle.HyperbandOracle, "end_trial"), (State, "finish")],
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, stop)
+            with pytest.raises((Stopped, HistobenchError)):
+                search_here(parts, folder, **arguments)
+    search_here(parts, folder, **arguments)
+    assert tried(folder) == tried(undisturbed)
+    for name in (search_files.RECIPE, search_files.TRIALS):
+        assert ("DIVERGED" in (folder / name).read_text()) == (name == search_files.TRIALS)
+    assert (folder / search_files.RECIPE).read_text() == (undisturbed / search_files.RECIPE).read_text()
 
 
 def test_a_search_that_is_killed(parts, undisturbed, tmp_path):

@@ -17,6 +17,7 @@ Each folder is written under a temporary name, flushed to disk and then renamed,
 complete. The digests in its ``sha256.json`` reveal later damage.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -51,6 +52,18 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, if the file system knows how."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
 class State:
     """The state of one job.
 
@@ -66,12 +79,12 @@ class State:
         self.lease = lease
         self.outputs = folder / OUTPUTS
         folder.mkdir(parents=True, exist_ok=True)
-        self._probe()
         for temporary in folder.glob(".tmp-*"):  # of a job that was killed while it wrote
             if temporary.is_dir():
                 shutil.rmtree(temporary)
             else:
                 temporary.unlink()
+        self._probe()
         own, path = fingerprint(identity), folder / "identity"
         if not path.exists() or path.read_text(encoding="utf-8") != own:
             self._set_aside("the state is of another recipe, seed, data set or code")
@@ -82,13 +95,18 @@ class State:
 
     def _probe(self) -> None:
         """Do in small what is needed in the end; hours of work must not be lost to a file system that refuses it."""
-        probe, published = self.folder / f".tmp-probe-{os.getpid()}", self.folder.parent / f".tmp-probe-{os.getpid()}"
-        doing = "write a file into"
+        written, published = (place / f".tmp-probe-{os.getpid()}" for place in (self.folder, self.folder.parent))
+        renamed = written.with_name(f"{written.name}-renamed")
+        doing = f"write into {self.folder.name} of"
         try:
-            write_text(probe, "")
+            written.mkdir(exist_ok=True)
+            write_text(written / "file", "")
+            _flush_folder(written)
+            doing = f"rename a folder in {self.folder.name} of"
+            written.rename(renamed)
             doing = f"link or copy a file from {self.folder.name} into"
             published.unlink(missing_ok=True)
-            link(probe, published)
+            link(renamed / "file", published)
             doing = "rename a file in"
             published.replace(published.with_name(f"{published.name}-renamed"))
         except OSError as error:
@@ -97,8 +115,11 @@ class State:
                 "the permissions, make room, or let `results` lie on another file system, then start again"
             ) from error
         finally:
-            for path in (probe, *self.folder.parent.glob(f"{published.name}*")):
-                path.unlink(missing_ok=True)
+            for path in (written, renamed):
+                shutil.rmtree(path, ignore_errors=True)
+            for path in self.folder.parent.glob(f"{published.name}*"):
+                with suppress(OSError):  # it would hide the error above
+                    path.unlink()
 
     def event(self, text: str) -> None:
         """Add a line to ``events``, and to the log."""
@@ -110,28 +131,35 @@ class State:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Path]:
-        """Yield an empty folder, which becomes the step `name` when all files in it are on disk."""
+        """Yield an empty folder, which becomes the step `name` when all files in it are on disk.
+
+        Raises
+        ------
+        HistobenchError
+            if they cannot be written.
+        """
         # A job that lost its lease and does not know it yet must not write into the folder of the next holder.
         number = self.lease.number if self.lease else 0
         temporary, final = self.folder / f".tmp-{name}-{number}", self.folder / name
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        digests = {path.name: digest(path) for path in sorted(temporary.iterdir())}
-        write_text(temporary / DIGESTS, json.dumps(digests))
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        with suppress(OSError):  # not every file system knows it of folders
-            descriptor = os.open(temporary, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        self._check()
-        if final.exists():
-            raise HistobenchError(f"{final}: already there; is another job at work on {self.folder.parent}?")
-        temporary.rename(final)
+        try:
+            temporary.mkdir()
+            yield temporary
+            digests = {path.name: digest(path) for path in sorted(temporary.iterdir())}
+            write_text(temporary / DIGESTS, json.dumps(digests))
+            for path in temporary.iterdir():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            _flush_folder(temporary)
+            self._check()
+            if final.exists():
+                raise HistobenchError(f"{final}: already there; is another job at work on {self.folder.parent}?")
+            temporary.rename(final)
+        except OSError as error:
+            raise HistobenchError(
+                f"{final}: cannot be written, found: {error}. Make room or correct the permissions, then start again: "
+                "the job goes on after what it has finished before"
+            ) from error
 
     def whole(self, step: Path, otherwise: str) -> bool:
         """Return whether a step is unchanged; if not, rename it to ``damaged-*`` and log what is done `otherwise`."""

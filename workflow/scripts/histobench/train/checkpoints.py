@@ -4,7 +4,9 @@
 ``best.weights.h5`` and ``progress.json``.
 """
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -20,6 +22,8 @@ from histobench.core.state import State
 PREFIX = "epoch-"
 # The second one is used if the last one is damaged.
 KEPT = 2
+# Bytes that a weights file may have beside its arrays; the largest models of keras.applications have 2.7 million.
+HDF5_OVERHEAD = 4 << 20
 MODEL, BEST, PROGRESS = "model.npz", "best.weights.h5", "progress.json"
 
 
@@ -67,6 +71,9 @@ def save(state: State, model: keras.Model, progress: Progress) -> None:
         with (folder / MODEL).open("wb") as file:
             np.savez(file, *map(np.asarray, _variables(model)))
         if progress.best_epoch == progress.epoch:
+            # HDF5 ends the process by a segmentation fault where the disk is full when it closes a file.
+            if shutil.disk_usage(folder).free < (folder / MODEL).stat().st_size + HDF5_OVERHEAD:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / BEST))
             model.save_weights(folder / BEST)
         else:
             link(best_weights(state), folder / BEST)

@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from histobench.core import runs
 from histobench.core.errors import HistobenchError
 from histobench.core.state import State
@@ -33,7 +35,8 @@ def write(state: State, oracle: Any, about: provenance.About) -> None:
         raise HistobenchError(
             f"recipes.{names['recipe']}.search: {len(diverged)} of its {len(rows)} trials diverged: their loss was no "
             f"number, and no other was finished. There is no best {', '.join(search['space'])}. Narrow their ranges, "
-            f"that of the learning rate above all. What was tried stands in {state.folder}/events"
+            f"now {_in_one_line(search['space'])}, that of the learning rate above all. What was tried stands in "
+            f"{state.folder}/events"
         )
     if not completed:
         raise HistobenchError(
@@ -64,6 +67,12 @@ def write(state: State, oracle: Any, about: provenance.About) -> None:
             f"{len(rows)}, {search['objective']} {best['score']:.4f}"
         )
         tuned_recipe.write(folder / search_files.RECIPE, recipe, values, comment)
+
+
+def _in_one_line(space: dict[str, Any]) -> str:
+    """Return a search space as the configuration says it."""
+    text: str = yaml.safe_dump(space, default_flow_style=True, sort_keys=False, width=math.inf)
+    return text.strip()
 
 
 def _row(oracle: Any, trial_id: str) -> dict[str, Any]:

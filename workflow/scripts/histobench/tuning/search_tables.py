@@ -151,7 +151,7 @@ def _of_search(about: Mapping[str, Any]) -> dict[str, Any]:
     search, spent = about["specification"]["recipe"]["search"], about["spent"]
     return (
         {"method": search["method"], "space": ", ".join(name.replace("_", " ") for name in search["space"])}
-        | {name: spent[name] for name in ("trials", "failed", "diverged", "repeated", "epochs")}
+        | {name: spent.get(name, 0) for name in ("trials", "failed", "diverged", "repeated", "epochs")}
         | {"search_seconds": spent["seconds"], "workers": len(about["workers"]), "objective": search["objective"]}
         | {"best_score": about["best"]["score"], **about["best"]["values"]}
     )

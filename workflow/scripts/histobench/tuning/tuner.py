@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
+import numpy as np
 
 from histobench.core import recipes
 from histobench.core.errors import HistobenchError, for_user
@@ -79,18 +81,33 @@ class HyperModel(kt.HyperModel):
         self.epochs, self.diverged = [], False
         with models.policy(recipes.precision(spec["recipe"])):
             fit.compile_model(model, spec, initial_epoch)
-            for row, timing in fit.epochs(model, self._train, self._valid, spec, initial_epoch):
-                numbers = {name: value if math.isfinite(value) else None for name, value in row.items()}
-                self.epochs.append(numbers | timing)
-                self.diverged = None in numbers.values()
-                if self.diverged:
-                    break
-                called.on_epoch_end(int(row["epoch"]) - 1, row)
+            try:
+                for row, timing in fit.epochs(model, self._train, self._valid, spec, initial_epoch):
+                    numbers = {name: value if math.isfinite(value) else None for name, value in row.items()}
+                    self.epochs.append(numbers | timing)
+                    self.diverged = None in numbers.values()
+                    if self.diverged:
+                        break
+                    called.on_epoch_end(int(row["epoch"]) - 1, row)
+            except Exception as error:
+                if for_user(error) or not _is_of_numbers(error, model):
+                    raise
+                log.warning("an error that tells of values that are no numbers: %s", error)
+                self.diverged = True
         objective = self._spec["recipe"]["search"]["objective"]
         return {objective: WORST if self.diverged else max(row[objective] for row in self.epochs)}
 
     def _with(self, hp: kt.HyperParameters) -> dict[str, Any]:
         return self._spec | {"recipe": tuned_recipe.with_values(self._spec["recipe"], hp.values)}
+
+
+def _is_of_numbers(error: Exception, model: keras.Model) -> bool:
+    """Return whether training has raised an error because values had become infinite or NaN."""
+    return (
+        isinstance(error, FloatingPointError | OverflowError)
+        or re.search(r"\b(nan|inf|not finite)\b", str(error), re.IGNORECASE) is not None
+        or not all(np.isfinite(weights).all() for weights in model.get_weights())
+    )
 
 
 class Tuner(kt.Hyperband):

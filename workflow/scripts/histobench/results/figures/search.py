@@ -96,7 +96,7 @@ def _axes(part: pd.DataFrame) -> tuple[str, str]:
 def _trials(axes: Axes, part: pd.DataFrame, scale: Normalize) -> None:
     """Draw the trials of one search."""
     across, up = _axes(part)
-    diverged = part[part["status"] == DIVERGED]
+    diverged, places = part[part["status"] == DIVERGED], part
     # Their score, 0, is no place among the others'.
     if len(diverged):
         at, transform = (0.03, axes.get_xaxis_transform()) if up == "score" else (diverged[up], axes.transData)
@@ -115,7 +115,7 @@ def _trials(axes: Axes, part: pd.DataFrame, scale: Normalize) -> None:
         if name == "learning_rate":
             axes.set_xscale("log") if axis is axes.xaxis else axes.set_yscale("log")
         elif name == "batch_size":
-            axis.set_major_locator(ticker.FixedLocator(sorted(part[name].unique())))
+            axis.set_major_locator(ticker.FixedLocator(sorted(places[name].unique())))
     axes.tick_params(labelbottom=True, labelleft=True)
     axes.margins(0.08)
 
