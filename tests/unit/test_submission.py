@@ -34,6 +34,13 @@ def test_limits_are_read_as_they_are_meant(tmp_path):
     assert [submission.has_card(each, None) for each in (cpu, gpu, long)] == [False, True, True]
 
 
+def test_a_partition_or_a_limit_that_stands_twice_is_refused(tmp_path):
+    with pytest.raises(HistobenchError, match=r"yaml, line 3: partitions\.a100 stands in line 2 already"):
+        read(tmp_path, "partitions:\n  a100: {max_gpu: 1}\n  a100: {max_gpu: 4}\n")
+    with pytest.raises(HistobenchError, match=r"yaml, line 4: partitions\.cpu\.max_runtime stands in line 3 already"):
+        read(tmp_path, "partitions:\n  cpu:\n    max_runtime: 1h\n    max_runtime: 24h\n")
+
+
 @pytest.mark.parametrize(
     ("partition", "message"),
     [

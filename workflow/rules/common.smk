@@ -27,6 +27,9 @@ from histobench.results import registry
 from histobench.tuning import search_files, search_settings
 
 try:
+    if workflow.is_main_process:
+        for path in workflow.configfiles:
+            check_keys(Path(path))
     STUDY = Study(config, WORKFLOW / "schemas" / "config.schema.yaml")
     WEIGHTS_FILES = STUDY.weights_files()
 except HistobenchError as error:
@@ -49,13 +52,6 @@ if workflow.is_main_process:
     logger.info(f"Study {STUDY.name}: {len(STUDY.runs)} runs")
     for line in STUDY.left_out_in_words():
         logger.info(line)
-
-if workflow.is_main_process:
-    try:
-        for path in workflow.configfiles:
-            check_keys(Path(path))
-    except HistobenchError as error:
-        raise WorkflowError(str(error)) from None
 
 DATA, WEIGHTS = paths.DATA, paths.WEIGHTS
 RESULTS, LOGS = STUDY.paths.results, STUDY.paths.logs

@@ -109,12 +109,10 @@ def write_configuration():
 
 
 def is_forced(job):
-    """Say whether the user forces a job. Snakemake itself also forces one whose outputs a killed start left unmarked."""
+    """Say whether the user forces a job. Snakemake also forces those whose outputs a killed start left incomplete."""
     settings = workflow.dag_settings
-    files = {
-        os.path.relpath(file) for file in [*settings.forcerun, *(settings.targets if settings.forcetargets else [])]
-    }
-    return job.rule in workflow.dag.forcerules or not files.isdisjoint(job.output)
+    named = [*settings.forcerun, *(settings.targets if settings.forcetargets else [])]
+    return job.rule in workflow.dag.forcerules or not set(map(os.path.relpath, named)).isdisjoint(job.output)
 
 
 def train_forced_jobs_anew():

@@ -96,24 +96,31 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """
     try:
         value: dict[str, Any] = json.loads(path.read_bytes())
-        expected = value.pop(SEAL)
-        found = hashlib.sha256(_json(value).encode()).hexdigest()
-    except KeyError:
-        raise HistobenchError(
-            f"{path}: expected JSON with its digest, {SEAL}, found none: it is of an earlier version, or was "
-            "changed; delete it and start again: its job writes it anew"
-        ) from None
+        expected = value.pop(SEAL, None)
+        actual = hashlib.sha256(_json(value).encode()).hexdigest()
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise HistobenchError(
             f"{path}: expected JSON with its digest, {SEAL}, found: {error!r}; delete it and start again: its job "
             "writes it anew"
         ) from error
-    if found != expected:
+    if actual != expected:
+        found = (
+            "none: it is of an earlier version, or" if expected is None else f"that of other content, {expected}: it"
+        )
         raise HistobenchError(
-            f"{path}: expected content of sha256 {expected}, found {found}: it has changed since its job wrote it; "
-            "delete it and start again: its job writes it anew"
+            f"{path}: expected JSON with its digest, {SEAL}, found {found} has changed since its job wrote it; delete "
+            "it and start again: its job writes it anew"
         )
     return value
+
+
+def refuse_another(path: Path, found: str, expected: str, told_by: str, again: str) -> None:
+    """Refuse a file with another sha256 than `told_by` tells of it; `again` says who writes it anew."""
+    if found != expected:
+        raise HistobenchError(
+            f"{path}: expected the sha256 that {told_by} tells, {expected}, found {found}; delete it and start again: "
+            f"{again}"
+        )
 
 
 def _json(value: Any) -> str:

@@ -100,7 +100,7 @@ def pin(threads: int, card: str) -> list[str]:
 
     Returns
     -------
-    names of the variables that were set otherwise and count for nothing.
+    names of the variables that were set otherwise and count for nothing, by which results would differ.
     """
     before = {name: value for name, value in os.environ.items() if AMBIENT.fullmatch(name) and name not in OF_THE_SITE}
     for name in before:
@@ -127,7 +127,7 @@ def pin(threads: int, card: str) -> list[str]:
     else:
         # A job without a GPU must not use one that is there. TensorFlow reports this as an error, which is hidden here.
         os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
-    return sorted(name for name, value in before.items() if os.environ.get(name) != value)
+    return sorted(name for name, value in before.items() if os.environ.get(name) != value and "LOG_LEVEL" not in name)
 
 
 @contextmanager

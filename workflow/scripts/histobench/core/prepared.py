@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import read_sealed
+from histobench.core.files import read_sealed, refuse_another
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,12 +57,9 @@ def index(folder: Path, columns: Sequence[str] = INDEX) -> "pd.DataFrame":
     import pandas as pd
 
     path = folder / "index.parquet"
-    content, expected = path.read_bytes(), manifest(folder)["index_sha256"]
-    if (found := hashlib.sha256(content).hexdigest()) != expected:
-        raise HistobenchError(
-            f"{path}: expected the sha256 that the manifest tells, {expected}, found {found}; delete it and start "
-            "again: `prepare` writes it anew"
-        )
+    content = path.read_bytes()
+    found, expected = hashlib.sha256(content).hexdigest(), manifest(folder)["index_sha256"]
+    refuse_another(path, found, expected, "the manifest", "`prepare` writes it anew")
     return pd.read_parquet(io.BytesIO(content), columns=list(columns))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import atomic, digest, read_sealed
+from histobench.core.files import atomic, digest, read_sealed, refuse_another
 
 # Written by training.
 HISTORY = "history.csv"  # metrics per epoch
@@ -60,11 +60,7 @@ def trained(folder: Path) -> dict[str, Any]:
         if the weights are not those that the run was trained to.
     """
     about, path = read_sealed(folder / ABOUT), folder / WEIGHTS
-    if (found := digest(path)) != about["weights_sha256"]:
-        raise HistobenchError(
-            f"{path}: expected the sha256 that {ABOUT} tells, {about['weights_sha256']}, found {found}; delete it and "
-            "start again: `train` restores it, or trains anew"
-        )
+    refuse_another(path, digest(path), about["weights_sha256"], ABOUT, "`train` restores it, or trains anew")
     return about
 
 

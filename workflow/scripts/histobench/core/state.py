@@ -6,7 +6,7 @@ SIGKILL and ``--delete-all-output``.
 ======================  ================================================================================
 steps                   folders with what the job has finished so far, named by the job
 ``outputs/``            the outputs, once the job has finished; the steps are deleted then
-``set-aside/``          the last state that belonged to another specification, code or input, or was not to be used
+``set-aside/``          the last state of another specification, code or input, or of a job that was forced
 ``anew``                there if the next job is to start anew, see :func:`start_anew`
 ``damaged-*/``          steps that have changed since they were written
 ``events``              a line for each event
@@ -98,20 +98,20 @@ class State:
         """Do in small what is needed in the end; hours of work must not be lost to a file system that refuses it."""
         # Not the name of a step's temporary folder, which another job's start would clear.
         name = f".probe-{uuid.uuid4().hex}"
-        written, published = self.folder / name, self.folder.parent / name
-        renamed = written.with_name(f"{written.name}-renamed")
+        later = f"{name}-renamed"
+        written, renamed = self.folder / name, self.folder / later
+        published, final = self.folder.parent / name, self.folder.parent / later
         doing = f"write into {self.folder.name} of"
         try:
-            written.mkdir(exist_ok=True)
+            written.mkdir()
             write_text(written / "file", "")
             _flush_folder(written)
             doing = f"rename a folder in {self.folder.name} of"
             written.rename(renamed)
             doing = f"link or copy a file from {self.folder.name} into"
-            published.unlink(missing_ok=True)
             link(renamed / "file", published)
             doing = "rename a file in"
-            published.replace(published.with_name(f"{published.name}-renamed"))
+            published.replace(final)
         except OSError as error:
             raise HistobenchError(
                 f"{self.folder.parent}: cannot {doing} this folder, found: {error}. Nothing was computed yet: correct "
@@ -120,7 +120,7 @@ class State:
         finally:
             for path in (written, renamed):
                 shutil.rmtree(path, ignore_errors=True)
-            for path in self.folder.parent.glob(f"{published.name}*"):
+            for path in (published, final):
                 with suppress(OSError):  # it would hide the error above
                     path.unlink()
 

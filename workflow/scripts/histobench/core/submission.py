@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 import yaml
 
 from histobench.core.errors import HistobenchError, nearest
+from histobench.core.study import check_keys
 
 if TYPE_CHECKING:
     from snakemake_executor_plugin_slurm.partitions import Partition
@@ -34,6 +35,7 @@ def read_partitions(path: Path) -> "list[Partition]":
         content, written = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise HistobenchError(f"{path}: expected partitions in YAML, found: {error}") from error
+    check_keys(path)
     named = content.get("partitions") if isinstance(content, Mapping) else None
     if not isinstance(named, Mapping) or not named:
         raise HistobenchError(
