@@ -24,12 +24,12 @@ def main(mark: Path, lock_file: Path) -> None:
     with (STORE / "lock").open("w") as lock:
         wait_for_another_make(lock)
         before = link.readlink() if link.is_symlink() else None
-        new = STORE / mark.name.replace("installed", stem)
+        new, aside = STORE / mark.name.replace("installed", stem), STORE / f"{stem}-replaced"
         if not ((new / mark.name).exists() and (new / "bin" / "python").exists()):
             print(f"Installing the packages of {lock_file} into {new}: a few minutes, once.", flush=True)
-            build(new, lock_file, lock)
+            build(new, aside, lock_file, lock)
             (new / mark.name).touch()
-        turn(link, new, aside=STORE / f"{stem}-replaced")
+        turn(link, new, aside)
         if before and before != new and before.exists():
             print(f"{before}, in which a study may still be running, is kept until the next environment is built.")
         if not STORE.is_symlink():  # else other clones may use what is in it
@@ -64,24 +64,32 @@ def wait_for_another_make(lock: IO[str]) -> None:
     return None
 
 
-def build(folder: Path, lock_file: Path, lock: IO[str]) -> None:
-    """Build an environment, or end without a trace of it."""
-    if folder.exists():  # begun by a make that was killed, or the Python behind it is gone
-        shutil.rmtree(folder)
+def build(folder: Path, aside: Path, lock_file: Path, lock: IO[str]) -> None:
+    """Build an environment, or end with what was there."""
+    replaces = folder.exists()  # begun by a make that was killed, or the Python behind it is gone, for now or for good
+    if replaces:
+        move_aside(folder, aside)
     venv = [sys.executable, "-m", "venv", str(folder)]
     pip = [str(folder / "bin" / "python"), *PIP_INSTALL.split(), str(lock_file)]
     for command in (venv, pip):
         # They inherit the lock: where this process is killed, they still work, and the next make waits for them.
         if subprocess.run(command, pass_fds=[lock.fileno()]).returncode:
             shutil.rmtree(folder, ignore_errors=True)
+            if replaces:
+                aside.rename(folder)
             sys.exit(f"{folder} could not be built, for the reason above. What was there before is as it was.")
+
+
+def move_aside(folder: Path, aside: Path) -> None:
+    """Move a folder to where an earlier one may have been left."""
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
 
 
 def turn(link: Path, new: Path, aside: Path) -> None:
     """Let the link lead to another environment; a folder in its place is moved aside."""
     if link.is_dir() and not link.is_symlink():
-        shutil.rmtree(aside, ignore_errors=True)
-        link.rename(aside)
+        move_aside(link, aside)
     turned = link.with_name(f"{link.name}-turned")
     if turned.is_symlink():  # left by a make that was killed
         turned.unlink()

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +16,10 @@ from typing import NamedTuple
 import pytest
 
 from histobench.core.errors import HistobenchError
+from histobench.core.files import read_sealed
 from histobench.core.runs import read_json, read_rows
-from histobench.tuning import search_files, tuned_recipe, tuner
+from histobench.core.state import State
+from histobench.tuning import oracle, search_files, tuned_recipe, tuner
 from histobench.tuning.chief import TOKEN, Chief, own_address
 from support import jobs, processes
 from support.processes import events, finish, wait_until
@@ -121,6 +124,62 @@ def test_a_search_without_test_patches(undisturbed):
         assert [first for first, _ in rounds] == [1, *(last + 1 for _, last in rounds[:-1])]
 
 
+# The second makes weights beyond float32.
+DIVERGING = {"learning_rate": {"values": [0.01, 2.0e38]}, "batch_size": {"values": [8, 16]}}
+
+
+@pytest.mark.parametrize("method", ["hyperband", "random"])
+def test_trials_that_diverge_are_finished_with_the_worst_score(parts, tmp_path, method):
+    """Half of them, also where they would have been promoted."""
+    search_here(parts, tmp_path, space=DIVERGING, method=method)
+    rows = trials(tmp_path)
+    assert {row["status"] for row in rows} == {"COMPLETED", "DIVERGED"}
+    for row in rows:
+        diverged = float(row["learning_rate"]) > 1
+        assert (row["status"] == "DIVERGED", float(row["score"]) == 0) == (diverged, diverged)
+    about = read_sealed(tmp_path / search_files.ABOUT)
+    assert about["spent"]["diverged"] == sum(row["status"] == "DIVERGED" for row in rows)
+    assert (about["spent"]["failed"], about["spent"]["repeated"]) == (0, 0)
+    assert about["best"]["values"]["learning_rate"] == 0.01
+
+
+def test_a_search_whose_trials_all_diverge_says_so_at_once_and_again(parts, tmp_path):
+    """More than KerasTuner's three failures in a row; nothing is trained again, and no output is left."""
+    for _ in range(2):
+        with pytest.raises(
+            HistobenchError,
+            match=r"8 of its 8 trials diverged.* There is no best learning_rate\. Narrow .*min: 1.0e\+38",
+        ):
+            search_here(parts, tmp_path, space={"learning_rate": {"min": 1.0e38, "max": 3.0e38}})
+        assert events(tmp_path).count("begins trial") == 8
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_a_search_that_is_stopped_around_trials_that_diverge(parts, tmp_path, monkeypatch):
+    """Before, within and after the first one, and at the end: it goes on to what an undisturbed one gives."""
+    arguments = {"max_epochs": 2, "seed": 15, "space": DIVERGING}
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "stopped"
+    search_here(parts, undisturbed, **arguments)
+    assert [row["status"] for row in trials(undisturbed)] == ["DIVERGED"] * 3 + ["COMPLETED"] * 2
+
+    def stop(*_, **__):
+        raise Stopped if threading.current_thread() is threading.main_thread() else RuntimeError("of the chief")
+
+    for owner, name in (
+        *[(tuner, "write_json"), (tuner.Tuner, "on_trial_end")],
+        *[(oracle.HyperbandOracle, "update_trial"), (oracle.HyperbandOracle, "end_trial"), (State, "finish")],
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, stop)
+            with pytest.raises((Stopped, HistobenchError)):
+                search_here(parts, folder, **arguments)
+    search_here(parts, folder, **arguments)
+    assert tried(folder) == tried(undisturbed)
+    for name in (search_files.RECIPE, search_files.TRIALS):
+        assert ("DIVERGED" in (folder / name).read_text()) == (name == search_files.TRIALS)
+    assert (folder / search_files.RECIPE).read_text() == (undisturbed / search_files.RECIPE).read_text()
+
+
 def test_a_search_that_is_killed(parts, undisturbed, tmp_path):
     kill(start_search(parts, tmp_path), tmp_path, after=3, rng=random.Random(1))
     finish(start_search(parts, tmp_path))
@@ -182,7 +241,7 @@ def test_another_seed_sets_the_search_aside(parts, tmp_path, monkeypatch):
         with pytest.raises(Stopped):
             search_here(parts, tmp_path, seed=seed)
         assert ended(tmp_path) == 2
-    assert "of another recipe, seed, data set or code: set aside" in events(tmp_path)
+    assert "of another recipe, seed, data set or code: what was finished is set aside" in events(tmp_path)
     before, after = (
         read_json(search / "trial_0000" / "trial.json")["hyperparameters"]["values"]
         for search in (tmp_path / ".state" / "set-aside" / "search", tmp_path / ".state" / "search")

@@ -108,7 +108,7 @@ def undisturbed(left_alone) -> Path:
 
 def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, disturbed):
     # Tables are enough: figures and page are made where these are, not in the queue.
-    tables = [f"results/slurm/tables/{name}" for name in ("speed.md", "performance_pcam-simulated.md")]
+    tables = [f"results/cluster/tables/{name}" for name in ("speed.md", "performance_pcam-simulated.md")]
     Snakemake(project, "--nolock", "--", *tables).succeed()
     entries = [entry for entry in records() if not entry["wildcards"].startswith(OF_LONG_RUNS)]
     assert {entry["JobState"] for entry in entries} == {"COMPLETED"}
@@ -130,7 +130,7 @@ def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, distu
 
     # What a run says of itself is what SLURM says of it.
     jobs = {entry["JobId"]: entry["wildcards"] for entry in entries if entry["rule"] == "train"}
-    runs = sorted((project / "results" / "slurm" / "runs").glob("*/*/*/*/*/seed-*/run.json"))
+    runs = sorted((project / "results" / "cluster" / "runs").glob("*/*/*/*/*/seed-*/run.json"))
     assert len(runs) == len(jobs) == 2 * 2 + 3
     for path in runs:
         about = read_json(path)
@@ -139,7 +139,7 @@ def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, distu
 
     # What takes seconds ran here, not in the queue.
     assert not {entry["rule"] for entry in entries} & {"collect_runs", "table"}
-    assert "rtx_6000" in (project / "results" / "slurm" / "tables" / "speed.md").read_text()
+    assert "rtx_6000" in (project / "results" / "cluster" / "tables" / "speed.md").read_text()
 
 
 def test_a_cancelled_job_and_one_at_its_time_limit_are_tried_again(disturbed, undisturbed):
@@ -158,7 +158,7 @@ def test_a_cancelled_job_and_one_at_its_time_limit_are_tried_again(disturbed, un
 def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(project, undisturbed, wrong_card):
     """On a100 by two jobs; on v100 by one that nobody disturbs."""
     shared, alone = (
-        project / f"results/slurm/searches/pcam-simulated/mobilenet/tl/tuned/{device}" for device in ("a100", "v100")
+        project / f"results/cluster/searches/pcam-simulated/mobilenet/tl/tuned/{device}" for device in ("a100", "v100")
     )
     targets = [shared / RECIPE, shared / "worker-2.json", alone / RECIPE]
     study = Snakemake(project, "--", *(str(path.relative_to(project)) for path in targets))

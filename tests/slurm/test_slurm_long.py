@@ -166,7 +166,7 @@ def test_a_study_killed_at_random_ten_times_ends_with_the_results_of_an_undistur
 def test_by_sacct_every_job_landed_where_its_cell_belongs(project, undisturbed):
     devices = (*PAPER, "rtx_6000")
     runs = [f"pcam-simulated/b2/full/tiny-timing/{device}/seed-1" for device in devices]
-    targets = [f"results/slurm/runs/{run}/run.json" for run in runs]
+    targets = [f"results/cluster/runs/{run}/run.json" for run in runs]
     study = Snakemake(project, "--slurm-status-command", "sacct", "--", *targets)
     study.succeed()
     columns = "JobIDRaw,State,Partition,NodeList,AllocTRES,Comment"

@@ -34,18 +34,33 @@ def _ignored(folder: str, names: list[str]) -> set[str]:
     return ignored
 
 
-def snakemake(folder: Path, *arguments: str, env: dict[str, str] | None = None, fails: bool = False) -> str:
+def snakemake(
+    folder: Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    fails: bool = False,
+    python: str | Path = sys.executable,
+) -> str:
     """Run Snakemake in a folder and return what it printed, both streams together.
 
     It must end with an error where it `fails`, else without one.
     """
+    return _run(folder, [str(python), "-m", "snakemake", *arguments], env or {}, fails)
+
+
+def make(folder: Path, goal: str, target: str, *, env: dict[str, str] | None = None, fails: bool = False) -> str:
+    """Run make for a goal that calls Snakemake, for this target of Snakemake alone, in the tests' environment."""
+    snakemake = f"SNAKEMAKE={sys.executable} -m snakemake {target}"
+    return _run(folder, ["make", goal, "INSTALLED=", snakemake], env or {}, fails)
+
+
+def _run(folder: Path, command: list[str], env: dict[str, str], fails: bool) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments],
-        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1500,
-        env=os.environ | (env or {}),
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1500,
+        env=os.environ | env,
     )  # fmt: skip
     if bool(done.returncode) != fails:
-        pytest.fail(f"snakemake {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-8000:]}")
+        pytest.fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-8000:]}")
     return done.stdout
 
 

@@ -71,6 +71,16 @@ def test_the_k80s_cuda_is_that_of_tensorflow():
     assert sorted([*cuda, ("tensorrt", "8.5.3.1")]) == sorted(asked)
 
 
+def test_the_readme_names_the_versions_of_the_lock_file_and_the_oldest():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pins = PINS["workflow"]
+    snakefile = (ROOT / "workflow" / "Snakefile").read_text(encoding="utf-8")
+    oldest = re.search(r'^min_version\("(.*)"\)', snakefile, re.MULTILINE)[1]
+    newest = pins["snakemake"]
+    assert f"| Snakemake {newest} with its SLURM plugin {pins['snakemake-executor-plugin-slurm']}," in text
+    assert f"| Snakemake {oldest} to {newest.rpartition('.')[0]} |" in text
+
+
 def test_every_environment_of_a_rule_exists():
     """One is named by a function, by the device."""
     rules = [path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk")]

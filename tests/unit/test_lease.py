@@ -236,9 +236,12 @@ TWO_HOLDERS_LATER = [(0, "look"), *((job, move) for job in (1, 2) for move in ("
 
 @given(st.lists(ACTIONS, max_size=60))
 @example([*TWO_HOLDERS_LATER, (0, "create")])  # the number is there no more, and yet it is not free
-def test_there_is_one_holder_however_slow_the_others_are(actions):
-    """Each of four jobs stops for any time after each of its moves."""
-    with tempfile.TemporaryDirectory() as name:
+@pytest.mark.parametrize("links", [True, False])
+def test_there_is_one_holder_however_slow_the_others_are(links, actions):
+    """Each of four jobs stops for any time after each of its moves; also where hard links are refused."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        if not links:
+            patch.setattr(os, "link", refuses)
         folder = Path(name)
         jobs = [Lease(folder) for _ in range(4)]
         free: dict[int, int] = {}  # the number that a job will create, since it saw the one before free
@@ -289,7 +292,7 @@ def last_event(folder: Path) -> str:
             HistobenchError("shard.tfrecord: expected 3 records,\nfound 2"),
             "shard.tfrecord: expected 3 records, found 2",
         ),
-        (MemoryError(), "MemoryError: "),
+        (MemoryError(), "MemoryError:"),
         (ValueError("a\n\tb"), "ValueError: a b"),
     ],
 )
@@ -347,6 +350,23 @@ def test_a_heartbeat_on_its_way_does_not_undo_the_release(tmp_path, monkeypatch)
         assert on_its_way.wait(10)
     time.sleep(0.2)
     assert parse((tmp_path / "lease-000001").read_bytes()).released
+
+
+def refuses(source, target):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(source), None, str(target))
+
+
+def test_without_hard_links_a_slow_job_loses_to_a_later_holder(tmp_path, monkeypatch):
+    """Which has cleared away what the slow one was about to rename."""
+    (tmp_path / "lease-000005").write_bytes(content())
+
+    def clears_and_refuses(source, target):
+        Path(source).unlink()
+        refuses(source, target)
+
+    monkeypatch.setattr(os, "link", clears_and_refuses)
+    assert not Lease(tmp_path)._create(2)
+    assert leases(tmp_path)[-1][0] == 5
 
 
 def test_an_answer_that_nfs_lost(tmp_path, monkeypatch):

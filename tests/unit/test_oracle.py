@@ -28,14 +28,14 @@ def chief(search, folder: Path, alive=lambda worker: True):
     return oracle
 
 
-def score(values) -> float:
-    """A score that a model might have: by its values and how long it was trained."""
+def score(values, diverging: float = 0.4) -> float:
+    """A score that a model might have: by its values and how long it was trained; many configurations diverge."""
     luck = random.Random(str((values["learning_rate"], values["batch_size"]))).random()
-    return luck + values.get("tuner/epochs", 0) / 50
+    return luck + values.get("tuner/epochs", 0) / 50 if luck >= diverging else module.WORST
 
 
-def answer(oracle, trial) -> None:
-    oracle.update_trial(trial.trial_id, {"val_auc": score(trial.hyperparameters.values)})
+def answer(oracle, trial, diverging: float = 0.4) -> None:
+    oracle.update_trial(trial.trial_id, {"val_auc": score(trial.hyperparameters.values, diverging)})
     trial.status = "COMPLETED"
     oracle.end_trial(trial)
 
@@ -56,22 +56,24 @@ def no_disk(monkeypatch):
     monkeypatch.setattr(module, "write_text", lambda path, text: path.write_text(text))
 
 
-def run(oracle, worker: str = "worker-1") -> list[str]:
+def run(oracle, worker: str = "worker-1", diverging: float = 0.4) -> list[str]:
     """Run all trials that are left, one after another; return their ids."""
     given = []
     while (trial := oracle.create_trial(worker)).status == "RUNNING":
         given.append(trial.trial_id)
-        answer(oracle, trial)
+        answer(oracle, trial, diverging)
     assert trial.status == "STOPPED"
     return given
 
 
+@pytest.mark.parametrize("diverging", [0, 0.4, 0.9, 2])
 @pytest.mark.parametrize(
     "search", [SEARCH, SEARCH | {"iterations": 2}, SEARCH | {"max_epochs": 7, "factor": 2}, RANDOM]
 )
-def test_a_search_has_the_trials_and_epochs_that_were_planned(search, tmp_path):
+def test_a_search_has_the_trials_and_epochs_that_were_planned(search, diverging, tmp_path):
+    """Whichever share of its configurations diverges, up to all."""
     oracle = chief(search, tmp_path / "search")
-    run(oracle)
+    run(oracle, diverging=diverging)
     rungs = Counter()
     for trial in oracle.trials.values():
         values = trial.hyperparameters.values
@@ -80,6 +82,21 @@ def test_a_search_has_the_trials_and_epochs_that_were_planned(search, tmp_path):
     for rung in search_settings.rungs(search):
         planned[rung.first, rung.last] += rung.trials
     assert rungs == planned
+
+
+def test_what_has_diverged_is_promoted_only_where_nothing_better_is_left(tmp_path):
+    oracle = chief(SEARCH, tmp_path / "search")
+    run(oracle)
+    rounds: dict[tuple[int, int], list] = {}
+    for trial in oracle.trials.values():
+        values = trial.hyperparameters.values
+        rounds.setdefault((values["tuner/initial_epoch"], values["tuner/epochs"]), []).append(trial)
+    promoted = {trial.hyperparameters.values.get("tuner/trial_id") for trial in oracle.trials.values()}
+    diverged = {trial.trial_id for trial in oracle.trials.values() if trial.score == module.WORST}
+    assert len(diverged) > 3
+    for trials in rounds.values():
+        if any(trial.trial_id in promoted & diverged for trial in trials):
+            assert {trial.trial_id for trial in trials} - promoted <= diverged
 
 
 def test_random_search_tries_what_hyperband_tries_first(tmp_path):

@@ -41,7 +41,10 @@ def with_space(**space) -> dict:
     [
         ({"batch_size": {"min": 64, "max": 32}}, "search.space.batch_size: expected min < max, found 64 and 32"),
         ({"learning_rate": {"min": 0, "max": 1, "sampling": "log"}}, "needs a min above 0, found 0"),
-        ({"learning_rate": {"min": -1, "max": 1}}, "learning_rate: expected a number above 0, found -1"),
+        ({"learning_rate": {"min": -1, "max": 1}}, "learning_rate: expected a number above 0 .*, found -1"),
+        ({"learning_rate": {"min": 1e-50, "max": 1}}, r"in float32: 1.2e-38 to 3.4e\+38\), found 1e-50"),
+        ({"learning_rate": {"min": 0.001, "max": float("inf")}}, "learning_rate: expected a number above 0.*found inf"),
+        ({"learning_rate": {"values": [0.1, 1e39]}}, r"learning_rate: expected a number above 0.*found 1e\+39"),
         ({"batch_size": {"min": 1.5, "max": 8}}, "batch_size: expected a whole number, 1 or more, found 1.5"),
         ({"dense_units": {"values": [64, True]}}, "dense_units: expected a whole number, 1 or more, found True"),
         ({"dropout": {"values": [0, 1]}}, "dropout: expected a number from 0 to below 1, found 1"),

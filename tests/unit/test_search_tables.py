@@ -46,7 +46,7 @@ def found(tmp_path):
         names = {"dataset": "pcam", "model": "b2", "mode": "full", "recipe": recipe, "device": "cpu", "seed": 1}
         about = {
             "specification": {"run": names, "recipe": {"search": SEARCH | {"method": method}}},
-            "spent": {"trials": len(rows), "failed": 1, "repeated": 1, "epochs": 6, "seconds": 20.0},
+            "spent": {"trials": len(rows), "failed": 1, "diverged": 2, "repeated": 1, "epochs": 6, "seconds": 20.0},
             "best": {"trial": "0003", "score": 0.95, "values": {"learning_rate": 0.001, "batch_size": 64}},
             "workers": ["worker-1"],
         }
@@ -137,6 +137,13 @@ def test_the_figure_shows_every_trial_that_has_a_score(trials):
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (best["learning_rate"], best["batch_size"])
     texts = [text.get_text() for text in figure.legends[0].texts]
     assert texts == ["2 epochs", "4 epochs", "best trial"]
+    # One that diverged is a cross at its place, and does not count among the scores.
+    diverged = of_hyperband.assign(status=["DIVERGED", *of_hyperband["status"][1:]])
+    axes = figures.trials(diverged).axes[0]
+    cross, ring = axes.lines
+    assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (best["learning_rate"], best["batch_size"])
+    assert len(axes.collections) == len(drawn) - 1
+    assert ring.get_xdata()[0] == some.iloc[1]["learning_rate"]
     # Of a search for one number the score is the other axis.
     axes = figures.trials(of_hyperband.assign(batch_size=pd.NA)).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Learning rate", "Score")

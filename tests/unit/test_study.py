@@ -163,24 +163,24 @@ def test_a_number_that_yaml_takes_for_text_is_told_how_to_write(config, place, t
     assert isinstance(value_of(number), float | int)  # the advice holds
     reduce(getitem, folders, recipe)[key] = value_of(text)
     where = re.escape(f"recipes.tuned.{place}: ")
-    with pytest.raises(HistobenchError, match=rf"{where}.*which is text: write {re.escape(number)}, without quotes"):
+    with pytest.raises(HistobenchError, match=rf"{where}.*it is text: write {re.escape(number)}, without quotes"):
         study(**config)
 
 
 @pytest.mark.parametrize(
     ("place", "text", "message"),
     [
-        ("recipes.paper.batch_size", "08", r"'08' is not of type 'integer', which is text: write 8,"),
-        ("recipes.paper.batch_size", "1e2", r"'1e2' is not of type 'integer', which is text: write 100,"),
+        ("recipes.paper.batch_size", "08", r"'08' is not of type 'integer'; it is text: write 8,"),
+        ("recipes.paper.batch_size", "1e2", r"'1e2' is not of type 'integer'; it is text: write 100,"),
         ("recipes.paper.batch_size", "many", r"'many' is not of type 'integer'$"),
         ("recipes.paper.batch_size", "'nan'", r"'nan' is not of type 'integer'$"),
         ("recipes.paper.batch_size", "", r"None is not of type 'integer': nothing stands there"),
         ("recipes.paper", "", r"recipes\.paper: None is not of type 'object': nothing stands there"),
-        ("recipes.paper.jit_compile", "'yes'", r"which is text: write true or false, without quotes"),
-        ("recipes.paper.jit_compile", "'True'", r"which is text: write true or false, without quotes"),
+        ("recipes.paper.jit_compile", "'yes'", r"it is text: write true or false, without quotes"),
+        ("recipes.paper.jit_compile", "'True'", r"it is text: write true or false, without quotes"),
         ("recipes.paper.jit_compile", "1", r"1 is not of type 'boolean'$"),
         ("recipes.paper.best_epoch", "off", r"False is not one of"),
-        ("recipes.tuned.search.space.learning_rate.values", "[1e-3]", r"found '1e-3', which is text: write 1\.0e-3,"),
+        ("recipes.tuned.search.space.learning_rate.values", "[1e-3]", r"found '1e-3'; it is text: write 1\.0e-3,"),
         ("recipes.tuned.search.space.learning_rate.values", "[fast]", r"a number above 0, found 'fast'$"),
         ("study", "no", r"study: False is not of type 'string': write it in quotes"),
         ("study", "2024", r"study: 2024 is not of type 'string': write it in quotes"),
@@ -192,7 +192,7 @@ def test_a_number_that_yaml_takes_for_text_is_told_how_to_write(config, place, t
         ),
         ("matrix.0.models", "[b2, no]", r"matrix\.0\.models\.1: False is not of type 'string': write it in quotes"),
         ("matrix.0.seeds", "[1.0]", r"1\.0 is not of type 'integer'"),
-        ("matrix.0.seeds", "['1']", r"'1' is not of type 'integer', which is text: write 1,"),
+        ("matrix.0.seeds", "['1']", r"'1' is not of type 'integer'; it is text: write 1,"),
         # What --config makes of values whose braces don't match.
         ("recipes", "'{paper: {epochs: 3}'", r"is not of type 'object', but text: its braces or quotes don't match"),
         ("downloads", "'{mirror: /a/{b}/c}'", r"is not of type 'object', but text: its braces or quotes don't match"),

@@ -1,12 +1,15 @@
 """A trial: what is built and trained with its values."""
 
+import json
 import math
 
 import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from histobench.core.errors import HistobenchError
 from histobench.core.prepared import Records
 from histobench.tuning import tuner
 from support.small import search_specification
@@ -74,10 +77,64 @@ def test_the_precision_of_the_recipe_outlives_the_clearing_of_the_session(model)
     assert keras.mixed_precision.global_policy().name == "float32"
 
 
-def test_a_score_that_is_no_number_is_beaten_by_any_that_is(model, monkeypatch):
-    rows = [{"epoch": 1, "val_auc": math.nan}, {"epoch": 2, "val_auc": 0.6}]
+@pytest.mark.parametrize("name", ["loss", "val_loss", "val_auc"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_trial_that_diverges_ends_there_with_the_worst_score(model, monkeypatch, name, value):
+    whole = {"loss": 0.5, "val_loss": 0.5, "val_auc": 0.6}
+    rows = [{"epoch": 1} | whole, {"epoch": 2} | whole | {name: value}, {"epoch": 3} | whole]
     monkeypatch.setattr(tuner.fit, "epochs", lambda *_: ((row, {}) for row in rows))
-    hypermodel, hp = model(), hyperparameters()
-    assert hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=2) == {"val_auc": 0.6}
-    monkeypatch.setattr(tuner.fit, "epochs", lambda *_: ((row, {}) for row in rows[:1]))
-    assert math.isnan(hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=1)["val_auc"])
+    hypermodel, hp, seen = model(), hyperparameters(), Weights()
+    assert hypermodel.fit(hp, hypermodel.build(hp), callbacks=[seen], epochs=3) == {"val_auc": 0.0}
+    assert hypermodel.diverged
+    assert [row["epoch"] for row in hypermodel.epochs] == [1, 2]
+    json.dumps(hypermodel.epochs, allow_nan=False)
+    assert [epoch for epoch, _, _ in seen.told] == [0]
+    del rows[1:]
+    assert hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=1) == {"val_auc": 0.6}
+    assert not hypermodel.diverged
+
+
+def trained(hypermodel, monkeypatch, error, weights=None) -> dict[str, float]:
+    """Return the result of a trial of which the second epoch raises an error, with all weights of one value."""
+
+    def epochs(model, *_):
+        yield {"epoch": 1, "loss": 0.5, "val_loss": 0.6, "val_auc": 0.9}, {}
+        if weights is not None:
+            model.set_weights([np.full_like(each, weights) for each in model.get_weights()])
+        raise error
+
+    monkeypatch.setattr(tuner.fit, "epochs", epochs)
+    hp = hyperparameters()
+    return hypermodel.fit(hp, hypermodel.build(hp), callbacks=[], epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("error", "weights"),
+    [
+        (OverflowError("cannot convert float infinity to integer"), None),
+        (FloatingPointError("overflow encountered"), None),
+        (tf.errors.InvalidArgumentError(None, None, "gradient : Tensor had NaN values"), None),
+        (ValueError("Out of range float values are not JSON compliant: inf"), None),
+        # Of a metric that takes no such predictions, as the AUC of an older Keras.
+        (tf.errors.InvalidArgumentError(None, None, "predictions must be >= 0"), math.nan),
+    ],
+)
+def test_a_trial_diverges_if_training_raises_an_error_because_of_values_that_are_no_numbers(
+    model, monkeypatch, error, weights
+):
+    hypermodel = model()
+    assert trained(hypermodel, monkeypatch, error, weights) == {"val_auc": tuner.WORST}
+    assert hypermodel.diverged
+
+
+@pytest.mark.parametrize(
+    ("error", "weights"),
+    [
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"), None),
+        (ValueError("Information about shapes: expected 3 channels"), 1e30),
+        (HistobenchError("shard.tfrecord: expected 3 records, found 2"), math.nan),
+    ],
+)
+def test_another_error_of_training_is_none_of_its_values(model, monkeypatch, error, weights):
+    with pytest.raises(type(error)):
+        trained(model(), monkeypatch, error, weights)

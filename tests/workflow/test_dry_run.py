@@ -111,7 +111,7 @@ def test_a_misspelt_key_is_named(clone):
     output = snakemake(clone, "-n", "--config", "recipes={paper: {epoch: 15, batch_size: 3}}", fails=True)
     assert "recipes.paper: unknown key 'epoch'; did you mean 'epochs'?" in output
     # Which Snakemake, unlike those in files, takes for text.
-    assert "recipes.paper.batch_size: '3' is not of type 'integer', which is text: write 3, without quotes" in output
+    assert "recipes.paper.batch_size: '3' is not of type 'integer'; it is text: write 3, without quotes" in output
     assert "Traceback" not in output
 
 

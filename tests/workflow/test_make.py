@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.project import ROOT, program
+from support.project import ROOT, make, program
 
 # The programs that the Makefile and the stub call. Git is not among them.
 PROGRAMS = ("awk", "cksum", "env", "ln", "mkdir", "readlink", "sh", "sleep", "touch", "tr")
@@ -196,6 +196,16 @@ def test_the_environment_before_is_kept_and_no_earlier_one(ready, folder):
     assert (ready.folder / folder).readlink() == used[-2]
 
 
+def test_where_the_environments_lie_behind_a_link_none_is_deleted(ready):
+    """They may be those of several clones."""
+    target = (ready.folder / ".venvs").rename(ready.folder.parent / "theirs")
+    (ready.folder / ".venvs").symlink_to(target)
+    for number in range(2, 5):
+        ready.outdate(".venv")
+        ready.make_test()
+        assert len(list(target.glob("workflow-*"))) == number
+
+
 @FOLDERS
 @pytest.mark.parametrize("step", ["-m venv", "-m pip"])
 @pytest.mark.parametrize("before", ["none", "link", "folder"])
@@ -268,7 +278,11 @@ def test_what_a_killed_make_has_left_at_work_is_waited_for(checkout):
 
 @FOLDERS
 def test_an_environment_whose_python_is_gone_is_built_again(ready, folder):
+    """And is what it was where that fails: its Python may be back tomorrow."""
     ready.remove_python(folder)
+    state = ready.state()
+    ready.make_test(failing="-m pip", fails=True)
+    assert ready.state() == state
     ready.make_test()
     assert ready.built() == [folder]
 
@@ -397,3 +411,11 @@ def test_without_a_python_3_11_the_tests_run_without_the_k80s_environment(checko
     assert "No Python 3.11 found" in checkout.make_test(failing="ensurepip").stdout
     assert not (checkout.folder / ".venv-k80").exists()
     assert "python -m pytest" in checkout.calls.read_text()
+
+
+def test_a_demo_that_fails_shows_the_message_of_the_job_that_failed(project):
+    with (project / "workflow/scripts/histobench/core/simulation.py").open("a") as file:
+        file.write('\n\ndef write_pcam(*_, **__):\n    raise HistobenchError("no slide to be had")\n')
+    output = make(project, "demo", "results/data/pcam-simulated/manifest.json", fails=True)
+    assert "ERROR no slide to be had\n" in output
+    assert "make: *** [" in output.partition("no slide to be had")[2]

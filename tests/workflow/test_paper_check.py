@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from support.project import copy_project, snakemake
+from support.project import copy_project, make, snakemake
 
 TARGET = ("--profile", "profiles/local", "--configfile", "config/paper_check.yaml", "--cores", "1", "--nolock")
 RESULTS = "results/paper_check"
@@ -50,10 +50,12 @@ def test_every_published_value_stands_in_a_table_beside_a_gap(checked):
     assert len(speed) == 16
 
 
-def test_it_fails_where_a_printed_test_no_longer_comes_out(checked, tmp_path):
+def test_where_a_printed_test_no_longer_comes_out_make_fails_with_the_message_of_the_job(checked, tmp_path):
+    """Without a home folder, too."""
     project = Path(shutil.copytree(checked, tmp_path / "clone", symlinks=True))
     table = project / "config/paper/table3.csv"
     table.write_text(table.read_text().replace("vgg19,full,0.43,0.86,0.95", "vgg19,full,0.43,0.86,0.94"))
-    output = snakemake(project, *TARGET, "--", "results/paper_check/tables/tests.md", fails=True)
+    output = make(project, "paper_check", "results/paper_check/tables/tests.md", env={"HOME": "/dev/null"}, fails=True)
     assert "Welch's test on PCam: expected" in output
     assert "-2.5527" in output
+    assert (project / ".snakemake/cache/snakemake").exists()

@@ -92,9 +92,13 @@ class _Item:
         return True
 
     def record(self, path: Path) -> None:
-        """Record the digest of a file, if there is none to verify it by."""
-        if self.expected.sha256 is None and self.expected.md5 is None:
-            write_text(self.pin, f"{digest(path)}  {self.target.name}\n")
+        """Record the digest of a file that is verified, for jobs that read it, and for later downloads."""
+        expected = self.expected
+        line = f"{expected.sha256 or digest(path)}  {self.target.name}\n"
+        if self.pin.exists() and self.pin.read_text(encoding="utf-8", errors="replace") == line:
+            return
+        write_text(self.pin, line)
+        if expected.sha256 is None and expected.md5 is None:
             log.info("%s: no digest is published; the sha256 of this file is recorded in %s", self.name, self.pin)
 
 

@@ -37,7 +37,7 @@ def named(where: str, name: str, known: Mapping[str, Any]) -> Any:
 
 # Of a value of the configuration.
 AS_TEXT = (
-    ", which is text: write {}, without quotes, in a file for --configfile; inside --config, Snakemake takes what "
+    "; it is text: write {}, without quotes, in a file for --configfile; inside --config, Snakemake takes what "
     "stands in braces for text"
 )
 

@@ -134,6 +134,23 @@ def expected(remote: Remote, pin: Path) -> Remote:
     return replace(remote, sha256=line[:64])
 
 
+def verified(path: Path) -> str:
+    """Return the sha256 of a file that was downloaded, after a look at the record of its download, if there is one.
+
+    Raises
+    ------
+    HistobenchError
+        if it is another file than was downloaded.
+    """
+    found, known = digest(path), expected(Remote(), pin(path)).sha256
+    if known not in (None, found):
+        raise HistobenchError(
+            f"{path}: expected the file that was downloaded, sha256 {known}, found {found}. Delete it and start again: "
+            "it is downloaded anew"
+        )
+    return found
+
+
 def read(folder: Path, names: Iterable[str] | None = None, threads: int = 1) -> SourceFiles:
     """Read files below a folder, by default all; for errors see :func:`stamps` and `upstream.walk`."""
     found = stamps(folder, upstream.walk(folder)[0] if names is None else names, threads)

@@ -17,17 +17,18 @@ Each folder is written under a temporary name, flushed to disk and then renamed,
 complete. The digests in its ``sha256.json`` reveal later damage.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import digest, write_text
+from histobench.core.files import digest, link, write_text
 from histobench.core.lease import Lease, add_event
 
 DIGESTS = "sha256.json"
@@ -51,6 +52,18 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, if the file system knows how."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
 class State:
     """The state of one job.
 
@@ -71,6 +84,7 @@ class State:
                 shutil.rmtree(temporary)
             else:
                 temporary.unlink()
+        self._probe()
         own, path = fingerprint(identity), folder / "identity"
         if not path.exists() or path.read_text(encoding="utf-8") != own:
             self._set_aside("the state is of another recipe, seed, data set or code")
@@ -78,6 +92,34 @@ class State:
         if (folder / ANEW).exists():
             self._set_aside("Snakemake was told to force this job")
             (folder / ANEW).unlink()
+
+    def _probe(self) -> None:
+        """Do in small what is needed in the end; hours of work must not be lost to a file system that refuses it."""
+        written, published = (place / f".tmp-probe-{os.getpid()}" for place in (self.folder, self.folder.parent))
+        renamed = written.with_name(f"{written.name}-renamed")
+        doing = f"write into {self.folder.name} of"
+        try:
+            written.mkdir(exist_ok=True)
+            write_text(written / "file", "")
+            _flush_folder(written)
+            doing = f"rename a folder in {self.folder.name} of"
+            written.rename(renamed)
+            doing = f"link or copy a file from {self.folder.name} into"
+            published.unlink(missing_ok=True)
+            link(renamed / "file", published)
+            doing = "rename a file in"
+            published.replace(published.with_name(f"{published.name}-renamed"))
+        except OSError as error:
+            raise HistobenchError(
+                f"{self.folder.parent}: cannot {doing} this folder, found: {error}. Nothing was computed yet: correct "
+                "the permissions, make room, or let `results` lie on another file system, then start again"
+            ) from error
+        finally:
+            for path in (written, renamed):
+                shutil.rmtree(path, ignore_errors=True)
+            for path in self.folder.parent.glob(f"{published.name}*"):
+                with suppress(OSError):  # it would hide the error above
+                    path.unlink()
 
     def event(self, text: str) -> None:
         """Add a line to ``events``, and to the log."""
@@ -89,23 +131,35 @@ class State:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Path]:
-        """Yield an empty folder, which becomes the step `name` when all files in it are on disk."""
+        """Yield an empty folder, which becomes the step `name` when all files in it are on disk.
+
+        Raises
+        ------
+        HistobenchError
+            if they cannot be written.
+        """
         # A job that lost its lease and does not know it yet must not write into the folder of the next holder.
         number = self.lease.number if self.lease else 0
         temporary, final = self.folder / f".tmp-{name}-{number}", self.folder / name
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        digests = {path.name: digest(path) for path in sorted(temporary.iterdir())}
-        write_text(temporary / DIGESTS, json.dumps(digests))
-        for path in [*temporary.iterdir(), temporary]:
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-        self._check()
-        if final.exists():
-            raise HistobenchError(f"{final}: already there; is another job at work on {self.folder.parent}?")
-        temporary.rename(final)
+        try:
+            temporary.mkdir()
+            yield temporary
+            digests = {path.name: digest(path) for path in sorted(temporary.iterdir())}
+            write_text(temporary / DIGESTS, json.dumps(digests))
+            for path in temporary.iterdir():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            _flush_folder(temporary)
+            self._check()
+            if final.exists():
+                raise HistobenchError(f"{final}: already there; is another job at work on {self.folder.parent}?")
+            temporary.rename(final)
+        except OSError as error:
+            raise HistobenchError(
+                f"{final}: cannot be written, found: {error}. Make room or correct the permissions, then start again: "
+                "the job goes on after what it has finished before"
+            ) from error
 
     def whole(self, step: Path, otherwise: str) -> bool:
         """Return whether a step is unchanged; if not, rename it to ``damaged-*`` and log what is done `otherwise`."""
@@ -139,14 +193,29 @@ class State:
         return True
 
     def publish(self, target: Path) -> None:
-        """Link the outputs into the folder `target`, under their final names."""
+        """Link the outputs into the folder `target`, under their final names.
+
+        Raises
+        ------
+        HistobenchError
+            if that fails; they stay in the state.
+        """
         self._check()
         for path in self.outputs.iterdir():
-            if path.name != DIGESTS:
-                temporary = target / f".tmp-{os.getpid()}-{path.name}"
-                temporary.unlink(missing_ok=True)
-                os.link(path, temporary)
+            if path.name == DIGESTS:
+                continue
+            temporary = target / f".tmp-{os.getpid()}-{path.name}"
+            try:
+                for left in target.glob(f".tmp-*-{path.name}"):  # by a job that was killed
+                    left.unlink()
+                link(path, temporary)
                 temporary.replace(target / path.name)
+            except OSError as error:
+                raise HistobenchError(
+                    f"{target / path.name}: cannot be written, found: {error}. Make room or correct the permissions, "
+                    f"then start again: it lies finished in {self.outputs}, and nothing is computed again"
+                ) from error
+            finally:
                 temporary.unlink(missing_ok=True)  # a rename onto a link to the same file keeps both
 
     def _check(self) -> None:

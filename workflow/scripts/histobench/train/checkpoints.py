@@ -4,6 +4,7 @@
 ``best.weights.h5`` and ``progress.json``.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -14,13 +15,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from histobench.core.files import write_text
+from histobench.core.files import link, write_text
 from histobench.core.runs import read_json
 from histobench.core.state import State
 
 PREFIX = "epoch-"
 # The second one is used if the last one is damaged.
 KEPT = 2
+# Bytes that a weights file may have beside its arrays; the largest models of keras.applications have 2.7 million.
+HDF5_OVERHEAD = 4 << 20
 MODEL, BEST, PROGRESS = "model.npz", "best.weights.h5", "progress.json"
 
 
@@ -68,9 +71,12 @@ def save(state: State, model: keras.Model, progress: Progress) -> None:
         with (folder / MODEL).open("wb") as file:
             np.savez(file, *map(np.asarray, _variables(model)))
         if progress.best_epoch == progress.epoch:
+            # HDF5 ends the process by a segmentation fault where the disk is full when it closes a file.
+            if shutil.disk_usage(folder).free < (folder / MODEL).stat().st_size + HDF5_OVERHEAD:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / BEST))
             model.save_weights(folder / BEST)
         else:
-            os.link(best_weights(state), folder / BEST)
+            link(best_weights(state), folder / BEST)
         # `write_json` would refuse a loss that is NaN, which must not stop the run.
         write_text(folder / PROGRESS, json.dumps(asdict(progress)))
     for old in state.steps(PREFIX)[:-KEPT]:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from histobench.core import features, prepared
+from histobench.core import features, prepared, source_files
 from histobench.core.files import digest, read_sealed, write_sealed
 from histobench.core.job import Task
 from histobench.train import hardware
@@ -55,7 +55,7 @@ class About:
         task = self.task
         digests = {
             "patches": prepared.manifest(task.data)["patches_sha256"],
-            "weights": digest(task.weights) if task.weights else None,
+            "weights": source_files.verified(task.weights) if task.weights else None,
         }
         if task.features:
             sha256 = read_sealed(task.features / features.ABOUT)["sha256"]

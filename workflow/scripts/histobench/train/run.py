@@ -1,7 +1,6 @@
 """A run: build a model, train it, and write the outputs into the run folder."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from histobench.core import optimizers, recipes, runs
 from histobench.core.features import ABOUT as ABOUT_FEATURES
 from histobench.core.features import open_splits
-from histobench.core.files import digest, read_sealed
+from histobench.core.files import digest, link, read_sealed
 from histobench.core.job import Task
 from histobench.core.lease import held
 from histobench.core.state import State
@@ -65,7 +64,7 @@ def _train(spec: dict[str, Any], state: State, about: provenance.About) -> None:
         "multiply_adds": {"forward": multiply_adds(model), "trained": multiply_adds(model, trained=True)},
     }
     with state.finish() as outputs:
-        os.link(checkpoints.best_weights(state), outputs / runs.WEIGHTS)
+        link(checkpoints.best_weights(state), outputs / runs.WEIGHTS)
         runs.write_rows(outputs / runs.HISTORY, progress.history)
         runs.write_rows(outputs / runs.TIMING, progress.timing)
         about.write(outputs / runs.ABOUT, facts | {"weights_sha256": digest(outputs / runs.WEIGHTS)})

@@ -16,6 +16,8 @@ from histobench.core.files import write_text
 from histobench.tuning.search_settings import budget
 
 COMPLETED, FAILED, STOPPED = "COMPLETED", "FAILED", "STOPPED"
+# Score of a trial that diverged, which to KerasTuner is a completed one: the least that an accuracy or AUC can be.
+WORST = 0.0
 
 
 class _Surviving(kt.Oracle):

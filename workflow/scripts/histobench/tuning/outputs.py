@@ -4,12 +4,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from histobench.core import runs
 from histobench.core.errors import HistobenchError
 from histobench.core.state import State
 from histobench.train import provenance
 from histobench.tuning import search_files, tuned_recipe
-from histobench.tuning.oracle import COMPLETED
+from histobench.tuning.oracle import COMPLETED, WORST
 from histobench.tuning.search_settings import budget
 from histobench.tuning.tuner import TRIES
 
@@ -22,25 +24,34 @@ def write(state: State, oracle: Any, about: provenance.About) -> None:
     Raises
     ------
     HistobenchError
-        if all trials failed.
+        if all trials failed or diverged.
     """
     rows = [_row(oracle, trial_id) for trial_id in oracle.start_order]
     completed = [row for row in rows if row["status"] == COMPLETED]
+    diverged = [row for row in rows if row["status"] == search_files.DIVERGED]
+    recipe, names = about.task.spec["recipe"], about.task.spec["run"]
+    search = recipe["search"]
+    if diverged and not completed:
+        raise HistobenchError(
+            f"recipes.{names['recipe']}.search: {len(diverged)} of its {len(rows)} trials diverged: their loss was no "
+            f"number, and no other was finished. There is no best {', '.join(search['space'])}. Narrow their ranges, "
+            f"now {_in_one_line(search['space'])}, that of the learning rate above all. What was tried stands in "
+            f"{state.folder}/events"
+        )
     if not completed:
         raise HistobenchError(
             f"{state.folder}: all {len(rows)} trials of the search failed. The error of the last one is: "
             f"{oracle.trials[oracle.start_order[-1]].message}"
         )
     best = max(completed, key=lambda row: row["score"])  # the first of equal ones
-    recipe, names = about.task.spec["recipe"], about.task.spec["run"]
-    search = recipe["search"]
     values = {name: best[name] for name in search["space"]}
     trials, epochs = budget(search)
     facts = {
         "planned": {"trials": trials, "epochs": epochs},
         "spent": {
             "trials": len(rows),
-            "failed": len(rows) - len(completed),
+            "failed": len(rows) - len(completed) - len(diverged),
+            "diverged": len(diverged),
             "repeated": sum(row["tries"] - 1 for row in rows),
             "epochs": sum(row["epochs"] for row in rows),
             **{name: math.fsum(row[name] for row in rows) for name in ("seconds", *SECONDS)},
@@ -58,6 +69,12 @@ def write(state: State, oracle: Any, about: provenance.About) -> None:
         tuned_recipe.write(folder / search_files.RECIPE, recipe, values, comment)
 
 
+def _in_one_line(space: dict[str, Any]) -> str:
+    """Return a search space as the configuration says it."""
+    text: str = yaml.safe_dump(space, default_flow_style=True, sort_keys=False, width=math.inf)
+    return text.strip()
+
+
 def _row(oracle: Any, trial_id: str) -> dict[str, Any]:
     """Return the row of a trial in the table of all trials.
 
@@ -67,7 +84,8 @@ def _row(oracle: Any, trial_id: str) -> dict[str, Any]:
     bracket, round : of Hyperband; 0 in random search.
     ... : the values of the hyperparameters.
     first_epoch, last_epoch : epochs that the trial was to train, counted from 1.
-    status, score : KerasTuner's status, and the best value of the objective, NaN if the trial failed.
+    status, score : KerasTuner's status or `search_files.DIVERGED`, and the best value of the objective: the worst
+        possible if the trial diverged, NaN if it failed.
     epochs, seconds : epochs that it has trained, and seconds including the building of the model.
     training_seconds, validation_seconds : of its epochs.
     worker, tries : name of the worker, and how often the trial was begun.
@@ -78,7 +96,7 @@ def _row(oracle: Any, trial_id: str) -> dict[str, Any]:
     while parent := first.hyperparameters.values.get("tuner/trial_id"):
         first = oracle.trials[parent]
     folder = Path(oracle._get_trial_dir(trial_id))
-    record: dict[str, Any] = {"epochs": [], "seconds": 0.0, "worker": ""}
+    record: dict[str, Any] = {"epochs": [], "seconds": 0.0, "worker": "", "diverged": False}
     if (folder / search_files.TRIAL).exists():
         record = runs.read_json(folder / search_files.TRIAL)
     return {
@@ -89,9 +107,11 @@ def _row(oracle: Any, trial_id: str) -> dict[str, Any]:
         **tuned_recipe.rounded(values),
         "first_epoch": values.get("tuner/initial_epoch", 0) + 1,
         "last_epoch": values.get("tuner/epochs", oracle.max_epochs),
-        "status": trial.status,
+        "status": search_files.DIVERGED if record["diverged"] else trial.status,
         # The oracle's own score was float32 on its way.
-        "score": max((row[oracle.objective.name] for row in record["epochs"]), default=math.nan),
+        "score": WORST
+        if record["diverged"]
+        else max((row[oracle.objective.name] for row in record["epochs"]), default=math.nan),
         "epochs": len(record["epochs"]),
         "seconds": record["seconds"],
         **{name: math.fsum(row[name] for row in record["epochs"]) for name in SECONDS},

@@ -5,8 +5,10 @@ TRIALS = "trials.csv"
 ABOUT = "search.json"
 RECIPE = "recipe.yaml"
 # KerasTuner's folder, in the `.state` of the search, and in its folder of each trial that has ended the name of the
-# worker, the seconds, and metrics and seconds of each epoch.
+# worker, the seconds, metrics and seconds of each epoch, and whether it diverged.
 PROJECT, TRIAL = "search", "epochs.json"
+# Status of a trial among all trials where its loss was no number, besides those of KerasTuner.
+DIVERGED = "DIVERGED"
 
 
 def worker_name(number: int) -> str:

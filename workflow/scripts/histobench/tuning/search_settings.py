@@ -108,6 +108,9 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
         )
 
 
+# The smallest normal and the largest number of the type in which chief and workers exchange values.
+FLOAT32 = (2.0**-126, (2 - 2.0**-23) * 2.0**127)
+IN_FLOAT32 = f"(in float32: {FLOAT32[0]:.1e} to {FLOAT32[1]:.1e})"
 EXAMPLE = "{values: [none, d4, d4+stain]}"
 
 
@@ -115,7 +118,7 @@ def _check_value(where: str, key: str, value: Any) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     whole = ("a whole number, 1 or more", isinstance(value, int) and number and value >= 1)
     expected = {
-        "learning_rate": ("a number above 0", number and value > 0),
+        "learning_rate": (f"a number above 0 {IN_FLOAT32}", number and FLOAT32[0] <= value <= FLOAT32[1]),
         "batch_size": whole,
         "dense_units": whole,
         "dropout": ("a number from 0 to below 1", number and 0 <= value < 1),

@@ -27,6 +27,7 @@ NOTES = [
     "were killed.",
     "Random search with the same settings as Hyperband trains for as many epochs in total; it tries the same "
     "configurations in the same order.",
+    "A trial whose loss was no longer a number has diverged; it counts with a score of 0 and is never the best.",
 ]
 TRIALS_NOTES = [
     "The best first. A trial of a later round continues from the best epoch of an earlier one with the same values "
@@ -44,7 +45,7 @@ OBJECTIVE = text("objective", once=ALL_ROWS)
 COLUMNS = [
     *CELL,
     *map(text, ("method", "space")),
-    *map(Column, ("trials", "failed", "repeated", "epochs")),
+    *map(Column, ("trials", "failed", "diverged", "repeated", "epochs")),
     Column("search_seconds", "Device seconds", columns.three_digits),
     Column("workers"),
     OBJECTIVE,
@@ -136,7 +137,7 @@ def searches(
                 row["published_auc"] = printed.get((cell["format"], cell["model"], cell["mode"]), np.nan)
         rows.append(row)
     table = pd.DataFrame(rows, columns=names(COLUMNS))
-    whole = ["trials", "failed", "repeated", "epochs", "workers", "batch_size", "dense_units"]
+    whole = ["trials", "failed", "diverged", "repeated", "epochs", "workers", "batch_size", "dense_units"]
     texts = ["method", "space", "objective", "folder"]
     table[texts] = table[texts].astype(object).fillna("")
     return table.astype(dict.fromkeys(whole, "Int64"))
@@ -150,7 +151,7 @@ def _of_search(about: Mapping[str, Any]) -> dict[str, Any]:
     search, spent = about["specification"]["recipe"]["search"], about["spent"]
     return (
         {"method": search["method"], "space": ", ".join(name.replace("_", " ") for name in search["space"])}
-        | {name: spent[name] for name in ("trials", "failed", "repeated", "epochs")}
+        | {name: spent.get(name, 0) for name in ("trials", "failed", "diverged", "repeated", "epochs")}
         | {"search_seconds": spent["seconds"], "workers": len(about["workers"]), "objective": search["objective"]}
         | {"best_score": about["best"]["score"], **about["best"]["values"]}
     )
@@ -197,14 +198,14 @@ def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "": table[[*IN_PRINT, *aucs, "published_auc", "seeds", "gap"]],
         "What was found": table[[*IN_PRINT, "method", "objective", "best_score", *VALUES]],
         "What it cost": table[
-            [*IN_PRINT, "method", "trials", "failed", "repeated", "epochs", "search_seconds", "workers"]
+            [*IN_PRINT, "method", "trials", "failed", "diverged", "repeated", "epochs", "search_seconds", "workers"]
         ],
     }
 
 
 def trials_in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the columns of :func:`trials` to print."""
-    epochs = ["first_epoch", "last_epoch", "objective", "score", "trial_seconds"]
+    epochs = ["first_epoch", "last_epoch", "objective", "score", "status", "trial_seconds"]
     return {"": table[[*IN_PRINT, "trial", *VALUES, *epochs]]}
 
 

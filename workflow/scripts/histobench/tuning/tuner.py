@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
+import numpy as np
 
 from histobench.core import recipes
 from histobench.core.errors import HistobenchError, for_user
 from histobench.core.features import Features
 from histobench.core.files import write_json
 from histobench.core.prepared import Records
+from histobench.core.runs import read_json
 from histobench.train import fit, initial_model, models
 from histobench.tuning import search_files, tuned_recipe
-from histobench.tuning.oracle import COMPLETED
+from histobench.tuning.oracle import COMPLETED, WORST
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,8 @@ class HyperModel(kt.HyperModel):
 
     Attributes
     ----------
-    epochs : history and timing of the last trial, a row per epoch.
+    epochs : history and timing of the last trial, a row per epoch; None for what is no number.
+    diverged : whether a loss or metric of the last trial was no number.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class HyperModel(kt.HyperModel):
         super().__init__()
         self._spec, self._train, self._valid, self._weights = spec, train, valid, weights
         self.epochs: list[dict[str, Any]] = []
+        self.diverged = False
 
     def build(self, hp: kt.HyperParameters) -> keras.Model:
         """Return the model, not compiled."""
@@ -67,23 +72,42 @@ class HyperModel(kt.HyperModel):
     ) -> dict[str, float]:
         """Train from `initial_epoch`, counted from 0, to `epochs`, and return the best value of the objective.
 
-        The optimizer is reset at `initial_epoch`, since KerasTuner only restores weights, those of the best epoch.
+        A trial that diverges ends there, with the worst value: its weights are of no use. The optimizer is reset at
+        `initial_epoch`, since KerasTuner only restores weights, those of the best epoch.
         """
         spec = self._with(hp)
         spec["recipe"]["epochs"] = epochs
         called = keras.callbacks.CallbackList(callbacks, model=model)
-        self.epochs = []
+        self.epochs, self.diverged = [], False
         with models.policy(recipes.precision(spec["recipe"])):
             fit.compile_model(model, spec, initial_epoch)
-            for row, timing in fit.epochs(model, self._train, self._valid, spec, initial_epoch):
-                called.on_epoch_end(int(row["epoch"]) - 1, row)
-                self.epochs.append(row | timing)
+            try:
+                for row, timing in fit.epochs(model, self._train, self._valid, spec, initial_epoch):
+                    numbers = {name: value if math.isfinite(value) else None for name, value in row.items()}
+                    self.epochs.append(numbers | timing)
+                    self.diverged = None in numbers.values()
+                    if self.diverged:
+                        break
+                    called.on_epoch_end(int(row["epoch"]) - 1, row)
+            except Exception as error:
+                if for_user(error) or not _is_of_numbers(error, model):
+                    raise
+                log.warning("an error that tells of values that are no numbers: %s", error)
+                self.diverged = True
         objective = self._spec["recipe"]["search"]["objective"]
-        numbers = [row[objective] for row in self.epochs if not math.isnan(row[objective])]
-        return {objective: max(numbers, default=math.nan)}  # KerasTuner counts NaN as a failed trial
+        return {objective: WORST if self.diverged else max(row[objective] for row in self.epochs)}
 
     def _with(self, hp: kt.HyperParameters) -> dict[str, Any]:
         return self._spec | {"recipe": tuned_recipe.with_values(self._spec["recipe"], hp.values)}
+
+
+def _is_of_numbers(error: Exception, model: keras.Model) -> bool:
+    """Return whether training has raised an error because values had become infinite or NaN."""
+    return (
+        isinstance(error, FloatingPointError | OverflowError)
+        or re.search(r"\b(nan|inf|not finite)\b", str(error), re.IGNORECASE) is not None
+        or not all(np.isfinite(weights).all() for weights in model.get_weights())
+    )
 
 
 class Tuner(kt.Hyperband):
@@ -121,15 +145,30 @@ class Tuner(kt.Hyperband):
         """Build no model to find out the search space, which the configuration gives."""
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train, and save metrics and seconds of each epoch."""
-        start = time.perf_counter()
+        """Train, and save metrics and seconds of each epoch.
+
+        A trial that was to go on where another one diverged has diverged, too.
+        """
+        start, model = time.perf_counter(), self.hypermodel
         try:
-            result = super().run_trial(trial, *args, **kwargs)
+            before = trial.hyperparameters.values.get("tuner/trial_id")
+            if before and read_json(Path(self.get_trial_dir(before)) / search_files.TRIAL)["diverged"]:
+                model.epochs, model.diverged = [], True
+                result = {self.oracle.objective.name: WORST}
+            else:
+                result = super().run_trial(trial, *args, **kwargs)
         except Exception as error:
             if known := for_user(error):
                 raise FatalHistobenchError(str(known)) from error
             raise
-        record = {"worker": self.tuner_id, "seconds": time.perf_counter() - start, "epochs": self.hypermodel.epochs}
+        if model.diverged:
+            self._event(f"trial {trial.trial_id} has diverged: its loss is no number, and its score {WORST:g}")
+        record = {
+            "worker": self.tuner_id,
+            "seconds": time.perf_counter() - start,
+            "epochs": model.epochs,
+            "diverged": model.diverged,
+        }
         write_json(Path(self.get_trial_dir(trial.trial_id)) / search_files.TRIAL, record)
         return result
 

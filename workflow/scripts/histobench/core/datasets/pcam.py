@@ -22,6 +22,7 @@ import numpy.typing as npt
 from isal import igzip
 
 from histobench.core.datasets import Patches, Tally, chunk
+from histobench.core.datasets.upstream import text
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import Dataset, pcam_file
 from histobench.core.prepared import SPLITS
@@ -176,9 +177,8 @@ LARGEST = np.iinfo(np.int32).max
 
 def _slides(path: Path, labels: npt.NDArray[np.uint8]) -> tuple[list[str], npt.NDArray[np.int32]]:
     """Return the slide and the place of each patch, after checking that they go with the labels."""
-    # A mark of UTF-8 at the start is no part of the first column's name.
-    with _damage(path, what="UTF-8 text in columns"), path.open(newline="", encoding="utf-8-sig") as file:
-        lines = list(csv.reader(file))
+    with _damage(path, what="a table with commas"):
+        lines = list(csv.reader(io.StringIO(text(path), newline="")))
     columns = lines[0] if lines else []
     needed = ("coord_x", "coord_y", "center_tumor_patch", "wsi")
     if missing := set(needed) - set(columns):
@@ -216,7 +216,7 @@ def _slides(path: Path, labels: npt.NDArray[np.uint8]) -> tuple[list[str], npt.N
 
 def _place(path: Path, number: int, texts: Sequence[str]) -> list[int]:
     try:
-        place = [int(text) for text in texts]
+        place = [int(each) for each in texts]
     except ValueError:
         place = [LARGEST + 1]
     if max(map(abs, place)) > LARGEST:

@@ -15,7 +15,8 @@ instance if a node was cut off from the file system. The holder therefore looks 
 and before it gives a step its final name, and ends if there is one (`Lease.check`). A short time remains between this
 look and the rename.
 
-The file system must support hard links that fail if the name exists, and atomic renames. NFS has both but is untested.
+The file system must have atomic renames, and hard links or exclusive creation, which fail if the name exists. NFS has
+all of them but is untested.
 """
 
 from histobench.core.lease.events import FAILED, add_event

@@ -135,12 +135,18 @@ class Lease:
     def _create(self, number: int) -> bool:
         """Create the lease of this number and return whether it is ours; it is not if the number is or was taken.
 
-        By a hard link instead of O_EXCL, which would show an empty file before the content is written, for good if this
-        job dies in between. A state publishes its outputs by hard links, too.
+        By a hard link where there are any, not by O_EXCL, which shows an empty file before the content is there, for
+        good if this job dies in between: others then wait until its heartbeat is missed.
         """
         temporary, path = self._temporary(number), self._path(number)
         try:
-            os.link(temporary, path)
+            try:
+                os.link(temporary, path)
+            except (FileExistsError, FileNotFoundError):
+                raise
+            except OSError:  # a file system without hard links
+                path.touch(exist_ok=False)
+                temporary.replace(path)
             self.number = number
         except FileExistsError:
             # NFS repeats a request whose answer was lost, and the repetition fails because the first one succeeded.

@@ -16,6 +16,7 @@ from histobench.results.cells import MODE_NAMES
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 from histobench.tuning import search_tables
+from histobench.tuning.search_files import DIVERGED
 from histobench.tuning.search_tables import VALUES
 
 SEARCH = ["dataset", "model_name", "mode", "recipe", "device"]
@@ -35,6 +36,7 @@ COLOURS = "cividis"
 DOT: dict[str, Any] = {"linestyle": "", "marker": "o", "mew": 0}
 RING: dict[str, Any] = DOT | {"markersize": 12.0, "markerfacecolor": "none", "mew": 1.2}
 RING["markeredgecolor"] = style.VERMILLION
+CROSS: dict[str, Any] = {"linestyle": "", "marker": "x", "color": style.GREY, "markersize": 5.0, "mew": 1.0}
 
 
 @style.styled
@@ -49,9 +51,11 @@ def trials(frame: pd.DataFrame) -> Figure:
     -------
     figure : one panel per search. Its axes are the first two numeric hyperparameters that were searched for, preferably
         learning rate and batch size; if there is only one, the other axis is the score. A configuration that was
-        promoted has a circle for each of its rounds, one within the other; the best trial has a ring.
+        promoted has a circle for each of its rounds, one within the other; the best trial has a ring, and one that
+        diverged is a cross.
     """
     frame = frame[frame["score"].notna()]
+    whole = frame["status"] != DIVERGED
     searches = [part for _, part in frame.groupby(SEARCH, sort=False)]
     rows, columns = (1, 1) if not searches else (-(-len(searches) // 2), min(len(searches), 2))
     width = style.DOUBLE if columns == 2 else style.ONE_AND_A_HALF
@@ -59,7 +63,8 @@ def trials(frame: pd.DataFrame) -> Figure:
     shared = len({_axes(part) for part in searches}) == 1
     size = (width, 0.5 + 2.6 * rows, rows, columns)
     figure, panels = style.multiples(max(len(searches), 1), *size, sharex=shared, sharey=shared)
-    scale = Normalize(frame["score"].min(), frame["score"].max()) if len(frame) else Normalize(0, 1)
+    scores = frame.loc[whole, "score"]
+    scale = Normalize(scores.min(), scores.max()) if len(frame) else Normalize(0, 1)
     for axes, part in zip(panels, searches, strict=False):
         search = part.iloc[0]
         several = [search[name] for name in ("recipe", "device") if frame[name].nunique() > 1]
@@ -72,9 +77,11 @@ def trials(frame: pd.DataFrame) -> Figure:
         bar.outline.set_visible(False)
         keys = [
             Line2D([], [], color=style.GREY, label=f"{number} epochs", markersize=np.sqrt(AREA * number), **DOT)
-            for number in sorted(frame["last_epoch"].unique())
+            for number in sorted(frame.loc[whole, "last_epoch"].unique())
         ]
         keys.append(Line2D([], [], label="best trial", **RING))
+        if not whole.all():
+            keys.append(Line2D([], [], label="diverged", **CROSS))
         figure.legend(handles=keys, loc="outside upper right", ncols=len(keys))
     return figure
 
@@ -89,6 +96,12 @@ def _axes(part: pd.DataFrame) -> tuple[str, str]:
 def _trials(axes: Axes, part: pd.DataFrame, scale: Normalize) -> None:
     """Draw the trials of one search."""
     across, up = _axes(part)
+    diverged, places = part[part["status"] == DIVERGED], part
+    # Their score, 0, is no place among the others'.
+    if len(diverged):
+        at, transform = (0.03, axes.get_xaxis_transform()) if up == "score" else (diverged[up], axes.transData)
+        axes.plot(diverged[across], np.broadcast_to(at, len(diverged)), zorder=2, transform=transform, **CROSS)
+    part = part[part["status"] != DIVERGED]
     # In order of falling size, so that small circles lie on large ones.
     for row in part.sort_values("last_epoch", ascending=False, kind="stable").to_dict("records"):
         axes.scatter(
@@ -102,7 +115,7 @@ def _trials(axes: Axes, part: pd.DataFrame, scale: Normalize) -> None:
         if name == "learning_rate":
             axes.set_xscale("log") if axis is axes.xaxis else axes.set_yscale("log")
         elif name == "batch_size":
-            axis.set_major_locator(ticker.FixedLocator(sorted(part[name].unique())))
+            axis.set_major_locator(ticker.FixedLocator(sorted(places[name].unique())))
     axes.tick_params(labelbottom=True, labelleft=True)
     axes.margins(0.08)
 
