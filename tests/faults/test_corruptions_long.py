@@ -14,6 +14,7 @@ A case is drawn by its stage and number alone. To repeat one::
 """
 
 import fnmatch
+import glob
 import hashlib
 import json
 import os
@@ -482,6 +483,11 @@ def _half_written(before: dict[str, bytes], *, failed: bool) -> list[str]:
     ]
 
 
+def _found(pattern: str) -> list[Path]:
+    """Return the files of a pattern, hidden folders only where it names them."""
+    return [Path(path) for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]
+
+
 def _names(path: Path) -> list[str]:
     """Return by what an error may name a file: a record of a download also by the file that it is of."""
     return [str(path), *([str(path.parent.parent / path.stem)] if path.parent.name == ".pins" else [])]
@@ -521,7 +527,7 @@ def _case(stage: Stage, number: int, finished: Path, clean: Result, record: Any)
     with _copied(finished, finished.parent / "case", stage.needs, stage.half):
         if stage.first:
             stage.first(study.jobs())
-        files = sorted({path for pattern in stage.targets[target] for path in Path().glob(pattern) if path.is_file()})
+        files = sorted({path for pattern in stage.targets[target] for path in _found(pattern)})
         assert files, f"{stage.name}: no files for {target}"
         changed: list[Path] = []
         whole = _files()
@@ -582,6 +588,7 @@ def test_damage(stage: Stage, finished: Path) -> None:
             if only:
                 raise
             findings.append(f'HISTOBENCH_FAULT="{stage.name}/{number}": {found}')
+            print(findings[-1])
             continue
         COUNTS.setdefault((stage.name, target), Counter())[outcome] += 1
     assert not findings, f"{len(findings)} of {stage.cases} cases:\n" + "\n".join(findings)

@@ -63,7 +63,12 @@ def run(script: str, inputs: Files, outputs: Files, *, config: Any = None, wildc
     )
     with patch.object(job, "start", _started):
         runpy.run_path(str(ROOT / f"workflow/scripts/{script}.py"), {"snakemake": snakemake})
-    gc.collect(0)
+    JOBS.append(script)
+    if len(JOBS) % 20 == 0:
+        gc.freeze()  # TensorFlow keeps some of each job, which collections would go through again and again
+
+
+JOBS: list[str] = []
 
 
 class Wildcards(dict[str, str]):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import digest, read_sealed
+from histobench.core.files import digest, read_sealed, written_by
 from histobench.core.prepared import Records, Split
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ class Features(Split):
         super().__init__(data, split)
         path = folder / file_name(split)
         expected = read_sealed(folder / ABOUT)["sha256"][split]
-        if (found := digest(path)) != expected:
+        with written_by("extract_features"):
+            found = digest(path)
+        if found != expected:
             raise HistobenchError(
                 f"{path}: expected the sha256 that {ABOUT} tells, {expected}, found {found}; delete it and start "
                 "again: `extract_features` writes it anew"

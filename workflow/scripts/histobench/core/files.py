@@ -70,6 +70,18 @@ def link(source: Path, target: Path) -> None:
             os.fsync(file.fileno())
 
 
+@contextmanager
+def written_by(rule: str) -> Iterator[None]:
+    """Turn a failure to read a file that a rule has written into an error for users."""
+    try:
+        yield
+    except OSError as error:
+        raise HistobenchError(
+            f"{error.filename}: expected a file that `{rule}` has written, found: {error.strerror}; start again: "
+            f"`{rule}` writes it anew"
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic(path) as temporary:

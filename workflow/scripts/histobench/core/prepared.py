@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import read_sealed
+from histobench.core.files import read_sealed, written_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,9 @@ def index(folder: Path, columns: Sequence[str] = INDEX) -> "pd.DataFrame":
     import pandas as pd
 
     path = folder / "index.parquet"
-    content, expected = path.read_bytes(), manifest(folder)["index_sha256"]
+    expected = manifest(folder)["index_sha256"]
+    with written_by("prepare"):
+        content = path.read_bytes()
     if (found := hashlib.sha256(content).hexdigest()) != expected:
         raise HistobenchError(
             f"{path}: expected the sha256 that the manifest tells, {expected}, found {found}; delete it and start "
@@ -113,9 +115,11 @@ class Records(Split):
         self._shards: list[npt.NDArray[np.uint8]] = []
         for number, path in enumerate(self._paths):
             count = len(range(number, len(self.labels), SHARDS))
-            if path.stat().st_size != count * frame.itemsize:
+            with written_by("prepare"):
+                size = path.stat().st_size
+            if size != count * frame.itemsize:
                 raise HistobenchError(
-                    f"{path}: expected {count} records of {frame.itemsize} bytes, found {path.stat().st_size} bytes; "
+                    f"{path}: expected {count} records of {frame.itemsize} bytes, found {size} bytes; "
                     "delete it and start again: `prepare` writes it anew"
                 )
             if count:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import atomic, digest, read_sealed
+from histobench.core.files import atomic, digest, read_sealed, written_by
 
 # Written by training.
 HISTORY = "history.csv"  # metrics per epoch
@@ -60,7 +60,9 @@ def trained(folder: Path) -> dict[str, Any]:
         if the weights are not those that the run was trained to.
     """
     about, path = read_sealed(folder / ABOUT), folder / WEIGHTS
-    if (found := digest(path)) != about["weights_sha256"]:
+    with written_by("train"):
+        found = digest(path)
+    if found != about["weights_sha256"]:
         raise HistobenchError(
             f"{path}: expected the sha256 that {ABOUT} tells, {about['weights_sha256']}, found {found}; delete it and "
             "start again: `train` restores it, or trains anew"
