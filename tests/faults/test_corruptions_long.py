@@ -1,4 +1,4 @@
-"""Random damage to every file that a job reads: the clean result, or an error that names the file, and never a half one.
+"""Random damage to every file that a job reads: the clean result, or an error that names the file, nothing by halves.
 
 Each case damages one file of a small study (two where they are exchanged), runs the job that reads it, mends the file
 and runs the job again, which must give the clean result. It ends in one of:
@@ -36,11 +36,11 @@ from snakemake.exceptions import WorkflowError
 
 from histobench.core import prepared, runs, source_files
 from histobench.core.errors import for_user
-from histobench.core.lease import Intervals, held
+from histobench.core.lease import HolderLookup, Intervals, held
 from histobench.core.lease.lease import Lease
 from histobench.core.plan import SCHEMA
+from histobench.core.status import report
 from histobench.core.study import Study, check_keys
-from histobench.tuning import search_files
 from histobench.tuning.tuner import Tuner
 from support import fault_study as study
 from support.corruption import KINDS, corrupt
@@ -69,7 +69,13 @@ def _digests(paths: list[str]) -> Result:
 
 
 def prepare(dataset: str) -> Job:
-    return lambda jobs: _digests([path for path in jobs.prepare(dataset) if "." in path and "manifest" not in path and "source_files" not in path])
+    return lambda jobs: _digests(
+        [
+            path
+            for path in jobs.prepare(dataset)
+            if "." in path and "manifest" not in path and "source_files" not in path
+        ]
+    )
 
 
 def read(jobs: Jobs) -> Result:
@@ -127,7 +133,7 @@ def plan(jobs: Jobs) -> Result:
     return {"digest": digest}
 
 
-def configure(jobs: Jobs) -> Result:  # noqa: ARG001
+def configure(jobs: Jobs) -> Result:
     """Read the configuration as Snakemake and the Snakefile do, and what every run depends on."""
     try:
         config = load_configfile(study.CONFIGURATION)
@@ -139,6 +145,12 @@ def configure(jobs: Jobs) -> Result:  # noqa: ARG001
         asked.specification(run)
     asked.asked_for({})
     return {"configuration": json.dumps(config, sort_keys=True)}
+
+
+def status(jobs: Jobs) -> Result:
+    """Say how far the study is, as `make status` does, of whatever there is."""
+    assert report(jobs.study, HolderLookup(), 100, 100)
+    return {}
 
 
 def download(source: str) -> Job:
@@ -277,9 +289,7 @@ STAGES = [
         [DATA, "results/downloads/weights"],
         half="extract",
     ),
-    Stage(
-        "train: patches", 30, {"shards": [f"{DATA}/*.tfrecord"]}, train(FULL), [DATA, "own"], remake=REMAKE_DATA
-    ),
+    Stage("train: patches", 30, {"shards": [f"{DATA}/*.tfrecord"]}, train(FULL), [DATA, "own"], remake=REMAKE_DATA),
     Stage("train: state", 70, _state(RUN[FULL], STATE), train(FULL), [DATA], half="train"),
     Stage(
         "train: features",
@@ -302,7 +312,7 @@ STAGES = [
     ),
     Stage(
         "train: recipe",
-        40,
+        24,
         {"recipe of a search": [f"{SEARCH}/recipe.yaml"]},
         train(TUNED),
         [DATA, FEATURES, SEARCH],
@@ -311,7 +321,11 @@ STAGES = [
     Stage(
         "predict: run",
         100,
-        {"best.weights.h5": [f"{RUN[HEAD]}/*.h5"], "run.json": [f"{RUN[HEAD]}/run.json"], "features": [f"{FEATURES}/*.npy"]},
+        {
+            "best.weights.h5": [f"{RUN[HEAD]}/*.h5"],
+            "run.json": [f"{RUN[HEAD]}/run.json"],
+            "features": [f"{FEATURES}/*.npy"],
+        },
         predict(HEAD),
         [DATA, FEATURES, RUN[HEAD], "results/downloads/weights"],
         remake=[lambda jobs: jobs.extract("own", "saved"), lambda jobs: jobs.train(HEAD)],
@@ -319,7 +333,7 @@ STAGES = [
     Stage(
         "evaluate: run",
         80,
-        {"predictions.csv": [f"{RUN[HEAD]}/predictions.*"]},
+        {"predictions.csv": [f"{RUN[HEAD]}/predictions.csv"], "digests of tables": [f"{RUN[HEAD]}/.predictions*"]},
         evaluate(HEAD),
         [DATA, FEATURES, RUN[HEAD]],
         remake=[lambda jobs: jobs.predict(HEAD)],
@@ -351,7 +365,28 @@ STAGES = [
         [DATA, FEATURES],
         half="tune",
     ),
-    Stage("configuration", 220, {"configuration": [study.CONFIGURATION]}, configure, [], record=configuration, names=("configuration: ", BY_SNAKEMAKE)),
+    Stage(
+        "status",
+        60,
+        _state(RUN[FULL], STATE)
+        | {
+            "outputs of a run": [f"{RUN[HEAD]}/*.*"],
+            "manifest": [f"{DATA}/*.json"],
+            "features.json": [f"{FEATURES}/*.json"],
+        },
+        status,
+        [DATA, FEATURES, RUN[HEAD]],
+        half="train",
+    ),
+    Stage(
+        "configuration",
+        220,
+        {"configuration": [study.CONFIGURATION]},
+        configure,
+        [],
+        record=configuration,
+        names=("configuration: ", BY_SNAKEMAKE),
+    ),
     Stage(
         "download: mirror",
         60,
@@ -470,57 +505,66 @@ KEPT = (
 )
 
 
-def _half_written(before: dict[str, bytes], *, failed: bool) -> list[str]:
+def _half_written(before: dict[str, bytes], finished: Path, *, failed: bool) -> list[str]:
     """Return what a job has left that it should not have."""
     now = _files()
-    temporary = [path for path in now if fnmatch.fnmatch(Path(path).name, ".tmp-*") and not (failed and "/.state/" in path)]
+    temporary = [
+        path for path in now if fnmatch.fnmatch(Path(path).name, ".tmp-*") and not (failed and "/.state/" in path)
+    ]
     if not failed:
         return temporary
     return temporary + [
         path
         for path, content in now.items()
-        if before.get(path) != content and not any(fnmatch.fnmatch(path, kept) for kept in KEPT)
+        if before.get(path) != content
+        and not any(fnmatch.fnmatch(path, kept) for kept in KEPT)
+        and not ((whole := finished / path).exists() and whole.read_bytes() == content)
     ]
 
 
 def _found(pattern: str) -> list[Path]:
     """Return the files of a pattern, hidden folders only where it names them."""
-    return [Path(path) for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]
+    paths = glob.glob(pattern, recursive=True)  # noqa: PTH207  # those of Path enter hidden folders, too
+    return [path for path in map(Path, paths) if path.is_file()]
 
 
 def _names(path: Path) -> list[str]:
-    """Return by what an error may name a file: a record of a download also by the file that it is of."""
-    return [str(path), *([str(path.parent.parent / path.stem)] if path.parent.name == ".pins" else [])]
+    """Return by what an error may name a file: a digest also by the file that it is of."""
+    if path.parent.name == ".pins":
+        return [str(path), str(path.parent.parent / path.stem)]
+    if path.suffix == ".sha256":  # of a table
+        return [str(path), str(path.with_name(path.stem.removeprefix(".")))]
+    return [str(path)]
 
 
-class Finding(AssertionError):
+class FindingError(AssertionError):
     """What a case must not end in."""
 
 
-def _run(stage: Stage, before: dict[str, bytes]) -> tuple[Result | None, str]:
+def _run(stage: Stage, finished: Path, before: dict[str, bytes]) -> tuple[Result | None, str]:
     """Return the result of the job, or the message of its error."""
     signal.alarm(SECONDS)
     try:
         result = stage.job(study.jobs() if stage.name != "configuration" else None)
     except Hang:
-        raise Finding(f"hangs for {SECONDS} s") from None
+        raise FindingError(f"hangs for {SECONDS} s") from None
     except (Exception, SystemExit) as error:
         signal.alarm(0)
         known = error if isinstance(error, WorkflowError) else for_user(error)
         if known is None:
-            raise Finding(f"{type(error).__name__}: {str(error)[:600]}") from error
-        if left := _half_written(before, failed=True):
-            raise Finding(f"left behind after an error: {left}") from error
+            raise FindingError(f"{type(error).__name__}: {str(error)[:600]}") from error
+        if left := _half_written(before, finished, failed=True):
+            raise FindingError(f"left behind after an error: {left}") from error
         return None, str(known)
     finally:
         signal.alarm(0)
-    if left := _half_written(before, failed=False):
-        raise Finding(f"left behind: {left}")
+    if left := _half_written(before, finished, failed=False):
+        raise FindingError(f"left behind: {left}")
     return result, ""
 
 
-def _case(stage: Stage, number: int, finished: Path, clean: Result, record: Any) -> tuple[str, str, str]:
-    """Return target, kind of damage and outcome of a case."""
+def _case(stage: Stage, number: int, finished: Path, clean: Result, record: Any) -> tuple[str, str]:
+    """Return target and outcome of a case."""
     rng = Random(f"{SEED}/{stage.name}/{number}")
     target = rng.choice(list(stage.targets))
     described = target
@@ -532,7 +576,7 @@ def _case(stage: Stage, number: int, finished: Path, clean: Result, record: Any)
         changed: list[Path] = []
         whole = _files()
         while not changed:
-            path, kind = rng.choice(files), rng.choice(KINDS)
+            path, kind = rng.choice(files), rng.choices(list(KINDS), list(KINDS.values()))[0]
             others = [each for each in files if each != path and each.suffix == path.suffix]
             if kind == "exchange" and not others:
                 continue
@@ -540,17 +584,17 @@ def _case(stage: Stage, number: int, finished: Path, clean: Result, record: Any)
         described = f"{target}: {kind} of {', '.join(map(str, changed))}"
         before = _files()
         try:
-            result, error = _run(stage, before)
+            result, error = _run(stage, finished, before)
             if result == clean:
-                return target, kind, "same"
+                return target, "same"
             if result is not None:
                 outcome = "told"
                 if stage.record is None or stage.record() == record:
-                    raise Finding("another result without a word")
+                    raise FindingError("another result without a word")
             else:
                 outcome = "refused"
                 if not any(name in error for path in changed for name in (*_names(path), *stage.names)):
-                    raise Finding(f"the error names another file: {error}")
+                    raise FindingError(f"the error names another file: {error}")
             advice = bool(stage.remake) and rng.random() < 0.5
             for each in changed:
                 each.unlink(missing_ok=True)
@@ -560,14 +604,14 @@ def _case(stage: Stage, number: int, finished: Path, clean: Result, record: Any)
                 if advice:
                     for make in stage.remake:
                         make(study.jobs())
-                again, error = _run(stage, _files())
-            except Finding as found:
-                raise Finding(f"once mended{' as advised' * advice}: {found}") from found
+                again, error = _run(stage, finished, _files())
+            except FindingError as found:
+                raise FindingError(f"once mended{' as advised' * advice}: {found}") from found
             if again != clean:
-                raise Finding(f"once mended{' as advised' * advice}, another result than the clean one: {error}")
-        except Finding as found:
-            raise Finding(f"{described}: {found}") from found
-    return target, kind, outcome
+                raise FindingError(f"once mended{' as advised' * advice}, another result than the clean one: {error}")
+        except FindingError as found:
+            raise FindingError(f"{described}: {found}") from found
+    return target, outcome
 
 
 @pytest.mark.parametrize("stage", [pytest.param(stage, id=stage.name) for stage in STAGES])
@@ -577,14 +621,14 @@ def test_damage(stage: Stage, finished: Path) -> None:
         pytest.skip(f"only {only} is asked for")
     numbers = [int(only.rpartition("/")[2])] if only else range(stage.cases)
     with _copied(finished, finished.parent / "case", stage.needs, stage.half):
-        clean, error = _run(stage, _files())
+        clean, error = _run(stage, finished, _files())
         assert clean is not None, error
         record = stage.record() if stage.record else None
     findings = []
     for number in numbers:
         try:
-            target, kind, outcome = _case(stage, number, finished, clean, record)
-        except Finding as found:
+            target, outcome = _case(stage, number, finished, clean, record)
+        except FindingError as found:
             if only:
                 raise
             findings.append(f'HISTOBENCH_FAULT="{stage.name}/{number}": {found}')

@@ -47,17 +47,15 @@ def _swap_blocks(data: bytes, rng: Random) -> bytes:
     length = rng.randint(1, max(1, len(data) // 4))
     first = rng.randint(0, max(0, len(data) - 2 * length))
     second = rng.randint(first + length, max(first + length, len(data) - length))
-    return b"".join(
-        (data[:first], data[second : second + length], data[first + length : second], data[first : first + length])
-        + (data[second + length :],)
-    )
+    one, other = data[first : first + length], data[second : second + length]
+    return data[:first] + other + data[first + length : second] + one + data[second + length :]
 
 
-def _empty(data: bytes, rng: Random) -> bytes:  # noqa: ARG001
+def _empty(data: bytes, rng: Random) -> bytes:
     return b""
 
 
-def _html(data: bytes, rng: Random) -> bytes:  # noqa: ARG001
+def _html(data: bytes, rng: Random) -> bytes:
     return HTML
 
 
@@ -72,7 +70,8 @@ CHANGES: dict[str, Callable[[bytes, Random], bytes]] = {
     "empty": _empty,
     "HTML": _html,
 }
-KINDS = (*CHANGES, "delete", "exchange")
+# How often each is drawn.
+KINDS = dict.fromkeys(CHANGES, 2) | {"flip a bit": 5, "empty": 1, "HTML": 1, "delete": 1, "exchange": 2}
 
 
 def corrupt(path: Path, others: list[Path], kind: str, rng: Random) -> list[Path]:

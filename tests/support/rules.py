@@ -1,4 +1,4 @@
-"""The jobs of rules in this process: the rule's own script, with its inputs, outputs and params, in the working folder."""
+"""The jobs of rules in this process: the script of a rule, with its inputs, outputs and params."""
 
 import gc
 import runpy
@@ -41,7 +41,7 @@ class Files(list[str]):
 
 
 @contextmanager
-def _started(snakemake: Any, **_: Any):  # noqa: ARG001
+def _started(snakemake: Any, **_: Any):
     """Leave the output of this process where it goes."""
     yield
 

@@ -43,7 +43,7 @@ class Features(Split):
         super().__init__(data, split)
         path = folder / file_name(split)
         expected = read_sealed(folder / ABOUT)["sha256"][split]
-        with written_by("extract_features"):
+        with written_by("`extract_features`"):
             found = digest(path)
         if found != expected:
             raise HistobenchError(

@@ -77,8 +77,8 @@ def written_by(rule: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise HistobenchError(
-            f"{error.filename}: expected a file that `{rule}` has written, found: {error.strerror}; start again: "
-            f"`{rule}` writes it anew"
+            f"{error.filename}: expected a file that {rule} has written, found: {error.strerror}; start again: "
+            f"{rule} writes it anew"
         ) from error
 
 
@@ -86,6 +86,36 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_with_digest(path: Path, text: str) -> None:
+    """Write a text that other jobs read, atomically, and its digest into a hidden file; see :func:`unchanged`."""
+    write_text(_digest_file(path), f"{hashlib.sha256(text.encode()).hexdigest()}  {path.name}\n")
+    write_text(path, text)
+
+
+def unchanged(path: Path) -> Path:
+    """Return the path of a text, after a look at the digest that it was written with, where there is one.
+
+    Raises
+    ------
+    HistobenchError
+        if it is not there, or has changed since it was written.
+    """
+    noted = _digest_file(path)
+    with written_by("its job"):
+        found = digest(path)
+        expected = noted.read_bytes().split(b" ")[0].decode(errors="replace") if noted.exists() else found
+    if found != expected:
+        raise HistobenchError(
+            f"{path}: expected the sha256 that {noted.name} tells, {expected[:64]}, found {found}: it has changed "
+            "since its job wrote it; delete it and start again: its job writes it anew"
+        )
+    return path
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -58,7 +58,7 @@ def index(folder: Path, columns: Sequence[str] = INDEX) -> "pd.DataFrame":
 
     path = folder / "index.parquet"
     expected = manifest(folder)["index_sha256"]
-    with written_by("prepare"):
+    with written_by("`prepare`"):
         content = path.read_bytes()
     if (found := hashlib.sha256(content).hexdigest()) != expected:
         raise HistobenchError(
@@ -115,7 +115,7 @@ class Records(Split):
         self._shards: list[npt.NDArray[np.uint8]] = []
         for number, path in enumerate(self._paths):
             count = len(range(number, len(self.labels), SHARDS))
-            with written_by("prepare"):
+            with written_by("`prepare`"):
                 size = path.stat().st_size
             if size != count * frame.itemsize:
                 raise HistobenchError(

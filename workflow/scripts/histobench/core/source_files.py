@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from histobench.core.datasets import upstream
 from histobench.core.errors import HistobenchError
-from histobench.core.files import Remote, digest, write_text
+from histobench.core.files import Remote, digest, unchanged, write_with_digest, written_by
 
 T = TypeVar("T")
 
@@ -142,7 +142,9 @@ def verified(path: Path) -> str:
     HistobenchError
         if it is another file than was downloaded.
     """
-    found, known = digest(path), expected(Remote(), pin(path)).sha256
+    with written_by("a download"):
+        found = digest(path)
+    known = expected(Remote(), pin(path)).sha256
     if known not in (None, found):
         raise HistobenchError(
             f"{path}: expected the file that was downloaded, sha256 {known}, found {found}. Delete it and start again: "
@@ -211,8 +213,8 @@ def content(folder: Path, cache: Path, say: Callable[[str], None]) -> str:
     now = time.time_ns()
     found = stamps(folder, upstream.walk(folder)[0], THREADS)
     before: dict[str, list[Any]] = {}
-    with suppress(OSError, ValueError):
-        before = json.loads(cache.read_bytes())
+    with suppress(HistobenchError, ValueError):
+        before = json.loads(unchanged(cache).read_bytes())
     known: dict[str, str] = {}
     with suppress(AttributeError, TypeError, ValueError):  # it is damaged
         known = {name: sha256 for name, (*stamp, sha256) in before.items() if found.get(name) == tuple(stamp)}
@@ -227,5 +229,5 @@ def content(folder: Path, cache: Path, say: Callable[[str], None]) -> str:
     }
     if settled != before:
         with suppress(OSError):
-            write_text(cache, json.dumps(settled))
+            write_with_digest(cache, json.dumps(settled))
     return SourceFiles(folder, found, {name: known[name] for name in found}, whole=True).sha256
