@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histobench.core.cells import Cell
-from histobench.core.costs import Costs, measured, minutes, typical
+from histobench.core.costs import Costs, epoch_seconds, measured, minutes, typical
 from support.paper import study
 
 
@@ -83,6 +83,15 @@ def test_an_epoch_takes_what_those_after_the_first_do(seconds):
     assert min(seconds) <= typical(seconds) <= max(seconds)
     if len(seconds) > 1:
         assert typical([1e9, *seconds[1:]]) == typical(seconds)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"epoch\n1\n", b"epoch,training_seconds,validation_seconds\n1,2.5\n", b"\xff\xfe", None]
+)
+def test_a_damaged_timing_hides_no_plan(tmp_path, content):
+    path = tmp_path / "timing.csv"
+    path.mkdir() if content is None else path.write_bytes(content)
+    assert epoch_seconds(tmp_path) == []
 
 
 def test_time_limits_leave_room_and_are_round(paper):

@@ -151,5 +151,16 @@ def test_what_is_forced_is_computed_anew_and_what_was_lost_comes_back(copy):
     (head / "run.json").unlink()
     snakemake(copy, *TINY, "--", targets[0])
     assert since(head).count("finished before") == 2
+
+    # Of a job that was finished after its Snakemake was killed; and a mark of a start that never came to it.
+    (head / ".state/anew").touch()
+    mark = copy / ".snakemake/incomplete" / urlsafe_b64encode(targets[0].encode()).decode()
+    mark.write_text("{}")
+    snakemake(copy, *TINY, "--", targets[0])
+    assert since(head).count("finished before") == 3
+    assert "told to force" not in since(head)
+
+    snakemake(copy, *TINY, "--touch", "--forceall", "--", targets[0])
+    assert not list(copy.rglob(".state/anew"))
     snakemake(copy, *TINY, "--force", "--", targets[0])
     assert "starting at epoch 1" in since(head)

@@ -170,8 +170,9 @@ def weights_file(model):
 
 def with_digest(remote):
     """Return what is known of a weights file; of one's own also its digest, so that other content is fetched anew."""
-    own = remote.url and "://" not in remote.url and Path(remote.url).is_file()
-    return replace(remote, sha256=digest(Path(remote.url))) if own and not (remote.sha256 or remote.md5) else remote
+    own = Path(remote.url).expanduser() if remote.url and "://" not in remote.url else None
+    unknown = own and own.is_file() and not (remote.sha256 or remote.md5)
+    return replace(remote, sha256=digest(own)) if unknown else remote
 
 
 def starts_from_weights(wildcards):

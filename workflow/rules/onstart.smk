@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 
-from histobench.core.state import start_anew
+from histobench.core.state import ANEW, start_anew
 
 
 def jobs_to_run():
@@ -108,18 +108,31 @@ def write_configuration():
         write_json(Path(placed(STUDY.paths.configuration)), config)
 
 
+def is_forced(job):
+    """Say whether the user forces a job. Snakemake itself also forces one whose outputs a killed start left unmarked."""
+    settings = workflow.dag_settings
+    files = {
+        os.path.relpath(file) for file in [*settings.forcerun, *(settings.targets if settings.forcetargets else [])]
+    }
+    return job.rule in workflow.dag.forcerules or not files.isdisjoint(job.output)
+
+
 def train_forced_jobs_anew():
     """Have jobs that the user forces set their saved state aside, from which they would restore their outputs."""
-    dag, anew = workflow.dag, []
+    if workflow.touch:
+        return
+    anew = []
     for job in jobs_to_run():
         # A run, features or a search, known by the file that tells about it: other jobs write into these folders, too.
         about = [
             Path(path) for path in job.output if Path(path).name in (runs.ABOUT, features.ABOUT, search_files.ABOUT)
         ]
-        # Not by Snakemake's reason for the job, which it leaves out of jobs that come after others.
-        forced = job.rule in dag.forcerules or not dag.forcefiles.isdisjoint(job.output)
-        if forced and about and start_anew(about[0].parent / ".state"):
-            anew.append(str(about[0].parent))
+        for folder in (path.parent for path in about):
+            if not is_forced(job):
+                # Of a start that forced it, and was stopped before the job had begun.
+                (folder / ".state" / ANEW).unlink(missing_ok=True)
+            elif start_anew(folder / ".state"):
+                anew.append(str(folder))
     if anew:
         logger.info(
             f"{len(anew)} forced jobs have a saved state: each sets it aside, in .state/set-aside of its folder, and starts "

@@ -184,8 +184,14 @@ def measured(study: Study) -> dict[Cell, float]:
 
 
 def epoch_seconds(folder: Path) -> list[float]:
-    """Return the seconds, training and validation, of each finished epoch of a run that may be in progress."""
-    return [float(row["training_seconds"]) + float(row["validation_seconds"]) for row in _timing(folder)]
+    """Return the seconds, training and validation, of each finished epoch of a run that may be in progress.
+
+    Of a damaged file there are none: it must not hide the plan of a whole study.
+    """
+    try:
+        return [float(row["training_seconds"]) + float(row["validation_seconds"]) for row in _timing(folder)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def typical(seconds: list[float]) -> float:

@@ -140,7 +140,12 @@ def read_sealed(path: Path) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(path.read_bytes())
         expected = value.pop(SEAL)
         found = hashlib.sha256(_json(value).encode()).hexdigest()
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except KeyError:
+        raise HistobenchError(
+            f"{path}: expected JSON with its digest, {SEAL}, found none: it is of an earlier version, or was "
+            "changed; delete it and start again: its job writes it anew"
+        ) from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise HistobenchError(
             f"{path}: expected JSON with its digest, {SEAL}, found: {error!r}; delete it and start again: its job "
             "writes it anew"

@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,7 +84,7 @@ class State:
             if temporary.is_dir():
                 shutil.rmtree(temporary)
             else:
-                temporary.unlink()
+                temporary.unlink(missing_ok=True)
         self._probe()
         own, path = fingerprint(identity), folder / "identity"
         if not path.exists() or path.read_bytes() != own.encode():
@@ -95,7 +96,9 @@ class State:
 
     def _probe(self) -> None:
         """Do in small what is needed in the end; hours of work must not be lost to a file system that refuses it."""
-        written, published = (place / f".tmp-probe-{os.getpid()}" for place in (self.folder, self.folder.parent))
+        # Not the name of a step's temporary folder, which another job's start would clear.
+        name = f".probe-{uuid.uuid4().hex}"
+        written, published = self.folder / name, self.folder.parent / name
         renamed = written.with_name(f"{written.name}-renamed")
         doing = f"write into {self.folder.name} of"
         try:
