@@ -23,6 +23,9 @@ os.environ.update(
     dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1"),
     CUDA_VISIBLE_DEVICES="-1",
 )
+# By `make test` that runs these tests, which the makes that they start would take for their parent.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
 gc.set_threshold(COLLECT_AFTER)
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", deadline=None)

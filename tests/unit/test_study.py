@@ -181,7 +181,7 @@ def test_a_number_that_yaml_takes_for_text_is_told_how_to_write(config, place, t
         ("recipes.paper.jit_compile", "1", r"1 is not of type 'boolean'$"),
         ("recipes.paper.best_epoch", "off", r"False is not one of"),
         ("recipes.tuned.search.space.learning_rate.values", "[1e-3]", r"found '1e-3'; it is text: write 1\.0e-3,"),
-        ("recipes.tuned.search.space.learning_rate.values", "[fast]", r"a number above 0, found 'fast'$"),
+        ("recipes.tuned.search.space.learning_rate.values", "[fast]", r"above 0 \(in float32: .*\), found 'fast'$"),
         ("study", "no", r"study: False is not of type 'string': write it in quotes"),
         ("study", "2024", r"study: 2024 is not of type 'string': write it in quotes"),
         ("study", "2024-01-01", r"study: .* is not of type 'string': write it in quotes"),
