@@ -46,6 +46,7 @@ from support import fault_study as study
 from support.corruption import KINDS, corrupt
 from support.fault_study import FULL, HEAD, TUNED
 from support.processes import weights
+from support.project import TINY, copy_project, snakemake
 from support.rules import Jobs
 from support.stops import Stopped, stopped_at
 
@@ -648,3 +649,64 @@ def test_the_campaign_is_large_and_ends_as_it_should(capsys) -> None:
             print(f"{row[0]:28}{row[1]:32}" + "".join(f"{value:>9}" for value in row[2:]))
         total: Counter[str] = sum(COUNTS.values(), Counter())
         print(f"{total.total()} cases: {dict(total)}")
+
+
+# By really running Snakemake: the message reaches the user, and the same command ends as if nothing had been.
+
+TINY_RUNS = "results/tiny/runs"
+PCAM_RUN, HEAD_RUN, TUNED_RUN = (
+    f"{TINY_RUNS}/{cell}/cpu/seed-1"
+    for cell in (
+        "pcam-simulated/b2/full/tiny",
+        *("idc-simulated/mobilenet/tl/tiny", "idc-simulated/mobilenet/tl/tiny-tuned"),
+    )
+)
+TINY_FEATURES = "results/tiny/features/idc-simulated/mobilenet/paper/cpu"
+TINY_SEARCH = "results/tiny/searches/idc-simulated/mobilenet/tl/tiny-tuned/cpu"
+# Files that are damaged at once, of which none keeps the message of another from being printed.
+AT_ONCE = [
+    {
+        "results/simulated/pcam-simulated/camelyonpatch_level_2_split_train_x.h5.gz": "flip a bit",
+        "results/simulated/idc-simulated/IDC_regular_ps50_idx5.zip": "truncate",
+    },
+    {
+        f"{PCAM_RUN}/best.weights.h5": "flip bytes",
+        f"{TINY_FEATURES}/test.npy": "swap blocks",
+        f"{TINY_SEARCH}/recipe.yaml": "flip a bit",
+    },
+    {
+        "results/data/idc-simulated/valid-00002-of-00004.tfrecord": "zero a block",
+        "results/data/pcam-simulated/index.parquet": "truncate",
+    },
+    {"results/data/idc-simulated/manifest.json": "HTML", f"{PCAM_RUN}/predictions.csv": "flip a bit"},
+    {f"{TUNED_RUN}/metrics.json": "flip a bit"},
+    {f"{HEAD_RUN}/timing.csv": "double a block"},
+]
+
+
+def _scores(folder: Path) -> dict[str, bytes]:
+    names = (runs.HISTORY, runs.PREDICTIONS, runs.METRICS, runs.REPLICATES)
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for name in names
+        for path in folder.glob(f"{TINY_RUNS}/*/*/*/*/*/*/{name}")
+    }
+
+
+@pytest.mark.parametrize("damage", AT_ONCE, ids=lambda damage: " and ".join(Path(path).name for path in damage))
+def test_damage_in_a_study_that_snakemake_runs(once, tmp_path, damage):
+    finished = once("finished", lambda folder: snakemake(copy_project(folder), *TINY))
+    copy = Path(shutil.copytree(finished, tmp_path / "study", symlinks=True))
+    for path, kind in damage.items():
+        assert corrupt(copy / path, [], kind, Random(f"{SEED}/{path}"))
+    printed = snakemake(copy, *TINY, fails=True)
+    for path in damage:
+        assert f"ERROR {path}" in printed, printed[-6000:]
+    assert "Traceback" not in printed
+    assert not [path for path in copy.rglob(".tmp-*") if ".state" not in path.parts]
+    for path in damage:
+        shutil.copyfile(finished / path, copy / path)
+    snakemake(copy, *TINY)
+    assert len(_scores(copy)) == 16
+    assert _scores(copy) == _scores(finished)
+    assert not list(copy.rglob(".tmp-*"))
