@@ -672,7 +672,7 @@ AT_ONCE = [
     {
         f"{PCAM_RUN}/best.weights.h5": "flip bytes",
         f"{TINY_FEATURES}/test.npy": "swap blocks",
-        f"{TINY_SEARCH}/recipe.yaml": "flip a bit",
+        f"{TINY_SEARCH}/recipe.yaml": "truncate",
     },
     {
         "results/data/idc-simulated/valid-00002-of-00004.tfrecord": "zero a block",
