@@ -128,6 +128,13 @@ def tune(jobs: Jobs) -> Result:
     return _digests([outputs.recipe]) | {"trials": str(rows)}
 
 
+def record(jobs: Jobs) -> Result:
+    """Record the digests of simulated files, as the rules that simulate do. Those below without have none."""
+    for file in jobs.study.sources["simulated-plain"].files:
+        source_files.record(Path("results/simulated/simulated-plain", file))
+    return {}
+
+
 def plan(jobs: Jobs) -> Result:
     """Look at a folder of one's own while a plan is made."""
     digest = source_files.content(Path("own"), Path("results/downloads/.digests/own.json"), print)
@@ -218,11 +225,11 @@ def _state(folder: str, targets: dict[str, list[str]]) -> dict[str, list[str]]:
     return {name: [f"{folder}/.state/{pattern}" for pattern in patterns] for name, patterns in targets.items()}
 
 
-def _upstream(dataset: str, cases: int, targets: dict[str, list[str]], **options: Any) -> Stage:
+def _upstream(dataset: str, cases: int, targets: dict[str, list[str]], name: str = "", **options: Any) -> Stage:
     place = "simulated" if dataset.startswith("simulated") else "downloads"
     folder = f"results/{place}/{dataset}"
     patterns = {name: [f"{folder}/{pattern}" for pattern in each] for name, each in targets.items()}
-    return Stage(f"prepare: {dataset}", cases, patterns, prepare(dataset), [folder, "mirror"], **options)
+    return Stage(f"prepare: {name or dataset}", cases, patterns, prepare(dataset), [folder, "mirror"], **options)
 
 
 PCAM_FILES = {"PCam x": ["*_x.h5*"], "PCam y": ["*_y.h5*"], "PCam meta.csv": ["*.csv"]}
@@ -237,6 +244,7 @@ STAGES = [
         _upstream(f"simulated-{layout}", cases, PCAM_FILES, record=manifest(f"simulated-{layout}"))
         for layout, cases in {"stream": 120, "chunks": 100, "plain": 100, "plain-chunks": 100}.items()
     ),
+    _upstream("simulated-plain", 40, PCAM_FILES | PINS, "simulated", first=record),
     _upstream("simulated-idc", 160, IDC_FILES, record=manifest("simulated-idc")),
     Stage(
         "prepare: own",

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from histobench.core.datasets import upstream
 from histobench.core.errors import HistobenchError
-from histobench.core.files import Remote, digest, unchanged, write_with_digest, written_by
+from histobench.core.files import Remote, digest, unchanged, write_text, write_with_digest, written_by
 
 T = TypeVar("T")
 
@@ -98,9 +98,9 @@ class SourceFiles:
             wanted = {key: getattr(known, key) for key in found if getattr(known, key) is not None}
             if wrong := [key for key, value in wanted.items() if found[key] != value]:
                 raise HistobenchError(
-                    f"{path}: expected the file that was downloaded, "
+                    f"{path}: expected the file that was downloaded or simulated, "
                     + "; ".join(f"{key} {wanted[key]}, found {found[key]}" for key in wrong)
-                    + ". Delete it and start again: it is downloaded anew"
+                    + ". Delete it and start again: that is done anew"
                 )
 
     def while_unchanged(self, items: Iterable[T]) -> Iterator[T]:
@@ -119,6 +119,11 @@ class SourceFiles:
 def pin(path: Path) -> Path:
     """Return the file that holds the sha256 of the first download of a file."""
     return path.parent / ".pins" / f"{path.name}.sha256"
+
+
+def record(path: Path) -> None:
+    """Record the sha256 of a file, by which later jobs know it."""
+    write_text(pin(path), f"{digest(path)}  {path.name}\n")
 
 
 def expected(remote: Remote, pin: Path) -> Remote:
