@@ -105,10 +105,10 @@ def unchanged(path: Path) -> Path:
     noted = _digest_file(path)
     with written_by("its job"):
         found = digest(path)
-        expected = noted.read_bytes().split(b" ")[0].decode(errors="replace") if noted.exists() else found
+        expected = noted.read_text(errors="replace").partition(" ")[0][:64] if noted.exists() else found
     if found != expected:
         raise HistobenchError(
-            f"{path}: expected the sha256 that {noted.name} tells, {expected[:64]}, found {found}: it has changed "
+            f"{path}: expected the sha256 that {noted.name} tells, {expected!r}, found {found}: it has changed "
             "since its job wrote it; delete it and start again: its job writes it anew"
         )
     return path
