@@ -248,7 +248,7 @@ STAGES = [
     _upstream("simulated-idc", 160, IDC_FILES, record=manifest("simulated-idc")),
     Stage(
         "prepare: own",
-        260,
+        220,
         {f"own {suffix}": [f"own/*/*/*.{suffix}"] for suffix in study.IMAGES},
         prepare("own"),
         ["own"],
@@ -257,7 +257,7 @@ STAGES = [
     Stage("plan: own", 40, {"cache of digests": ["results/downloads/.digests/*"]}, plan, ["own"], first=plan),
     Stage(
         "read: own",
-        260,
+        200,
         {"shards": [f"{DATA}/*.tfrecord"], "index": [f"{DATA}/*.parquet"], "manifest": [f"{DATA}/*.json"]},
         read,
         [DATA, "own"],
@@ -265,7 +265,7 @@ STAGES = [
     ),
     Stage(
         "controls: own",
-        30,
+        16,
         {"index": [f"{DATA}/*.parquet"], "manifest": [f"{DATA}/*.json"]},
         controls,
         [DATA, "own"],
@@ -298,17 +298,17 @@ STAGES = [
         [DATA, "results/downloads/weights"],
         half="extract",
     ),
-    Stage("train: patches", 30, {"shards": [f"{DATA}/*.tfrecord"]}, train(FULL), [DATA, "own"], remake=REMAKE_DATA),
-    Stage("train: state", 70, _state(RUN[FULL], STATE), train(FULL), [DATA], half="train"),
+    Stage("train: patches", 24, {"shards": [f"{DATA}/*.tfrecord"]}, train(FULL), [DATA, "own"], remake=REMAKE_DATA),
+    Stage("train: state", 50, _state(RUN[FULL], STATE), train(FULL), [DATA], half="train"),
     Stage(
         "train: features",
-        100,
+        60,
         {"features": [f"{FEATURES}/*.npy"], "features.json": [f"{FEATURES}/*.json"]},
         train(HEAD),
         [DATA, FEATURES, "results/downloads/weights"],
         remake=[lambda jobs: jobs.extract("own", "saved")],
     ),
-    Stage("train: state of a head", 90, _state(RUN[HEAD], STATE), train(HEAD), [DATA, FEATURES], half="head"),
+    Stage("train: state of a head", 60, _state(RUN[HEAD], STATE), train(HEAD), [DATA, FEATURES], half="head"),
     Stage(
         "train: outputs",
         60,
@@ -321,7 +321,7 @@ STAGES = [
     ),
     Stage(
         "train: recipe",
-        24,
+        12,
         {"recipe of a search": [f"{SEARCH}/recipe.yaml"]},
         train(TUNED),
         [DATA, FEATURES, SEARCH],
@@ -361,7 +361,7 @@ STAGES = [
     ),
     Stage(
         "tune: state",
-        40,
+        24,
         {
             "trials of a search": [f"{SEARCH}/.state/search/trial_*/*"],
             "oracle of a search": [f"{SEARCH}/.state/search/oracle.json"],
@@ -376,7 +376,7 @@ STAGES = [
     ),
     Stage(
         "status",
-        60,
+        80,
         _state(RUN[FULL], STATE)
         | {
             "outputs of a run": [f"{RUN[HEAD]}/*.*"],
@@ -389,7 +389,7 @@ STAGES = [
     ),
     Stage(
         "configuration",
-        220,
+        260,
         {"configuration": [study.CONFIGURATION]},
         configure,
         [],

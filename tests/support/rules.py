@@ -65,6 +65,7 @@ def run(script: str, inputs: Files, outputs: Files, *, config: Any = None, wildc
         runpy.run_path(str(ROOT / f"workflow/scripts/{script}.py"), {"snakemake": snakemake})
     JOBS.append(script)
     if len(JOBS) % 20 == 0:
+        gc.collect()
         gc.freeze()  # TensorFlow keeps some of each job, which collections would go through again and again
 
 
