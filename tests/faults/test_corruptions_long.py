@@ -506,8 +506,8 @@ def _files() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(Path().rglob("*")) if path.is_file()}
 
 
-# What may be there after a failed job: states, which the next job reads or clears, and what a download keeps.
-# List of what was read: whole, and deleted by Snakemake.
+# What may be there after a failed job: states, which the next job reads or clears, what a download keeps, and the list
+# of what was read, which is whole and which Snakemake deletes.
 KEPT = (
     *("*/.state/*", "*/.worker-1/*", "*.bad", "*.part", "*.part.origin", "*/.pins/*", "*/.digests/*"),
     f"*/{prepared.SOURCE_FILES}",
@@ -651,12 +651,14 @@ def test_the_campaign_is_large_and_ends_as_it_should(capsys) -> None:
     assert sum(stage.cases for stage in STAGES) >= 2000
     table = [("stage", "target", "same", "refused", "told")]
     table += [(*key, *(str(counts[name]) for name in ("same", "refused", "told"))) for key, counts in COUNTS.items()]
+    total: Counter[str] = sum(COUNTS.values(), Counter())
     with capsys.disabled():
         print()
         for row in table:
             print(f"{row[0]:28}{row[1]:32}" + "".join(f"{value:>9}" for value in row[2:]))
-        total: Counter[str] = sum(COUNTS.values(), Counter())
         print(f"{total.total()} cases: {dict(total)}")
+    if {stage for stage, _ in COUNTS} == {stage.name for stage in STAGES}:  # none was deselected
+        assert total.total() >= 2000
 
 
 # By really running Snakemake: the message reaches the user, and the same command ends as if nothing had been.
