@@ -312,7 +312,10 @@ def test_slide_metadata_of_another_split(pcam_folder):
     write_meta(pcam_folder, "test", np.arange(9) % 2)
     refused(pcam(pcam_folder), r"test_meta\.csv: expected 10 rows, one for each label, found 9")
     write_meta(pcam_folder, "test", np.arange(10) % 3 == 0)
-    refused(pcam(pcam_folder), r"test_meta\.csv, patch 0 of slide slide_test_0: center_tumor_patch is True, but")
+    refused(
+        pcam(pcam_folder),
+        r"test_meta\.csv, patch 0 of slide slide_test_0: center_tumor_patch is True, but .*test_y\.h5\.gz says 0",
+    )
 
 
 def of_columns(*wanted: str):
@@ -510,11 +513,18 @@ def test_a_damaged_archive(archive):
 
 
 def test_a_listed_patient_without_patches(archive):
-    folder = archive(without="90003")
+    folder = archive(without="90001")
     _, tally = everything(idc(folder))
     assert tally.notes["listed patients without patches"] == 1
     # In the whole archive every listed patient must be there.
-    refused(idc(folder, patches="published"), r"unknown patient 90003: listed in cases_val\.txt")
+    refused(idc(folder, patches="published"), r"unknown patient 90001: listed in cases_train\.txt")
+
+
+@pytest.mark.parametrize("text", ["", "90O03\n", "99999"])
+def test_a_list_of_patients_of_whom_none_has_patches(archive, text):
+    folder = archive()
+    (folder / "cases_val.txt").write_text(text)
+    refused(idc(folder), r"cases_val\.txt: expected patients of .*\.zip, such as 90001, found none")
 
 
 ENCODINGS = [("utf-8-sig", "\n"), ("utf-8", "\r\n"), ("utf-16", "\n"), ("utf-16", "\r\n\r\n")]

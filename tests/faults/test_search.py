@@ -166,7 +166,7 @@ def test_a_search_that_is_stopped_around_trials_that_diverge(parts, tmp_path, mo
         raise Stopped if threading.current_thread() is threading.main_thread() else RuntimeError("of the chief")
 
     for owner, name in (
-        *[(tuner, "write_json"), (tuner.Tuner, "on_trial_end")],
+        *[(search_files, "write_trial"), (tuner.Tuner, "on_trial_end")],
         *[(oracle.HyperbandOracle, "update_trial"), (oracle.HyperbandOracle, "end_trial"), (State, "finish")],
     ):
         with monkeypatch.context() as patch:

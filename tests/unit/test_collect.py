@@ -2,12 +2,13 @@
 
 import pytest
 
-from histobench.core import runs
-from histobench.core.files import write_sealed
+from histobench.core import paths, runs
+from histobench.core.errors import HistobenchError
+from histobench.core.files import digest, write_sealed
 from histobench.results import collect
 from histobench.results.cells import NAMES
 
-MANIFEST = {"format": "pcam", "split": "published", "leaky": False, "patches_are": "published"}
+MANIFEST = {"dataset": "dataset", "format": "pcam", "split": "published", "leaky": False, "patches_are": "published"}
 MANIFEST |= {"patches": {"train": {"n": 262144}, "valid": {"n": 32768}, "test": {"n": 32768}}}
 RECIPE = {"epochs": 4, "batch_size": 32, "optimizer": {"name": "adam", "learning_rate": 0.001}}
 RECIPE |= {"input_scaling": "paper", "best_epoch": "val_accuracy"}
@@ -17,8 +18,8 @@ CPU = {"gpu": None, "tf32": None, "processor": "a processor"}
 EPOCHS = [(60.0, 9.0, 9000.0), (20.5, 5.25, 8000.0), (22.0, 5.0, 8200.0), (20.0, 7.0, 8100.0)]
 
 
-def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), **about):
-    """Return the row of a timing run, as read from the file."""
+def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), instead=None, **about):
+    """Return the row of a timing run, as read from the file; some files may hold something else `instead`."""
     specification = {
         "run": {name: name for name in NAMES} | {"seed": 1},
         "model": {"key": "model", "application": None, "weights_origin": ""},
@@ -32,8 +33,11 @@ def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), **about):
         | {"epoch_patches": {"train": 262144, "valid": 32768}}
         | {"peak_device_memory_mib": 3512 if device["gpu"] else None}
     )
-    files = {"manifest": MANIFEST, "floor": {"test": {"auc": 0.75}}, "run": known | about}
-    for name, content in files.items():
+    folder = folder / paths.RUN.format(**specification["run"])
+    runs.write_rows(folder / runs.PREDICTIONS, [{"score": 0.5}])
+    floor = {"predictions_sha256": digest(folder / runs.PREDICTIONS), "test": {"auc": 0.75}}
+    files = {"manifest": MANIFEST, "floor": floor, "run": known | about}
+    for name, content in (files | (instead or {})).items():
         write_sealed(folder / f"{name}.json", content)
     names = ("training_seconds", "validation_seconds", "energy_joules")
     rows = [{"epoch": n + 1} | dict(zip(names, each, strict=True)) for n, each in enumerate(epochs)]
@@ -96,3 +100,19 @@ def test_seconds_are_as_measured_over_the_patches_that_an_epoch_covers(tmp_path,
     assert row["training_seconds_per_epoch"] == 20.5
     assert row["steps_differ"] == ""
     assert ("steps_per_epoch" in row["recipe_differs"]) == bool(steps)
+
+
+OTHER_RUN = {"specification": {"run": {name: name for name in NAMES} | {"seed": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("run", OTHER_RUN, "one of the run dataset/model/mode/recipe/device/seed-2"),
+        ("manifest", MANIFEST | {"dataset": "another"}, "one of the data set another"),
+        ("floor", {"predictions_sha256": "0", "test": {"auc": 0.75}}, "one of other predictions than predictions.csv"),
+    ],
+)
+def test_a_file_that_belongs_elsewhere_is_refused(tmp_path, name, content, found):
+    with pytest.raises(HistobenchError, match=rf"{name}\.json: expected the file that was written here, found {found}"):
+        collected(tmp_path, instead={name: content})

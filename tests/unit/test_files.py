@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import atomic, digest, read_sealed, write_json, write_sealed, write_text
+from histobench.core.files import (
+    atomic,
+    digest,
+    read_sealed,
+    unchanged,
+    write_json,
+    write_sealed,
+    write_text,
+    write_with_digest,
+)
 
 
 def test_an_exception_leaves_what_was_there_and_nothing_beside_it(tmp_path):
@@ -92,3 +101,29 @@ def test_a_file_that_is_cut_or_gone_is_an_error_that_names_it(sealed, tmp_path):
     for name in ("run.json", "gone.json"):
         with pytest.raises(HistobenchError, match=rf"{name}: expected JSON with its digest"):
             read_sealed(tmp_path / name)
+
+
+def test_a_table_is_plain_text_and_its_digest_lies_beside_it(tmp_path):
+    write_with_digest(tmp_path / "scores.csv", "patch,score\na,0.5\n")
+    assert unchanged(tmp_path / "scores.csv").read_text() == "patch,score\na,0.5\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"scores.csv", ".scores.csv.sha256"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"patch,score\na,0.6\n", b"patch,score\n", b"patch,score\na,0.5\nb,0.5\n", b"\xff"]
+)
+@pytest.mark.parametrize("name", ["scores.csv", ".scores.csv.sha256"])
+def test_a_table_that_is_not_what_was_written_is_refused(tmp_path, name, content):
+    write_with_digest(tmp_path / "scores.csv", "patch,score\na,0.5\n")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        HistobenchError, match=r"scores\.csv: expected the sha256 that \.scores\.csv\.sha256 tells, .*anew"
+    ):
+        unchanged(tmp_path / "scores.csv")
+
+
+def test_a_table_without_a_digest_is_taken_as_it_is_and_one_that_is_gone_is_named(tmp_path):
+    (tmp_path / "scores.csv").write_text("of one's own")
+    assert unchanged(tmp_path / "scores.csv").read_text() == "of one's own"
+    with pytest.raises(HistobenchError, match=r"gone\.csv: expected a file that its job has written"):
+        unchanged(tmp_path / "gone.csv")

@@ -1,6 +1,7 @@
 """What a search tries: the same however many workers share it, and whenever they or the chief are killed."""
 
 import json
+import os
 import random
 import shutil
 from collections import Counter
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from histobench.core.errors import HistobenchError
+from histobench.core.files import read_sealed, write_sealed
 from histobench.tuning import oracle as module
-from histobench.tuning import search_settings, tuned_recipe
+from histobench.tuning import search_files, search_settings, tuned_recipe
 from support.small import SEARCH
 
 RANDOM = SEARCH | {"method": "random"}
@@ -37,6 +40,7 @@ def score(values, diverging: float = 0.4) -> float:
 def answer(oracle, trial, diverging: float = 0.4) -> None:
     oracle.update_trial(trial.trial_id, {"val_auc": score(trial.hyperparameters.values, diverging)})
     trial.status = "COMPLETED"
+    search_files.write_trial(Path(oracle._get_trial_dir(trial.trial_id)), {})  # as the worker does before
     oracle.end_trial(trial)
 
 
@@ -53,7 +57,7 @@ def tried(oracle) -> list[tuple]:
 @pytest.fixture(autouse=True)
 def no_disk(monkeypatch):
     """Each test writes hundreds of files, none of which has to survive the power."""
-    monkeypatch.setattr(module, "write_text", lambda path, text: path.write_text(text))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def run(oracle, worker: str = "worker-1", diverging: float = 0.4) -> list[str]:
@@ -153,19 +157,19 @@ def test_workers_share_the_search_that_one_would_have_done(data, workers, alone,
 def test_a_chief_killed_between_any_two_writes_runs_no_finished_trial_again(kills, alone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed") / "search"
     finished, repeated = [], 0
-    original = module.write_text
+    original = module.write_sealed
     with pytest.MonkeyPatch.context() as patch:
         for kill in [*kills, None]:
             left = [kill]
 
-            def write(path, text, left=left):
+            def write(path, value, left=left):
                 if left[0] is not None:
                     left[0] -= 1
                     if left[0] == 0:
                         raise KilledError
-                original(path, text)
+                original(path, value)
 
-            patch.setattr(module, "write_text", write)
+            patch.setattr(module, "write_sealed", write)
             begun = None
             try:
                 oracle = chief(SEARCH, folder)
@@ -291,6 +295,25 @@ def test_a_trial_that_was_written_but_never_given_out_is_forgotten(tmp_path):
     oracle.create_trial("worker-1")
     shutil.copytree(folder / "trial_0000", folder / "trial_0001")
     path = folder / "trial_0001" / "trial.json"
-    path.write_text(path.read_text().replace('"0000"', '"0001"'))
+    write_sealed(path, read_sealed(path) | {"trial_id": "0001"})
     assert set(chief(SEARCH, folder).trials) == {"0000"}
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "file", ["oracle.json", "trial_0000/trial.json", "trial_0000/epochs.json", "trial_0000/checkpoint"]
+)
+@pytest.mark.parametrize("damage", ["a digit", "gone"])
+def test_a_state_that_is_damaged_is_refused(tmp_path, file, damage):
+    """Of a digit less in a score nothing else would tell: another trial would be promoted."""
+    oracle = chief(SEARCH, tmp_path / "search")
+    trial = oracle.create_trial("worker-1")
+    (tmp_path / "search/trial_0000/checkpoint").write_text("weights: 0.1")
+    answer(oracle, trial)
+    path = tmp_path / "search" / file
+    if damage == "gone" and file != "oracle.json":
+        path.unlink()
+    else:
+        path.write_text(path.read_text().replace("1", "2", 1))
+    with pytest.raises(HistobenchError, match=str(path)):
+        chief(SEARCH, tmp_path / "search")

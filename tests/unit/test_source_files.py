@@ -244,7 +244,7 @@ def test_a_file_that_is_not_the_one_that_was_downloaded_is_named(folder, publish
     source_files.read(folder, ["0/a.bmp"]).verify(names)
     path.write_bytes(b"normal  a")
     with pytest.raises(
-        HistobenchError, match=rf"{path}: expected the file that was downloaded, .* Delete it and start"
+        HistobenchError, match=rf"{path}: expected the file that was downloaded or simulated, .* Delete it and start"
     ):
         source_files.read(folder, ["0/a.bmp"]).verify(names)
 

@@ -119,7 +119,7 @@ def test_the_manifest_counts_what_was_dropped(finished):
     assert set(manifest["duplicates"].values()) == {0}
     listed = pd.read_csv(finished / "results/data/idc-simulated/source_files.csv").set_index("path")["sha256"]
     folder = finished / "results/simulated/idc-simulated"
-    assert listed.to_dict() == {path.name: digest(path) for path in folder.iterdir()}
+    assert listed.to_dict() == {path.name: digest(path) for path in folder.glob("[!.]*")}
     assert set(listed.index) == {"IDC_regular_ps50_idx5.zip", "cases_train.txt", "cases_val.txt", "cases_test.txt"}
 
 

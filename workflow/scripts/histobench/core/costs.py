@@ -202,7 +202,8 @@ def typical(seconds: list[float]) -> float:
 def _timing(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of a run's timing, of a run in progress from its last saved epoch."""
     if (path := folder / runs.TIMING).exists():
-        return list(runs.read_rows(path))
+        with suppress(HistobenchError):  # it is damaged, which its readers say
+            return list(runs.read_rows(path))
     # As histobench.train.checkpoints saves them. A running job may delete them at any moment.
     for step in sorted((folder / ".state").glob("epoch-*"), reverse=True):
         with suppress(OSError, ValueError, KeyError):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import digest, read_sealed, refuse_another
+from histobench.core.files import as_written, read_sealed
 from histobench.core.prepared import Records, Split
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Features(Split):
         super().__init__(data, split)
         path = folder / file_name(split)
         expected = read_sealed(folder / ABOUT)["sha256"][split]
-        refuse_another(path, digest(path), expected, ABOUT, "`extract_features` writes it anew")
+        as_written(path, expected, ABOUT, "`extract_features`")
         self._features: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
         if len(self._features) != len(self):
             raise HistobenchError(

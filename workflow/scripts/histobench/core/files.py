@@ -70,10 +70,66 @@ def link(source: Path, target: Path) -> None:
             os.fsync(file.fileno())
 
 
+@contextmanager
+def written_by(rule: str) -> Iterator[None]:
+    """Turn a failure to read a file that a rule has written into an error for users."""
+    try:
+        yield
+    except OSError as error:
+        raise HistobenchError(
+            f"{error.filename}: expected a file that {rule} has written, found: {error.strerror}; start again: "
+            f"{rule} writes it anew"
+        ) from error
+
+
+def as_written(path: Path, expected: str, told_by: str, rule: str) -> Path:
+    """Return the path of a file that a rule has written, after a look at its sha256, which `told_by` tells.
+
+    Raises
+    ------
+    HistobenchError
+        if it is not there, or has changed since it was written.
+    """
+    with written_by(rule):
+        found = digest(path)
+    if found != expected:
+        raise HistobenchError(
+            f"{path}: expected the sha256 that {told_by} tells, {expected!r}, found {found}: it has changed since it "
+            f"was written; delete it and start again: {rule} writes it anew"
+        )
+    return path
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_with_digest(path: Path, text: str) -> None:
+    """Write a text that other jobs read, atomically, and its digest into a hidden file; see :func:`unchanged`."""
+    write_text(_digest_file(path), f"{hashlib.sha256(text.encode()).hexdigest()}  {path.name}\n")
+    write_text(path, text)
+
+
+def unchanged(path: Path) -> Path:
+    """Return the path of a text, after a look at the digest that it was written with, where there is one.
+
+    Raises
+    ------
+    HistobenchError
+        if it is not there, or has changed since it was written.
+    """
+    noted = _digest_file(path)
+    if not noted.exists():
+        with written_by("its job"):
+            path.open("rb").close()
+        return path
+    return as_written(path, noted.read_text(errors="replace").partition(" ")[0][:64], noted.name, "its job")
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -112,15 +168,6 @@ def read_sealed(path: Path) -> dict[str, Any]:
             "it and start again: its job writes it anew"
         )
     return value
-
-
-def refuse_another(path: Path, found: str, expected: str, told_by: str, again: str) -> None:
-    """Refuse a file with another sha256 than `told_by` tells of it; `again` says who writes it anew."""
-    if found != expected:
-        raise HistobenchError(
-            f"{path}: expected the sha256 that {told_by} tells, {expected}, found {found}; delete it and start again: "
-            f"{again}"
-        )
 
 
 def _json(value: Any) -> str:

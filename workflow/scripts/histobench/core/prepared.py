@@ -8,14 +8,12 @@ Damage is found when it is read: the manifest holds a digest of its own content 
 checksum of every patch.
 """
 
-import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import read_sealed, refuse_another
+from histobench.core.files import as_written, read_sealed, written_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,10 +55,8 @@ def index(folder: Path, columns: Sequence[str] = INDEX) -> "pd.DataFrame":
     import pandas as pd
 
     path = folder / "index.parquet"
-    content = path.read_bytes()
-    found, expected = hashlib.sha256(content).hexdigest(), manifest(folder)["index_sha256"]
-    refuse_another(path, found, expected, "the manifest", "`prepare` writes it anew")
-    return pd.read_parquet(io.BytesIO(content), columns=list(columns))
+    as_written(path, manifest(folder)["index_sha256"], "the manifest", "`prepare`")
+    return pd.read_parquet(path, columns=list(columns))
 
 
 class Split:
@@ -110,9 +106,11 @@ class Records(Split):
         self._shards: list[npt.NDArray[np.uint8]] = []
         for number, path in enumerate(self._paths):
             count = len(range(number, len(self.labels), SHARDS))
-            if path.stat().st_size != count * frame.itemsize:
+            with written_by("`prepare`"):
+                size = path.stat().st_size
+            if size != count * frame.itemsize:
                 raise HistobenchError(
-                    f"{path}: expected {count} records of {frame.itemsize} bytes, found {path.stat().st_size} bytes; "
+                    f"{path}: expected {count} records of {frame.itemsize} bytes, found {size} bytes; "
                     "delete it and start again: `prepare` writes it anew"
                 )
             if count:

@@ -1,13 +1,14 @@
 """The files of a run folder: their names, reading and writing them."""
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import atomic, digest, read_sealed, refuse_another
+from histobench.core.files import as_written, read_sealed, unchanged, write_with_digest
 
 # Written by training.
 HISTORY = "history.csv"  # metrics per epoch
@@ -60,21 +61,22 @@ def trained(folder: Path) -> dict[str, Any]:
         if the weights are not those that the run was trained to.
     """
     about, path = read_sealed(folder / ABOUT), folder / WEIGHTS
-    refuse_another(path, digest(path), about["weights_sha256"], ABOUT, "`train` restores it, or trains anew")
+    as_written(path, about["weights_sha256"], ABOUT, "`train`")
     return about
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, atomically, with floats in full precision."""
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """Write rows as CSV, with floats in full precision and a digest, see :func:`histobench.core.files.unchanged`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_with_digest(path, text.getvalue())
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a CSV file; all values are strings."""
-    with path.open(newline="", encoding="utf-8") as file:
+    """Read the rows of a CSV file, unless it has changed since it was written; all values are strings."""
+    with unchanged(path).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

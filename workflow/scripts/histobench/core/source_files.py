@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from histobench.core.datasets import upstream
 from histobench.core.errors import HistobenchError
-from histobench.core.files import Remote, digest, write_text
+from histobench.core.files import Remote, digest, unchanged, write_text, write_with_digest, written_by
 
 T = TypeVar("T")
 
@@ -98,9 +98,9 @@ class SourceFiles:
             wanted = {key: getattr(known, key) for key in found if getattr(known, key) is not None}
             if wrong := [key for key, value in wanted.items() if found[key] != value]:
                 raise HistobenchError(
-                    f"{path}: expected the file that was downloaded, "
+                    f"{path}: expected the file that was downloaded or simulated, "
                     + "; ".join(f"{key} {wanted[key]}, found {found[key]}" for key in wrong)
-                    + ". Delete it and start again: it is downloaded anew"
+                    + ". Delete it and start again: that is done anew"
                 )
 
     def while_unchanged(self, items: Iterable[T]) -> Iterator[T]:
@@ -119,6 +119,11 @@ class SourceFiles:
 def pin(path: Path) -> Path:
     """Return the file that holds the sha256 of the first download of a file."""
     return path.parent / ".pins" / f"{path.name}.sha256"
+
+
+def record(path: Path) -> None:
+    """Record the sha256 of a file, by which later jobs know it."""
+    write_text(pin(path), f"{digest(path)}  {path.name}\n")
 
 
 def expected(remote: Remote, pin: Path) -> Remote:
@@ -142,7 +147,9 @@ def verified(path: Path) -> str:
     HistobenchError
         if it is another file than was downloaded.
     """
-    found, known = digest(path), expected(Remote(), pin(path)).sha256
+    with written_by("a download"):
+        found = digest(path)
+    known = expected(Remote(), pin(path)).sha256
     if known not in (None, found):
         raise HistobenchError(
             f"{path}: expected the file that was downloaded, sha256 {known}, found {found}. Delete it and start again: "
@@ -211,8 +218,8 @@ def content(folder: Path, cache: Path, say: Callable[[str], None]) -> str:
     now = time.time_ns()
     found = stamps(folder, upstream.walk(folder)[0], THREADS)
     before: dict[str, list[Any]] = {}
-    with suppress(OSError, ValueError):
-        before = json.loads(cache.read_bytes())
+    with suppress(HistobenchError, ValueError):
+        before = json.loads(unchanged(cache).read_bytes())
     known: dict[str, str] = {}
     with suppress(AttributeError, TypeError, ValueError):  # it is damaged
         known = {name: sha256 for name, (*stamp, sha256) in before.items() if found.get(name) == tuple(stamp)}
@@ -227,5 +234,5 @@ def content(folder: Path, cache: Path, say: Callable[[str], None]) -> str:
     }
     if settled != before:
         with suppress(OSError):
-            write_text(cache, json.dumps(settled))
+            write_with_digest(cache, json.dumps(settled))
     return SourceFiles(folder, found, {name: known[name] for name in found}, whole=True).sha256

@@ -87,7 +87,7 @@ class State:
                 temporary.unlink(missing_ok=True)
         self._probe()
         own, path = fingerprint(identity), folder / "identity"
-        if not path.exists() or path.read_text(encoding="utf-8") != own:
+        if not path.exists() or path.read_bytes() != own.encode():
             self._set_aside("the state is of another recipe, seed, data set or code")
             write_text(path, own)
         if (folder / ANEW).exists():
@@ -170,7 +170,7 @@ class State:
             for name, expected in json.loads((step / DIGESTS).read_text(encoding="utf-8")).items():
                 if (actual := digest(step / name)) != expected:
                     raise ValueError(f"{name}: expected sha256 {expected}, found {actual}")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AttributeError) as error:
             damaged = step.with_name(f"damaged-{step.name}")
             shutil.rmtree(damaged, ignore_errors=True)
             step.rename(damaged)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from histobench.core import runs
+from histobench.core import paths, runs
 from histobench.core.decision import AT_THRESHOLD
-from histobench.core.files import read_sealed
+from histobench.core.errors import HistobenchError
+from histobench.core.files import digest, read_sealed, unchanged
 from histobench.core.formats import FORMATS
 from histobench.results import paper
 from histobench.results.columns import read_csv, write_csv
@@ -83,9 +84,11 @@ def _row(
     """Return the row of one run."""
     about = read_sealed(folder / runs.ABOUT)
     spec = about["specification"]
+    if not folder.match(own := paths.RUN.format(**spec["run"])):
+        raise _foreign(folder / runs.ABOUT, f"of the run {own}", "`train`")
     manifest, floor = manifests[spec["run"]["dataset"]], floors[spec["run"]["dataset"]]
     scored = spec["run"]["recipe"] not in timing_only
-    timing = pd.read_csv(folder / runs.TIMING)
+    timing = pd.read_csv(unchanged(folder / runs.TIMING))
     # Including the values that a search found.
     recipe, application = about["recipe"], spec["model"]["application"]
     image = spec["input"] or about["features"]["specification"]["input"]
@@ -113,7 +116,7 @@ def _row(
         "epochs": len(timing),
         "best_epoch": about["best_epoch"],
         "parameters": about["parameters"],
-        **(_scores(read_sealed(folder / runs.METRICS)) if scored else {"collapsed": False}),
+        **(_scores(_metrics(folder / runs.METRICS)) if scored else {"collapsed": False}),
         "floor_auc": floor["test"]["auc"],
         "train_seconds": round(float(timing["training_seconds"].sum()), 2),
         "validation_seconds": round(float(timing["validation_seconds"].sum()), 2),
@@ -128,6 +131,22 @@ def _row(
         "found_device": about["device"]["gpu"] or about["device"]["processor"],
         "folder": str(folder),
     }
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    """Return the content of a ``metrics.json``; refuse one of other predictions than those beside it."""
+    metrics = read_sealed(path)
+    if metrics["predictions_sha256"] != digest(unchanged(path.with_name(runs.PREDICTIONS))):
+        raise _foreign(path, f"of other predictions than {runs.PREDICTIONS}", "its job")
+    return metrics
+
+
+def _foreign(path: Path, whose: str, rule: str) -> HistobenchError:
+    """Return the error of a file that is whole, but belongs elsewhere: it was copied, or exchanged."""
+    return HistobenchError(
+        f"{path}: expected the file that was written here, found one {whose}; delete it and start again: {rule} writes "
+        "it anew"
+    )
 
 
 def _of_epochs(timing: pd.DataFrame) -> dict[str, float]:
@@ -175,7 +194,10 @@ def write(
     timing_only : recipes whose runs are for timing only and have no metrics.
     """
     manifests = {name: read_sealed(file) for name, file in data.items()}
-    floors = {name: read_sealed(file) for name, file in controls.items()}
+    for name, file in data.items():
+        if (found := manifests[name]["dataset"]) != name:
+            raise _foreign(file, f"of the data set {found}", "`prepare`")
+    floors = {name: _metrics(file) for name, file in controls.items()}
     rows = [_row(folder, manifests, floors, names, timing_only) for folder in folders]
     write_csv(path, pd.DataFrame(rows, columns=list(COLUMNS)))
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from histobench.core.files import write_text
+from histobench.core.files import unchanged, write_with_digest
 from histobench.results.cells import MODE_NAMES
 
 MISSING = "–"
@@ -143,13 +143,13 @@ def read(path: Path, columns: Iterable[Column]) -> pd.DataFrame:
 
 def read_csv(path: Path, texts: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file in which the columns `texts` hold strings, see :func:`read`."""
-    table = pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
+    table = pd.read_csv(unchanged(path), dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
     return table.fillna(dict.fromkeys(texts, ""))
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV in full precision, so that reading it gives the same floats."""
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_with_digest(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 MODEL = hidden("model")  # its key in the configuration

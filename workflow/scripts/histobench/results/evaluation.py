@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from histobench.core.files import atomic, write_sealed
+from histobench.core.files import digest, unchanged, write_sealed
+from histobench.results.columns import write_csv
 
 
 def read(path: Path) -> pd.DataFrame:
     """Read a run's ``predictions.csv``, as :func:`histobench.results.metrics.evaluate` takes it."""
-    return pd.read_csv(path, dtype={"patch_id": str, "group": str}, keep_default_na=False)
+    return pd.read_csv(unchanged(path), dtype={"patch_id": str, "group": str}, keep_default_na=False)
 
 
 def write(predictions: Path, to_metrics: Path, to_replicates: Path) -> None:
@@ -18,6 +19,5 @@ def write(predictions: Path, to_metrics: Path, to_replicates: Path) -> None:
     from histobench.results import metrics
 
     values, replicates = metrics.evaluate(read(predictions))
-    write_sealed(to_metrics, values)
-    with atomic(to_replicates) as temporary:
-        replicates.to_csv(temporary, index=False, lineterminator="\n")
+    write_sealed(to_metrics, {"predictions_sha256": digest(predictions)} | values)
+    write_csv(to_replicates, replicates)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from histobench.core import runs as run_folder
 from histobench.core.decision import THRESHOLD
-from histobench.core.files import read_sealed
+from histobench.core.files import read_sealed, unchanged
 from histobench.results import evaluation
 from histobench.results.bootstrap import Floats, Integers
 from histobench.results.cells import MODE_NAMES
@@ -115,7 +115,7 @@ def histories(shown: pd.DataFrame) -> dict[str, list[tuple[pd.DataFrame, int]]]:
     """Return the histories of `labelled` runs, each with its best epoch, a list of seeds per label."""
     by_label: dict[str, list[tuple[pd.DataFrame, int]]] = {}
     for row in shown.to_dict("records"):
-        history = pd.read_csv(Path(row["folder"]) / run_folder.HISTORY)
+        history = pd.read_csv(unchanged(Path(row["folder"]) / run_folder.HISTORY))
         by_label.setdefault(row["label"], []).append((history, int(row["best_epoch"])))
     return by_label
 

@@ -1,12 +1,13 @@
 """The inputs of tables and figures: files of a job of rule `table` or `figure`, each read when it is first used."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from histobench.core.files import unchanged
 from histobench.core.prepared import Records, manifest
 from histobench.results import announcements, collect, evaluation, paper
 
@@ -45,7 +46,7 @@ class Inputs:
 
     def by_run(self, name: str) -> dict[str, pd.DataFrame]:
         """Return "replicates" or "predictions" by run folder."""
-        read: Callable[[Path], pd.DataFrame] = evaluation.read if name == "predictions" else pd.read_csv
+        read = evaluation.read if name == "predictions" else lambda path: pd.read_csv(unchanged(path))
         return {str(path.parent): read(path) for path in self.files[name]}
 
     def folders(self, name: str) -> list[Path]:

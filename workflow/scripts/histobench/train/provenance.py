@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from histobench.core import features, prepared, source_files
-from histobench.core.files import digest, read_sealed, write_sealed
+from histobench.core.files import digest, read_sealed, write_sealed, written_by
 from histobench.core.job import Task
 from histobench.train import hardware
 
@@ -61,7 +61,8 @@ class About:
             sha256 = read_sealed(task.features / features.ABOUT)["sha256"]
             digests |= {f"features_{split}": sha256[split] for split in ("train", "valid")}
         if task.tuned:
-            digests["recipe"] = digest(task.tuned)
+            with written_by("`tune`"):
+                digests["recipe"] = digest(task.tuned)
         return digests
 
     @property

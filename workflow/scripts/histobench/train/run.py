@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 def train(task: Task, folder: Path) -> None:
     """Train a run into its folder; continue after a killed job. The files are listed in :mod:`histobench.core.runs`."""
-    spec = task.spec
-    about = provenance.About(task)
+    # Before the state is opened: that of a damaged file would be another one.
+    spec, about = tuned_recipe.apply(task.spec, task.tuned), provenance.About(task)
     with held(folder / ".state") as lease:
         hardware.check(spec["run"]["device"], task.card)
         optimizers.check(spec["run"]["recipe"], spec["recipe"])
@@ -31,7 +31,7 @@ def train(task: Task, folder: Path) -> None:
         if not state.finished():
             (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # of other weights
             with models.policy(recipes.precision(spec["recipe"])):
-                _train(tuned_recipe.apply(spec, task.tuned), state, about)
+                _train(spec, state, about)
         state.publish(folder)
 
 

@@ -8,6 +8,7 @@ chief and continues from the files in which every decision was saved.
 import json
 import os
 import re
+import shutil
 import subprocess
 import threading
 import uuid
@@ -86,7 +87,7 @@ class Chief:
             return None
         try:
             address = runs.read_json(path)
-        except OSError:  # the next chief has deleted it
+        except (OSError, ValueError):  # the next chief has deleted it, or it is damaged
             return None
         return Address(address["place"], address["token"]) if address["search"] == self._fingerprint else None
 
@@ -119,7 +120,13 @@ class Chief:
         served.event, served.check = state.event, self._lease.check
         served.over = state.finished()
         if not served.over:
-            served.reload()
+            try:
+                served.reload()
+            except HistobenchError as error:
+                damaged = self.project.with_name(f"damaged-{PROJECT}")
+                shutil.rmtree(damaged, ignore_errors=True)
+                self.project.rename(damaged)
+                state.event(f"{PROJECT} is damaged ({error}): kept as {damaged.name}, starting anew")
         host, token = LOOPBACK if self._alone else own_address(), uuid.uuid4().hex
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), interceptors=[_TokenCheck(token)])
         protos.get_service_grpc().add_OracleServicer_to_server(OracleServicer(served), self._server)

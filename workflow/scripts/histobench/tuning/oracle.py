@@ -4,7 +4,6 @@ KerasTuner 1.4 writes its JSON files in place, repeats a finished trial if it is
 forever for a worker that is gone.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 
 import keras_tuner as kt
 
-from histobench.core.files import write_text
+from histobench.core.files import read_sealed, write_sealed
+from histobench.tuning import search_files
 from histobench.tuning.search_settings import budget
 
 COMPLETED, FAILED, STOPPED = "COMPLETED", "FAILED", "STOPPED"
@@ -39,17 +39,28 @@ class _Surviving(kt.Oracle):
     def save(self) -> None:
         """Write the state of the search atomically."""
         self.check()
-        write_text(Path(self._get_oracle_fname()), json.dumps(self.get_state()))
+        write_sealed(Path(self._get_oracle_fname()), self.get_state())
 
     def _save_trial(self, trial: Any) -> None:
-        write_text(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", json.dumps(trial.get_state()))
+        write_sealed(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
 
     def reload(self) -> None:
-        """Continue from the state that an earlier chief has saved, if there is one."""
+        """Continue from the state that an earlier chief has saved, if there is one.
+
+        Raises
+        ------
+        HistobenchError
+            if it is damaged.
+        """
         path = Path(self._get_oracle_fname())
         if not path.exists():  # killed before the first trial was given out
             return
-        ongoing = json.loads(path.read_text(encoding="utf-8"))["ongoing_trials"]
+        saved = read_sealed(path)
+        ongoing = saved["ongoing_trials"]
+        begun = {Path(self._get_trial_dir(trial_id)) for trial_id in saved["start_order"]}
+        for folder in begun | {file.parent for file in path.parent.glob("trial_*/trial.json")}:
+            if read_sealed(folder / "trial.json")["status"] == COMPLETED:
+                search_files.read_trial(folder)
         super().reload()
         for trial_id in set(self.trials) - set(self.start_order):  # written, but never given out
             del self.trials[trial_id]

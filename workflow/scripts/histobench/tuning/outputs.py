@@ -98,7 +98,7 @@ def _row(oracle: Any, trial_id: str) -> dict[str, Any]:
     folder = Path(oracle._get_trial_dir(trial_id))
     record: dict[str, Any] = {"epochs": [], "seconds": 0.0, "worker": "", "diverged": False}
     if (folder / search_files.TRIAL).exists():
-        record = runs.read_json(folder / search_files.TRIAL)
+        record = search_files.read_trial(folder)
     return {
         "trial": trial_id,
         "configuration": first.trial_id,
@@ -116,5 +116,5 @@ def _row(oracle: Any, trial_id: str) -> dict[str, Any]:
         "seconds": record["seconds"],
         **{name: math.fsum(row[name] for row in record["epochs"]) for name in SECONDS},
         "worker": record["worker"],
-        "tries": len((folder / TRIES).read_text(encoding="utf-8").splitlines()),
+        "tries": len((folder / TRIES).read_bytes().splitlines()) if (folder / TRIES).exists() else 1,
     }

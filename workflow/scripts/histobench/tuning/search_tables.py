@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from histobench.core.files import read_sealed
+from histobench.core.files import read_sealed, unchanged
 from histobench.results import columns
 from histobench.results.cells import NAMES
 from histobench.results.columns import ALL_ROWS, BOOTSTRAP, CELL, GAP, Column, names, pick, text
@@ -88,7 +88,7 @@ def read(folders: Iterable[Path]) -> dict[tuple[str, ...], Search]:
     found = {}
     for folder in folders:
         about = read_sealed(folder / search_files.ABOUT)
-        trials = pd.read_csv(folder / search_files.TRIALS, dtype={"trial": str, "configuration": str})
+        trials = pd.read_csv(unchanged(folder / search_files.TRIALS), dtype={"trial": str, "configuration": str})
         run = about["specification"]["run"]
         found[tuple(run[name] for name in NAMES)] = Search(about, trials, str(folder))
     return found

@@ -15,9 +15,7 @@ import numpy as np
 from histobench.core import recipes
 from histobench.core.errors import HistobenchError, for_user
 from histobench.core.features import Features
-from histobench.core.files import write_json
 from histobench.core.prepared import Records
-from histobench.core.runs import read_json
 from histobench.train import fit, initial_model, models
 from histobench.tuning import search_files, tuned_recipe
 from histobench.tuning.oracle import COMPLETED, WORST
@@ -152,7 +150,7 @@ class Tuner(kt.Hyperband):
         start, model = time.perf_counter(), self.hypermodel
         try:
             before = trial.hyperparameters.values.get("tuner/trial_id")
-            if before and read_json(Path(self.get_trial_dir(before)) / search_files.TRIAL)["diverged"]:
+            if before and search_files.read_trial(Path(self.get_trial_dir(before)))["diverged"]:
                 model.epochs, model.diverged = [], True
                 result = {self.oracle.objective.name: WORST}
             else:
@@ -169,7 +167,7 @@ class Tuner(kt.Hyperband):
             "epochs": model.epochs,
             "diverged": model.diverged,
         }
-        write_json(Path(self.get_trial_dir(trial.trial_id)) / search_files.TRIAL, record)
+        search_files.write_trial(Path(self.get_trial_dir(trial.trial_id)), record)
         return result
 
     def on_trial_begin(self, trial: Any) -> None:

@@ -138,6 +138,12 @@ def _published(folder: Path, patients: set[str], tally: Tally, *, complete: bool
             f"{folder / IDC_ARCHIVE}: unknown patient {absent[0]}: listed in {IDC_PATIENTS[split_of[absent[0]]]}, "
             f"but the archive has no patch of it ({len(absent)} such patients)"
         )
+    for split, name in IDC_PATIENTS.items():
+        if split not in (split_of.get(patient) for patient in patients):
+            raise HistobenchError(
+                f"{folder / name}: expected patients of {IDC_ARCHIVE}, such as {min(patients, default='none')}, "
+                "found none"
+            )
     tally.notes["patients in the split"] = len(split_of) - len(absent)
     for what, names in (
         ("listed patients without patches", absent),

@@ -175,7 +175,7 @@ CENTRE = {"true": 1, "1": 1, "false": 0, "0": 0}
 LARGEST = np.iinfo(np.int32).max
 
 
-def _slides(path: Path, labels: npt.NDArray[np.uint8]) -> tuple[list[str], npt.NDArray[np.int32]]:
+def _slides(path: Path, label_file: Path, labels: npt.NDArray[np.uint8]) -> tuple[list[str], npt.NDArray[np.int32]]:
     """Return the slide and the place of each patch, after checking that they go with the labels."""
     with _damage(path, what="a table with commas"):
         lines = list(csv.reader(io.StringIO(text(path), newline="")))
@@ -207,7 +207,7 @@ def _slides(path: Path, labels: npt.NDArray[np.uint8]) -> tuple[list[str], npt.N
         if CENTRE[tumour.lower()] != label:
             raise HistobenchError(
                 f"{path}, patch {number} of slide {slide}: center_tumor_patch is {tumour}, "
-                f"but the label file says {label}: the two files do not belong together"
+                f"but {label_file} says {label}: the two files do not belong together"
             )
         slides.append(slide)
         places[number] = _place(path, number, (x, y))
@@ -240,7 +240,7 @@ def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
     tally.total = sum(map(len, labels.values()))
     for split in SPLITS:
         if pcam_file(split, "meta") in source.files:
-            groups, places = _slides(_file(folder, split, "meta"), labels[split])
+            groups, places = _slides(_file(folder, split, "meta"), _file(folder, split, "y"), labels[split])
         else:
             groups, places = [""] * len(labels[split]), np.full((len(labels[split]), 2), -1, np.int32)
         yield from _split(_file(folder, split, "x"), split, source.patch_size, labels[split], groups, places)
