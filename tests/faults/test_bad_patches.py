@@ -608,6 +608,19 @@ def folder_of(path: Path, split="published") -> Dataset:
     return Dataset("mine", Source("mine", "folder", str(path), {}, {}, {}, 50, "own"), split)
 
 
+def test_a_random_split_does_not_count_images_of_another_size(tmp_path):
+    for label in "01":
+        (tmp_path / label).mkdir()
+        for number in range(6):
+            (tmp_path / label / f"{label}{number}__.png").write_bytes(png(value=20 * number))
+        for number in range(20):
+            (tmp_path / label / f"{label}{number}__odd.png").write_bytes(png(50, 20))
+    found, tally = everything(folder_of(tmp_path, DRAWN))
+    assert counts(found) == {"train": 6, "valid": 3, "test": 3}
+    assert all({row[2] for row in rows} == {0, 1} for rows in found.values())
+    assert (tally.total, tally.excluded) == (12, {"not 50x50 px": 40})
+
+
 def test_a_folder_of_ones_own(own):
     (own / "notes.txt").write_text("x")
     (own / "train" / "1" / "small.png").write_bytes(png(40, 50))

@@ -548,7 +548,7 @@ def test_a_target_that_does_not_verify_is_fetched_anew(upstream, target, caplog)
     write(target, DATA[:100])
     fetched(remote(upstream.url()), target)
     assert bad_of(target).read_bytes() == DATA[:100]
-    assert f"moved to {bad_of(target)}" in caplog.text
+    assert f"kept as {bad_of(target)}" in caplog.text
 
 
 # Digests of first downloads
@@ -557,7 +557,7 @@ def test_a_target_that_does_not_verify_is_fetched_anew(upstream, target, caplog)
 def test_the_first_download_is_recorded_as_sha256sum_would_and_a_later_one_is_held_to_it(upstream, target):
     digests = [hashlib.sha256(data).hexdigest() for data in (DATA, OTHER)]
     fetch(NAME, Remote(url=upstream.url()), target)
-    assert pin_of(target).read_text() == f"{digests[0]}  {NAME}\n"
+    assert pin_of(target).read_text() == f"{digests[0]}  {NAME}\n# from {upstream.url()}\n"
     subprocess.run(["sha256sum", "--check", "--strict", pin_of(target)], cwd=target.parent, check=True)
 
     target.unlink()
@@ -572,6 +572,26 @@ def test_the_first_download_is_recorded_as_sha256sum_would_and_a_later_one_is_he
     assert digests[1] in pin_of(target).read_text()
 
 
+def test_a_file_without_digest_is_fetched_anew_from_another_address(upstream, target, caplog):
+    for path, data in (("/one/", DATA), ("/two/", OTHER)):
+        upstream.files[f"{path}{NAME}"] = data
+    first, second = (Remote(url=f"{upstream.url().removesuffix(NAME)}{path}/{NAME}") for path in ("one", "two"))
+    fetched(first, target)
+    fetched(first, target)
+    fetched(second, target, OTHER)
+    assert "is of another address; fetching it anew" in caplog.text
+    assert bad_of(target).read_bytes() == DATA
+    assert len(upstream.log) == 2
+    target.unlink()
+    fetched(second, target, OTHER)
+    gone = Remote(url=f"{upstream.url().removesuffix(NAME)}three/{NAME}")
+    refused(gone, target, "could not be fetched")
+    assert target.read_bytes() == OTHER
+    # A digest says more than an address.
+    fetched(remote(gone.url), write(target, DATA))
+    assert gone.url in pin_of(target).read_text()
+
+
 def test_capitals_in_a_digest_are_no_difference(upstream, target):
     source = remote(upstream.url())
     fetched(replace(source, sha256=source.sha256.upper(), md5=source.md5.upper()), target)
@@ -582,7 +602,7 @@ def test_a_configured_digest_heeds_no_record_and_makes_one_for_jobs(upstream, ta
     source = remote(upstream.url(), **{left_out: None})
     for _ in range(2):
         fetched(source, target)
-        assert pin_of(target).read_text() == f"{hashlib.sha256(DATA).hexdigest()}  {NAME}\n"
+        assert pin_of(target).read_text().startswith(f"{hashlib.sha256(DATA).hexdigest()}  {NAME}\n")
         target.unlink()
         write(pin_of(target), f"{hashlib.sha256(OTHER).hexdigest()}  {NAME}\n".encode())
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histobench.core.datasets import Tally, folder, read
+from histobench.core.datasets import Tally, read
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import Dataset, Source
 
@@ -260,7 +260,6 @@ def test_an_image_of_another_size_is_left_out_without_decoding_it(tmp_path, shap
 def test_a_whole_slide_is_not_read_into_memory(tmp_path, monkeypatch):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "slide.tif").write_bytes(pages("TIFF", 500, SIDE))
-    monkeypatch.setattr(folder, "LARGE", 100_000)
     read_bytes = Path.read_bytes
 
     def small(path: Path) -> bytes:
@@ -296,16 +295,15 @@ def test_a_damaged_image_is_an_error_that_names_it_or_gives_a_patch(tmp_path, ki
         for where in rng.integers(0, header if rng.random() < 0.6 else len(data), 1 + rng.integers(3)):
             data[where] = rng.integers(256)
         path.write_bytes(data[: rng.integers(len(data))] if rng.random() < 0.2 else data)
-        tally = Tally()
         try:
-            pixels = folder._pixels(path, SIDE, "it", tally)
-        except folder.images.AnotherSizeError:
-            continue
+            found, tally = taken(tmp_path)
         except HistobenchError as error:
             named += str(path) in str(error) and "0x" not in str(error)
             assert str(path) in str(error)
         else:
-            assert (pixels.shape, pixels.dtype) == ((SIDE, SIDE, 3), np.uint8)
+            assert len(found) + tally.excluded.total() == 1
+            for pixels in found.values():
+                assert (pixels.shape, pixels.dtype) == ((SIDE, SIDE, 3), np.uint8)
     assert named
 
 

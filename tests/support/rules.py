@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import keras
 
-from histobench.core import features, job, paths, prepared, runs
+from histobench.core import features, job, paths, prepared, runs, source_files
 from histobench.core.cells import Run
 from histobench.core.study import Study
 from histobench.tuning import search_files
@@ -117,8 +117,12 @@ class Jobs:
         run("fetch_weights", Files(), outputs, config=self.config, wildcards={"file": file}, remote=remote)
         return outputs
 
-    def prepare(self, dataset: str) -> Files:
-        source, folder = self.study.datasets[dataset].source, self.data(dataset)
+    def prepare(self, dataset: str, own_files: str | None = None) -> Files:
+        """Prepare a data set; `own_files` is what a look at a folder of one's own has found, by default one of now."""
+        known, folder = self.study.datasets[dataset], self.data(dataset)
+        source = known.source
+        if own_files is None:
+            own_files = "" if source.files else source_files.read(Path(source.folder)).sha256
         outputs = Files(
             manifest=folder / "manifest.json",
             index=folder / "index.parquet",
@@ -126,7 +130,8 @@ class Jobs:
             shards=[folder / name for split in prepared.SPLITS for name in prepared.shard_names(split)],
         )
         upstream = [Path(source.folder, file) for file in source.files] or [source.folder]
-        run("prepare", Files(files=upstream), outputs, dataset=self.study.datasets[dataset])
+        params = {"dataset": known, "definition": known.definition(), "own_files": own_files}
+        run("prepare", Files(files=upstream), outputs, **params)
         return outputs
 
     def controls(self, dataset: str) -> Files:

@@ -23,7 +23,7 @@ def test_limits_are_read_as_they_are_meant(tmp_path):
     partitions:
       cpu: {}
       gpu: &gpu {available_gpu_models: [a100, rtx_6000], max_gpu: 2, max_runtime: 2d12h, max_mem_mb: 180000}
-      long: {<<: *gpu, max_runtime: '7-00:00:00', supports_mpi: false, cluster: other}
+      long: {<<: *gpu, max_runtime: '7-00:00', supports_mpi: false, cluster: other}
     """
     cpu, gpu, long = read(tmp_path, text)
     assert (gpu.limits.max_runtime, long.limits.max_runtime) == (3600, 7 * 24 * 60)
@@ -64,7 +64,13 @@ def test_a_partition_or_a_limit_that_stands_twice_is_refused(tmp_path):
         ("a: {max_runtime: 2 weeks 1d}", "partition a: max_runtime: expected minutes, or a time"),
         ("a: {max_runtime: UNLIMITED}", "partition a: max_runtime: expected minutes, or a time"),
         # To YAML a number: that of its seconds.
-        ("a: {max_runtime: 24:00:00}", "partition a: max_runtime: expected minutes, or a time .*found 86400"),
+        ("a: {max_runtime: 24:00:00}", "partition a: max_runtime: expected minutes, .*found 24:00:00, .* 86400"),
+        ("a: {<<: {max_runtime: 24:00:00}}", "partition a: max_runtime: .*found 24:00:00, which YAML takes for 86400"),
+        ("a: {max_threads: 010}", "partition a: max_threads: expected a number, .*found 010, which YAML takes for 8"),
+        ("a: {max_runtime: 0100}", "partition a: max_runtime: .*found 0100, which YAML takes for 64"),
+        ("a: {max_gpu: 0b11}", "partition a: max_gpu: .*found 0b11, which YAML takes for 3"),
+        # Hours and minutes to the plugin, minutes and seconds to SLURM.
+        ("a: {max_runtime: '12:30'}", "partition a: max_runtime: .*found '12:30'"),
     ],
 )  # fmt: skip
 def test_what_the_plugin_cannot_take_or_would_misunderstand_is_named(tmp_path, partition, message):

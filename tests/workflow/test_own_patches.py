@@ -47,3 +47,17 @@ def test_another_content_of_the_folder_is_prepared_anew_and_other_dates_are_not(
     (project / "patches/train/1/x.png").symlink_to("nowhere")
     refused = snakemake(project, "-n", *options, fails=True)
     assert "patches/train/1/x.png: expected a file or a folder, found a symbolic link to nowhere" in refused
+    (project / "patches/train/1/x.png").unlink()
+
+    # Snakemake takes what was prepared before, since nothing can make it.
+    (project / "patches").rename(project / "elsewhere")
+    gone = "sources.mine.path: patches: not found"
+    assert f"{gone}; the patches that were prepared from it before" in snakemake(project, "-n", *options)
+    for other in (CONFIG.replace("path: patches", "path: typo"), CONFIG.replace("patch_size: 32", "patch_size: 64")):
+        (project / "mine.yaml").write_text(other)
+        refused = snakemake(project, "-n", *options, fails=True)
+        assert "not found, and the patches in results/data/mine were prepared from another folder, split or" in refused
+    # Another name of the same folder.
+    (project / "elsewhere").rename(project / "patches")
+    (project / "mine.yaml").write_text(CONFIG.replace("path: patches", "path: ./patches/"))
+    assert set(plan(project, *options)) == set(planned)

@@ -239,6 +239,13 @@ if not TRAINS and placed(RESULTS) != RESULTS:
         f"configuration: missing_runs: gap looks for runs in {RESULTS}, but the module's prefix puts them into "
         f"{placed(RESULTS)}; leave out the prefix, or start Snakemake with --directory in that folder"
     )
+if TRAINS and workflow.is_main_process:
+    try:
+        for dataset in STUDY.datasets.values():
+            if gone := submission.folder_gone(dataset, Path(placed(DATA.format(dataset=dataset.name)))):
+                logger.warning(gone)
+    except HistobenchError as error:
+        raise WorkflowError(str(error)) from None
 GAPS = {} if TRAINS else {run: reason for run in STUDY.runs if (reason := STUDY.gap(run))}
 RUNS = [run for run in STUDY.runs if run not in GAPS]
 

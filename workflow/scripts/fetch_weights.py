@@ -3,7 +3,6 @@
 from histobench.core import job
 
 with job.start(snakemake, watched=True):
-    from dataclasses import replace
     from pathlib import Path
 
     from histobench.core import downloads
@@ -13,5 +12,5 @@ with job.start(snakemake, watched=True):
     if remote.url and "://" not in remote.url:
         # A path of one's own: its folder is the mirror of this one file. A bare name is looked for in the mirror.
         folder = Path(remote.url).parent
-        remote, mirror = replace(remote, url=None), mirror if mirror and folder == Path() else str(folder)
+        mirror = mirror if mirror and folder == Path() else str(folder)
     downloads.fetch(snakemake.wildcards.file, remote, Path(snakemake.output[0]), mirror=mirror, folder="weights")

@@ -6,6 +6,7 @@ with job.start(snakemake):
     from pathlib import Path
 
     from histobench.core import datasets, source_files
+    from histobench.core.errors import HistobenchError
     from histobench.core.files import Remote, write_text
     from histobench.train import records
 
@@ -13,6 +14,11 @@ with job.start(snakemake):
     source = dataset.source
     names = [Path(path).name for path in snakemake.input] if source.files else None
     files = source_files.read(Path(source.folder), names, snakemake.threads)
+    if snakemake.params.own_files not in ("", files.sha256):
+        raise HistobenchError(
+            f"{source.folder}: has changed since Snakemake looked at it and made its plan; start again when nothing "
+            "writes there"
+        )
     # Of simulated files nothing is published.
     files.verify({name: Remote() for name in source.files} if source.simulate else source.files)
     write_text(Path(snakemake.output.source_files), files.table())
@@ -23,6 +29,7 @@ with job.start(snakemake):
         tally,
         {
             "dataset": dataset.name,
+            "definition": snakemake.params.definition,
             "source": source.name,
             "format": source.format,
             "patches_are": source.patches,

@@ -63,7 +63,12 @@ class _Item:
 
     @property
     def pinned(self) -> bool:
-        return self.remote.sha256 is None and self.remote.md5 is None and self.pin.exists()
+        return self.remote.sha256 is None and self.remote.md5 is None and self.pin.exists() and not self.has_moved
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether what is there was downloaded from another address, and nothing else is known of it."""
+        return source_files.has_moved(self.remote, self.pin)
 
     @property
     def expected(self) -> Remote:
@@ -85,7 +90,7 @@ class _Item:
 
     def already_verified(self) -> bool:
         """Return whether the target is there and verified."""
-        if not self.target.exists() or self.mismatch(self.target):
+        if not self.target.exists() or self.has_moved or self.mismatch(self.target):
             return False
         self.record(self.target)
         log.info("%s: already there and verified", self.name)
@@ -94,10 +99,12 @@ class _Item:
     def record(self, path: Path) -> None:
         """Record the digest of a file that is verified, for jobs that read it, and for later downloads."""
         expected = self.expected
-        line = f"{expected.sha256 or digest(path)}  {self.target.name}\n"
-        if self.pin.exists() and self.pin.read_text(encoding="utf-8", errors="replace") == line:
+        record = f"{expected.sha256 or digest(path)}  {self.target.name}\n"
+        if self.remote.url:
+            record += f"{source_files.ADDRESS}{self.remote.url}\n"  # to sha256sum a comment
+        if self.pin.exists() and self.pin.read_text(encoding="utf-8", errors="replace") == record:
             return
-        write_text(self.pin, line)
+        write_text(self.pin, record)
         if expected.sha256 is None and expected.md5 is None:
             log.info("%s: no digest is published; the sha256 of this file is recorded in %s", self.name, self.pin)
 
@@ -136,8 +143,8 @@ def fetch(name: str, remote: Remote, target: Path, *, mirror: str | None = None,
             if any(each.already_verified() for each in known):  # by the process that held the lock
                 return
             if target.exists():
-                target.replace(item.bad)
-                log.warning("%s: %s failed verification; moved to %s, fetching it anew", name, target, item.bad)
+                why = "is of another address" if item.has_moved else "failed verification"
+                log.warning("%s: %s %s; fetching it anew", name, target, why)
             item, place = _transfer(name, places, file)
             file.flush()
             os.fsync(file.fileno())
@@ -145,6 +152,9 @@ def fetch(name: str, remote: Remote, target: Path, *, mirror: str | None = None,
                 item.part.replace(item.bad)
                 item.origin.unlink(missing_ok=True)
                 raise HistobenchError(_advice(item, place, difference))
+            if target.exists():
+                target.replace(item.bad)
+                log.warning("%s: what was there before is kept as %s", name, item.bad)
             item.record(item.part)
             item.part.replace(target)
             item.origin.unlink(missing_ok=True)

@@ -126,9 +126,21 @@ def record(path: Path) -> None:
     write_text(pin(path), f"{digest(path)}  {path.name}\n")
 
 
+ADDRESS = "# from "
+
+
+def has_moved(remote: Remote, pin: Path) -> bool:
+    """Return whether nothing is known of a file but the record of a download from another address."""
+    if remote.sha256 is not None or remote.md5 is not None or not pin.exists():
+        return False
+    lines = pin.read_text(encoding="utf-8", errors="replace").splitlines()
+    recorded = [line.removeprefix(ADDRESS) for line in lines if line.startswith(ADDRESS)]
+    return bool(recorded) and remote.url not in (None, *recorded)
+
+
 def expected(remote: Remote, pin: Path) -> Remote:
     """Return what a file is known to be: by the configuration, or else by the record of its first download."""
-    if remote.sha256 is not None or remote.md5 is not None or not pin.exists():
+    if remote.sha256 is not None or remote.md5 is not None or not pin.exists() or has_moved(remote, pin):
         return replace(remote, **{key: value.lower() for key in ("sha256", "md5") if (value := getattr(remote, key))})
     line = pin.read_text(encoding="utf-8", errors="replace")
     if not re.match(r"[0-9a-f]{64}\s", line):

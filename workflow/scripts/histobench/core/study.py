@@ -361,7 +361,9 @@ def _source(name: str, block: Mapping[str, Any]) -> Source:
     if not known.files:
         if missing := own - set(block):
             raise HistobenchError(f"{where}: patches of your own ({kind}) need {', '.join(sorted(missing))}")
-        return Source(name, kind, block["path"], {}, {}, {}, block["patch_size"], "own")
+        # One folder has one name: another one would be another data set.
+        folder = str(Path(block["path"]).expanduser())
+        return Source(name, kind, folder, {}, {}, {}, block["patch_size"], "own")
     if foreign := own & set(block):
         for_own = " or ".join(f"`format: {name}`" for name, each in FORMATS.items() if not each.files)
         raise HistobenchError(

@@ -1,4 +1,7 @@
-"""What must hold before jobs are submitted: the partition file of a profile for SLURM, and environments of devices."""
+"""What must hold before jobs are submitted.
+
+The partition file of a profile for SLURM, environments of devices, and folders of patches of one's own.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,7 +11,9 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from histobench.core import prepared
 from histobench.core.errors import HistobenchError, nearest
+from histobench.core.formats import Dataset
 from histobench.core.study import check_keys
 
 if TYPE_CHECKING:
@@ -31,8 +36,7 @@ def read_partitions(path: Path) -> "list[Partition]":
 
     try:
         text = path.read_text(encoding="utf-8")
-        # As it is written, all texts, to see what YAML has made of it.
-        content, written = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
+        content, written = yaml.safe_load(text), yaml.load(text, _AsWritten)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise HistobenchError(f"{path}: expected partitions in YAML, found: {error}") from error
     check_keys(path)
@@ -57,10 +61,10 @@ def read_partitions(path: Path) -> "list[Partition]":
                 raise HistobenchError(
                     f"{where}: unknown key {key!r}{nearest(str(key), known)}; known keys: {', '.join(known)}"
                 )
-            # Not there where the value comes by a YAML merge, from a place where it is seen.
-            text = str(written["partitions"][name].get(key, ""))
+            text = written["partitions"][name][key]
             if expected := _expected(key, value, text, kinds.get(key, str)):
-                raise HistobenchError(f"{where}: {key}: expected {expected}, found {value!r}")
+                found = f"{text}, which YAML takes for {value!r}" if _is_another(value, text) else repr(value)
+                raise HistobenchError(f"{where}: {key}: expected {expected}, found {found}")
         if limits.get("available_gpu_models") and not limits.get("max_gpu"):
             raise HistobenchError(
                 f"{where}: available_gpu_models names cards, but without a max_gpu of 1 or more no job gets one there"
@@ -68,7 +72,19 @@ def read_partitions(path: Path) -> "list[Partition]":
     return list(plugin.read_partition_file(path))
 
 
-def _expected(key: str, value: Any, written: str, kind: Any) -> str:
+class _AsWritten(yaml.SafeLoader):
+    """Reads all values as the texts that they are written as, to see what YAML makes of them."""
+
+
+_AsWritten.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # that of merges
+
+
+def _is_another(value: Any, written: Any) -> bool:
+    """Say whether YAML takes the text of a number for another one: 010 for 8, 24:00:00 for its seconds, 1_0 for 10."""
+    return isinstance(value, int) and not isinstance(value, bool) and str(value) != written
+
+
+def _expected(key: str, value: Any, written: Any, kind: Any) -> str:
     """Return in words what a key of a partition should have been, "" where it is; `written` is the value's text."""
     if list in (get_origin(part) for part in (kind, *get_args(kind))):
         fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
@@ -76,18 +92,23 @@ def _expected(key: str, value: Any, written: str, kind: Any) -> str:
     if kind in (bool, str):
         return "" if isinstance(value, kind) else {bool: "true or false", str: "text"}[kind]
     if key == "max_runtime":
-        return "" if _is_time(value, written) else "minutes, or a time such as 24h, 2d12h or '1-12:00:00', in quotes"
+        expected = "minutes, or a time such as 24h, 2d12h or '1-12:00:00' (days-hours:minutes:seconds), in quotes"
+        return "" if _is_time(value) and not _is_another(value, written) else expected
     fits = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool) and value >= 0
+    fits = fits and not _is_another(value, written)
     unit = " of MB" if "mem_mb" in key else ""
     return "" if fits else f"a {'whole ' * (kind is int)}number{unit}, without unit or quotes"
 
 
-def _is_time(value: Any, written: str) -> bool:
+def _is_time(value: Any) -> bool:
     if isinstance(value, str):
-        # The plugin would take of `2 weeks 1d` what it knows, the day.
-        return re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}|(\d+(\.\d+)? *[dhms] *)+", value.strip().lower()) is not None
-    # To YAML 24:00:00 is a number, that of its seconds.
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and ":" not in written
+        # The plugin would take of `2 weeks 1d` what it knows, the day, and 12:30 for hours and minutes, where SLURM has
+        # minutes and seconds.
+        return (
+            re.fullmatch(r"\d+-\d+(:\d+){0,2}|\d+(:\d+:\d+)?|(\d+(\.\d+)? *[dhms] *)+", value.strip().lower())
+            is not None
+        )
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def has_card(partition: "Partition", model: str | None) -> bool:
@@ -123,3 +144,27 @@ def environments_missing(devices: Mapping[str, Mapping[str, Any]], needed: Itera
         for name, environment in wanted.items()
         if environment != "tensorflow"
     )
+
+
+def folder_gone(dataset: Dataset, data: Path) -> str:
+    """Return in words that patches are used whose folder, of one's own, is gone; "" where it is there or none are.
+
+    Parameters
+    ----------
+    data : folder of the prepared data set. Snakemake takes what is there, since nothing can make it.
+
+    Raises
+    ------
+    HistobenchError
+        if it was prepared for a data set of another definition.
+    """
+    if dataset.source.files or Path(dataset.source.folder).exists() or not (data / "manifest.json").exists():
+        return ""
+    where = f"sources.{dataset.source.name}.path: {dataset.source.folder}: not found"
+    before, now = prepared.manifest(data).get("definition"), dataset.definition()
+    if before != now:
+        raise HistobenchError(
+            f"configuration: {where}, and the patches in {data} were prepared from another folder, split or size: "
+            f"expected {now}, found {before}. Correct the path, or take the data set out of the configuration"
+        )
+    return f"{where}; the patches that were prepared from it before, in {data}, are used as they are"

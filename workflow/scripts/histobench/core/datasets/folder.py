@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from histobench.core import splitting
 from histobench.core.datasets import Patches, Tally, chunk, images, upstream
@@ -21,14 +20,13 @@ from histobench.core.prepared import SPLITS
 
 log = logging.getLogger(__name__)
 
-# Bytes above which a file is opened for its size in pixels before it is read: a whole slide would fill the memory.
-LARGE = 1 << 28
-
 
 def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
     """Yield the patches of the folder; see :func:`histobench.core.datasets.read`."""
     published = isinstance(dataset.split, str)
+    size = dataset.source.patch_size
     files = _files(folder, tally, published=published)
+    files = [path for path in files if _fits(path, size, path.relative_to(folder).as_posix(), tally)]
     ids = _names(folder, files)
     groups = [path.name.split("__")[0] if "__" in path.name else "" for path in files]
     labels = [int(path.parts[-2]) for path in files]
@@ -45,27 +43,22 @@ def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
                 *(folder, len(unknown), len(ids), unknown[0]),
             )
     tally.total = len(files)
-    size = dataset.source.patch_size
     held = chunk(size)
     for split in SPLITS:
         chosen = [number for number, name in enumerate(splits) if name == split]
         for start in range(0, len(chosen), held):
-            pixels, kept = [], []
-            for number in chosen[start : start + held]:
-                try:
-                    pixels.append(_pixels(files[number], size, ids[number], tally))
-                    kept.append(number)
-                except images.AnotherSizeError as found:
-                    tally.count(tally.excluded, f"not {size}x{size} px", f"{ids[number]}, {found}")
-            if kept:
-                yield Patches(
-                    split,
-                    np.stack(pixels),
-                    np.array([labels[number] for number in kept], np.uint8),
-                    [ids[number] for number in kept],
-                    [groups[number] for number in kept],
-                    np.full((len(kept), 2), -1, np.int32),
-                )
+            some, pixels = chosen[start : start + held], []
+            for number in some:
+                with images.reading(str(files[number])):
+                    pixels.append(images.decode(files[number].read_bytes(), size, ids[number], tally))
+            yield Patches(
+                split,
+                np.stack(pixels),
+                np.array([labels[number] for number in some], np.uint8),
+                [ids[number] for number in some],
+                [groups[number] for number in some],
+                np.full((len(some), 2), -1, np.int32),
+            )
 
 
 def _files(folder: Path, tally: Tally, *, published: bool) -> list[Path]:
@@ -100,11 +93,13 @@ def _names(folder: Path, paths: list[Path]) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in paths]
 
 
-def _pixels(path: Path, size: int, name: str, tally: Tally) -> npt.NDArray[np.uint8]:
-    """Return the pixels of a patch; the file is read once."""
-    with images.reading(str(path)):
-        if path.stat().st_size > LARGE:
-            with path.open("rb") as file:
-                if (found := images.size(file)) != (size, size):
-                    raise images.AnotherSizeError("{}x{} px".format(*found))
-        return images.decode(path.read_bytes(), size, name, tally)
+def _fits(path: Path, size: int, name: str, tally: Tally) -> bool:
+    """Say whether a patch has this height and width, by the first bytes of its file; count it if not.
+
+    A whole slide among the patches would fill the memory.
+    """
+    with images.reading(str(path)), path.open("rb") as file:
+        found = images.size(file)
+    if found != (size, size):
+        tally.count(tally.excluded, f"not {size}x{size} px", "{}, {}x{} px".format(name, *found))
+    return found == (size, size)
