@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from histobench.core import prepared, source_files
 from histobench.core.errors import HistobenchError, for_user
 from histobench.core.job import Task
 from histobench.core.prepared import shard_names
 from histobench.train import predict
 from histobench.tuning import search_files
-from support import jobs
+from support import fault_study, jobs
 from support.processes import assert_equal_features, assert_equal_runs
 from support.small import features_specification, search_specification, specification
 
@@ -66,3 +67,20 @@ def test_weights_that_were_damaged_after_training_give_no_scores(data, tmp_path)
     with pytest.raises(HistobenchError, match=rf"{weights}: expected the sha256 that run\.json tells"):
         predict.predict(Task(spec, data, weights=weights), output)
     assert not output.exists()
+
+
+def test_a_folder_that_changed_after_the_plan_is_not_prepared(tmp_path, monkeypatch):
+    """Snakemake would record what it had seen; the folder as it was would then count as prepared."""
+    monkeypatch.chdir(tmp_path)
+    fault_study.write()
+    study = fault_study.jobs()
+    seen = source_files.read(Path("own")).sha256
+    image = next(Path("own/test/1").iterdir())
+    whole = image.read_bytes()
+    image.write_bytes(next(Path("own/test/0").glob(f"*{image.suffix}")).read_bytes())
+    with pytest.raises(HistobenchError, match=r"^own: has changed since Snakemake looked at it"):
+        study.prepare("own", seen)
+    assert not (study.data("own") / "manifest.json").exists()
+    image.write_bytes(whole)
+    study.prepare("own", seen)
+    assert prepared.manifest(study.data("own"))["source_files"]["sha256"] == seen

@@ -16,7 +16,7 @@ from support.frames import performances, run
 def texts(tmp_path, frame, columns=(), **options):
     """Return the texts of a table's files by suffix."""
     printing.write(Table(**{"title": "A table", "frame": frame, "columns": columns} | options), tmp_path / "table")
-    files = sorted(tmp_path.iterdir())
+    files = sorted(tmp_path.glob("[!.]*"))
     assert [file.name for file in files] == ["table.csv", "table.html", "table.json", "table.md"]
     return {file.suffix: file.read_text(encoding="utf-8") for file in files}
 

@@ -121,7 +121,7 @@ def test_damaged_files_are_told_with_their_names(copy):
     manifest.write_text(manifest.read_text().replace("0", "1", 1))
     text = ask(copy, "status")
     assert re.search(rf"1 waiting: damaged: {RUN}/run.json: expected JSON with its digest", text)
-    assert "3 waiting: its data set is damaged: results/data/idc-simulated/manifest.json: expected content of" in text
+    assert "3 waiting: its data set is damaged: results/data/idc-simulated/manifest.json: expected JSON with" in text
 
 
 def test_without_a_study_the_status_says_so(project):
