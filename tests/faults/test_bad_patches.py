@@ -619,6 +619,11 @@ def test_a_random_split_does_not_count_images_of_another_size(tmp_path):
     assert counts(found) == {"train": 6, "valid": 3, "test": 3}
     assert all({row[2] for row in rows} == {0, 1} for rows in found.values())
     assert (tally.total, tally.excluded) == (12, {"not 50x50 px": 40})
+    for path in tmp_path.glob("?/*__.png"):
+        path.unlink()
+    refused(
+        folder_of(tmp_path, DRAWN), rf"^{tmp_path}: cannot split 0 units .* left out: 40 not 50x50 px, for instance 0"
+    )
 
 
 def test_a_folder_of_ones_own(own):

@@ -592,6 +592,14 @@ def test_a_file_without_digest_is_fetched_anew_from_another_address(upstream, ta
     assert gone.url in pin_of(target).read_text()
 
 
+def test_of_a_record_without_an_address_none_is_made_up(upstream, target):
+    """Earlier versions recorded none, so the file may be of another one than the configuration has now."""
+    line = f"{hashlib.sha256(DATA).hexdigest()}  {NAME}\n"
+    write(pin_of(target), line.encode())
+    fetched(Remote(url=upstream.url()), write(target, DATA))
+    assert pin_of(target).read_text() == line
+
+
 def test_capitals_in_a_digest_are_no_difference(upstream, target):
     source = remote(upstream.url())
     fetched(replace(source, sha256=source.sha256.upper(), md5=source.md5.upper()), target)

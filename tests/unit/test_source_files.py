@@ -183,6 +183,13 @@ def test_what_cannot_be_read_is_named(folder, spoil, named):
         look(folder)
 
 
+def test_a_folder_without_files_is_none_of_patches(tmp_path):
+    (tmp_path / "own/0").mkdir(parents=True)
+    (tmp_path / "own/.hidden").touch()
+    with pytest.raises(HistobenchError, match=r"own: expected patches, found no file below this folder; is its disk"):
+        look(tmp_path / "own")
+
+
 def test_a_file_that_goes_while_it_is_looked_at_is_named(folder):
     with pytest.raises(HistobenchError, match=r"gone\.bmp: belongs to a source of patches, but cannot be read"):
         source_files.read(folder, ["0/a.bmp", "gone.bmp"])

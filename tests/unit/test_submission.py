@@ -50,6 +50,11 @@ def test_a_partition_or_a_limit_that_stands_twice_is_refused(tmp_path):
         ("cpu: [24h]", "partition cpu: expected its limits, found"),
         ("1: {}", "partition 1: expected text as its name; write it in quotes"),
         ("' ': {}", "partition ' ': expected text as its name"),
+        ("'gpu*': {}", r"partition gpu\*: expected the name of one partition, found 'gpu\*'"),
+        ("'a,b': {}", "partition a,b: expected the name of one partition"),
+        ("a: {cluster: x, slurm_cluster: y}", r"partition a: expected one of .*, found \['y', 'x'\]"),
+        # The plugin takes the cluster out of limits that both share.
+        ("a: &a {cluster: x}\n  b: *a", "partition b: expected the cluster 'x', but the plugin reads None"),
         ("a: {max_mem_mb: 180G}", "partition a: max_mem_mb: expected a number of MB, .*found '180G'"),
         ("a: {max_mem_mb: '1'}", "partition a: max_mem_mb: expected a number of MB, .*found '1'"),
         ("a: {max_threads: true}", "partition a: max_threads: expected a number, .*found True"),

@@ -42,6 +42,18 @@ def test_a_run_of_another_configuration_is_a_gap(copy):
     assert set(cells["gap"]) == {"out of date: trained by another configuration"}
 
 
+def test_runs_on_another_split_are_gaps(copy):
+    path, split = copy / "tests/configs/tiny.yaml", "{by: patch, train: 0.6, valid: 0.2, test: 0.2, seed: 7}"
+    before = "idc-simulated: {source: idc-simulated}"
+    path.write_text(path.read_text().replace(before, f"{before[:-1]}, split: {split}}}"))
+    snakemake(copy, *GAP, "--", "results/tiny/cells.csv")
+    gaps = pd.read_csv(copy / "results/tiny/cells.csv").set_index("dataset")["gap"]
+    assert gaps[["pcam-simulated"]].isna().all()
+    assert set(gaps["idc-simulated"].str.partition(", now")[0]) == {
+        "out of date: its data set was prepared otherwise: split 'published'"
+    }
+
+
 def test_a_finished_study_is_the_same_either_way(copy):
     planned = plan(copy, *GAP)
     assert not {name for name in planned if name.startswith(("table", "figure", "evaluate", "collect"))}

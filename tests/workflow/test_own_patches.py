@@ -11,6 +11,7 @@ from support.project import NOTHING, TINY, TINY_CONFIG, plan, snakemake
 CONFIG = """
 sources: {mine: {format: folder, path: patches, patch_size: 32}}
 datasets: {mine: {source: mine}}
+matrix: [{datasets: [mine], models: [mobilenet], modes: [tl], recipes: [tiny], devices: [cpu], seeds: [1]}]
 """
 # The cheapest job that depends on a data set; runs and features depend on the same manifest.
 CONTROL = "results/tiny/controls/mine/metrics.json"
@@ -53,10 +54,21 @@ def test_another_content_of_the_folder_is_prepared_anew_and_other_dates_are_not(
     (project / "patches").rename(project / "elsewhere")
     gone = "sources.mine.path: patches: not found"
     assert f"{gone}; the patches that were prepared from it before" in snakemake(project, "-n", *options)
-    for other in (CONFIG.replace("path: patches", "path: typo"), CONFIG.replace("patch_size: 32", "patch_size: 64")):
-        (project / "mine.yaml").write_text(other)
+    for key, before, now in (("path", "patches", "typo"), ("patch_size", 32, 64)):
+        (project / "mine.yaml").write_text(CONFIG.replace(f"{key}: {before}", f"{key}: {now}"))
         refused = snakemake(project, "-n", *options, fails=True)
-        assert "not found, and the patches in results/data/mine were prepared from another folder, split or" in refused
+        key = {"path": "folder"}.get(key, key)
+        told = (
+            f"the patches in results/data/mine were prepared otherwise: {key} {before!r}, now {now!r}. Correct the path"
+        )
+        assert told in refused
+    # Of a disk that is not mounted.
+    (project / "mine.yaml").write_text(CONFIG)
+    (project / "patches").mkdir()
+    refused = snakemake(project, *TINY, "mine.yaml", "--", CONTROL, fails=True)
+    assert "patches: expected patches, found no file below this folder; is its disk mounted?" in refused
+    assert (project / "results/data/mine/manifest.json").exists()
+    (project / "patches").rmdir()
     # Another name of the same folder.
     (project / "elsewhere").rename(project / "patches")
     (project / "mine.yaml").write_text(CONFIG.replace("path: patches", "path: ./patches/"))

@@ -160,6 +160,12 @@ def test_what_is_forced_is_computed_anew_and_what_was_lost_comes_back(copy):
     assert since(head).count("finished before") == 3
     assert "told to force" not in since(head)
 
+    # So does one for a search, of which another worker alone is missing.
+    (search / ".state/anew").touch()
+    (search / "worker-2.json").unlink()
+    snakemake(copy, *TINY, "--", str((search / "worker-2.json").relative_to(copy)))
+    assert since(search).count("told to force") == 1
+
     snakemake(copy, *TINY, "--touch", "--forceall", "--", targets[0])
     assert not list(copy.rglob(".state/anew"))
     snakemake(copy, *TINY, "--force", "--", targets[0])

@@ -241,8 +241,8 @@ if not TRAINS and placed(RESULTS) != RESULTS:
     )
 if TRAINS and workflow.is_main_process:
     try:
-        for dataset in STUDY.datasets.values():
-            if gone := submission.folder_gone(dataset, Path(placed(DATA.format(dataset=dataset.name)))):
+        for name in dict.fromkeys(run.dataset for run in STUDY.runs):
+            if gone := submission.folder_gone(STUDY.datasets[name], Path(placed(DATA.format(dataset=name)))):
                 logger.warning(gone)
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None

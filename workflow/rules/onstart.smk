@@ -119,18 +119,16 @@ def train_forced_jobs_anew():
     """Have jobs that the user forces set their saved state aside, from which they would restore their outputs."""
     if workflow.touch:
         return
-    anew = []
+    forced, others = {}, {}
     for job in jobs_to_run():
-        # A run, features or a search, known by the file that tells about it: other jobs write into these folders, too.
-        about = [
-            Path(path) for path in job.output if Path(path).name in (runs.ABOUT, features.ABOUT, search_files.ABOUT)
-        ]
-        for folder in (path.parent for path in about):
-            if not is_forced(job):
-                # Of a start that forced it, and was stopped before the job had begun.
-                (folder / ".state" / ANEW).unlink(missing_ok=True)
-            elif start_anew(folder / ".state"):
-                anew.append(str(folder))
+        for path in map(Path, job.output):
+            # A run, features or a search, known by the file that tells about it: other jobs write into these folders, too.
+            told = path.name in (runs.ABOUT, features.ABOUT, search_files.ABOUT)
+            (forced if told and is_forced(job) else others)[path.parent] = None
+    for folder in others.keys() - forced.keys():
+        # Of a start that forced it, and was stopped before the job had begun.
+        (folder / ".state" / ANEW).unlink(missing_ok=True)
+    anew = [str(folder) for folder in forced if start_anew(folder / ".state")]
     if anew:
         logger.info(
             f"{len(anew)} forced jobs have a saved state: each sets it aside, in .state/set-aside of its folder, and starts "

@@ -92,17 +92,20 @@ class _Item:
         """Return whether the target is there and verified."""
         if not self.target.exists() or self.has_moved or self.mismatch(self.target):
             return False
-        self.record(self.target)
+        self.record(self.target, downloaded=False)
         log.info("%s: already there and verified", self.name)
         return True
 
-    def record(self, path: Path) -> None:
-        """Record the digest of a file that is verified, for jobs that read it, and for later downloads."""
+    def record(self, path: Path, *, downloaded: bool) -> None:
+        """Record digest and address of a file that is verified, for jobs that read it, and for later downloads."""
         expected = self.expected
+        before = self.pin.read_text(encoding="utf-8", errors="replace") if self.pin.exists() else None
         record = f"{expected.sha256 or digest(path)}  {self.target.name}\n"
+        if before == record and not downloaded:
+            return  # of an earlier version, which did not record the address: nobody knows it any more
         if self.remote.url:
             record += f"{source_files.ADDRESS}{self.remote.url}\n"  # to sha256sum a comment
-        if self.pin.exists() and self.pin.read_text(encoding="utf-8", errors="replace") == record:
+        if before == record:
             return
         write_text(self.pin, record)
         if expected.sha256 is None and expected.md5 is None:
@@ -155,7 +158,7 @@ def fetch(name: str, remote: Remote, target: Path, *, mirror: str | None = None,
             if target.exists():
                 target.replace(item.bad)
                 log.warning("%s: what was there before is kept as %s", name, item.bad)
-            item.record(item.part)
+            item.record(item.part, downloaded=True)
             item.part.replace(target)
             item.origin.unlink(missing_ok=True)
             log.info("%s: verified, %d bytes", name, target.stat().st_size)

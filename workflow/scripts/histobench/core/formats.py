@@ -3,6 +3,7 @@
 How the files of a format are read is a module of :mod:`histobench.core.datasets` that has the format's name.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -173,6 +174,15 @@ class Dataset:
         found = asdict(self)
         found["source"]["files"] = list(self.source.files)  # their addresses and digests are the downloads'
         return found
+
+    def differences(self, before: Mapping[str, Any] | None) -> list[str]:
+        """Return in words what has another value now than in the definition that patches were prepared by, if known."""
+        if before is None:
+            return []
+        then, now = (
+            {**each["source"], "split": each["split"]} for each in (before, json.loads(json.dumps(self.definition())))
+        )
+        return [f"{key} {then.get(key)!r}, now {value!r}" for key, value in now.items() if then.get(key) != value]
 
     def counts(self) -> dict[str, int]:
         """Return about how many patches each split has; nothing where that is unknown until they are prepared."""

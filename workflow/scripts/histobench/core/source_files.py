@@ -229,6 +229,8 @@ def content(folder: Path, cache: Path, say: Callable[[str], None]) -> str:
     """
     now = time.time_ns()
     found = stamps(folder, upstream.walk(folder)[0], THREADS)
+    if not found:
+        raise HistobenchError(f"{folder}: expected patches, found no file below this folder; is its disk mounted?")
     before: dict[str, list[Any]] = {}
     with suppress(HistobenchError, ValueError):
         before = json.loads(unchanged(cache).read_bytes())

@@ -69,7 +69,22 @@ def read_partitions(path: Path) -> "list[Partition]":
             raise HistobenchError(
                 f"{where}: available_gpu_models names cards, but without a max_gpu of 1 or more no job gets one there"
             )
-    return list(plugin.read_partition_file(path))
+        if len(clusters := [limits[key] for key in CLUSTER if key in limits]) > 1:
+            raise HistobenchError(f"{where}: expected one of {', '.join(CLUSTER)}, found {clusters}")
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise HistobenchError(
+                f"{where}: expected the name of one partition, found {name!r}; the star that sinfo prints after the "
+                "default one is no part of its name"
+            )
+    partitions = list(plugin.read_partition_file(path))
+    for partition in partitions:
+        wanted = next((named[partition.name][key] for key in CLUSTER if key in named[partition.name]), None)
+        if partition.partition_cluster != wanted:  # the plugin takes it out of limits that an alias shares
+            raise HistobenchError(
+                f"{path}: partition {partition.name}: expected the cluster {wanted!r}, but the plugin reads "
+                f"{partition.partition_cluster!r}; write `<<: *name` or the limits themselves in place of `*name`"
+            )
+    return partitions
 
 
 class _AsWritten(yaml.SafeLoader):
@@ -158,13 +173,16 @@ def folder_gone(dataset: Dataset, data: Path) -> str:
     HistobenchError
         if it was prepared for a data set of another definition.
     """
-    if dataset.source.files or Path(dataset.source.folder).exists() or not (data / "manifest.json").exists():
-        return ""
-    where = f"sources.{dataset.source.name}.path: {dataset.source.folder}: not found"
-    before, now = prepared.manifest(data).get("definition"), dataset.definition()
-    if before != now:
+    where = f"sources.{dataset.source.name}.path: {dataset.source.folder}"
+    try:
+        if dataset.source.files or Path(dataset.source.folder).exists() or not (data / "manifest.json").exists():
+            return ""
+    except OSError as error:
+        raise HistobenchError(f"configuration: {where}: cannot be read: {error.strerror}") from error
+    where += ": not found"
+    if differences := dataset.differences(prepared.manifest(data).get("definition")):
         raise HistobenchError(
-            f"configuration: {where}, and the patches in {data} were prepared from another folder, split or size: "
-            f"expected {now}, found {before}. Correct the path, or take the data set out of the configuration"
+            f"configuration: {where}, and the patches in {data} were prepared otherwise: {'; '.join(differences)}. "
+            "Correct the path, or take the data set out of the matrix"
         )
     return f"{where}; the patches that were prepared from it before, in {data}, are used as they are"
