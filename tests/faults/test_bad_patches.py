@@ -622,7 +622,7 @@ def test_a_random_split_does_not_count_images_of_another_size(tmp_path):
     for path in tmp_path.glob("?/*__.png"):
         path.unlink()
     refused(
-        folder_of(tmp_path, DRAWN), rf"^{tmp_path}: cannot split 0 units .* left out: 40 not 50x50 px, for instance 0"
+        folder_of(tmp_path, DRAWN), rf"^{tmp_path}: cannot split 0 units .* Left out: 40 not 50x50 px, for instance 0"
     )
 
 

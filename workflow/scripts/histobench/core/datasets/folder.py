@@ -36,8 +36,8 @@ def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
         try:
             splits = splitting.draw(dataset.split, ids, groups, labels)
         except HistobenchError as error:
-            left_out = "; ".join(tally.in_words(tally.excluded)) or "none"
-            raise HistobenchError(f"{folder}: {error}. Images that were left out: {left_out}") from error
+            left_out = "; ".join(tally.in_words(tally.excluded) + tally.in_words(tally.ignored)) or "nothing"
+            raise HistobenchError(f"{folder}: {error}. Left out: {left_out}") from error
     if unknown := [name for name, group in zip(ids, groups, strict=True) if not group]:
         tally.count(tally.notes, "patches whose slide or patient is unknown", *unknown)
         if len(unknown) < len(ids):
