@@ -49,6 +49,7 @@ def test_another_content_of_the_folder_is_prepared_anew_and_other_dates_are_not(
     refused = snakemake(project, "-n", *options, fails=True)
     assert "patches/train/1/x.png: expected a file or a folder, found a symbolic link to nowhere" in refused
     (project / "patches/train/1/x.png").unlink()
+    snakemake(project, *TINY, "mine.yaml", "--", CONTROL)
 
     # Snakemake takes what was prepared before, since nothing can make it.
     (project / "patches").rename(project / "elsewhere")
@@ -72,4 +73,4 @@ def test_another_content_of_the_folder_is_prepared_anew_and_other_dates_are_not(
     # Another name of the same folder.
     (project / "elsewhere").rename(project / "patches")
     (project / "mine.yaml").write_text(CONFIG.replace("path: patches", "path: ./patches/"))
-    assert set(plan(project, *options)) == set(planned)
+    assert NOTHING in snakemake(project, "-n", *options)

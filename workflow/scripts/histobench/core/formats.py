@@ -175,14 +175,16 @@ class Dataset:
         found["source"]["files"] = list(self.source.files)  # their addresses and digests are the downloads'
         return found
 
-    def differences(self, before: Mapping[str, Any] | None) -> list[str]:
-        """Return in words what has another value now than in the definition that patches were prepared by, if known."""
+    def differences(self, before: Mapping[str, Any] | None) -> dict[str, str]:
+        """Return, by key and in words, what has another value now than in the definition that patches were prepared by.
+
+        Nothing if that is not known.
+        """
         if before is None:
-            return []
-        then, now = (
-            {**each["source"], "split": each["split"]} for each in (before, json.loads(json.dumps(self.definition())))
-        )
-        return [f"{key} {then.get(key)!r}, now {value!r}" for key, value in now.items() if then.get(key) != value]
+            return {}
+        written = json.loads(json.dumps(self.definition()))
+        then, now = ({**each["source"], "split": each["split"]} for each in (before, written))
+        return {key: f"{key} {then.get(key)!r}, now {value!r}" for key, value in now.items() if then.get(key) != value}
 
     def counts(self) -> dict[str, int]:
         """Return about how many patches each split has; nothing where that is unknown until they are prepared."""

@@ -167,10 +167,10 @@ class Study:
                 manifest = prepared.manifest(data)
             except HistobenchError as error:
                 return f"its data set is damaged: {error}"
-            # Not by its place: results are looked at on other machines, too.
             differences = self.datasets[run.dataset].differences(manifest.get("definition"))
-            if others := [each for each in differences if not each.startswith("folder ")]:
-                return f"out of date: its data set was prepared otherwise: {'; '.join(others)}"
+            differences.pop("folder", None)  # results are looked at on other machines, too
+            if differences:
+                return f"out of date: its data set was prepared otherwise: {'; '.join(differences.values())}"
             patches = manifest["patches_sha256"]
         return runs.gap(paths.of(self.paths.run, run), self.specification(run), patches, scored=self.scored(run))
 

@@ -119,10 +119,8 @@ def _is_time(value: Any) -> bool:
     if isinstance(value, str):
         # The plugin would take of `2 weeks 1d` what it knows, the day, and 12:30 for hours and minutes, where SLURM has
         # minutes and seconds.
-        return (
-            re.fullmatch(r"\d+-\d+(:\d+){0,2}|\d+(:\d+:\d+)?|(\d+(\.\d+)? *[dhms] *)+", value.strip().lower())
-            is not None
-        )
+        times = r"\d+-\d+(:\d+){0,2}|\d+(:\d+:\d+)?|(\d+(\.\d+)? *[dhms] *)+"
+        return re.fullmatch(times, value.strip().lower()) is not None
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
@@ -162,10 +160,11 @@ def environments_missing(devices: Mapping[str, Mapping[str, Any]], needed: Itera
 
 
 def folder_gone(dataset: Dataset, data: Path) -> str:
-    """Return in words that patches are used whose folder, of one's own, is gone; "" where it is there or none are.
+    """Return in words that the folder of patches of one's own is gone and what was prepared from it is used, else "".
 
     Parameters
     ----------
+    dataset : of any format.
     data : folder of the prepared data set. Snakemake takes what is there, since nothing can make it.
 
     Raises
@@ -182,7 +181,7 @@ def folder_gone(dataset: Dataset, data: Path) -> str:
     where += ": not found"
     if differences := dataset.differences(prepared.manifest(data).get("definition")):
         raise HistobenchError(
-            f"configuration: {where}, and the patches in {data} were prepared otherwise: {'; '.join(differences)}. "
-            "Correct the path, or take the data set out of the matrix"
+            f"configuration: {where}, and the patches in {data} were prepared otherwise: "
+            f"{'; '.join(differences.values())}. Correct the path, or take the data set out of the matrix"
         )
     return f"{where}; the patches that were prepared from it before, in {data}, are used as they are"
