@@ -32,6 +32,20 @@ def patches(split: str, n: int, seed: int, shape=SHAPE) -> Patches:
     return Patches(split, images, labels, ids, [f"{split}{i % 5}" for i in range(n)], np.full((n, 2), -1, np.int32))
 
 
+class Arrays:
+    """Patches in memory, which a training takes as it takes those of a prepared data set."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self.images, self.labels = images, labels.astype(np.float32)
+        self.shape, self.dtype = images.shape[1:], str(images.dtype)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        return self.images[positions]
+
+
 def write(folder: Path, chunks: Iterable[Patches], **about: Any) -> Path:
     """Write a prepared data set."""
     from histobench.train import records

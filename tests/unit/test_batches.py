@@ -2,25 +2,28 @@
 
 import sys
 
+import hypothesis
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from histobench.core.catalogue import CATALOGUE
-from histobench.core.prepared import Records
-from histobench.train.batches import batches, order, resize, scale
+from histobench.core.errors import HistobenchError
+from histobench.core.prepared import Records, shard_names
+from histobench.train.batches import Batches, order, spans
+from histobench.train.inputs import Resident, join, resize, scale
+from support.small import prepare
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@given(n=st.integers(1, 500), seed=SEEDS, epoch=st.integers(0, 100))
+@hypothesis.given(n=st.integers(1, 500), seed=SEEDS, epoch=st.integers(0, 100))
 def test_an_order_holds_every_patch_once(n, seed, epoch):
     assert sorted(order(n, seed, epoch)) == list(range(n))
 
 
-@given(seed=SEEDS, epoch=st.integers(0, 100))
+@hypothesis.given(seed=SEEDS, epoch=st.integers(0, 100))
 def test_orders_of_seeds_and_epochs_differ(seed, epoch):
     base = order(200, seed, epoch).tolist()
     assert order(200, seed, epoch).tolist() == base
@@ -28,16 +31,37 @@ def test_orders_of_seeds_and_epochs_differ(seed, epoch):
     assert order(200, seed + 1, epoch).tolist() != base
 
 
-@pytest.mark.parametrize("batch_size", [7, 32, 100])
-def test_batches_follow_the_order_and_lose_nothing(prepared_folder, batch_size):
+def given(data):
+    """What Keras gets of batches: inputs by name, each of all patches, the labels, and the size of every batch."""
+    inputs, labels = zip(*data, strict=True)
+    joined = {name: np.concatenate([np.asarray(each[name]) for each in inputs]) for name in inputs[0]}
+    return joined, np.concatenate(labels)[:, 0], [len(label) for label in labels]
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("batch_size", [3, 7, 32, 100])
+def test_batches_follow_the_order_and_lose_nothing(prepared_folder, batch_size, resident):
     records = Records(prepared_folder, "train")
     chosen = order(len(records), 3, 1)
-    data = batches(records, chosen, batch_size=batch_size, image={"preprocessing": "unit", "side": 40})
-    images, labels = zip(*((i.numpy(), label.numpy()) for i, label in data), strict=True)
-    assert [len(i) for i in images[:-1]] == [batch_size] * (len(images) - 1)
-    np.testing.assert_array_equal(np.concatenate(labels)[:, 0], records.labels[chosen])
-    np.testing.assert_allclose(np.concatenate(images) * 255, records.take(chosen), atol=1e-3)
-    assert images[0].dtype == np.float32
+    draws = {"numbers": np.arange(len(records))}
+    data = Batches(records, chosen, batch_size, resident=resident, draws=draws)
+    ways = [given(data.for_keras()), given(data[number] for number in range(len(data)))]
+    for inputs, labels, sizes in ways:
+        assert sizes == [end - start for start, end in spans(len(records), batch_size)]
+        np.testing.assert_array_equal(labels, records.labels[chosen])
+        np.testing.assert_array_equal(inputs.pop("numbers"), chosen)
+        expected = {"positions": chosen} if resident else {"patches": records.take(chosen)}
+        assert inputs.keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_array_equal(inputs[name], values)
+            assert inputs[name].dtype == ("int32" if resident else "uint8")
+
+
+def test_batches_may_be_asked_for_in_any_order_and_twice(prepared_folder):
+    records = Records(prepared_folder, "train")
+    data = Batches(records, np.arange(len(records)), 10)
+    for number in (0, 1, 0, 6, 2, 6):
+        np.testing.assert_array_equal(data[number][0]["patches"][0], records.take(np.array([10 * number]))[0])
 
 
 @pytest.mark.parametrize("model", [model for model in CATALOGUE.values() if model.application], ids=lambda m: m.key)
@@ -65,11 +89,23 @@ def test_patches_are_resized_bilinearly():
     assert resize(ramp, 40) is ramp
 
 
-def test_batches_hold_resized_patches(prepared_folder):
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_joined_model_gives_the_network_resized_and_scaled_patches(prepared_folder, resident):
     records = Records(prepared_folder, "train")
     image = {"preprocessing": "unit", "side": 60}
-    resized, _ = next(iter(batches(records, np.arange(3), batch_size=3, image=image)))
-    assert (resized.shape, resized.dtype) == ((3, 60, 60, 3), np.float32)
-    np.testing.assert_allclose(
-        np.mean(resized, axis=(1, 2)), np.mean(records.take(np.arange(3)) / 255, (1, 2)), atol=0.01
-    )
+    network = keras.Sequential([keras.Input((60, 60, 3)), keras.layers.Identity()])
+    data = Batches(records, np.array([5, 2, 7]), 3, resident=resident)
+    found = join(network, records, image, resident=resident).predict(data, verbose=0)
+    assert (found.shape, found.dtype) == ((3, 60, 60, 3), np.float32)
+    stored = records.take(np.array([5, 2, 7]))
+    np.testing.assert_allclose(found.mean((1, 2)), stored.mean((1, 2)) / 255, atol=0.01)
+    np.testing.assert_allclose(found, resize(stored, 60) / 255, rtol=1e-6)
+
+
+def test_patches_on_the_device_are_checked_when_they_are_put_there(tmp_path):
+    folder = prepare(tmp_path, {"train": 9, "valid": 3, "test": 3})
+    with (folder / shard_names("train")[1]).open("r+b") as shard:
+        shard.seek(500)
+        shard.write(b"no patch")
+    with pytest.raises(HistobenchError, match="record 0, patch train-1: expected bytes of CRC-32"):
+        Resident(Records(folder, "train"))

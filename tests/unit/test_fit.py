@@ -11,18 +11,22 @@ import pytest
 from histobench.core.prepared import Records
 from histobench.core.state import State
 from histobench.train.checkpoints import best_weights
-from histobench.train.fit import better, compile_model, covered, fit
+from histobench.train.fit import Trainer, better, covered, fit
+from histobench.train.hardware import Machine
+from histobench.train.model_size import multiply_adds
 from histobench.train.models import build, policy
 from support.small import specification
 
+CPU = Machine()
 
-def train(folder, spec):
+
+def train(folder, spec, machine=CPU):
     """Return the model after the last epoch, the progress, and the best epoch's weights."""
     parts = Records(folder, "train"), Records(folder, "valid")
     model = build(spec["model"], "full", parts[0].shape, seed=spec["run"]["seed"])
     with TemporaryDirectory() as state_folder:
         state = State(Path(state_folder), {})
-        progress = fit(model, *parts, spec, state)
+        progress = fit(Trainer(model, *parts, spec, machine), state)
         best = build(spec["model"], "full", parts[0].shape, seed=0)
         best.load_weights(best_weights(state))
     return model, progress, best
@@ -122,6 +126,28 @@ def test_mixed_precision_computes_in_16_bits_and_keeps_weights_in_32(prepared_fo
 @pytest.mark.parametrize("wanted", [True, False, None])
 def test_xla_is_on_where_the_recipe_says_so_and_nowhere_else(prepared_folder, wanted):
     spec = specification("b2", **({} if wanted is None else {"jit_compile": wanted}))
-    model = build(spec["model"], "full", Records(prepared_folder, "train").shape, seed=1)
-    compile_model(model, spec, 0)
-    assert model.jit_compile is bool(wanted)
+    parts = Records(prepared_folder, "train"), Records(prepared_folder, "valid")
+    trainer = Trainer(build(spec["model"], "full", parts[0].shape, seed=1), *parts, spec, Machine())
+    trainer.compile(0)
+    assert trainer._trained.jit_compile is trainer._validated.jit_compile is bool(wanted)
+
+
+@pytest.mark.parametrize("recipe", [{}, {"batch_size": 23, "augmentation": ["d4", "author", "stain"]}], ids=str)
+def test_results_depend_neither_on_where_patches_lie_nor_on_the_steps_between_two_looks(prepared_folder, recipe):
+    """23 leaves a single patch over."""
+    spec = specification("tiny", epochs=2, **recipe)
+    machines = [Machine(size, block) for size in (0, 1 << 30) for block in (1, 1e12)]
+    models, progress, _ = zip(*(train(prepared_folder, spec, machine) for machine in machines), strict=True)
+    for other in range(1, 4):
+        assert progress[other].history == progress[0].history
+        for one, two in zip(models[0].get_weights(), models[other].get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_small_steps_go_on_without_python_and_large_ones_show_their_progress(prepared_folder):
+    parts = Records(prepared_folder, "train"), Records(prepared_folder, "valid")
+    spec = specification("b2")
+    network = build(spec["model"], "full", parts[0].shape, seed=1)
+    step = 3 * 16 * multiply_adds(network)
+    for allowed, steps in ((1, 1), (5 * step, 5), (1e15, 32)):
+        assert Trainer(network, *parts, spec, Machine(block_multiply_adds=allowed)).block == steps

@@ -13,10 +13,11 @@ import pytest
 from histobench.core.catalogue import CATALOGUE, models
 from histobench.core.errors import HistobenchError
 from histobench.train.batch_norm import calibrate_on
-from histobench.train.fit import compile_model
+from histobench.train.fit import Trainer
+from histobench.train.hardware import Machine
 from histobench.train.models import backbone, build, load, load_pretrained
 from support.cnns import moved, values
-from support.small import model_specification, specification
+from support.small import Arrays, model_specification, specification
 
 RECIPE = {"optimizer": {"name": "adam", "learning_rate": 0.01}}
 TINY = model_specification("tiny")
@@ -36,10 +37,13 @@ def test_the_smallest_input_is_the_smallest(key):
 
 
 def step(model, mode="full", epoch=0):
-    compile_model(model, specification(mode=mode, side=40, finetune=FINETUNE, **RECIPE), epoch)
-    images = np.random.default_rng(0).random((8, 40, 40, 3), np.float32)
+    images = np.random.default_rng(0).integers(0, 256, (8, 40, 40, 3), np.uint8)
+    part = Arrays(images, np.arange(8) % 2)
+    specified = specification(mode=mode, side=40, finetune=FINETUNE, **RECIPE)
+    trainer = Trainer(model, part, part, specified, Machine())
+    trainer.compile(epoch)
     before = values(model)
-    model.fit(images, np.arange(8)[:, None] % 2, verbose=0)
+    trainer.fit(epoch)
     return before, values(model)
 
 

@@ -9,10 +9,11 @@ import pytest
 from histobench.core import optimizers, recipes
 from histobench.core.errors import HistobenchError
 from histobench.core.prepared import Records
-from histobench.train.fit import compile_model, epochs
+from histobench.train.fit import Trainer, epochs
+from histobench.train.hardware import Machine
 from histobench.train.models import build
 from support.optimizers import signatures
-from support.small import COUNTS, SHAPE, specification
+from support.small import COUNTS, SHAPE, Arrays, specification
 
 SGD = {"name": "SGD", "learning_rate": 0.01, "momentum": 0.9, "nesterov": True, "clipnorm": 1}
 
@@ -57,8 +58,10 @@ def compiled(mode="full", epoch=0, **optimizer):
     finetune = {"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.25}
     spec = specification("tiny", mode, optimizer=optimizer, finetune=finetune)
     model = build(spec["model"], mode, SHAPE, seed=1)
-    compile_model(model, spec, epoch)
-    return model.optimizer
+    part = Arrays(np.zeros((4, *SHAPE), np.uint8), np.arange(4) % 2)
+    trainer = Trainer(model, part, part, spec, Machine())
+    trainer.compile(epoch)
+    return trainer.optimizer
 
 
 def test_the_optimizer_is_of_its_class_with_its_arguments():
@@ -78,7 +81,7 @@ def test_the_first_step_starts_from_the_weights_of_the_model(name, prepared_fold
     train = Records(prepared_folder, "train")
     model = build(spec["model"], "full", train.shape, seed=1)
     before = model.get_weights()[0]
-    next(epochs(model, train, Records(prepared_folder, "valid"), spec, 0))
+    next(epochs(Trainer(model, train, Records(prepared_folder, "valid"), spec, Machine()), 0))
     assert 0 < np.abs(model.get_weights()[0] - before).max() < 0.1 * np.abs(before).max()
 
 

@@ -17,8 +17,8 @@ from histobench.core.datasets import Tally, read
 from histobench.core.errors import HistobenchError, for_user
 from histobench.core.formats import Dataset, Source
 from histobench.train import records
-from histobench.train.batches import batches
-from support.small import COUNTS, SHAPE, image_specification, patches, prepare, write
+from histobench.train.batches import Batches
+from support.small import COUNTS, SHAPE, patches, prepare, write
 
 
 @pytest.mark.parametrize(("seed", "split"), list(enumerate(COUNTS)))
@@ -108,9 +108,8 @@ def test_a_patch_that_is_not_the_one_that_was_written_is_refused_when_it_is_read
         part.take(np.arange(len(part)))
     part.take(np.arange(0, len(part), prepared.SHARDS))  # the others are what they were
     # What TensorFlow makes of the error still names the file.
-    spec = image_specification("b6", SHAPE[0])
     with pytest.raises(tf.errors.OpError) as caught:
-        list(batches(part, np.arange(len(part)), batch_size=16, image=spec))
+        list(Batches(part, np.arange(len(part)), 16).for_keras())
     assert str(for_user(caught.value)).startswith(f"{shard}, record {record}, patch train-{place}: expected")
 
 

@@ -143,7 +143,9 @@ def test_features_are_those_of_the_patch_at_their_position(data, tmp_path):
     images = Records(data, "valid").take(np.arange(COUNTS["valid"])) / np.float32(255)
     expected = backbone.predict(images, verbose=0)
     assert np.ptp(expected, axis=0).max() > 0
-    np.testing.assert_allclose(Features(data, folder, "valid").take(np.array([3, 1])), expected[[3, 1]], rtol=1e-4)
+    np.testing.assert_allclose(
+        Features(data, folder, "valid").take(np.array([3, 1])), expected[[3, 1]], rtol=1e-4, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("damage", ["another length", "cut off", "one bit"])

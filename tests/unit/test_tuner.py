@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from histobench.core.errors import HistobenchError
 from histobench.core.prepared import Records
+from histobench.train.hardware import Machine
 from histobench.tuning import tuner
 from support.small import search_specification
 
@@ -33,7 +34,8 @@ def hyperparameters(**values) -> kt.HyperParameters:
 def model(prepared_folder):
     def made(**recipe):
         spec = search_specification("b2", "full", recipe=recipe, space=SPACE)
-        return tuner.HyperModel(spec, *(Records(prepared_folder, split) for split in ("train", "valid")), None)
+        parts = (Records(prepared_folder, split) for split in ("train", "valid"))
+        return tuner.HyperModel(spec, *parts, None, Machine())
 
     return made
 
@@ -49,7 +51,7 @@ class Weights(keras.callbacks.Callback):
         self.told.append((epoch, logs["val_auc"], [np.array(value) for value in self.model.get_weights()]))
 
 
-def test_the_values_of_a_trial_are_those_of_its_model_and_its_training(model):
+def test_the_values_of_a_trial_are_those_of_its_model_and_its_training(model, monkeypatch):
     hypermodel = model()
     hp = hyperparameters(augmentation="d4")
     built = hypermodel.build(hp)
@@ -57,10 +59,15 @@ def test_the_values_of_a_trial_are_those_of_its_model_and_its_training(model):
     assert (dense.units, dropout.rate) == (16, 0.25)
     seen = Weights()
     steps = []
-    original = built.fit
-    built.fit = lambda data, **arguments: (steps.append(int(data.cardinality())), original(data, **arguments))[1]
+    original = tuner.fit.Trainer.fit
+
+    def watched(trainer, epoch):
+        steps.append(len(trainer.batches(epoch)))
+        assert float(trainer.optimizer.learning_rate) == pytest.approx(0.01)
+        return original(trainer, epoch)
+
+    monkeypatch.setattr(tuner.fit.Trainer, "fit", watched)
     result = hypermodel.fit(hp, built, callbacks=[seen], epochs=3, initial_epoch=1)
-    assert float(built.optimizer.learning_rate) == pytest.approx(0.01)
     assert steps == [math.ceil(70 / 8)] * 2
     # From the second epoch to the third, each told to KerasTuner when it has ended; the best one counts.
     assert [epoch for epoch, _, _ in seen.told] == [1, 2]
@@ -97,10 +104,10 @@ def test_a_trial_that_diverges_ends_there_with_the_worst_score(model, monkeypatc
 def trained(hypermodel, monkeypatch, error, weights=None) -> dict[str, float]:
     """Return the result of a trial of which the second epoch raises an error, with all weights of one value."""
 
-    def epochs(model, *_):
+    def epochs(trainer, *_):
         yield {"epoch": 1, "loss": 0.5, "val_loss": 0.6, "val_auc": 0.9}, {}
         if weights is not None:
-            model.set_weights([np.full_like(each, weights) for each in model.get_weights()])
+            trainer.network.set_weights([np.full_like(each, weights) for each in trainer.network.get_weights()])
         raise error
 
     monkeypatch.setattr(tuner.fit, "epochs", epochs)

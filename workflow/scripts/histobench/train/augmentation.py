@@ -1,8 +1,9 @@
 """Augmentation of training patches, as a function of (seed, epoch, position) alone.
 
-Each patch is augmented by itself, in `tf.map_fn`, so that the result does not depend on its batch. On whole batches,
-TensorFlow may compute `log`, `exp` and `sin` differently for the last few numbers of a tensor, and split a matrix
-product by the number of threads, which changes the last bits.
+The random numbers of a patch are drawn on the host, by a counter-based generator; a layer in front of the network
+applies them to whole batches on the device. XLA compiles it in one piece, so that on a CPU the result does not depend
+on the batch or the number of threads: TensorFlow's own operations compute `log` and `exp` of the last few numbers of a
+tensor otherwise.
 
 References
 ----------
@@ -15,15 +16,18 @@ References
   pathology", Med Image Anal 58 (2019) 101544: jitter of the stains.
 """
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
-import tensorflow as tf
+import numpy.typing as npt
 
 from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.errors import HistobenchError
+from histobench.train.keras_backend import compiled, ops
+
+Floats = npt.NDArray[np.float64]
 
 # The paper names rotation, shifts and zoom. Where it gives no range, these mild ones are our choice.
 ROTATION = 20.0  # degrees, in both directions
@@ -37,131 +41,206 @@ STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 STAIN_SCALE = 0.1  # a concentration is multiplied by 1 - STAIN_SCALE to 1 + STAIN_SCALE
 STAIN_SHIFT = 0.05  # and shifted by up to this, in both directions, in units of natural logarithms
 
-# By default, TensorFlow would choose the generator by the device.
-GENERATOR = "philox"
+
+class Kind(NamedTuple):
+    """A kind of augmentation.
+
+    Attributes
+    ----------
+    numbers : how many random numbers a patch takes.
+    prepare : makes of these numbers, (n, numbers) in [-1, 1), and the shape of a patch, on the host, what the device
+        takes.
+    shape, dtype : of that, for one patch.
+    apply : does to patches, on the device, what that says.
+    """
+
+    numbers: int
+    prepare: Callable[[Floats, tuple[int, ...]], npt.NDArray[Any]]
+    shape: tuple[int, ...]
+    dtype: str
+    apply: Callable[[Any, Any], Any]
 
 
-def augment(images: tf.Tensor, positions: tf.Tensor, *, kinds: Sequence[str], seed: int, epoch: int) -> tf.Tensor:
-    """Augment a batch of patches, for instance in `tf.data.Dataset.map`.
+def draw(kinds: Sequence[str], seed: int, epoch: int, n: int, shape: tuple[int, ...]) -> dict[str, npt.NDArray[Any]]:
+    """Draw the random numbers of augmentation of all patches of a split for an epoch.
 
-    The result for a patch depends on (seed, epoch, position) alone, not on its batch or the number of threads. Each
-    kind has random numbers of its own, which do not depend on the other kinds.
+    Each kind has a stream of random numbers of its own, by NumPy's counter-based generator Philox, with (seed, epoch,
+    kind) as its key. Those of a patch stand where its position says, so they depend on no other patch.
 
     Parameters
     ----------
-    images : (n, height, width, 3) uint8 with static height and width.
-    positions : (n,) int64, the position of each patch in its split.
-    kinds : any of `AUGMENTATIONS`, in any order; they are applied in the order in which they stand there.
-
-        - "d4": one of the eight flips and quarter turns of a square, each equally likely;
-        - "author": rotation, shift and zoom, as by the paper's author, as one affine transform with bilinear
-          interpolation and reflection at the borders (`ROTATION`, `SHIFT`, `ZOOM`);
-        - "stain": random changes of the concentrations of hematoxylin, eosin and their residual (`STAIN_SCALE`,
-          `STAIN_SHIFT`).
+    kinds : any of `AUGMENTATIONS`.
     seed, epoch : of the run.
+    n : number of patches.
+    shape : (height, width, 3) of a patch in pixels.
 
     Returns
     -------
-    images : (n, height, width, 3) float32 in 0..255.
+    draws : of each kind, in the order of `AUGMENTATIONS`, what :class:`Augmentation` takes: an array with a row for
+        each patch, of the shapes and types in `KINDS`.
+    """
+    draws = {}
+    for kind in filter(kinds.__contains__, AUGMENTATIONS):
+        generator = np.random.Generator(np.random.Philox([seed, epoch, AUGMENTATIONS.index(kind)]))
+        numbers = generator.uniform(-1, 1, (n, KINDS[kind].numbers))
+        draws[kind] = KINDS[kind].prepare(numbers, shape).astype(KINDS[kind].dtype)
+    return draws
+
+
+class Augmentation(keras.layers.Layer):  # type: ignore[misc]
+    """Applies random numbers of :func:`draw` to patches, one kind after another in the order of `AUGMENTATIONS`.
+
+    The kinds:
+
+    - "d4": one of the eight flips and quarter turns of a square, each equally likely;
+    - "author": rotation, shift and zoom, as by the paper's author, as one affine transform with bilinear interpolation
+      and reflection at the borders (`ROTATION`, `SHIFT`, `ZOOM`);
+    - "stain": random changes of the concentrations of hematoxylin, eosin and their residual (`STAIN_SCALE`,
+      `STAIN_SHIFT`).
+
+    Parameters
+    ----------
+    kinds : any of `AUGMENTATIONS`.
+    shape : (height, width, 3) of a patch in pixels.
 
     Raises
     ------
     HistobenchError
-        if a kind is unknown, or "d4" is asked for patches that are not square.
+        if "d4" is asked for patches that are not square.
     """
-    images = tf.convert_to_tensor(images)
-    shape = images.shape[1:]
-    if "d4" in kinds and (shape[0] is None or shape[0] != shape[1]):
-        raise HistobenchError(
-            f"augmentation: 'd4' turns patches by 90 degrees and needs square ones, these have "
-            f"{shape[0]} x {shape[1]} px: choose another kind or cut the patches square"
-        )
 
-    def one(patch: tuple[Any, Any]) -> Any:
-        image, position = patch
-        image = tf.cast(image, tf.float32)
-        for kind in filter(kinds.__contains__, AUGMENTATIONS):
-            transform, numbers = TRANSFORMS[kind]
-            image = transform(image, _uniform(kind, numbers, seed, epoch, position))
-        return tf.clip_by_value(image, 0.0, 255.0)
+    def __init__(self, kinds: Sequence[str], shape: tuple[int, ...]) -> None:
+        super().__init__(dtype="float32")
+        if "d4" in kinds and shape[0] != shape[1]:
+            raise HistobenchError(
+                f"augmentation: 'd4' turns patches by 90 degrees and needs square ones, these have "
+                f"{shape[0]} x {shape[1]} px: choose another kind or cut the patches square"
+            )
+        self._kinds = [kind for kind in AUGMENTATIONS if kind in kinds]
+        self._shape, transforms = shape, [KINDS[kind].apply for kind in self._kinds]
 
-    return tf.map_fn(one, (images, positions), fn_output_signature=tf.TensorSpec(shape, tf.float32))
+        def augment(images: Any, *draws: Any) -> Any:
+            for transform, numbers in zip(transforms, draws, strict=True):
+                images = transform(images, numbers)
+            return ops.clip(ops.cast(images, "float32"), 0.0, 255.0)
+
+        self._augment = compiled(augment)
+
+    def inputs(self) -> dict[str, Any]:
+        """Return Keras's inputs for the random numbers of each kind."""
+        return {kind: keras.Input(KINDS[kind].shape, dtype=KINDS[kind].dtype, name=kind) for kind in self._kinds}
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        """Return (n, height, width, 3) float32 in 0 to 255, of patches in uint8 and the numbers of each kind."""
+        return ops.reshape(self._augment(*inputs), (-1, *self._shape))
 
 
-def _uniform(kind: str, n: int, seed: int, epoch: int, position: Any) -> Any:
-    """Return `n` random numbers of a patch for a kind, (n,) float32 in [-1, 1)."""
-    key = tf.constant([seed, epoch], tf.int64)
-    for part in (position, AUGMENTATIONS.index(kind)):
-        key = tf.random.experimental.stateless_fold_in(key, tf.cast(part, tf.int64), alg=GENERATOR)
-    return tf.random.stateless_uniform((n,), key, minval=-1.0, maxval=1.0, alg=GENERATOR)
+def _which_of_eight(draws: Floats, shape: tuple[int, ...]) -> npt.NDArray[Any]:  # noqa: ARG001
+    """Return 0 to 7 of signs, (n, 3): one bit each for a vertical flip, a horizontal one and one along the diagonal."""
+    return (draws < 0) @ [1, 2, 4]
 
 
-def _d4(image: Any, draws: Any) -> Any:
-    """Flip a patch vertically, horizontally and along the diagonal, each or not: the eight symmetries of a square.
+def _d4(images: Any, which: Any) -> Any:
+    """Flip patches, (n, side, side, 3) of any dtype, as (n,) numbers of :func:`_which_of_eight` say."""
+
+    def chosen(bit: int) -> Any:
+        return (which // bit % 2 == 1)[:, None, None, None]
+
+    images = ops.where(chosen(1), ops.flip(images, axis=1), images)
+    images = ops.where(chosen(2), ops.flip(images, axis=2), images)
+    return ops.where(chosen(4), ops.transpose(images, (0, 2, 1, 3)), images)
+
+
+def _sources(draws: Floats, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return the affine transforms from a pixel of the result to its source in the patch, (n, 6).
 
     Parameters
     ----------
-    image : (side, side, 3) of any dtype.
-    draws : (3,) float32 in [-1, 1), of which the signs are used.
-    """
-    vertical, horizontal, transposed = tf.unstack(draws < 0)
-    flipped = tf.raw_ops.Reverse(tensor=image, dims=tf.stack([vertical, horizontal, False]))
-    # TensorFlow can't infer the shape after a permutation that is chosen at run time.
-    return tf.ensure_shape(tf.transpose(flipped, tf.where(transposed, [1, 0, 2], [0, 1, 2])), image.shape)
-
-
-def _author(image: Any, draws: Any) -> Any:
-    """Rotate, shift and zoom a patch about its centre.
-
-    Parameters
-    ----------
-    image : (height, width, 3) float32.
-    draws : (5,) float32 in [-1, 1): angle, shift in x and y, zoom in x and y.
-    """
-    height, width = image.shape[:2]
-    angle, shift_x, shift_y, zoom_x, zoom_y = tf.unstack(
-        draws * [math.radians(ROTATION), SHIFT * width, SHIFT * height, ZOOM, ZOOM]
-    )
-    cos, sin = tf.cos(angle), tf.sin(angle)
-    # The transform from a pixel of the result to its source in the patch: zoom, rotation, shift.
-    xx, xy = cos * (1 + zoom_x), -sin * (1 + zoom_y)
-    yx, yy = sin * (1 + zoom_x), cos * (1 + zoom_y)
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    x0 = centre_x + shift_x - xx * centre_x - xy * centre_y
-    y0 = centre_y + shift_y - yx * centre_x - yy * centre_y
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[None],
-        transforms=tf.stack([xx, xy, x0, yx, yy, y0, 0.0, 0.0])[None],
-        output_shape=[height, width],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-    )[0]
-
-
-def _stain(image: Any, draws: Any) -> Any:
-    """Change the concentration of each stain in a patch.
-
-    Parameters
-    ----------
-    image : (height, width, 3) float32 in 0..255.
-    draws : (6,) float32 in [-1, 1): scales, then shifts, of the stains.
+    draws : (n, 5) in [-1, 1): angle, shift in x and y, zoom in x and y.
+    shape : of a patch.
 
     Returns
     -------
-    image : (height, width, 3) float32 in (-1, 256], not clipped.
+    xx, xy, x0, yx, yy, y0 : the source of the pixel (x, y) is (xx x + xy y + x0, yx x + yy y + y0), all in pixels,
+        counted from the centre of the patch.
     """
-    scale, shift = 1 + STAIN_SCALE * draws[:3], STAIN_SHIFT * draws[3:]
-    # One matrix for: density to concentration, scaling, and back to density. It takes a third of the operations.
-    mix = tf.constant(np.linalg.inv(STAINS), tf.float32) @ (scale[:, None] * tf.constant(STAINS, tf.float32))
-    offset = tf.reduce_sum(shift[:, None] * tf.constant(STAINS, tf.float32), axis=0)
+    height, width = shape[:2]
+    angle, x0, y0, zoom_x, zoom_y = (draws * [np.radians(ROTATION), SHIFT * width, SHIFT * height, ZOOM, ZOOM]).T
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.stack([cos * (1 + zoom_x), -sin * (1 + zoom_y), x0, sin * (1 + zoom_x), cos * (1 + zoom_y), y0], axis=1)
+
+
+def _affine(images: Any, sources: Any) -> Any:
+    """Transform patches, (n, height, width, 3), by (n, 6) numbers of :func:`_sources`; return float32."""
+    height, width = images.shape[1:3]
+    y = np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2
+    x = np.arange(width, dtype=np.float32)[None, :] - (width - 1) / 2
+    xx, xy, x0, yx, yy, y0 = (sources[:, number][:, None, None] for number in range(6))
+    left, right, share_x = _neighbours(xx * x + xy * y + x0, width)
+    upper, lower, share_y = _neighbours(yx * x + yy * y + y0, height)
+    # Numbers of the pixels in the batch, which is one long row of them.
+    first = ops.arange(ops.shape(images)[0], dtype="int32")[:, None, None] * (height * width)
+    pixels = ops.reshape(images, (-1, 3))
+
+    def at(row: Any, column: Any) -> Any:
+        return ops.cast(ops.take(pixels, first + row * width + column, axis=0), "float32")
+
+    above = at(upper, left) * (1 - share_x) + at(upper, right) * share_x
+    below = at(lower, left) * (1 - share_x) + at(lower, right) * share_x
+    return above * (1 - share_y) + below * share_y
+
+
+def _neighbours(place: Any, size: int) -> tuple[Any, Any, Any]:
+    """Return the pixels on both sides of places along an axis, and the share of the second, (..., 1).
+
+    Places beyond the edge are reflected at it: d c b a | a b c d | d c b a.
+
+    Parameters
+    ----------
+    place : float32, in pixels from the centre.
+    size : of the patch along the axis.
+    """
+    from_edge = ops.abs(place + size / 2)
+    from_edge = from_edge - 2 * size * ops.floor(from_edge / (2 * size))
+    place = ops.clip(ops.minimum(from_edge, 2 * size - from_edge) - 0.5, 0.0, size - 1.0)
+    before = ops.floor(place)
+    pixel = ops.cast(before, "int32")
+    return pixel, ops.minimum(pixel + 1, size - 1), (place - before)[..., None]
+
+
+def _mixes(draws: Floats, shape: tuple[int, ...]) -> npt.NDArray[Any]:  # noqa: ARG001
+    """Return by what the optical densities of a patch change, (n, 4, 3).
+
+    Parameters
+    ----------
+    draws : (n, 6) in [-1, 1): scales, then shifts, of the stains.
+
+    Returns
+    -------
+    The first three rows are one matrix for: density to concentration, scaling, and back to density; the last row is
+    added.
+    """
+    scales, shifts = 1 + STAIN_SCALE * draws[:, :3], STAIN_SHIFT * draws[:, 3:]
+    mixes = np.linalg.inv(STAINS) @ (scales[:, :, None] * STAINS)
+    return np.concatenate([mixes, (shifts @ STAINS)[:, None]], axis=1)
+
+
+def _stain(images: Any, mixes: Any) -> Any:
+    """Change the concentration of each stain in patches, (n, height, width, 3) in 0 to 255, by :func:`_mixes`.
+
+    Returns
+    -------
+    images : (n, height, width, 3) float32 in (-1, 256], not clipped.
+    """
     # One level is added here and subtracted at the end, so that the density of black is finite.
-    density = -tf.math.log((image + 1) / 256)
-    red, green, blue = tf.split(density, 3, axis=-1)
-    # Written out, since the rounding of a matrix product over many pixels may depend on the number of threads.
-    density = red * mix[0] + green * mix[1] + blue * mix[2] + offset
-    return 256 * tf.exp(-density) - 1
+    density = -ops.log((ops.cast(images, "float32") + 1) / 256)
+    of_red, of_green, of_blue, more = (mixes[:, row][:, None, None, :] for row in range(4))
+    density = density[..., 0:1] * of_red + density[..., 1:2] * of_green + density[..., 2:3] * of_blue + more
+    return 256 * ops.exp(-density) - 1
 
 
-# Of each kind, what is done to a patch, and how many random numbers that takes.
-TRANSFORMS = {"d4": (_d4, 3), "author": (_author, 5), "stain": (_stain, 6)}
+KINDS = {
+    "d4": Kind(3, _which_of_eight, (), "int32", _d4),
+    "author": Kind(5, _sources, (6,), "float32", _affine),
+    "stain": Kind(6, _mixes, (4, 3), "float32", _stain),
+}

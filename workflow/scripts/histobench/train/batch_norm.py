@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from histobench.core.prepared import Records
-from histobench.train import batches
+from histobench.train.batches import order, spans
+from histobench.train.inputs import Preprocessing
 from histobench.train.models import BACKBONE_SEED
 
 log = logging.getLogger(__name__)
@@ -27,9 +28,11 @@ def calibrate(backbone: keras.Model, train: Records, image: Mapping[str, Any]) -
     -------
     calibrated : False if the backbone has no batch norm, such as that of VGG19.
     """
-    positions = batches.order(len(train), BACKBONE_SEED, 0)[: BATCHES * BATCH_SIZE]
+    positions = order(len(train), BACKBONE_SEED, 0)[: BATCHES * BATCH_SIZE]
+    prepared = Preprocessing(image["side"], image["preprocessing"])
     norms = calibrate_on(
-        backbone, (images for images, _ in batches.batches(train, positions, batch_size=BATCH_SIZE, image=image))
+        backbone,
+        (prepared(train.take(positions[start:end])) for start, end in spans(len(positions), BATCH_SIZE)),
     )
     log.info("calibrated %d batch norms of the random %s on training patches", norms, backbone.name)
     return norms > 0

@@ -1,15 +1,18 @@
-"""Batches of patches or features: their order, and the resizing and scaling of patches."""
+"""Batches of patches or features: their order in an epoch, and their way to Keras."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
-from keras.applications import imagenet_utils
 
 from histobench.core.features import Features
 from histobench.core.prepared import Records
+from histobench.train.keras_backend import BACKEND, PyDataset
+
+# Batches that are read while the device works on one before, and the threads that read them.
+AHEAD, READERS = 4, 2
 
 
 def order(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -19,33 +22,6 @@ def order(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     order of end-to-end training.
     """
     return np.random.default_rng([seed, epoch]).permutation(n)
-
-
-def resize(images: Any, side: int) -> Any:
-    """Resize patches to side x side px by bilinear interpolation, unless they already have this size."""
-    if images.shape[1:3] == (side, side):
-        return images
-    return tf.image.resize(images, (side, side))
-
-
-def scale(images: Any, preprocessing: str) -> Any:
-    """Scale a batch of patches for a model.
-
-    Parameters
-    ----------
-    images : (n, height, width, 3) uint8, or float32 in 0 to 255.
-    preprocessing : see :class:`histobench.core.catalogue.Model`.
-
-    Returns
-    -------
-    (n, height, width, 3) float32.
-    """
-    images = tf.cast(images, tf.float32)
-    if preprocessing == "unit":
-        return images / 255.0
-    if preprocessing == "none":
-        return images
-    return imagenet_utils.preprocess_input(images, data_format="channels_last", mode=preprocessing)
 
 
 def spans(n: int, size: int) -> list[tuple[int, int]]:
@@ -61,54 +37,84 @@ def spans(n: int, size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], n], strict=True))
 
 
-def batches(
-    part: Records | Features,
-    positions: npt.NDArray[np.int64],
-    *,
-    batch_size: int,
-    image: Mapping[str, Any] | None,
-    augment: Callable[[Any, Any], Any] | None = None,
-) -> tf.data.Dataset:
-    """Return batches of the inputs at `positions`, in this order, and their labels.
+class Batches(PyDataset):  # type: ignore[misc]
+    """Batches of patches or features, in a given order, as a model of :func:`histobench.train.inputs.join` takes them.
+
+    A batch is a pair: inputs by name, and labels, (n, 1) float32. The inputs are either "patches", (n, *part.shape) of
+    `part.dtype`, which are read ahead, or, where the patches lie on the device, their "positions", (n,) int32; and the
+    random numbers of augmentation.
 
     Parameters
     ----------
     part : patches, or the features that a backbone made of them.
     positions : (n,) int64, in `part`.
     batch_size : of all batches but the last, see :func:`spans`.
-    image : `preprocessing` and `side` of the patches, see :meth:`histobench.core.study.Study.input`; None for features.
-    augment : takes uint8 patches and their positions, see :func:`histobench.train.augmentation.augment`.
-
-    Returns
-    -------
-    data : batches of inputs, (batch, side, side, 3) or (batch, features) float32, and labels, (batch, 1) float32.
+    resident : whether the patches lie on the device.
+    draws : of every kind of augmentation an array with a row for each patch of `part`, see
+        :func:`histobench.train.augmentation.draw`.
     """
-    limits = np.array(spans(len(positions), batch_size))
 
-    def gather(start: np.int64, end: np.int64) -> tuple[Any, Any, Any]:
-        chosen = positions[start:end]
-        return part.take(chosen), part.labels[chosen, None], chosen
+    def __init__(
+        self,
+        part: Records | Features,
+        positions: npt.NDArray[np.int64],
+        batch_size: int,
+        *,
+        resident: bool = False,
+        draws: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        super().__init__()
+        self._part, self._resident, self._spans = part, resident, spans(len(positions), batch_size)
+        self._arrays = {"positions": positions.astype(np.int32)}
+        self._arrays |= {kind: values[positions] for kind, values in (draws or {}).items()}
+        self._labels = part.labels[positions, None]
+        self._reader = None if resident else ThreadPoolExecutor(READERS)
+        self._being_read: dict[int, Future[Any]] = {}
 
-    def load(start: Any, end: Any) -> tuple[Any, Any]:
-        inputs, labels, chosen = tf.numpy_function(
-            gather, [start, end], [part.dtype, tf.float32, tf.int64], stateful=False
-        )
-        inputs.set_shape((None, *part.shape))
-        labels.set_shape((None, 1))
-        chosen.set_shape((None,))
-        if augment is not None:
-            inputs = augment(inputs, chosen)
-        if image is not None:
-            inputs = scale(resize(inputs, image["side"]), image["preprocessing"])
-        return inputs, labels
+    def __len__(self) -> int:
+        return len(self._spans)
 
-    # There is nothing for tf.data to tune, and its tuning thread delays the end of an epoch: it sleeps for 10, 20, 40
-    # ms and so on, and an iterator ends only after it has woken up (seen in TensorFlow 2.21).
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return (
-        tf.data.Dataset.from_tensor_slices((limits[:, 0], limits[:, 1]))
-        .map(load, num_parallel_calls=2, deterministic=True)
-        .prefetch(4)
-        .with_options(options)
-    )
+    def __getitem__(self, number: int) -> tuple[dict[str, Any], Any]:
+        """Return a batch; read the next ones in the background."""
+        if self._reader is None:
+            return self._batch(number)
+        for ahead in range(number, min(number + AHEAD, len(self))):
+            if ahead not in self._being_read:
+                self._being_read[ahead] = self._reader.submit(self._batch, ahead)
+        batch: tuple[dict[str, Any], Any] = self._being_read.pop(number).result()
+        return batch
+
+    def _batch(self, number: int) -> tuple[dict[str, Any], Any]:
+        chosen = slice(*self._spans[number])
+        inputs: dict[str, Any] = {name: values[chosen] for name, values in self._arrays.items()}
+        if not self._resident:
+            inputs["patches"] = self._part.take(inputs.pop("positions"))
+        return inputs, self._labels[chosen]
+
+    def for_keras(self) -> Any:
+        """Return what `fit` and `evaluate` are to be given: under TensorFlow a data set of its own, with equal batches.
+
+        Keras would make one, too, but with TensorFlow's tuning thread, for which there is nothing to tune and which
+        delays the end of an epoch up to twofold: it sleeps for 10, 20, 40 ms and so on, and an iterator ends only after
+        it has woken up (seen in TensorFlow 2.21). Here nothing but the reading of patches needs Python.
+        """
+        if BACKEND != "tensorflow":
+            return self
+        import tensorflow as tf
+
+        arrays = {name: tf.constant(values) for name, values in self._arrays.items()}
+        labels, (starts, ends) = tf.constant(self._labels), zip(*self._spans, strict=True)
+
+        def batch(start: Any, end: Any) -> tuple[dict[str, Any], Any]:
+            inputs = {name: values[start:end] for name, values in arrays.items()}
+            if not self._resident:
+                patches = tf.numpy_function(
+                    self._part.take, [inputs.pop("positions")], self._part.dtype, stateful=False
+                )
+                inputs["patches"] = tf.ensure_shape(patches, (None, *self._part.shape))
+            return inputs, labels[start:end]
+
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        data = tf.data.Dataset.from_tensor_slices((list(starts), list(ends)))
+        return data.map(batch, num_parallel_calls=READERS, deterministic=True).prefetch(AHEAD).with_options(options)

@@ -8,9 +8,9 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -46,18 +46,28 @@ class Progress:
     best: float | None = None
 
 
-def load(state: State, model: keras.Model, compile_for: Callable[[int], None]) -> Progress:
-    """Restore model and optimizer to the last finished epoch and return the progress.
+class Trained(Protocol):
+    """What is saved: see :class:`histobench.train.fit.Trainer`."""
 
-    If the last epoch is damaged, the one before it is used. Without any, the model stays as it is: not yet compiled.
-    `compile_for` compiles it for an epoch, counted from 0; the variables of the optimizer may differ between epochs.
+    network: keras.Model
+    optimizer: Any
+
+    def compile(self, epoch: int) -> None:
+        """Make the optimizer for an epoch, counted from 0."""
+
+
+def load(state: State, trainer: Trained) -> Progress:
+    """Restore network and optimizer to the last finished epoch and return the progress.
+
+    If the last epoch is damaged, the one before it is used. Without any, the network stays as it is: not yet compiled.
+    The variables of the optimizer may differ between epochs.
     """
     for path in reversed(state.steps(PREFIX)):
         if state.whole(path, "falling back to the one before"):
             progress = Progress(**read_json(path / PROGRESS))
-            compile_for(progress.epoch - 1)
+            trainer.compile(progress.epoch - 1)
             with np.load(path / MODEL) as values:
-                for variable, name in zip(_variables(model), values.files, strict=True):
+                for variable, name in zip(_variables(trainer), values.files, strict=True):
                     variable.assign(values[name])
             state.event(f"going on after epoch {progress.epoch}")
             return progress
@@ -65,16 +75,16 @@ def load(state: State, model: keras.Model, compile_for: Callable[[int], None]) -
     return Progress()
 
 
-def save(state: State, model: keras.Model, progress: Progress) -> None:
+def save(state: State, trainer: Trained, progress: Progress) -> None:
     """Save the state after an epoch; once this returns, the epoch survives a kill."""
     with state.step(f"{PREFIX}{progress.epoch:04d}") as folder:
         with (folder / MODEL).open("wb") as file:
-            np.savez(file, *map(np.asarray, _variables(model)))
+            np.savez(file, *map(np.asarray, _variables(trainer)))
         if progress.best_epoch == progress.epoch:
             # HDF5 ends the process by a segmentation fault where the disk is full when it closes a file.
             if shutil.disk_usage(folder).free < (folder / MODEL).stat().st_size + HDF5_OVERHEAD:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / BEST))
-            model.save_weights(folder / BEST)
+            trainer.network.save_weights(folder / BEST)
         else:
             link(best_weights(state), folder / BEST)
         # `write_json` would refuse a loss that is NaN, which must not stop the run.
@@ -88,10 +98,10 @@ def best_weights(state: State) -> Path:
     return state.steps(PREFIX)[-1] / BEST
 
 
-def _variables(model: keras.Model) -> "list[keras.Variable]":  # quoted, since Keras 2 has no such class
-    optimizer = model.optimizer
+def _variables(trainer: Trained) -> "list[keras.Variable]":  # quoted, since Keras 2 has no such class
+    optimizer = trainer.optimizer
     # Not always among the optimizer's variables: the scale of the loss, in Keras 2 with mixed_float16, and the product
     # that Nadam keeps from step to step.
     scale = getattr(getattr(optimizer, "_loss_scale", None), "_weights", {})
     product = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_u_product", None)
-    return [*model.variables, *optimizer.variables, *scale.values(), *([] if product is None else [product])]
+    return [*trainer.network.variables, *optimizer.variables, *scale.values(), *([] if product is None else [product])]

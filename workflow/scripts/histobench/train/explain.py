@@ -20,7 +20,8 @@ from histobench.core.files import atomic
 from histobench.core.prepared import Records
 from histobench.train import models
 from histobench.train.batch_norm import calibrate
-from histobench.train.batches import batches
+from histobench.train.batches import spans
+from histobench.train.inputs import Preprocessing
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +78,11 @@ def explain(
     predicted = _predicted(folder / runs.PREDICTIONS, patches)
     # For a head on cached features, the scaling of patches is part of the specification of the features.
     image = spec["input"] or about["features"]["specification"]["input"]
+    prepared = Preprocessing(image["side"], image["preprocessing"])
     visual, behind = split(_trained(spec, image, data, folder, weights.get(spec["model"]["key"])))
     by_batch = [
-        scores_and_maps(visual, behind, images)
-        for images, _ in batches(part, positions, batch_size=BATCH_SIZE, image=image)
+        scores_and_maps(visual, behind, prepared(part.take(positions[start:end])))
+        for start, end in spans(len(positions), BATCH_SIZE)
     ]
     scores, maps = (np.concatenate(arrays) for arrays in zip(*by_batch, strict=True))
     tolerance = TOLERANCE_GPU if about["device"]["gpu"] else TOLERANCE

@@ -16,7 +16,7 @@ from histobench.core.job import Task
 from histobench.core.lease import held
 from histobench.core.prepared import SPLITS, Records
 from histobench.core.state import State
-from histobench.train import batches, hardware, models, provenance
+from histobench.train import batches, hardware, inputs, models, provenance
 from histobench.train.batch_norm import calibrate
 
 log = logging.getLogger(__name__)
@@ -68,10 +68,11 @@ def _extract(state: State, about: provenance.About, chunk: int) -> None:
     backbone = models.backbone(spec["model"], models.input_shape(spec["input"]), weights=weights)
     backbone.trainable = False
     calibrated = weights is None and calibrate(backbone, parts["train"], spec["input"])
+    extractor = inputs.join(backbone, parts["train"], spec["input"])
     with tqdm(total=sum(len(positions) for _, _, positions in left), unit=" patches", mininterval=20) as progress:
         for path, split, positions in left:
             start = time.perf_counter()
-            values = _features(backbone, parts[split], positions, spec["input"], progress)
+            values = _features(extractor, parts[split], positions, progress)
             with state.step(path.name) as folder:
                 np.savez(folder / PART, features=values, seconds=time.perf_counter() - start)
     seconds = dict.fromkeys(SPLITS, 0.0)
@@ -96,11 +97,11 @@ def _extract(state: State, about: provenance.About, chunk: int) -> None:
 
 
 def _features(
-    backbone: keras.Model, part: Records, positions: npt.NDArray[np.int64], image: dict[str, Any], progress: "tqdm[Any]"
+    extractor: keras.Model, part: Records, positions: npt.NDArray[np.int64], progress: "tqdm[Any]"
 ) -> npt.NDArray[np.float32]:
     """Return the features of the patches at `positions`, (len(positions), features) float32."""
-    features = []
-    for images, _ in batches.batches(part, positions, batch_size=BATCH_SIZE, image=image):
-        features.append(np.asarray(backbone.predict_on_batch(images)))
+    features, data = [], batches.Batches(part, positions, BATCH_SIZE)
+    for number in range(len(data)):
+        features.append(np.asarray(extractor.predict_on_batch(data[number][0])))
         progress.update(len(features[-1]))
     return np.concatenate(features)

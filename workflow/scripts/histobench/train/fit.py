@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -15,11 +15,14 @@ from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
 from histobench.core.modes import MODES
 from histobench.core.prepared import Records
-from histobench.core.recipes import jit_compile
 from histobench.core.state import State
 from histobench.train import checkpoints, nvml
-from histobench.train.augmentation import augment
-from histobench.train.batches import batches, order
+from histobench.train.augmentation import Augmentation, draw
+from histobench.train.batches import Batches, order
+from histobench.train.hardware import Machine
+from histobench.train.inputs import join, size
+from histobench.train.keras_backend import compiled_by_xla
+from histobench.train.model_size import multiply_adds
 from histobench.train.models import unfreeze
 from histobench.train.random_state import reseed
 
@@ -29,32 +32,102 @@ log = logging.getLogger(__name__)
 PROGRESS_EVERY = 20.0
 # Columns of the history, named since their order differs between Keras 2 and 3.
 MEASURES = ("accuracy", "auc", "loss")
-# Steps of a head on cached features are so short that the time between them matters.
-STEPS_ON_FEATURES = 32
+# A block of steps without Python between them is no longer than this, so that progress shows.
+MAX_BLOCK = 32
 
 
-def compile_model(model: keras.Model, spec: dict[str, Any], epoch: int) -> None:
-    """Compile a model for the training in an epoch, counted from 0.
+class Trainer:
+    """A network, the layers in front of it, and the patches of its training and validation.
 
-    The loss is binary cross-entropy, the metrics are accuracy and AUC; optimizer and learning rate are those of the
-    recipe. When fine-tuning goes on to the upper layers of the backbone it starts a new optimizer, at the learning
-    rate of `finetune`.
+    Parameters
+    ----------
+    network : built by :mod:`histobench.train.models`; trained in place.
+    train, valid : patches or features of the training and the validation part.
+    spec : the run's specification, see :meth:`histobench.core.study.Study.specification`.
+    machine : what the device of the job can take.
+
+    Attributes
+    ----------
+    optimizer : of the epochs in progress; None before :meth:`compile`.
+    resident : whether both parts lie on the device. Results do not depend on it.
+    block : steps without Python between them. Results do not depend on it.
     """
-    recipe = spec["recipe"]
-    rate = recipe["optimizer"]["learning_rate"]
-    if epoch >= _unfreezes_at(spec):
-        unfreeze(model.layers[0], recipe["finetune"]["upper_layers"])
-        rate = recipe["finetune"]["learning_rate"]
-    model.compile(
-        optimizer=_optimizer(spec, rate),
-        loss="binary_crossentropy",
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=THRESHOLD), keras.metrics.AUC(name="auc")],
-        steps_per_execution=STEPS_ON_FEATURES if spec["input"] is None else 1,
-        # By default, Keras 3 would turn XLA on if there is a GPU, and Keras 2, the paper's, would not.
-        jit_compile=jit_compile(recipe),
-    )
-    # Before `fit`, inside whose graph ScheduleFreeAdamW of Keras 3.15 would start from weights of zero.
-    model.optimizer.build(model.trainable_variables)
+
+    def __init__(
+        self,
+        network: keras.Model,
+        train: Records | Features,
+        valid: Records | Features,
+        spec: dict[str, Any],
+        machine: Machine,
+    ) -> None:
+        self.network, self.train, self.valid, self.spec = network, train, valid, spec
+        self.kinds: list[str] = spec["recipe"].get("augmentation") or []
+        self.resident = sum(map(size, (train, valid))) <= machine.data_bytes
+        step = 3 * multiply_adds(network) * spec["recipe"]["batch_size"]
+        self.block = int(min(max(machine.block_multiply_adds // step, 1), MAX_BLOCK))
+        augmentation = Augmentation(self.kinds, train.shape) if self.kinds else None
+        self._trained = join(network, train, spec["input"], augmentation=augmentation, resident=self.resident)
+        self._validated = join(network, valid, spec["input"], resident=self.resident)
+        self.optimizer: keras.optimizers.Optimizer | None = None
+
+    def compile(self, epoch: int) -> None:
+        """Compile for the training in an epoch, counted from 0.
+
+        The loss is binary cross-entropy, the metrics are accuracy and AUC; optimizer and learning rate are those of the
+        recipe. When fine-tuning goes on to the upper layers of the backbone it starts a new optimizer, at the learning
+        rate of `finetune`.
+        """
+        recipe = self.spec["recipe"]
+        rate = recipe["optimizer"]["learning_rate"]
+        if epoch >= _unfreezes_at(self.spec):
+            unfreeze(self.network.layers[0], recipe["finetune"]["upper_layers"])
+            rate = recipe["finetune"]["learning_rate"]
+        # The model for validation never uses the optimizer that Keras gives it.
+        for model, arguments in ((self._trained, {"optimizer": _optimizer(self.spec, rate)}), (self._validated, {})):
+            model.compile(
+                **arguments,
+                loss="binary_crossentropy",
+                metrics=[
+                    keras.metrics.BinaryAccuracy(name="accuracy", threshold=THRESHOLD),
+                    keras.metrics.AUC(name="auc"),
+                ],
+                steps_per_execution=self.block,
+                # By default, Keras 3 would turn XLA on if there is a GPU, and Keras 2, the paper's, would not.
+                jit_compile=compiled_by_xla(recipe),
+            )
+        self.optimizer = self._trained.optimizer
+        # Before `fit`, inside whose graph ScheduleFreeAdamW of Keras 3.15 would start from weights of zero.
+        self.optimizer.build(self._trained.trainable_variables)
+
+    def batches(self, epoch: int) -> Batches:
+        """Return the batches of an epoch of training, counted from 0."""
+        seed, recipe = self.spec["run"]["seed"], self.spec["recipe"]
+        part, covers = self.train, covered(self.train, self.valid, self.spec)["train"]
+        draws = draw(self.kinds, seed, epoch, len(part), part.shape)
+        positions = order(len(part), seed, epoch)[:covers]
+        return Batches(part, positions, recipe["batch_size"], resident=self.resident, draws=draws)
+
+    def fit(self, epoch: int) -> dict[str, float]:
+        """Train for an epoch, counted from 0; return its `MEASURES`."""
+        reseed(self.network, self.spec["run"]["seed"], epoch)
+        batches, epochs = self.batches(epoch), self.spec["recipe"]["epochs"]
+        lines = _ProgressLines(epoch, epochs, len(batches))
+        fitted = self._trained.fit(
+            batches.for_keras(), initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[lines], shuffle=False
+        )
+        return {name: float(fitted.history[name][-1]) for name in MEASURES}
+
+    @cached_property
+    def _validation(self) -> Any:
+        positions = np.arange(covered(self.train, self.valid, self.spec)["valid"])
+        batch_size = self.spec["recipe"]["batch_size"]
+        return Batches(self.valid, positions, batch_size, resident=self.resident).for_keras()
+
+    def validate(self) -> dict[str, float]:
+        """Return the `MEASURES` of the validation part."""
+        measured = self._validated.evaluate(self._validation, verbose=0, return_dict=True)
+        return {name: float(measured[name]) for name in MEASURES}
 
 
 def _optimizer(spec: dict[str, Any], rate: float) -> "keras.optimizers.Optimizer":
@@ -117,34 +190,23 @@ def better(value: float, best: float | None, rule: str) -> bool:
     return value < best if rule == "val_loss" else value > best
 
 
-def epochs(
-    model: keras.Model, train: Records | Features, valid: Records | Features, spec: dict[str, Any], first: int
-) -> Iterator[tuple[dict[str, float], dict[str, float | None]]]:
-    """Train a model from an epoch, counted from 0, to the recipe's last, and yield metrics and seconds of each epoch.
+def epochs(trainer: Trainer, first: int) -> Iterator[tuple[dict[str, float], dict[str, float | None]]]:
+    """Train from an epoch, counted from 0, to the recipe's last, and yield metrics and seconds of each epoch.
 
-    They are rows of `history` and `timing`, see :func:`fit`. The model is compiled, unless `first` is 0.
+    They are rows of `history` and `timing`, see :func:`fit`. The trainer is compiled, unless `first` is 0.
     """
-    recipe, seed = spec["recipe"], spec["run"]["seed"]
-    options = {"batch_size": recipe["batch_size"], "image": spec["input"]}
-    covers = covered(train, valid, spec)
-    validation = batches(valid, np.arange(covers["valid"]), **options)
-    for epoch in range(first, recipe["epochs"]):
-        if epoch in (0, _unfreezes_at(spec)):
-            compile_model(model, spec, epoch)
-        reseed(model, seed, epoch)
-        kinds = recipe.get("augmentation")
-        augmentation = partial(augment, kinds=kinds, seed=seed, epoch=epoch) if kinds else None
-        data = batches(train, order(len(train), seed, epoch)[: covers["train"]], augment=augmentation, **options)
-        lines = _ProgressLines(epoch, recipe["epochs"], int(data.cardinality()))
+    count = trainer.spec["recipe"]["epochs"]
+    for epoch in range(first, count):
+        if epoch in (0, _unfreezes_at(trainer.spec)):
+            trainer.compile(epoch)
         joules = nvml.energy()
         start = time.perf_counter()
-        fitted = model.fit(data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[lines], shuffle=False)
+        fitted = trainer.fit(epoch)
         middle = time.perf_counter()
-        validated = model.evaluate(validation, verbose=0, return_dict=True)
+        validated = trainer.validate()
         end = time.perf_counter()
         joules_after = nvml.energy()
-        row = {"epoch": epoch + 1} | {name: float(fitted.history[name][-1]) for name in MEASURES}
-        row |= {f"val_{name}": float(validated[name]) for name in MEASURES}
+        row = {"epoch": epoch + 1} | fitted | {f"val_{name}": value for name, value in validated.items()}
         timing = {
             "epoch": epoch + 1,
             "training_seconds": middle - start,
@@ -155,7 +217,7 @@ def epochs(
             "epoch %d/%d: loss %.4f, accuracy %.4f, val_loss %.4f, val_accuracy %.4f, val_auc %.4f; "
             "%.1f s training, %.1f s validation",
             epoch + 1,
-            recipe["epochs"],
+            count,
             *(row[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc")),
             middle - start,
             end - middle,
@@ -163,16 +225,12 @@ def epochs(
         yield row, timing
 
 
-def fit(
-    model: keras.Model, train: Records | Features, valid: Records | Features, spec: dict[str, Any], state: State
-) -> checkpoints.Progress:
-    """Train a model from its last saved epoch to the recipe's last epoch.
+def fit(trainer: Trainer, state: State) -> checkpoints.Progress:
+    """Train from the last saved epoch to the recipe's last epoch.
 
     Parameters
     ----------
-    model : built by :mod:`histobench.train.models`; trained in place.
-    train, valid : patches or features of the training and the validation part.
-    spec : the run's specification, see :meth:`histobench.core.study.Study.specification`.
+    trainer : not compiled.
     state : each epoch is saved there, with the weights of the best epoch so far.
 
     Returns
@@ -181,9 +239,9 @@ def fit(
         `timing` has epoch, training_seconds, validation_seconds, and energy_joules, the energy that the card used in
         both, None if it is not measured.
     """
-    recipe = spec["recipe"]
-    progress = checkpoints.load(state, model, partial(compile_model, model, spec))
-    for row, timing in epochs(model, train, valid, spec, progress.epoch):
+    recipe = trainer.spec["recipe"]
+    progress = checkpoints.load(state, trainer)
+    for row, timing in epochs(trainer, progress.epoch):
         progress.epoch += 1
         progress.history.append(row)
         progress.timing.append(timing)
@@ -191,5 +249,5 @@ def fit(
         if better(value, progress.best, recipe["best_epoch"]):
             progress.best_epoch, progress.best = progress.epoch, value
             log.info("epoch %d is the best so far", progress.epoch)
-        checkpoints.save(state, model, progress)
+        checkpoints.save(state, trainer, progress)
     return progress

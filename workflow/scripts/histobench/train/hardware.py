@@ -1,10 +1,11 @@
 """The device of a job: whether it is the one that the run is meant for, and its properties."""
 
+import functools
 import os
 import platform
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -14,6 +15,39 @@ from histobench.train import nvml
 
 # Compute capability of the first cards with TF32 (NVIDIA's Ampere).
 TF32_CAPABILITY = (8, 0)
+
+# Of a card's free memory, the share that patches, or features, may take. They are there twice while they are put there,
+# and the training needs the rest: PCam's 8.2 GB lie on a card of 40 GB.
+DATA_SHARE = 0.25
+# Bytes of patches or features that a job on a CPU keeps in memory. The system keeps files there that are read often
+# anyway.
+CPU_DATA = 512 << 20
+# Multiply-adds of a block of steps without Python between them: some ms on a card, some 10 ms on a CPU.
+CARD_BLOCK, CPU_BLOCK = 1e12, 1e9
+
+
+class Machine(NamedTuple):
+    """What the device of a job can take. No result depends on it.
+
+    Attributes
+    ----------
+    data_bytes : of patches or features that may lie on the device.
+    block_multiply_adds : in a block of steps without Python between them.
+    """
+
+    data_bytes: int = CPU_DATA
+    block_multiply_adds: float = CPU_BLOCK
+
+
+@functools.cache
+def machine(card: str) -> Machine:
+    """Return what the device of this job can take; `card` is "" for a CPU.
+
+    To be called before the backend is used, which takes most of a card's memory for itself at once.
+    """
+    if not card:
+        return Machine()
+    return Machine(int(DATA_SHARE * (nvml.free_memory() or 0)), CARD_BLOCK)
 
 
 def devices() -> list[str]:

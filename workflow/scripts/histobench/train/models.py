@@ -15,7 +15,7 @@ import numpy as np
 from histobench.core.errors import HistobenchError
 from histobench.core.modes import MODES
 from histobench.core.recipes import PAPER, Dense
-from histobench.train.random_state import KERAS_2
+from histobench.train.keras_backend import KERAS_2
 
 layers = keras.layers
 

@@ -34,6 +34,11 @@ def energy() -> float | None:
     return _ask(lambda nvml, card: nvml.nvmlDeviceGetTotalEnergyConsumption(card) / 1000)
 
 
+def free_memory() -> int | None:
+    """Return the bytes of the card's memory that nobody has taken."""
+    return _ask(lambda nvml, card: int(nvml.nvmlDeviceGetMemoryInfo(card).free))
+
+
 def describe() -> dict[str, Any]:
     """Return the properties of the card, each None if unknown.
 

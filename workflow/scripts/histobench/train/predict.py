@@ -14,7 +14,8 @@ from histobench.core.features import Features, open_splits
 from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.train import hardware, models
-from histobench.train.batches import batches
+from histobench.train.batches import Batches
+from histobench.train.inputs import join
 from histobench.tuning import tuned_recipe
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,9 @@ BATCH_SIZE = 128
 
 def scores(model: keras.Model, part: Records | Features, spec: dict[str, Any]) -> npt.NDArray[np.float32]:
     """Return the probability of tumour for each patch of a split, (n,) float32."""
-    data = batches(part, np.arange(len(part)), batch_size=BATCH_SIZE, image=spec["input"])
-    return np.concatenate([np.asarray(model.predict_on_batch(inputs))[:, 0] for inputs, _ in data])
+    scored = join(model, part, spec["input"])
+    data = Batches(part, np.arange(len(part)), BATCH_SIZE)
+    return np.concatenate([np.asarray(scored.predict_on_batch(data[number][0]))[:, 0] for number in range(len(data))])
 
 
 def predict(task: Task, output: Path) -> None:

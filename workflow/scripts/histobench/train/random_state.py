@@ -5,10 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-KERAS_2 = keras.__version__.startswith("2.")
-if KERAS_2:
-    # Otherwise its dropout uses operations of TensorFlow whose state can't be set.
-    keras.backend.experimental.enable_tf_random_generator()
+from histobench.train.keras_backend import KERAS_2
 
 
 def reseed(model: "keras.Model", seed: int, epoch: int) -> None:

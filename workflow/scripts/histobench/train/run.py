@@ -14,6 +14,7 @@ from histobench.core.job import Task
 from histobench.core.lease import held
 from histobench.core.state import State
 from histobench.train import checkpoints, fit, hardware, initial_model, models, provenance
+from histobench.train.keras_backend import compiled_by_xla
 from histobench.train.model_size import multiply_adds
 from histobench.tuning import tuned_recipe
 
@@ -26,16 +27,17 @@ def train(task: Task, folder: Path) -> None:
     spec, about = tuned_recipe.apply(task.spec, task.tuned), provenance.About(task)
     with held(folder / ".state") as lease:
         hardware.check(spec["run"]["device"], task.card)
+        machine = hardware.machine(task.card)
         optimizers.check(spec["run"]["recipe"], spec["recipe"])
         state = State(folder / ".state", about.identity, lease)
         if not state.finished():
             (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # of other weights
             with models.policy(recipes.precision(spec["recipe"])):
-                _train(spec, state, about)
+                _train(spec, state, about, machine)
         state.publish(folder)
 
 
-def _train(spec: dict[str, Any], state: State, about: provenance.About) -> None:
+def _train(spec: dict[str, Any], state: State, about: provenance.About, machine: hardware.Machine) -> None:
     data, features, weights = about.task.data, about.task.features, about.task.weights
     train_part, valid_part = open_splits(data, features, "train", "valid")  # never "test"
     model, calibrated = initial_model.build(spec, train_part, weights)
@@ -48,7 +50,8 @@ def _train(spec: dict[str, Any], state: State, about: provenance.About) -> None:
         len(valid_part),
         spec["model"]["weights_origin"] or "random",
     )
-    progress = fit.fit(model, train_part, valid_part, spec, state)
+    trainer = fit.Trainer(model, train_part, valid_part, spec, machine)
+    progress = fit.fit(trainer, state)
     cached = read_sealed(features / ABOUT_FEATURES) if features else None
     facts = {
         "best_epoch": progress.best_epoch,
@@ -59,7 +62,8 @@ def _train(spec: dict[str, Any], state: State, about: provenance.About) -> None:
         "epoch_patches": fit.covered(train_part, valid_part, spec),
         "trainable_parameters": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
         "precision": recipes.precision(spec["recipe"]),
-        "jit_compile": recipes.jit_compile(spec["recipe"]),
+        "jit_compile": compiled_by_xla(spec["recipe"]),
+        "data_on_device": trainer.resident,
         # For one patch, or for the features of one patch.
         "multiply_adds": {"forward": multiply_adds(model), "trained": multiply_adds(model, trained=True)},
     }

@@ -17,6 +17,7 @@ from histobench.core.errors import HistobenchError, for_user
 from histobench.core.features import Features
 from histobench.core.prepared import Records
 from histobench.train import fit, initial_model, models
+from histobench.train.hardware import Machine
 from histobench.tuning import search_files, tuned_recipe
 from histobench.tuning.oracle import COMPLETED, WORST
 
@@ -38,6 +39,7 @@ class HyperModel(kt.HyperModel):
     spec : see :meth:`histobench.core.study.Study.search_specification`.
     train, valid : patches, or their features. There is no test part here, so no search sees one.
     weights : of the backbone, see :func:`histobench.train.models.backbone`.
+    machine : what the device of the job can take.
 
     Attributes
     ----------
@@ -46,10 +48,15 @@ class HyperModel(kt.HyperModel):
     """
 
     def __init__(
-        self, spec: dict[str, Any], train: Records | Features, valid: Records | Features, weights: Path | None
+        self,
+        spec: dict[str, Any],
+        train: Records | Features,
+        valid: Records | Features,
+        weights: Path | None,
+        machine: Machine,
     ) -> None:
         super().__init__()
-        self._spec, self._train, self._valid, self._weights = spec, train, valid, weights
+        self._spec, self._train, self._valid, self._weights, self._machine = spec, train, valid, weights, machine
         self.epochs: list[dict[str, Any]] = []
         self.diverged = False
 
@@ -78,9 +85,10 @@ class HyperModel(kt.HyperModel):
         called = keras.callbacks.CallbackList(callbacks, model=model)
         self.epochs, self.diverged = [], False
         with models.policy(recipes.precision(spec["recipe"])):
-            fit.compile_model(model, spec, initial_epoch)
+            trainer = fit.Trainer(model, self._train, self._valid, spec, self._machine)
+            trainer.compile(initial_epoch)
             try:
-                for row, timing in fit.epochs(model, self._train, self._valid, spec, initial_epoch):
+                for row, timing in fit.epochs(trainer, initial_epoch):
                     numbers = {name: value if math.isfinite(value) else None for name, value in row.items()}
                     self.epochs.append(numbers | timing)
                     self.diverged = None in numbers.values()

@@ -47,7 +47,7 @@ def run(task: Task, folder: Path, worker: int, workers: int) -> None:
         try:
             search = spec["recipe"]["search"]
             train, valid = open_splits(task.data, task.features, "train", "valid")  # never "test"
-            model = tuner.HyperModel(spec, train, valid, task.weights)
+            model = tuner.HyperModel(spec, train, valid, task.weights, hardware.machine(task.card))
             own_oracle = oracle.build(search, chief.project)
             client = Client(own_oracle, chief.find, check, name)
             event = partial(add_event, chief.folder)
