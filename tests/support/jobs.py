@@ -2,13 +2,14 @@
 
 As a process: ``python -m support.jobs train|extract|tune DATA FOLDER JSON``, or several one after another,
 ``python -m support.jobs several JSON``. Each has one thread, so that processes side by side take no core from one
-another and give the same bytes.
+another and give the same bytes. Keras's backend is that of KERAS_BACKEND.
 """
 
 import contextlib
 import functools
 import gc
 import json
+import os
 import sys
 import traceback
 from dataclasses import replace
@@ -21,7 +22,7 @@ THREADS = 1
 
 if __name__ == "__main__":
     gc.set_threshold(COLLECT_AFTER)
-    pin(THREADS, card="")
+    pin(THREADS, card="", backend=os.environ.get("KERAS_BACKEND", "tensorflow"))
 
 
 def train(

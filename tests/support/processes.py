@@ -18,18 +18,27 @@ from support.project import ROOT
 PYTHONPATH = os.pathsep.join(str(ROOT / place) for place in ("tests", "workflow/scripts"))
 
 
-def job(name: str, data: Path, folder: Path, *, python: Path = Path(sys.executable), **arguments) -> subprocess.Popen:
+def job(
+    name: str,
+    data: Path,
+    folder: Path,
+    *,
+    python: Path = Path(sys.executable),
+    backend: str = "tensorflow",
+    **arguments,
+) -> subprocess.Popen:
     """Start a job; what it prints goes to `log` in its folder."""
-    return start([python, "-m", "support.jobs", name, data, folder, json.dumps(arguments)], folder / "log")
+    command = [python, "-m", "support.jobs", name, data, folder, json.dumps(arguments)]
+    return start(command, folder / "log", backend=backend)
 
 
 # By the test that runs now, and where it prints. What is left of them is ended after it, see tests/conftest.py.
 STARTED: dict[subprocess.Popen, Path] = {}
 
 
-def start(command: list[str | Path], output: Path, **options) -> subprocess.Popen:
+def start(command: list[str | Path], output: Path, *, backend: str = "tensorflow", **options) -> subprocess.Popen:
     """Start a program, by default a Python that finds the library and the tests' own modules."""
-    options = {"env": os.environ | {"PYTHONPATH": PYTHONPATH}} | options
+    options = {"env": os.environ | {"PYTHONPATH": PYTHONPATH, "KERAS_BACKEND": backend}} | options
     output.parent.mkdir(exist_ok=True)
     with output.open("a") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, **options)

@@ -118,13 +118,16 @@ def test_efficientnetv2_sees_other_features_end_to_end(data, tmp_path):
     assert losses[0] != losses[1]
 
 
-@given(n=st.integers(1, 400), size=st.integers(1, 50))
-def test_spans_hold_everything_once_and_nothing_alone(n, size):
-    spans = batches.spans(n, size)
+@given(n=st.integers(1, 400), size=st.integers(1, 50), smallest=st.sampled_from([2, 8]))
+def test_spans_hold_everything_once_and_nothing_alone(n, size, smallest):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "SMALLEST", smallest)
+        spans = batches.spans(n, size)
     assert [position for start, end in spans for position in range(start, end)] == list(range(n))
-    assert all(end - start in (size, size + 1) for start, end in spans[:-1])
+    assert all(end - start == size for start, end in spans[:-1])
+    assert spans[-1][1] - spans[-1][0] < size + smallest
     if size > 1 and n > 1:
-        assert all(end - start > 1 for start, end in spans)
+        assert all(end - start >= min(smallest, size, n) for start, end in spans)
 
 
 def test_features_do_not_depend_on_the_chunks(data, tmp_path):

@@ -16,7 +16,19 @@ WORKFLOW = Path(workflow.current_basedir).parent
 # Scripts find the library beside them; the Snakefile alone needs to be told.
 sys.path.insert(0, str(WORKFLOW / "scripts"))
 
-from histobench.core import cells, code, costs, features, paths, prepared, recipes, runs, source_files, submission
+from histobench.core import (
+    cells,
+    code,
+    costs,
+    devices,
+    features,
+    paths,
+    prepared,
+    recipes,
+    runs,
+    source_files,
+    submission,
+)
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
@@ -37,7 +49,7 @@ except HistobenchError as error:
 
 for name, device in STUDY.devices.items():
     # Snakemake looks for the file only when it makes the environment, and in a dry run not at all.
-    path = WORKFLOW.parent / "envs" / f"{device.get('environment', 'tensorflow')}.yaml"
+    path = WORKFLOW.parent / "envs" / f"{devices.environment(device)}.yaml"
     if not path.exists():
         raise WorkflowError(
             f"configuration: devices.{name}.environment: there is no {path}; expected the name of a file in envs/, "

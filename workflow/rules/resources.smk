@@ -26,7 +26,7 @@ def cnn_threads(wildcards):
 
 def environment(wildcards):
     """Return the environment of a run's device, from the folder of the rules."""
-    return f"../../envs/{STUDY.devices[wildcards.device].get('environment', 'tensorflow')}.yaml"
+    return f"../../envs/{devices.environment(STUDY.devices[wildcards.device])}.yaml"
 
 
 def container_image(wildcards):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from histobench.core import devices
 from histobench.core.errors import for_user
 
 log = logging.getLogger("histobench")
@@ -22,10 +23,13 @@ COLLECT_AFTER = 50_000
 # Variables by which a user's shell or a site's modules would change what libraries compute: the backend, limits of
 # epochs and steps, TF32, XLA, determinism, kernels for other processors, threads.
 AMBIENT = re.compile(
-    r"(KERAS|TF_|XLA_|NVIDIA_TF32|CUDNN_|CUBLAS|ONEDNN_|DNNL_|MKL_|OMP_|GOMP_|KMP_|OPENBLAS_|NPY_|HDF5_USE).*"
+    r"(KERAS|TF_|JAX_|XLA_|NPROC$|NVIDIA_TF32|CUDNN_|CUBLAS|ONEDNN_|DNNL_|MKL_|OMP_|GOMP_|KMP_|OPENBLAS_|NPY_|HDF5_USE).*"
 )
 # Of these, the ones that say how memory is taken, which no result depends on and a shared card may need.
-OF_THE_SITE = {"TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR"}
+OF_THE_SITE = {
+    *("TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR"),
+    *("XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_ALLOCATOR"),
+}
 # Of XLA_FLAGS, where CUDA is installed.
 CUDA_PLACE = re.compile(r"--xla_gpu_cuda_data_dir=\S+")
 
@@ -74,29 +78,30 @@ def task(snakemake: Any) -> Task:
         tuned=first("tuned"),
         code=snakemake.params.code,
         threads=snakemake.threads,
-        card=card(snakemake),
+        card=devices.card(device(snakemake)),
     )
 
 
-def card(snakemake: Any) -> str:
-    """Return the card that a job is for, "" for a CPU.
+def device(snakemake: Any) -> dict[str, Any]:
+    """Return what the configuration says of the device that a job is for; nothing for a job that has none.
 
-    The configuration tells it, not the rule's resources, which a profile may leave empty.
+    The rule's resources do not tell it: a profile may leave them empty.
     """
-    device = snakemake.config["devices"].get(snakemake.wildcards.get("device"), {})
-    return str(device.get("card", device.get("gpu_model", "")))
+    found: dict[str, Any] = snakemake.config["devices"].get(snakemake.wildcards.get("device"), {})
+    return found
 
 
-def pin(threads: int, card: str) -> list[str]:
+def pin(threads: int, card: str, backend: str = "tensorflow") -> list[str]:
     """Set the environment so that what a job computes depends on the configuration alone, whoever starts it.
 
-    TensorFlow, NumPy, h5py and other libraries read these variables when they are imported, so import them afterwards.
-    Keras reads no ``keras.json``: its types, data format and epsilon are its defaults.
+    TensorFlow, JAX, NumPy, h5py and other libraries read these variables when they are imported, so import them
+    afterwards. Keras reads no ``keras.json``: its types, data format and epsilon are its defaults.
 
     Parameters
     ----------
     threads : CPU threads of the job, on which the last bits of a result depend.
     card : the card that the job is for; "" for a CPU.
+    backend : of Keras.
 
     Returns
     -------
@@ -111,7 +116,9 @@ def pin(threads: int, card: str) -> list[str]:
         TF_NUM_INTRAOP_THREADS=str(threads),
         TF_NUM_INTEROP_THREADS=str(threads),
         TF_CPP_MIN_LOG_LEVEL="1",
-        KERAS_BACKEND="tensorflow",
+        # JAX's threads on a CPU.
+        NPROC=str(threads),
+        KERAS_BACKEND=backend,
         # No folder, so Keras neither reads a keras.json nor writes one.
         KERAS_HOME=os.devnull,
         # Some network file systems have no locks, and the lease sees to it that no two jobs write one file.
@@ -126,7 +133,7 @@ def pin(threads: int, card: str) -> list[str]:
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     else:
         # A job without a GPU must not use one that is there. TensorFlow reports this as an error, which is hidden here.
-        os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+        os.environ.update(CUDA_VISIBLE_DEVICES="-1", JAX_PLATFORMS="cpu", TF_CPP_MIN_LOG_LEVEL="3")
     return sorted(name for name, value in before.items() if os.environ.get(name) != value and "LOG_LEVEL" not in name)
 
 
@@ -137,7 +144,8 @@ def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
     Where it is `watched`, as local rules may be, progress bars show on the terminal, if there is one, not in the log.
     """
     gc.set_threshold(COLLECT_AFTER)
-    ignored = pin(snakemake.threads, card(snakemake))
+    own = device(snakemake)
+    ignored = pin(snakemake.threads, devices.card(own), devices.backend(own))
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     if not (watched and sys.stderr.isatty()):
@@ -148,7 +156,7 @@ def start(snakemake: Any, *, watched: bool = False) -> Iterator[None]:
     logging.basicConfig(
         level=logging.INFO, filename=path, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
-    for chatty in ("tensorflow", "absl", "h5py", "matplotlib", "PIL"):
+    for chatty in ("tensorflow", "jax", "absl", "h5py", "matplotlib", "PIL"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     if ignored:
         log.info("set in the environment, but not heeded, since results would depend on it: %s", ", ".join(ignored))

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
-from histobench.core import catalogue, optimizers, paths, prepared, recipes, runs
+from histobench.core import catalogue, devices, optimizers, paths, prepared, recipes, runs
 from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import AS_TEXT, HistobenchError, named, nearest, number_as_text
@@ -187,6 +187,7 @@ class Study:
         Returns
         -------
         run : the names of the cell, and the seed.
+        backend : of Keras, on the run's device; left out where it is TensorFlow.
         model : key, application and origin of the weights.
         recipe : what it says for the run's mode, see :func:`histobench.core.recipes.relevant`.
         input : how patches become inputs of the CNN, see :meth:`input`; None where the inputs are cached features.
@@ -201,12 +202,17 @@ class Study:
         recipe = self.recipes[run.recipe]
         return {
             "run": asdict(run),
+            **self._backend(run.device),
             "model": self._model(run.model, pretrained=MODES[run.mode].pretrained),
             "recipe": recipes.relevant(recipe, run.mode),
             "input": None
             if self.cached(run.mode, run.recipe)
             else self.input(run.dataset, run.model, recipes.scaling(recipe)),
         }
+
+    def _backend(self, device: str) -> dict[str, str]:
+        backend = devices.backend(self.devices[device])
+        return {} if backend == "tensorflow" else {"backend": backend}
 
     def search_specification(self, cell: Cell) -> dict[str, Any]:
         """Return what the search of a recipe depends on, apart from code, data and weights.
@@ -234,6 +240,7 @@ class Study:
             raise HistobenchError(f"features of {model} on {dataset} ({scaling}) cannot be extracted: {reason}")
         return {
             "features": {"dataset": dataset, "model": model, "scaling": scaling, "device": device},
+            **self._backend(device),
             "model": self._model(model),
             "input": image,
         }

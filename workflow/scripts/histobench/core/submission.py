@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 import yaml
 
 from histobench.core import prepared
+from histobench.core.devices import card, environment
 from histobench.core.errors import HistobenchError, nearest
 from histobench.core.formats import Dataset
 from histobench.core.study import check_keys
@@ -149,13 +150,14 @@ def no_partition(model: str | None) -> str:
 
 def environments_missing(devices: Mapping[str, Mapping[str, Any]], needed: Iterable[str]) -> str:
     """Return in words that nobody makes the environments of devices of the configuration, "" where they need none."""
-    wanted = {name: devices[name].get("environment", "tensorflow") for name in needed}
+    # `make install` builds what a CPU needs for JAX, too.
+    built = {name: {"tensorflow"} if card(devices[name]) else {"tensorflow", "jax"} for name in needed}
+    wanted = {name: own for name in needed if (own := environment(devices[name])) not in built[name]}
     return "\n".join(
-        f"device {name} needs the environment envs/{environment}.yaml, but all jobs would run in the one that "
+        f"device {name} needs the environment envs/{own}.yaml, but all jobs would run in the one that "
         "Snakemake was started from. Say --software-deployment-method conda, or another of its ways "
         "(docs/cluster.md), or leave the device out of the matrix"
-        for name, environment in wanted.items()
-        if environment != "tensorflow"
+        for name, own in wanted.items()
     )
 
 

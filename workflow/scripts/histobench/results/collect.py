@@ -38,7 +38,7 @@ COLUMNS = (
     *("training_seconds_per_epoch", "training_seconds_per_epoch_low", "training_seconds_per_epoch_high"),
     *("validation_seconds_per_epoch", "validation_seconds_per_epoch_low", "validation_seconds_per_epoch_high"),
     *("energy_joules_per_epoch", "train_patches_per_epoch", "valid_patches_per_epoch"),
-    *("multiply_adds_forward", "multiply_adds_trained", "batch_size", "precision", "tf32", "jit_compile"),
+    *("multiply_adds_forward", "multiply_adds_trained", "batch_size", "precision", "tf32", "jit_compile", "backend"),
     *("peak_device_memory_mib", "found_device", "folder"),
 )
 """Columns of `runs.csv`.
@@ -53,13 +53,14 @@ COLUMNS = (
 - `multiply_adds_forward`: of a forward pass over one patch, or over its cached features; `multiply_adds_trained`: of
   the layers that are trained.
 - `precision`: Keras's dtype policy. `tf32`: whether float32 was multiplied in TF32, empty if the device cannot.
-- `peak_device_memory_mib`: the maximum that TensorFlow held on the card, empty on a CPU.
+- `peak_device_memory_mib`: the maximum that Keras's backend held on the card, empty on a CPU.
+- `backend`: Keras's.
 """
 
 TEXTS = [
     *("dataset", "format", "model", "model_name", "mode", "recipe", "device", "split", "patches", "weights"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
-    *("transfer", "precision", "gap", "tuned_from", "year"),
+    *("transfer", "precision", "backend", "gap", "tuned_from", "year"),
 ]
 """Columns of `runs.csv` and `cells.csv` that hold strings."""
 
@@ -128,6 +129,7 @@ def _row(
         "batch_size": recipe["batch_size"],
         **{name: about[name] for name in ("precision", "jit_compile", "peak_device_memory_mib")},
         "tf32": about["device"]["tf32"],
+        "backend": about["settings"]["backend"],
         "found_device": about["device"]["gpu"] or about["device"]["processor"],
         "folder": str(folder),
     }

@@ -159,6 +159,15 @@ _names = (text("recipe", once=ALL_ROWS), text("device", once=ALL_ROWS))
 CELL = [text("dataset", "Data set", once=ALL_ROWS), MODEL, MODEL_NAME, MODE, *_names]
 """What identifies a cell of the matrix."""
 
+
+def _backends_are(table: pd.DataFrame) -> str:
+    """Return a note on Keras's backends, "" where all is TensorFlow's."""
+    others = table[~table["backend"].isin(["", "tensorflow"])].drop_duplicates(["backend", "device"])
+    words = [f"on {row.backend} (device {row.device})" for row in others.itertuples()]
+    return f"Keras ran {', '.join(words)}, and on tensorflow on all other devices." if words else ""
+
+
+BACKEND = hidden("backend", footnote=_backends_are)
 GAP = hidden("gap", remark="as it is")  # why there is no result
 REMARK = text("remark", once=ALL_ROWS)  # made when printing, from the columns with a `remark`
 FOLDERS_NOTE = "The CSV file names the run folders behind each row."

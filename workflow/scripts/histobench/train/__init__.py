@@ -1,1 +1,1 @@
-"""Training, prediction and feature extraction with Keras and TensorFlow."""
+"""Training, prediction and feature extraction with Keras."""

@@ -12,6 +12,7 @@ import keras
 from histobench.core.errors import HistobenchError
 from histobench.core.job import AMBIENT
 from histobench.train import nvml
+from histobench.train.keras_backend import BACKEND
 
 # Compute capability of the first cards with TF32 (NVIDIA's Ampere).
 TF32_CAPABILITY = (8, 0)
@@ -51,9 +52,11 @@ def machine(card: str) -> Machine:
 
 
 def devices() -> list[str]:
-    """Return the names of the GPUs that TensorFlow sees; empty on a CPU."""
-    if keras.backend.backend() != "tensorflow":
-        raise HistobenchError(f"KERAS_BACKEND is {keras.backend.backend()!r}; histobench trains with tensorflow")
+    """Return the names of the GPUs that Keras's backend sees; empty on a CPU."""
+    if BACKEND == "jax":
+        import jax
+
+        return [gpu.device_kind for gpu in jax.devices() if gpu.platform == "gpu"]
     from tensorflow import config  # Keras has no function for it in both versions
 
     details = [config.experimental.get_device_details(gpu) for gpu in config.list_physical_devices("GPU")]
@@ -111,17 +114,15 @@ def describe(card: str) -> dict[str, Any]:
 
 
 def settings() -> dict[str, Any]:
-    """Return the settings of Keras and TensorFlow that a result depends on, as they hold in this process.
+    """Return the settings of Keras and its backend that a result depends on, as they hold in this process.
 
     Returns
     -------
     backend, floatx, image_data_format, epsilon : of Keras.
     max_epochs, max_steps_per_epoch : Keras's limits for any training; None without one.
-    deterministic_ops : whether TensorFlow chooses deterministic kernels alone.
+    deterministic_ops : whether TensorFlow chooses deterministic kernels alone; None under another backend.
     environment : the environment variables that :func:`histobench.core.job.pin` has set.
     """
-    from tensorflow.python.framework import config  # there is no public function
-
     backend, limits = keras.backend, getattr(keras, "config", None)
     return {
         "backend": backend.backend(),
@@ -129,15 +130,20 @@ def settings() -> dict[str, Any]:
         "image_data_format": backend.image_data_format(),
         "epsilon": backend.epsilon(),
         **{name: getattr(limits, name, lambda: None)() for name in ("max_epochs", "max_steps_per_epoch")},
-        "deterministic_ops": bool(config.is_op_determinism_enabled()),
+        "deterministic_ops": _deterministic_ops(),
         "environment": {name: value for name, value in sorted(os.environ.items()) if AMBIENT.fullmatch(name)},
     }
 
 
 def peak_memory_mib(card: str) -> int | None:
-    """Return the peak of TensorFlow's memory on the card so far, in MiB; None on a CPU."""
+    """Return the peak of the backend's memory on the card so far, in MiB; None on a CPU."""
     if not card:
         return None
+    if BACKEND == "jax":
+        import jax
+
+        statistics = jax.local_devices()[0].memory_stats() or {}
+        return statistics["peak_bytes_in_use"] // 2**20 if "peak_bytes_in_use" in statistics else None
     from tensorflow import config
 
     try:
@@ -154,9 +160,23 @@ def node() -> str:
 def _tf32(capability: str | None) -> bool | None:
     if capability is None or tuple(map(int, capability.split("."))) < TF32_CAPABILITY:
         return None
+    if BACKEND == "jax":
+        import jax
+
+        # Its default on a card is TF32, where there is TF32.
+        precision = jax.config.values["jax_default_matmul_precision"]
+        return precision in (None, "default", "fastest", "tensorfloat32")
     from tensorflow import config
 
     return bool(config.experimental.tensor_float_32_execution_enabled())
+
+
+def _deterministic_ops() -> bool | None:
+    if BACKEND != "tensorflow":
+        return None
+    from tensorflow.python.framework import config  # there is no public function
+
+    return bool(config.is_op_determinism_enabled())
 
 
 def _processor() -> str:

@@ -15,7 +15,7 @@ from histobench.core.files import digest, read_sealed, write_sealed, written_by
 from histobench.core.job import Task
 from histobench.train import hardware
 
-PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "snakemake")
+PACKAGES = ("tensorflow", "jax", "jaxlib", "keras", "numpy", "h5py", "snakemake")
 
 
 def _now() -> datetime.datetime:

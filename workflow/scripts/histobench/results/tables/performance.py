@@ -13,7 +13,7 @@ from histobench.core.runs import LEFT_OUT
 from histobench.results import columns
 from histobench.results.bootstrap import LEVEL, percentile_interval
 from histobench.results.cells import NAMES, first_cells, runs_of
-from histobench.results.columns import ALL_ROWS, BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, hidden, text
+from histobench.results.columns import ALL_ROWS, BACKEND, BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, hidden, text
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
 
@@ -75,6 +75,7 @@ COLUMNS = [
     text("patches", once=KNOWN_ROWS),
     text("split", once=KNOWN_ROWS),
     *(hidden(why, remark="not comparable") for why in DIFFERS),
+    BACKEND,
     GAP,
     RUNS,
 ]
@@ -171,7 +172,7 @@ def tuned(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
 
 def _of_runs(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> dict[str, object]:
     """Return the columns that come from the runs of a cell; without runs numbers are NaN and strings ""."""
-    texts = ["transfer", "weights", "patches", "split", *DIFFERS]
+    texts = ["transfer", "weights", "patches", "split", "backend", *DIFFERS]
     first = runs.iloc[0] if len(runs) else pd.Series(dict.fromkeys(texts, "") | {"n_test": pd.NA, "floor_auc": np.nan})
     learnt = runs[~runs["collapsed"].astype(bool)]
     means = {metric: float(learnt[metric].mean()) if len(learnt) else np.nan for metric in METRICS}

@@ -10,7 +10,7 @@ from histobench.core.modes import MODES
 from histobench.core.study import CARD as CARD_FACTS
 from histobench.results import columns
 from histobench.results.cells import MODE_NAMES, NAMES, Cell, runs_of
-from histobench.results.columns import CELL, GAP, KNOWN_ROWS, RANGE, RUNS, Column, hidden, text, three_digits
+from histobench.results.columns import BACKEND, CELL, GAP, KNOWN_ROWS, RANGE, RUNS, Column, hidden, text, three_digits
 from histobench.results.inputs import Inputs
 from histobench.results.paper import SIMPLEST
 from histobench.results.printing import NOT_COMPARABLE, Table
@@ -36,7 +36,7 @@ PEAK_NOTE = (
     "is two operations. A training patch costs a forward pass and, for the gradients with respect to inputs and to "
     "weights, twice the part of it that is trained; only convolutions and dense layers are counted."
 )
-MEMORY_NOTE = "GPU, MiB: the maximum of the memory that TensorFlow held on the card."
+MEMORY_NOTE = "GPU, MiB: the maximum of the memory that Keras's backend held on the card."
 ENERGY_NOTE = (
     "Energy: of the card, for an epoch's training and validation, by its own counter; summarised as seconds are."
 )
@@ -82,6 +82,7 @@ COLUMNS = [
     Column("n_valid", "Validation patches", once=KNOWN_ROWS),
     Column("seeds", once=KNOWN_ROWS),
     hidden("not_comparable", remark="not comparable"),
+    BACKEND,
     GAP,
     RUNS,
 ]
@@ -263,7 +264,7 @@ TYPES = (
 )
 MEASURED = [
     *(*NAMES, "model_name", "format", "gpu", "precision", "extrapolated", "seeds"),
-    *("not_comparable", "gap", "runs", *TYPES),
+    *("not_comparable", "backend", "gap", "runs", *TYPES),
 ]
 """Columns of a cell before comparisons; `not_comparable` is then how its runs differ from the paper's."""
 
@@ -312,6 +313,7 @@ def _row(cell: Cell, runs: pd.DataFrame) -> dict[str, Any]:
         "energy_kilojoules": settled["energy_joules_per_epoch"].median() / 1000,
         "seeds": len(runs),
         "not_comparable": _together(differences),
+        "backend": _together(runs["backend"]),
         "gap": "; ".join(filter(None, [cell["gap"], START_UP if len(settled) < len(runs) else ""])),
         "runs": " ".join(runs["folder"]),
     }
