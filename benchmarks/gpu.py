@@ -1,0 +1,401 @@
+"""What an epoch of PCam's size costs on a card: this workflow beside plain Keras and compiled PyTorch, in one run.
+
+    python benchmarks/gpu.py --json gpu.json --markdown gpu.md
+
+It takes under eight minutes, whatever the card: what there is no time for is said to be missing. It needs Keras and one
+of its backends, nothing else; where PyTorch is installed, too, the same networks are measured in it. Without a card it
+takes a minute, for B2 and a fraction of an epoch.
+
+The ways, each with the networks of the paper's Table 2:
+
+- "histobench": as `train` does it, by the recipe `timing` (the paper's steps: batches of 32, float32), by `fast`
+  (batches of 256, mixed precision, XLA), and by `fast` in float32.
+- "plain": what a script does that has all patches as float32 in memory and calls `model.fit`, by the paper's recipe.
+- "pytorch": patches on the card as bytes, channels last, mixed precision, `torch.compile`, batches of 256.
+
+The patches are noise and the weights random: neither changes what a step costs. An epoch's seconds are extrapolated
+from the patches that are measured, after a warm-up; the table says from how many. Every way of a network has a process
+of its own.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+SIDE = 96
+EPOCH = 262_144  # patches of PCam's training part
+
+# (name, key of the catalogue, mode)
+NETWORKS = {
+    "B2": ("b2", "full"),
+    "B6": ("b6", "full"),
+    "IV3-TL": ("inceptionv3", "tl"),
+    "IV3-F": ("inceptionv3", "full"),
+}
+PAPER = {"batch_size": 32}
+RECIPES = {
+    "paper": PAPER,
+    "fast": {"batch_size": 256, "precision": "mixed_float16", "jit_compile": True},
+    "fast, float32": {"batch_size": 256, "jit_compile": True},
+}
+# The most telling first, in case that time runs out.
+WAYS = [
+    ("histobench", "fast"),
+    ("plain", "paper"),
+    ("histobench", "paper"),
+    ("pytorch", "fast"),
+    ("histobench", "fast, float32"),
+]
+BACKENDS = ("tensorflow", "jax", "torch")
+# Patches in memory, and seconds of an epoch that is measured, with a card and without one.
+PATCHES, SECONDS = {True: 32_768, False: 512}, {True: 4.0, False: 2.0}
+LEAST = {True: 2048, False: 64}
+
+
+class Noise:
+    """Patches of noise in memory, as a part of a data set."""
+
+    shape, dtype, split = (SIDE, SIDE, 3), "uint8", "train"
+
+    def __init__(self, n: int) -> None:
+        import numpy as np
+
+        generator = np.random.default_rng(1)
+        self.images = generator.integers(0, 256, (n, *self.shape), np.uint8)
+        self.labels = (generator.random(n) < 0.5).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, positions: Any) -> Any:
+        """Return patches, (n, height, width, 3) uint8."""
+        return self.images[positions]
+
+
+def specification(network: str, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the specification of a run."""
+    key, mode = NETWORKS[network]
+    application = {"inceptionv3": "InceptionV3"}.get(key)
+    return {
+        "run": {"dataset": "noise", "model": key, "mode": mode, "recipe": "r", "device": "card", "seed": 1},
+        "model": {"key": key, "application": application, "weights_origin": "random"},
+        "recipe": {
+            "epochs": 1000,
+            "optimizer": {"name": "adam", "learning_rate": 0.001},
+            "input_scaling": "paper",
+            "best_epoch": "last",
+            **recipe,
+        },
+        "input": {"preprocessing": "unit", "side": SIDE},
+    }
+
+
+def timed(epoch: Callable[[int], Any], batch_size: int, most: int, card: bool) -> dict[str, Any]:
+    """Return patches and seconds of the longest part of an epoch that there is time for, after a warm-up.
+
+    `epoch` trains on so many patches. The first call compiles.
+    """
+    start = time.perf_counter()
+    epoch(2 * batch_size)
+    first = time.perf_counter() - start
+    patches = min(LEAST[card], most) // batch_size * batch_size or batch_size
+    while True:
+        epoch(patches)  # of this length, without being measured: its last block may be a new one
+        start = time.perf_counter()
+        epoch(patches)
+        seconds = time.perf_counter() - start
+        longer = int(min(most, patches * SECONDS[card] / seconds)) // batch_size * batch_size
+        if longer < 2 * patches:
+            return {"patches": patches, "seconds": seconds, "first_seconds": first}
+        patches = longer
+
+
+def histobench(network: str, recipe: dict[str, Any], card: bool) -> dict[str, Any]:
+    """Train as the workflow does."""
+    import keras
+
+    from histobench.train import fit, hardware, initial_model, models
+    from histobench.train.model_size import multiply_adds
+
+    part, spec = Noise(PATCHES[card]), specification(network, recipe)
+    place = hardware.machine("card" if card else "")
+    if card and not place.data_bytes:  # no NVML
+        place = hardware.Machine(8 << 30, hardware.CARD_BLOCK)
+    with models.policy(recipe.get("precision", "float32")):
+        built, _ = initial_model.build(spec, part, None)
+        trainer = fit.Trainer(built, part, Noise(32), spec, place)
+        trainer.compile(0)
+
+        def epoch(patches: int) -> None:
+            spec["recipe"]["steps_per_epoch"] = patches // recipe["batch_size"]
+            trainer.fit(0)
+
+        measured = timed(epoch, recipe["batch_size"], len(part), card)
+    operations = multiply_adds(built) + 2 * multiply_adds(built, trained=True)
+    return measured | {"multiply_adds": operations, "keras": keras.__version__}
+
+
+def plain(network: str, recipe: dict[str, Any], card: bool) -> dict[str, Any]:
+    """Train as a plain script does, by the same network, loss and metrics."""
+    import keras
+    import numpy as np
+
+    from histobench.train import initial_model
+
+    # As float32 they take four times the memory.
+    part, spec = Noise(PATCHES[card] // 4), specification(network, recipe)
+    built, _ = initial_model.build(spec, part, None)
+    images = part.images.astype(np.float32) / 255
+    built.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy", keras.metrics.AUC()])
+
+    def epoch(patches: int) -> None:
+        labels = part.labels[:patches, None]
+        built.fit(images[:patches], labels, batch_size=recipe["batch_size"], verbose=0)
+
+    return timed(epoch, recipe["batch_size"], len(part), card)
+
+
+def pytorch(network: str, recipe: dict[str, Any], card: bool) -> dict[str, Any]:
+    """Train the same network in PyTorch, as its guide to performance advises."""
+    import torch
+    from torch import nn
+
+    device, half = ("cuda", torch.float16) if card else ("cpu", torch.bfloat16)
+    torch.manual_seed(1)
+    torch.backends.cudnn.benchmark = True
+    frozen = NETWORKS[network][1] == "tl"
+    built = torch_network(NETWORKS[network][0]).to(device, memory_format=torch.channels_last)
+    if frozen:
+        built.backbone.requires_grad_(requires_grad=False)
+        built.backbone.eval()
+    part = Noise(PATCHES[card])
+    images, labels = torch.from_numpy(part.images).to(device), torch.from_numpy(part.labels).to(device)
+    chosen = [parameter for parameter in built.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(chosen, 1e-3, fused=card)
+    scaler = torch.amp.GradScaler(device, enabled=card)
+    loss_of = nn.BCEWithLogitsLoss()
+
+    def loss(positions: Any) -> Any:
+        batch = (images[positions].permute(0, 3, 1, 2).float() / 255).to(memory_format=torch.channels_last)
+        with torch.autocast(device, half):
+            scores = built(batch)
+        return loss_of(scores.float()[:, 0], labels[positions])
+
+    loss = torch.compile(loss)
+
+    def epoch(patches: int) -> None:
+        order = torch.randperm(patches, device=device)
+        total = torch.zeros((), device=device)
+        for start in range(0, patches, recipe["batch_size"]):
+            optimizer.zero_grad(set_to_none=True)
+            value = loss(order[start : start + recipe["batch_size"]])
+            scaler.scale(value).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            total += value.detach()
+        float(total)  # waits for the card
+
+    measured = timed(epoch, recipe["batch_size"], len(part), card)
+    peak = torch.cuda.max_memory_allocated() // 2**20 if card else None
+    return measured | {"peak_memory_mib": peak, "torch": torch.__version__}
+
+
+def torch_network(key: str) -> Any:
+    """Return a network of `histobench.train.models` in PyTorch, from (n, 3, side, side) to logits, (n, 1)."""
+    from torch import nn
+
+    if key == "b2":
+        return nn.Sequential(
+            *(nn.Conv2d(3, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Flatten(), nn.LazyLinear(256), nn.ReLU(), nn.Linear(256, 1)),
+        )
+    if key == "b6":
+        stack: list[Any] = [nn.Conv2d(3, 32, 3), nn.ReLU()]
+        for place, (before, after) in enumerate([(32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]):
+            stack += [nn.Conv2d(before, after, 3, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            stack += [nn.MaxPool2d(2), nn.Dropout(0.3)] if place % 2 == 0 else []
+        stack += [nn.Flatten(), nn.LazyLinear(256, bias=False), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(0.5)]
+        return nn.Sequential(*stack, nn.Linear(256, 1))
+    from torchvision.models import inception_v3
+
+    class WithHead(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = inception_v3(weights=None, aux_logits=False, transform_input=False, init_weights=False)
+            self.backbone.dropout, self.backbone.fc = nn.Identity(), nn.Identity()
+            self.head = nn.Sequential(nn.Linear(2048, 256), nn.ReLU(), nn.Linear(256, 1))
+
+        def forward(self, images: Any) -> Any:
+            return self.head(self.backbone(images))
+
+        def train(self, mode: bool = True) -> Any:
+            super().train(mode)
+            if not any(parameter.requires_grad for parameter in self.backbone.parameters()):
+                self.backbone.eval()
+            return self
+
+    return WithHead()
+
+
+def device() -> dict[str, Any]:
+    """Return the name of the card that the backend sees, None without one, and the version of the backend."""
+    import keras
+
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        cards = [each.device_kind for each in jax.devices() if each.platform == "gpu"]
+        version = jax.__version__
+    elif name == "torch":
+        import torch
+
+        cards = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+        version = torch.__version__
+    else:
+        import tensorflow as tf
+
+        found = tf.config.list_physical_devices("GPU")
+        cards = [tf.config.experimental.get_device_details(each)["device_name"] for each in found]
+        version = tf.__version__
+    return {"card": cards[0] if cards else None, "backend": name, "version": version, "keras": keras.__version__}
+
+
+def one(way: str, network: str, recipe: str, card: bool) -> dict[str, Any]:
+    """Measure a way in this process."""
+    measured = {"histobench": histobench, "plain": plain, "pytorch": pytorch}[way](network, RECIPES[recipe], card)
+    if way != "pytorch" and card:
+        from histobench.train import hardware
+
+        measured["peak_memory_mib"] = hardware.peak_memory_mib("card")
+    return measured
+
+
+def peaks() -> dict[str, dict[str, float]]:
+    """Return the peak rates of cards, TFLOPS, from the configuration, if there is a library to read it."""
+    if importlib.util.find_spec("yaml") is None:
+        return {}
+    import yaml
+
+    devices = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))["devices"]
+    return {each["gpu_model"]: each["peak_tflops"] for each in devices.values() if "gpu_model" in each}
+
+
+def share_of_peak(row: dict[str, Any], card: str) -> float | None:
+    """Return the multiply-adds of a row, two operations each, as a share of what the card can do; None if unknown."""
+    rates = next((rates for name, rates in peaks().items() if name in card.lower().replace(" ", "")), {})
+    precision = RECIPES[row["recipe"]].get("precision", "tf32" if "tf32" in rates else "float32")
+    if precision not in rates or not row.get("multiply_adds"):
+        return None
+    return float(2 * row["multiply_adds"] * row["patches"] / row["seconds"] / (rates[precision] * 1e12))
+
+
+def markdown(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Return the table."""
+    columns = ["Network", "Way", "Recipe", "Seconds per epoch", "Measured patches", "Patches/s", "Share of peak"]
+    columns.append("Peak memory, MiB")
+    keras_on = f"Keras {about['keras']} on {about['backend']} {about['version']}"
+    lines = [
+        f"Seconds of an epoch of {EPOCH:,} patches of {SIDE} px on {about['card'] or 'a CPU'}, {keras_on};",
+        "extrapolated from the patches that were measured. Noise, random weights.",
+        "",
+        f"| {' | '.join(columns)} |",
+        f"| {' | '.join(['---'] * 3 + ['---:'] * 5)} |",
+    ]
+    for row in rows:
+        cells = [row["network"], row["way"], row["recipe"]]
+        if "error" in row:
+            cells += [row["error"], "", "", "", ""]
+        else:
+            share, peak = row.get("share_of_peak"), row.get("peak_memory_mib")
+            cells += [f"{row['epoch_seconds']:.2f}", f"{row['patches']:,}", f"{row['patches'] / row['seconds']:,.0f}"]
+            cells += ["" if share is None else f"{share:.1%}", "" if peak is None else f"{peak:,}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *comparisons(rows)])
+
+
+def comparisons(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what the table says in ratios, and a warning where mixed precision is slower."""
+    seconds = {(row["network"], row["way"], row["recipe"]): row["epoch_seconds"] for row in rows if "error" not in row}
+    told = []
+    for network in NETWORKS:
+        fast = seconds.get((network, "histobench", "fast"))
+        for way, recipe in (("plain", "paper"), ("histobench", "paper"), ("pytorch", "fast")):
+            if fast and (other := seconds.get((network, way, recipe))):
+                told.append(f"- {network}: `fast` takes {fast / other:.3f} of the time of {way}, {recipe}.")
+        if fast and (single := seconds.get((network, "histobench", "fast, float32"), fast)) < fast:
+            told.append(
+                f"- Warning: {network} in mixed_float16 takes {fast / single:.2f} of its time in float32 on this card."
+            )
+    return told
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", choices=BACKENDS, help="of Keras; by default the first that is installed")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="by default all, without a card B2")
+    parser.add_argument("--limit", type=float, default=450, help="seconds in which no further process starts")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    if not installed:
+        parser.error(f"none of Keras's backends is installed: {', '.join(BACKENDS)}")
+    os.environ["KERAS_BACKEND"] = given.backend or installed[0]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+    if given.one:
+        found = device() if given.one == ["device"] else one(*given.one[:3], card=given.one[3] == "True")
+        print(json.dumps(found))
+        return
+
+    start = time.monotonic()
+
+    def process(*arguments: str) -> Any:
+        command = [sys.executable, __file__, "--backend", os.environ["KERAS_BACKEND"], "--one", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(done.stderr, file=sys.stderr)
+            return {"error": done.stderr.strip().splitlines()[-1][:200]}
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    about = process("device")
+    if "error" in about:
+        sys.exit(about["error"])
+    card, rows = about["card"], []
+    networks = given.networks or (list(NETWORKS) if card else ["B2"])
+    for way, recipe in WAYS if card else WAYS[:4]:
+        for network in networks:
+            if way == "pytorch" and not importlib.util.find_spec("torch"):
+                row = {"error": "PyTorch is not installed"}
+            elif time.monotonic() - start > given.limit:
+                row = {"error": "not measured: no time left"}
+            else:
+                row = process(way, network, recipe, str(bool(card)))
+            row |= {"network": network, "way": way, "recipe": recipe}
+            if "error" not in row:
+                row["epoch_seconds"] = row["seconds"] * EPOCH / row["patches"]
+                row["share_of_peak"] = share_of_peak(row, card) if card else None
+            rows.append(row)
+            print(f"{time.monotonic() - start:4.0f} s: {network}, {way}, {recipe}", file=sys.stderr, flush=True)
+            if given.json:  # whatever comes after
+                given.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1))
+    text = markdown(about, rows)
+    print(text)
+    if given.markdown:
+        given.markdown.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
