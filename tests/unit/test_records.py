@@ -1,21 +1,27 @@
 """Records: what is written is what is read, by NumPy and by TensorFlow alike, or an error."""
 
+import hashlib
+import itertools
 import logging
 import re
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from histobench.core import prepared
-from histobench.core.datasets import Tally, read
+from histobench.core.datasets import Patches, Tally, read
 from histobench.core.errors import HistobenchError, for_user
 from histobench.core.formats import Dataset, Source
+from histobench.core.prepared import SPLITS
 from histobench.train import records
 from histobench.train.batches import batches
 from support.small import COUNTS, SHAPE, image_specification, patches, prepare, write
@@ -173,6 +179,48 @@ def test_the_identity_of_patches_is_all_that_a_result_depends_on(tmp_path, kind)
     assert identity(write(tmp_path / "other", changed(kind))) != identity(write(tmp_path / "as_was", changed("")))
 
 
+@st.composite
+def interleaved(draw):
+    """Chunks of tiny patches in any order of the splits, by names that need quotes in a CSV file and by others."""
+    names = st.text(st.sampled_from('ab,"é \r\n#'), max_size=4)
+    splits = draw(st.permutations(SPLITS)) + draw(st.lists(st.sampled_from(SPLITS), max_size=6))
+    chunks = []
+    for number, split in enumerate(splits):
+        n = draw(st.integers(2, 4))
+        images = draw(arrays(np.uint8, (n, 1, 1, 3), elements=st.integers(0, 2)))
+        ids = [f"{number}-{patch}{draw(names)}" for patch in range(n)]
+        groups = [draw(names) for _ in range(n)]
+        labels, places = (np.arange(n) % 2).astype(np.uint8), np.full((n, 2), number, np.int32)
+        chunks.append(Patches(split, images, labels, ids, groups, places))
+    return chunks
+
+
+@settings(max_examples=30)
+@given(chunks=interleaved())
+def test_the_identity_is_the_digest_of_a_table_as_pandas_writes_it(tmp_path_factory, chunks):
+    """By split, in the order in which they begin, and by position: as it has been since the first version."""
+    folder = write(tmp_path_factory.mktemp("data"), chunks)
+    splits = list(dict.fromkeys(some.split for some in chunks))
+    rows = []
+    for split in splits:
+        mine = [some for some in chunks if some.split == split]
+        fields = [[each for some in mine for each in getattr(some, name)] for name in ("ids", "groups", "labels")]
+        pixels = [hashlib.sha256(image).hexdigest()[:32] for some in mine for image in some.images]
+        places = [tuple(place) for some in mine for place in some.places]
+        for position, (name, group, label, (x, y), pixel) in enumerate(zip(*fields, places, pixels, strict=True)):
+            rows.append((split, position, name, group, label, x, y, pixel))
+    table = pd.DataFrame(rows, columns=records.IDENTITY).to_csv(index=False)
+    assert identity(folder) == hashlib.sha256(f"(1, 1, 3)\n{table}".encode()).hexdigest()
+
+
+@settings(max_examples=30)
+@given(chunks=interleaved())
+def test_duplicates_are_those_of_all_rows(tmp_path_factory, chunks):
+    folder = write(tmp_path_factory.mktemp("data"), chunks)
+    rows = prepared.index(folder).sort_values(["split", "position"])
+    assert prepared.manifest(folder)["duplicates"] == records.duplicates(rows)
+
+
 def test_equal_patches_from_other_files_are_the_same_patches(tmp_path):
     one = write(tmp_path / "one", changed(""), source_files={"sha256": "1"})
     two = write(tmp_path / "two", changed(""), source_files={"sha256": "2"}, source="renamed")
@@ -215,6 +263,8 @@ def bad_chunks(kind):
             some = patches(split, 8, seed, (41, 41, 3))
         if kind == "twice" and split == "test":
             some.ids[5] = "train-2"
+        if kind == "twice in a chunk" and split == "test":
+            some.ids[5] = "test-2"
         if kind == "one class" and split == "test":
             some.labels[:] = 1
         if kind == "empty" and split == "valid":
@@ -224,11 +274,54 @@ def bad_chunks(kind):
         yield some
 
 
+def test_the_next_patches_are_read_while_these_are_written(tmp_path):
+    """Otherwise the writing of the first patches would wait here for ever."""
+    chunks, read = changed(""), threading.Semaphore(0)
+
+    def reader():
+        for some in chunks:
+            read.release()
+            yield some
+
+    class Slow(np.ndarray):
+        """Pixels whose writing waits until the chunk after theirs has been read."""
+
+        def tobytes(self, order="C"):
+            assert read.acquire(timeout=20)
+            read.release()
+            return super().tobytes(order)
+
+    chunks[0].images = chunks[0].images.view(Slow)
+    asked = reader()
+    one = next(asked)
+    read.acquire()
+    write(tmp_path, itertools.chain([one], asked))
+
+
+@pytest.mark.parametrize("kind", ["shape", "broken"])
+def test_a_reader_has_ended_when_an_error_ends_the_job(tmp_path, kind):
+    ended = []
+
+    def reader():
+        try:
+            yield from bad_chunks(kind)
+            yield from bad_chunks("more of them")
+        finally:
+            ended.append(threading.current_thread())
+
+    before = threading.active_count()
+    with pytest.raises(HistobenchError):
+        write(tmp_path, reader())
+    assert len(ended) == 1
+    assert threading.active_count() == before
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
         ("shape", r"patch valid-0: expected patches of shape \(40, 40, 3\), found \(41, 41, 3\)"),
         ("twice", "patch train-2 comes twice in small"),
+        ("twice in a chunk", "patch test-2 comes twice in small"),
         ("one class", "both classes in the test part, found 8 patches, 8 of them tumour"),
         ("empty", "both classes in the valid part, found 0 patches"),
         ("broken", "the source broke"),
