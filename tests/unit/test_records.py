@@ -1,11 +1,14 @@
 """Records: what is written is what is read, by NumPy and by TensorFlow alike, or an error."""
 
+import errno
 import hashlib
 import itertools
 import logging
+import os
 import re
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +49,65 @@ def test_any_patches_in_any_order(prepared_folder, data):
     np.testing.assert_array_equal(
         part.take(np.array(chosen, np.int64)), patches("train", n, 0).images[np.array(chosen, int)]
     )
+
+
+def test_nothing_that_is_read_is_mapped(prepared_folder):
+    """A mapped file counts as memory of the process."""
+    part = prepared.Records(prepared_folder, "train")
+    part.take(np.arange(len(part)))
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or str(prepared_folder) not in maps.read_text()
+
+
+def test_patches_that_the_system_must_fetch_are_announced_together_and_read(prepared_folder, monkeypatch):
+    steps = []
+    announce, read = prepared.Pieces.announce, prepared.Pieces.read
+    monkeypatch.setattr(prepared.Pieces, "is_read_at_once", lambda *_: False)
+    monkeypatch.setattr(prepared.Pieces, "announce", lambda *call: (steps.append("announce"), announce(*call)))
+    monkeypatch.setattr(prepared.Pieces, "read", lambda *call: (steps.append("read"), read(*call)))
+    found = prepared.Records(prepared_folder, "train").take(np.array([5, 2, 9]))
+    np.testing.assert_array_equal(found, patches("train", COUNTS["train"], 0).images[[5, 2, 9]])
+    assert steps == ["announce"] * 3 + ["read"] * 3
+
+
+def test_threads_may_take_patches_at_once(prepared_folder):
+    part, whole = prepared.Records(prepared_folder, "train"), patches("train", COUNTS["train"], 0).images
+    orders = [np.random.default_rng(seed).permutation(len(whole)) for seed in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        for order, found in zip(orders, pool.map(part.take, orders), strict=True):
+            np.testing.assert_array_equal(found, whole[order])
+
+
+def test_a_shard_that_loses_bytes_while_it_is_read_is_an_error_that_names_it(damaged):
+    part = prepared.Records(damaged, "train")
+    shard = damaged / prepared.shard_names("train")[1]
+    os.truncate(shard, shard.stat().st_size - 20)
+    with pytest.raises(HistobenchError, match=rf"{shard.name}: expected 4800 bytes from byte \d+ on, found: 4784"):
+        part.take(np.arange(len(part)))
+
+
+def test_a_shard_that_cannot_be_read_is_an_error_that_names_it(prepared_folder, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    part = prepared.Records(prepared_folder, "train")
+    monkeypatch.setattr(os, "preadv", broken)
+    with pytest.raises(HistobenchError, match=rf"{prepared.shard_names('train')[3]}: .* found: Input/output error"):
+        part.take(np.array([3]))
+
+
+def test_files_are_closed_with_what_reads_them(prepared_folder):
+    part = prepared.Records(prepared_folder, "train")
+    files = [shard._file for shard in part._shards]
+    del part
+    for file in files:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(file)
+
+
+def test_positions_by_name(prepared_folder):
+    part = prepared.Records(prepared_folder, "valid")
+    assert part.positions(["valid-7", "valid-2", "train-3"]) == {"valid-7": 7, "valid-2": 2}
 
 
 def test_a_shard_is_a_tfrecord_file(prepared_folder):

@@ -136,7 +136,7 @@ class Pieces:
             if it cannot be read, or the file ends before.
         """
         try:
-            found: object = os.preadv(self._file, (memory,), offset)
+            found: object = os.preadv(self._file, (memory.data,), offset)
         except OSError as error:
             found = error.strerror
         if found != memory.nbytes:
@@ -145,7 +145,7 @@ class Pieces:
     def is_read_at_once(self, offset: int, memory: "npt.NDArray[Any]") -> bool:
         """Read as `read` does if that takes no waiting for a disk or a network; return whether it was."""
         try:
-            return os.preadv(self._file, (memory,), offset, AT_ONCE) == memory.nbytes
+            return os.preadv(self._file, (memory.data,), offset, AT_ONCE) == memory.nbytes
         except OSError:
             return False
 

@@ -22,6 +22,9 @@ from histobench.core.errors import HistobenchError
 
 COLOURS = ["red_mean", "green_mean", "blue_mean", "red_std", "green_std", "blue_std"]
 
+COLUMNS = ["split", "patch_id", "group", "label", *COLOURS]
+"""Of the index, what the controls need."""
+
 SHUFFLED_PATCHES = 20_000
 """Maximum number of training patches of the shuffled control. 200 fits on PCam's 262,144 would take minutes, and seven
 coefficients do not need more."""
@@ -32,8 +35,8 @@ def colour_floor(index: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    index : the patch index of a data set, one row per patch: `split` ("train", "valid", "test"), `patch_id`, `group`,
-        `label` (0 or 1) and the columns `COLOURS`.
+    index : the patch index of a data set, one row per patch: `COLUMNS`, where `split` is "train", "valid" or "test" and
+        `label` 0 or 1.
 
     Returns
     -------

@@ -5,7 +5,7 @@ import hashlib
 import io
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -150,7 +150,7 @@ def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[st
     log.info("wrote %s: %s patches", folder, ", ".join(f"{count[split]} {split}" for split in SPLITS))
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
+def _ahead(items: Iterator[T]) -> Generator[T]:
     """Yield what an iterator gives, while a thread waits for its next item; what it raises is raised here."""
     end = object()
     with ThreadPoolExecutor(1) as thread:
@@ -178,7 +178,8 @@ def _rows_at(index: Path, numbers: npt.NDArray[np.int64], columns: list[str]) ->
             here = numbers[slice(*np.searchsorted(numbers, (start, end)))] - start
             if len(here):
                 found.append(file.read_row_group(group, columns).take(here))
-    return pa.concat_tables(found).to_pandas()
+    rows: pd.DataFrame = pa.concat_tables(found).to_pandas()
+    return rows
 
 
 def _identity(index: Path, shape: tuple[int, ...], splits: Sequence[str]) -> str:
@@ -204,7 +205,8 @@ def _csv(rows: pa.RecordBatch) -> bytes:
         options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
         pa.csv.write_csv(plain, text, options)
     except pa.ArrowInvalid:
-        return rows.to_pandas().to_csv(index=False, header=False, lineterminator="\n").encode()
+        as_pandas: pd.DataFrame = rows.to_pandas()
+        return as_pandas.to_csv(index=False, header=False, lineterminator="\n").encode()
     return text.getvalue()
 
 
