@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/scale.py --rows 10000000
 
 Rows are real, pixels sparse: a patch is a single pixel, and four patches in five are for training. Each step is a
-process of its own, whose memory is its peak resident set, libraries included. The plain ways are those that most
+process of its own, whose memory is its peak resident set, libraries included; seconds are told as they pass and as the
+processor counts them, which says more on a busy machine. The plain ways are those that most
 scripts take: a set of names, tables read whole, a weight per patch and resample.
 """
 
@@ -22,19 +23,25 @@ import numpy as np
 
 CHUNK = 256
 OF_A_SLIDE = 20_000
+SHUFFLES = 50
 FEW = 20  # resamples of the plain bootstrap, which would take an hour for all
 
 
+Step = tuple[str, float, float, float]
+"""What was done, in how many seconds, of which the processor's, and the peak memory of the process in MiB."""
+
+
 class Clock:
-    """Seconds since it was made or asked, beside the peak memory of the process in MiB."""
+    """Tells what was done since it was made or asked."""
 
     def __init__(self) -> None:
-        self.start = time.perf_counter()
+        self.start = time.perf_counter(), time.process_time()
 
-    def lap(self) -> tuple[float, float]:
-        """Return seconds and memory; start anew."""
-        start, self.start = self.start, time.perf_counter()
-        return self.start - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    def lap(self, what: str) -> Step:
+        """Return a step and start anew."""
+        (start, used), self.start = self.start, (time.perf_counter(), time.process_time())
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return what, self.start[0] - start, self.start[1] - used, memory
 
 
 def counts(rows: int) -> dict[str, int]:
@@ -42,8 +49,8 @@ def counts(rows: int) -> dict[str, int]:
     return {"train": rows - 2 * (rows // 10), "valid": rows // 10, "test": rows // 10}
 
 
-def patches(rows: int, ended: list[float]) -> Iterator[Any]:
-    """Yield patches of one pixel by slide; note the time when the last one has been asked for."""
+def patches(rows: int) -> Iterator[Any]:
+    """Yield patches of one pixel by slide."""
     from histobench.core.datasets import Patches
 
     rng = np.random.default_rng(1)
@@ -56,23 +63,25 @@ def patches(rows: int, ended: list[float]) -> Iterator[Any]:
             labels[:2] = 0, 1
             images = rng.integers(0, 256, (len(ids), 1, 1, 3), dtype=np.uint8)
             yield Patches(split, images, labels, ids, slides, np.full((len(ids), 2), -1, np.int32))
-    ended.append(time.perf_counter())
 
 
-def prepare(folder: Path, rows: int) -> list[tuple[str, float, float]]:
+def prepare(folder: Path, rows: int) -> list[Step]:
     """Write the data set."""
     from histobench.core.datasets import Tally
     from histobench.train import records
 
-    ended: list[float] = []
+    steps: list[Step] = []
     clock = Clock()
-    records.write(folder, patches(rows, ended), Tally(), {"dataset": "many"})
-    writing = ended[0] - clock.start
-    seconds, memory = clock.lap()
-    return [("prepare: writing, a pixel each", writing, memory), ("prepare: bookkeeping", seconds - writing, memory)]
+
+    def noted() -> Iterator[Any]:
+        yield from patches(rows)
+        steps.append(clock.lap("prepare: writing, a pixel each"))
+
+    records.write(folder, noted(), Tally(), {"dataset": "many"})
+    return [*steps, clock.lap("prepare: bookkeeping")]
 
 
-def prepare_plainly(folder: Path, rows: int) -> list[tuple[str, float, float]]:
+def prepare_plainly(folder: Path, rows: int) -> list[Step]:
     """Look for names and pixels that come twice, and compute the digest, in tables held whole."""
     import pandas as pd
 
@@ -85,24 +94,24 @@ def prepare_plainly(folder: Path, rows: int) -> list[tuple[str, float, float]]:
         seen.update(some)
     index.duplicated(["split", "pixel_sha256"]).sum()
     hashlib.sha256(index.to_csv(index=False).encode()).hexdigest()
-    return [("prepare: bookkeeping, plainly", *clock.lap())]
+    return [clock.lap("prepare: bookkeeping, plainly")]
 
 
-def opening(folder: Path, _rows: int) -> list[tuple[str, float, float]]:
+def opening(folder: Path, _rows: int) -> list[Step]:
     """Open the training patches, order an epoch, and read some in that order."""
     from histobench.core.prepared import Records
     from histobench.train.batches import order
 
     clock = Clock()
     part = Records(folder, "train")
-    steps = [("opening the training part", *clock.lap())]
+    steps = [clock.lap("opening the training part")]
     positions = order(len(part), 1, 1)
-    steps.append(("ordering an epoch", *clock.lap()))
+    steps.append(clock.lap("ordering an epoch"))
     part.take(positions[:32])
     return steps
 
 
-def opening_plainly(folder: Path, rows: int) -> list[tuple[str, float, float]]:
+def opening_plainly(folder: Path, rows: int) -> list[Step]:
     """Read the index whole, texts and checksums as lists."""
     import pandas as pd
 
@@ -111,17 +120,17 @@ def opening_plainly(folder: Path, rows: int) -> list[tuple[str, float, float]]:
     index = index[index["split"] == "train"]
     lists = [index[name].tolist() for name in ("patch_id", "group", "crc32")]
     assert len(lists[0]) == counts(rows)["train"]
-    return [("opening the training part, plainly", *clock.lap())]
+    return [clock.lap("opening the training part, plainly")]
 
 
-def predictions(folder: Path, rows: int) -> list[tuple[str, float, float]]:
+def predictions(folder: Path, rows: int) -> list[Step]:
     """Write predictions of as many patches as there are, half for validation, half test."""
     from histobench.core import prepared, runs
 
     clock = Clock()
     part = prepared.Split(folder, "train")
     names, groups = part.ids, part.groups
-    steps = [("names and groups of the training part", *clock.lap())]
+    steps = [clock.lap("names and groups of the training part")]
     rng = np.random.default_rng(2)
 
     def of(split: str, n: int) -> Iterator[tuple[str, str, str, int, str]]:
@@ -136,24 +145,24 @@ def predictions(folder: Path, rows: int) -> list[tuple[str, float, float]]:
 
     half = rows // 2
     runs.write_predictions(folder / "predictions.csv", itertools.chain(of("valid", half), of("test", half)))
-    return [*steps, (f"writing {2 * half:,} predictions", *clock.lap())]
+    return [*steps, clock.lap(f"writing {2 * half:,} predictions")]
 
 
-def evaluating(folder: Path, rows: int) -> list[tuple[str, float, float]]:
+def evaluating(folder: Path, rows: int) -> list[Step]:
     """Evaluate these predictions, and the metrics of the bootstrap again by patch on as many as a test part has."""
     from histobench.results import evaluation, metrics
     from histobench.results.bootstrap import RESAMPLES
 
     clock = Clock()
     evaluation.write(folder / "predictions.csv", folder / "metrics.json", folder / "bootstrap.csv")
-    steps = [(f"evaluating them, {RESAMPLES} resamples of slides", *clock.lap())]
+    steps = [clock.lap(f"evaluating them, {RESAMPLES} resamples of slides")]
     test = evaluation.read(folder / "predictions.csv")[: rows // 10]
-    clock.lap()
+    clock = Clock()
     metrics._bootstrap(test, np.arange(len(test)), RESAMPLES, seed=0)
-    return [*steps, (f"{RESAMPLES} resamples of {len(test):,} single patches", *clock.lap())]
+    return [*steps, clock.lap(f"{RESAMPLES} resamples of {len(test):,} single patches")]
 
 
-def resampling(_folder: Path, rows: int) -> list[tuple[str, float, float]]:
+def resampling(_folder: Path, rows: int) -> list[Step]:
     """Compute the AUC of a few resamples of slides, of as many patches as a test part has."""
     from histobench.results import metrics
 
@@ -162,10 +171,10 @@ def resampling(_folder: Path, rows: int) -> list[tuple[str, float, float]]:
     clock = Clock()
     for _ in range(FEW):
         wins.count(drawn)
-    return [(f"the AUC of {FEW} resamples of {len(labels):,} patches", *clock.lap())]
+    return [clock.lap(f"the AUC of {FEW} resamples of {len(labels):,} patches")]
 
 
-def resampling_plainly(_folder: Path, rows: int) -> list[tuple[str, float, float]]:
+def resampling_plainly(_folder: Path, rows: int) -> list[Step]:
     """Do the same by a weight for each patch."""
     from sklearn.metrics import roc_auc_score
 
@@ -174,7 +183,7 @@ def resampling_plainly(_folder: Path, rows: int) -> list[tuple[str, float, float
     clock = Clock()
     for _ in range(FEW):
         roc_auc_score(labels, scores, sample_weight=drawn[units])
-    return [("the same AUCs, plainly", *clock.lap())]
+    return [clock.lap("the same AUCs, plainly")]
 
 
 def scored(rows: int) -> tuple[Any, Any, Any]:
@@ -184,7 +193,7 @@ def scored(rows: int) -> tuple[Any, Any, Any]:
     return labels, rng.normal(labels, 1), np.arange(len(labels)) // max(1, len(labels) // 500)
 
 
-def controls(folder: Path, _rows: int) -> list[tuple[str, float, float]]:
+def controls(folder: Path, _rows: int) -> list[Step]:
     """Compute both controls of the data set."""
     from histobench.core import prepared
     from histobench.core.runs import write_predictions
@@ -194,12 +203,12 @@ def controls(folder: Path, _rows: int) -> list[tuple[str, float, float]]:
     index = prepared.index(folder, controls.COLUMNS)
     floor = controls.colour_floor(index)
     write_predictions(folder / "floor.csv", floor.itertuples(index=False, name=None))
-    steps = [("the floor of colour", *clock.lap())]
-    controls.shuffled_labels(index, shuffles=10)
-    return [*steps, ("10 of 200 shuffles", *clock.lap())]
+    steps = [clock.lap("the floor of colour")]
+    controls.shuffled_labels(index, shuffles=SHUFFLES)
+    return [*steps, clock.lap(f"{SHUFFLES} of 200 shuffles")]
 
 
-def surest_errors(folder: Path, _rows: int) -> list[tuple[str, float, float]]:
+def surest_errors(folder: Path, _rows: int) -> list[Step]:
     """Find the surest errors of a run."""
     import pandas as pd
 
@@ -207,10 +216,10 @@ def surest_errors(folder: Path, _rows: int) -> list[tuple[str, float, float]]:
 
     clock = Clock()
     figure_data.surest_errors(pd.DataFrame({"valid_auc": [0.5], "folder": [str(folder)]}), 6)
-    return [("the surest errors", *clock.lap())]
+    return [clock.lap("the surest errors")]
 
 
-STEPS: list[Callable[[Path, int], list[tuple[str, float, float]]]] = [
+STEPS: list[Callable[[Path, int], list[Step]]] = [
     *(prepare, prepare_plainly, opening, opening_plainly, predictions, evaluating, resampling, resampling_plainly),
     *(controls, surest_errors),
 ]
@@ -225,11 +234,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "many")
         for step in STEPS:
-            for what, seconds, memory in common.measure(step, folder, rows):
-                measured[what] = seconds
-                print(
-                    f"{what:50} {seconds:8.2f} s {seconds / rows * 1e6:7.2f} us/row, peak {memory:6.0f} MiB", flush=True
-                )
+            for what, seconds, used, memory in common.measure(step, folder, rows):
+                measured[what] = used
+                print(f"{what:50} {seconds:8.2f} s, of the processor {used:8.2f} s, peak {memory:6.0f} MiB", flush=True)
     for what in ("prepare: bookkeeping", "opening the training part"):
         print(f"{what} takes {measured[what] / measured[f'{what}, plainly']:.2f} of the plain way's time")
     ours = next(seconds for what, seconds in measured.items() if what.startswith("the AUC of"))

@@ -62,7 +62,15 @@ def test_nothing_that_is_read_is_mapped(prepared_folder):
 def test_patches_that_the_system_must_fetch_are_announced_together_and_read(prepared_folder, monkeypatch):
     steps = []
     announce, read = prepared.Pieces.announce, prepared.Pieces.read
-    monkeypatch.setattr(prepared.Pieces, "is_read_at_once", lambda *_: False)
+    preadv = os.preadv
+
+    def at_once_never(file, memory, place, flags=0):
+        if flags:
+            raise BlockingIOError(errno.EAGAIN, "not in memory")
+        return preadv(file, memory, place)
+
+    monkeypatch.setattr(prepared, "AT_ONCE", 8)
+    monkeypatch.setattr(os, "preadv", at_once_never)
     monkeypatch.setattr(prepared.Pieces, "announce", lambda *call: (steps.append("announce"), announce(*call)))
     monkeypatch.setattr(prepared.Pieces, "read", lambda *call: (steps.append("read"), read(*call)))
     found = prepared.Records(prepared_folder, "train").take(np.array([5, 2, 9]))
@@ -98,7 +106,7 @@ def test_a_shard_that_cannot_be_read_is_an_error_that_names_it(prepared_folder, 
 
 def test_files_are_closed_with_what_reads_them(prepared_folder):
     part = prepared.Records(prepared_folder, "train")
-    files = [shard._file for shard in part._shards]
+    files = [shard.descriptor for shard in part._shards]
     del part
     for file in files:
         with pytest.raises(OSError, match="Bad file descriptor"):

@@ -70,7 +70,8 @@ class Features(Split):
             return self._in_memory[positions]
         result = np.empty((len(positions), *self.shape), np.float32)
         offsets = self._start + positions * (4 * self.shape[0])
-        read(zip(itertools.repeat(self._file), offsets.tolist(), result))
+        for _ in read(zip(itertools.repeat(self._file), offsets.tolist(), result)):
+            pass
         return result
 
 
