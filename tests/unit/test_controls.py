@@ -90,12 +90,13 @@ def test_shuffled_labels_fail_where_labels_are_not_shuffled(monkeypatch):
     assert found["auc_mean"] > 0.99
 
 
-def test_shuffled_labels_subsample_large_training_sets_and_are_reproducible(monkeypatch):
+def test_shuffled_labels_subsample_large_sets_and_are_reproducible(monkeypatch):
     index = patch_index(separation=1)
     assert shuffled_labels(index, shuffles=10, seed=2)["auc_mean"] != shuffled_labels(index, shuffles=10)["auc_mean"]
     monkeypatch.setattr(controls, "SHUFFLED_PATCHES", 50)
+    monkeypatch.setattr(controls, "SHUFFLED_TEST_PATCHES", 150)
     found = shuffled_labels(index, shuffles=20)
-    assert found["train_patches"] == 50
+    assert (found["train_patches"], found["test_patches"]) == (50, 150)
     assert found["holds_chance"] is True
     assert found == shuffled_labels(index, shuffles=20)
 

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 from histobench.core.errors import HistobenchError
+from histobench.results import metrics
 from histobench.results.bootstrap import resampled_weights
 from histobench.results.metrics import evaluate, youden_threshold
 
@@ -135,8 +136,10 @@ def test_threshold_ignores_the_test_set(first, second):
     assert one["valid"] == other["valid"]
 
 
+@pytest.mark.parametrize("block", [7, 2**15])
 @pytest.mark.parametrize("groups", ["", [f"slide-{i % 25}" for i in range(200)]])
-def test_replicates_are_scikit_learns_weighted_metrics(groups):
+def test_replicates_are_scikit_learns_weighted_metrics(groups, block, monkeypatch):
+    monkeypatch.setattr(metrics._Wins, "BLOCK", block)
     given_ = simulated(200, groups)
     given_["score"] = given_["score"].round(2)  # ties
     test = given_[given_["split"] == "test"]

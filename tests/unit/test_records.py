@@ -1,21 +1,30 @@
 """Records: what is written is what is read, by NumPy and by TensorFlow alike, or an error."""
 
+import errno
+import hashlib
+import itertools
 import logging
+import os
 import re
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from histobench.core import prepared
-from histobench.core.datasets import Tally, read
+from histobench.core.datasets import Patches, Tally, read
 from histobench.core.errors import HistobenchError, for_user
 from histobench.core.formats import Dataset, Source
+from histobench.core.prepared import SPLITS
 from histobench.train import records
 from histobench.train.batches import Batches
 from support.small import COUNTS, SHAPE, patches, prepare, write
@@ -40,6 +49,73 @@ def test_any_patches_in_any_order(prepared_folder, data):
     np.testing.assert_array_equal(
         part.take(np.array(chosen, np.int64)), patches("train", n, 0).images[np.array(chosen, int)]
     )
+
+
+def test_nothing_that_is_read_is_mapped(prepared_folder):
+    """A mapped file counts as memory of the process."""
+    part = prepared.Records(prepared_folder, "train")
+    part.take(np.arange(len(part)))
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or str(prepared_folder) not in maps.read_text()
+
+
+def test_patches_that_the_system_must_fetch_are_announced_together_and_read(prepared_folder, monkeypatch):
+    steps = []
+    announce, read = prepared.Pieces.announce, prepared.Pieces.read
+    preadv = os.preadv
+
+    def at_once_never(file, memory, place, flags=0):
+        if flags:
+            raise BlockingIOError(errno.EAGAIN, "not in memory")
+        return preadv(file, memory, place)
+
+    monkeypatch.setattr(prepared, "AT_ONCE", 8)
+    monkeypatch.setattr(os, "preadv", at_once_never)
+    monkeypatch.setattr(prepared.Pieces, "announce", lambda *call: (steps.append("announce"), announce(*call)))
+    monkeypatch.setattr(prepared.Pieces, "read", lambda *call: (steps.append("read"), read(*call)))
+    found = prepared.Records(prepared_folder, "train").take(np.array([5, 2, 9]))
+    np.testing.assert_array_equal(found, patches("train", COUNTS["train"], 0).images[[5, 2, 9]])
+    assert steps == ["announce"] * 3 + ["read"] * 3
+
+
+def test_threads_may_take_patches_at_once(prepared_folder):
+    part, whole = prepared.Records(prepared_folder, "train"), patches("train", COUNTS["train"], 0).images
+    orders = [np.random.default_rng(seed).permutation(len(whole)) for seed in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        for order, found in zip(orders, pool.map(part.take, orders), strict=True):
+            np.testing.assert_array_equal(found, whole[order])
+
+
+def test_a_shard_that_loses_bytes_while_it_is_read_is_an_error_that_names_it(damaged):
+    part = prepared.Records(damaged, "train")
+    shard = damaged / prepared.shard_names("train")[1]
+    os.truncate(shard, shard.stat().st_size - 20)
+    with pytest.raises(HistobenchError, match=rf"{shard.name}: expected 4800 bytes from byte \d+ on, found: 4784"):
+        part.take(np.arange(len(part)))
+
+
+def test_a_shard_that_cannot_be_read_is_an_error_that_names_it(prepared_folder, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    part = prepared.Records(prepared_folder, "train")
+    monkeypatch.setattr(os, "preadv", broken)
+    with pytest.raises(HistobenchError, match=rf"{prepared.shard_names('train')[3]}: .* found: Input/output error"):
+        part.take(np.array([3]))
+
+
+def test_files_are_closed_with_what_reads_them(prepared_folder):
+    part = prepared.Records(prepared_folder, "train")
+    files = [shard.descriptor for shard in part._shards]
+    del part
+    for file in files:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(file)
+
+
+def test_positions_by_name(prepared_folder):
+    part = prepared.Records(prepared_folder, "valid")
+    assert part.positions(["valid-7", "valid-2", "train-3"]) == {"valid-7": 7, "valid-2": 2}
 
 
 def test_a_shard_is_a_tfrecord_file(prepared_folder):
@@ -172,6 +248,48 @@ def test_the_identity_of_patches_is_all_that_a_result_depends_on(tmp_path, kind)
     assert identity(write(tmp_path / "other", changed(kind))) != identity(write(tmp_path / "as_was", changed("")))
 
 
+@st.composite
+def interleaved(draw):
+    """Chunks of tiny patches in any order of the splits, by names that need quotes in a CSV file and by others."""
+    names = st.text(st.sampled_from('ab,"é \r\n#'), max_size=4)
+    splits = draw(st.permutations(SPLITS)) + draw(st.lists(st.sampled_from(SPLITS), max_size=6))
+    chunks = []
+    for number, split in enumerate(splits):
+        n = draw(st.integers(2, 4))
+        images = draw(arrays(np.uint8, (n, 1, 1, 3), elements=st.integers(0, 2)))
+        ids = [f"{number}-{patch}{draw(names)}" for patch in range(n)]
+        groups = [draw(names) for _ in range(n)]
+        labels, places = (np.arange(n) % 2).astype(np.uint8), np.full((n, 2), number, np.int32)
+        chunks.append(Patches(split, images, labels, ids, groups, places))
+    return chunks
+
+
+@settings(max_examples=30)
+@given(chunks=interleaved())
+def test_the_identity_is_the_digest_of_a_table_as_pandas_writes_it(tmp_path_factory, chunks):
+    """By split, in the order in which they begin, and by position: as it has been since the first version."""
+    folder = write(tmp_path_factory.mktemp("data"), chunks)
+    splits = list(dict.fromkeys(some.split for some in chunks))
+    rows = []
+    for split in splits:
+        mine = [some for some in chunks if some.split == split]
+        fields = [[each for some in mine for each in getattr(some, name)] for name in ("ids", "groups", "labels")]
+        pixels = [hashlib.sha256(image).hexdigest()[:32] for some in mine for image in some.images]
+        places = [tuple(place) for some in mine for place in some.places]
+        for position, (name, group, label, (x, y), pixel) in enumerate(zip(*fields, places, pixels, strict=True)):
+            rows.append((split, position, name, group, label, x, y, pixel))
+    table = pd.DataFrame(rows, columns=records.IDENTITY).to_csv(index=False)
+    assert identity(folder) == hashlib.sha256(f"(1, 1, 3)\n{table}".encode()).hexdigest()
+
+
+@settings(max_examples=30)
+@given(chunks=interleaved())
+def test_duplicates_are_those_of_all_rows(tmp_path_factory, chunks):
+    folder = write(tmp_path_factory.mktemp("data"), chunks)
+    rows = prepared.index(folder).sort_values(["split", "position"])
+    assert prepared.manifest(folder)["duplicates"] == records.duplicates(rows)
+
+
 def test_equal_patches_from_other_files_are_the_same_patches(tmp_path):
     one = write(tmp_path / "one", changed(""), source_files={"sha256": "1"})
     two = write(tmp_path / "two", changed(""), source_files={"sha256": "2"}, source="renamed")
@@ -214,6 +332,8 @@ def bad_chunks(kind):
             some = patches(split, 8, seed, (41, 41, 3))
         if kind == "twice" and split == "test":
             some.ids[5] = "train-2"
+        if kind == "twice in a chunk" and split == "test":
+            some.ids[5] = "test-2"
         if kind == "one class" and split == "test":
             some.labels[:] = 1
         if kind == "empty" and split == "valid":
@@ -223,11 +343,54 @@ def bad_chunks(kind):
         yield some
 
 
+def test_the_next_patches_are_read_while_these_are_written(tmp_path):
+    """Otherwise the writing of the first patches would wait here for ever."""
+    chunks, read = changed(""), threading.Semaphore(0)
+
+    def reader():
+        for some in chunks:
+            read.release()
+            yield some
+
+    class Slow(np.ndarray):
+        """Pixels whose writing waits until the chunk after theirs has been read."""
+
+        def tobytes(self, order="C"):
+            assert read.acquire(timeout=20)
+            read.release()
+            return super().tobytes(order)
+
+    chunks[0].images = chunks[0].images.view(Slow)
+    asked = reader()
+    one = next(asked)
+    read.acquire()
+    write(tmp_path, itertools.chain([one], asked))
+
+
+@pytest.mark.parametrize("kind", ["shape", "broken"])
+def test_a_reader_has_ended_when_an_error_ends_the_job(tmp_path, kind):
+    ended = []
+
+    def reader():
+        try:
+            yield from bad_chunks(kind)
+            yield from bad_chunks("more of them")
+        finally:
+            ended.append(threading.current_thread())
+
+    before = threading.active_count()
+    with pytest.raises(HistobenchError):
+        write(tmp_path, reader())
+    assert len(ended) == 1
+    assert threading.active_count() == before
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
         ("shape", r"patch valid-0: expected patches of shape \(40, 40, 3\), found \(41, 41, 3\)"),
         ("twice", "patch train-2 comes twice in small"),
+        ("twice in a chunk", "patch test-2 comes twice in small"),
         ("one class", "both classes in the test part, found 8 patches, 8 of them tumour"),
         ("empty", "both classes in the valid part, found 0 patches"),
         ("broken", "the source broke"),

@@ -47,6 +47,24 @@ def test_a_damaged_record_of_a_run_is_a_gap_with_its_reason(finished, content):
     assert runs.gap(finished, SPECIFICATION, "m").startswith(f"damaged: {finished / runs.ABOUT}: expected")
 
 
+def test_predictions_are_rows_as_any_others(tmp_path):
+    rows = [("valid", "a,b", 'slide "1"', 0, "0.25"), ("test", "c", "", 1, 1 / 3)]
+    runs.write_predictions(tmp_path / "predictions.csv", iter(rows))
+    runs.write_rows(tmp_path / "rows.csv", [dict(zip(runs.PREDICTION_COLUMNS, row, strict=True)) for row in rows])
+    assert (tmp_path / "predictions.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()
+    assert runs.read_rows(tmp_path / "predictions.csv")[0]["group"] == 'slide "1"'
+
+
+def test_predictions_that_break_off_leave_no_file(tmp_path):
+    def rows():
+        yield "valid", "a", "", 0, "0.25"
+        raise HistobenchError("no score")
+
+    with pytest.raises(HistobenchError, match="no score"):
+        runs.write_predictions(tmp_path / "predictions.csv", rows())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_weights_that_are_not_those_of_the_run_are_refused(tmp_path):
     weights = tmp_path / runs.WEIGHTS
     weights.write_bytes(b"trained")

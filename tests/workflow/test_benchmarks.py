@@ -18,7 +18,23 @@ BENCHMARKS = {
     ),
     "prepare.py": (
         ("--patches", "80"),
-        (r"ours takes (\S+) of the plain script's time",),
+        (r"ours takes (\S+) of the plain script's time", r"ours takes (\S+) of the time without reading ahead"),
+    ),
+    "reading.py": (
+        ("--patches", "40", "--sparse", "--train", "b2"),
+        (
+            r"first: reading takes (\S+) of the time of mapping",
+            r"again, by 128: reading takes (\S+) of the time of mapping",
+            r"b2: an epoch of 40 patches in .* s, peak memory (\S+) MiB",
+        ),
+    ),
+    "scale.py": (
+        ("--rows", "3000"),
+        (
+            r"prepare: bookkeeping takes (\S+) of the plain way's time",
+            r"opening the training part takes (\S+) of the plain way's time",
+            r"the AUC of resamples takes (\S+) of the plain way's time",
+        ),
     ),
     "transfer.py": (
         ("--models", "mobilenet", "--patches", "16", "--epochs", "1", "--threads", "1"),

@@ -17,6 +17,7 @@ rule prepare:
         f"{paths.LOGS}/prepare/{{dataset}}.tsv"
     conda:
         "../../envs/tensorflow.yaml"
+    threads: 2  # one reads, one writes
     resources:
         mem_mb=megabytes(2000),
         runtime=minutes(60),

@@ -7,11 +7,11 @@ with job.start(snakemake):
 
     from histobench.core import prepared
     from histobench.core.files import write_sealed
-    from histobench.core.runs import write_rows
+    from histobench.core.runs import write_predictions
     from histobench.results import controls, evaluation
 
-    index = prepared.index(Path(snakemake.input.manifest).parent)
+    index = prepared.index(Path(snakemake.input.manifest).parent, controls.COLUMNS)
     predictions = Path(snakemake.output.predictions)
-    write_rows(predictions, controls.colour_floor(index).to_dict("records"))
+    write_predictions(predictions, controls.colour_floor(index).itertuples(index=False, name=None))
     evaluation.write(predictions, Path(snakemake.output.metrics), Path(snakemake.output.replicates))
     write_sealed(Path(snakemake.output.shuffled), controls.shuffled_labels(index))

@@ -1,11 +1,12 @@
 """Files with the features of a frozen backbone, as `extract_features` writes them, and reading them."""
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histobench.core.errors import HistobenchError
 from histobench.core.files import as_written, read_sealed
-from histobench.core.prepared import Records, Split
+from histobench.core.prepared import Pieces, Records, Split, read
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +20,12 @@ def file_name(split: str) -> str:
     return f"{split}.npy"
 
 
+# Bytes up to which features are held in memory, from which a row comes in a third of the time.
+IN_MEMORY = 2**28
+
+
 class Features(Split):
-    """The features of one split, memory-mapped, by the position of the patch.
+    """The features of one split, by the position of the patch: in memory where they are small, else read when taken.
 
     Attributes
     ----------
@@ -44,19 +49,30 @@ class Features(Split):
         path = folder / file_name(split)
         expected = read_sealed(folder / ABOUT)["sha256"][split]
         as_written(path, expected, ABOUT, "`extract_features`")
-        self._features: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
-        if len(self._features) != len(self):
+        mapped = np.load(path, mmap_mode="r")
+        if len(mapped) != len(self):
             raise HistobenchError(
-                f"{path}: expected the features of {len(self)} patches, found {len(self._features)}; delete it and "
+                f"{path}: expected the features of {len(self)} patches, found {len(mapped)}; delete it and "
                 "start again: `extract_features` writes it anew"
             )
-        self.shape: tuple[int] = self._features.shape[1:]
+        self.shape: tuple[int] = mapped.shape[1:]
+        self._in_memory = np.array(mapped) if mapped.nbytes <= IN_MEMORY else None
+        self._start, self._file = mapped.offset, Pieces(path, "`extract_features`")
 
     def take(self, positions: "npt.NDArray[np.int64]") -> "npt.NDArray[np.float32]":
-        """Return the features at `positions`, of shape (len(positions), features), float32."""
+        """Return the features at `positions`, of shape (len(positions), features), float32.
+
+        Several threads may call it at once.
+        """
         import numpy as np
 
-        return np.asarray(self._features[positions])
+        if self._in_memory is not None:
+            return self._in_memory[positions]
+        result = np.empty((len(positions), *self.shape), np.float32)
+        offsets = self._start + positions * (4 * self.shape[0])
+        for _ in read(zip(itertools.repeat(self._file), offsets.tolist(), result)):
+            pass
+        return result
 
 
 def open_splits(data: Path, features: Path | None, *splits: str) -> list[Records | Features]:

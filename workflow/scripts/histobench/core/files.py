@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from histobench.core.errors import HistobenchError
 
@@ -106,10 +106,19 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+@contextmanager
+def text_with_digest(path: Path) -> Iterator[TextIO]:
+    """Yield a text file to write, that other jobs read; see :func:`write_with_digest`."""
+    with atomic(path) as temporary:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        write_text(_digest_file(path), f"{digest(temporary)}  {path.name}\n")
+
+
 def write_with_digest(path: Path, text: str) -> None:
     """Write a text that other jobs read, atomically, and its digest into a hidden file; see :func:`unchanged`."""
-    write_text(_digest_file(path), f"{hashlib.sha256(text.encode()).hexdigest()}  {path.name}\n")
-    write_text(path, text)
+    with text_with_digest(path) as file:
+        file.write(text)
 
 
 def unchanged(path: Path) -> Path:

@@ -1,14 +1,18 @@
 """What `prepare` leaves behind for a data set, and reading it: shards, index and manifest.
 
 A shard is a TFRecord file whose records are the raw bytes of one patch each. All records of a data set have the same
-length, so NumPy can map a shard and pick any patch without TensorFlow and without reading the others; whoever has
-TensorFlow can read it with ``tf.data.TFRecordDataset`` and ``tf.io.decode_raw``.
+length, so any patch can be picked without TensorFlow and without reading the others; whoever has TensorFlow can read it
+with ``tf.data.TFRecordDataset`` and ``tf.io.decode_raw``.
 
 Damage is found when it is read: the manifest holds a digest of its own content and of the index, and the index a
 checksum of every patch.
 """
 
-from collections.abc import Sequence
+import math
+import os
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 SPLITS = ("train", "valid", "test")
 # Patch i of a split is record i // SHARDS of shard i % SHARDS: known before the number of patches is.
 SHARDS = 4
+# Bytes of a TFRecord before its data, their length and its checksum, and after them, their checksum.
+BEFORE_IMAGE, AFTER_IMAGE = 12, 4
 # Columns of the index, in order.
 INDEX = (
     "split", "position", "patch_id", "group", "label", "x", "y",
@@ -44,8 +50,13 @@ def manifest(folder: Path) -> dict[str, Any]:
     return read_sealed(folder / "manifest.json")
 
 
-def index(folder: Path, columns: Sequence[str] = INDEX) -> "pd.DataFrame":
+def index(folder: Path, columns: Sequence[str] = INDEX, split: str | None = None) -> "pd.DataFrame":
     """Read the index of a prepared data set: one row per patch, in the order of the records of its split.
+
+    Parameters
+    ----------
+    columns : to read; the others take neither time nor memory.
+    split : to read; by default all.
 
     Raises
     ------
@@ -56,7 +67,8 @@ def index(folder: Path, columns: Sequence[str] = INDEX) -> "pd.DataFrame":
 
     path = folder / "index.parquet"
     as_written(path, manifest(folder)["index_sha256"], "the manifest", "`prepare`")
-    return pd.read_parquet(path, columns=list(columns))
+    chosen = None if split is None else [("split", "==", split)]
+    return pd.read_parquet(path, columns=list(columns), filters=chosen)
 
 
 class Split:
@@ -65,27 +77,110 @@ class Split:
     Attributes
     ----------
     labels : (n,) float32, 1 is tumour.
-    ids, groups : n texts each.
-    checksums : n integers, the CRC-32 of each patch's bytes.
+    checksums : (n,) uint32, the CRC-32 of each patch's bytes.
+    ids, groups : n texts each, read when they are asked for: training does not need them.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
         import numpy as np
 
         self.split = split
-        rows = index(folder, ["split", "patch_id", "group", "label", "crc32"])
-        rows = rows[rows["split"] == split]
+        self._folder = folder
+        rows = index(folder, ["label", "crc32"], split)
         self.labels: npt.NDArray[np.float32] = rows["label"].to_numpy(np.float32)
-        self.ids: list[str] = rows["patch_id"].tolist()
-        self.groups: list[str] = rows["group"].tolist()
-        self.checksums: list[int] = rows["crc32"].tolist()
+        self.checksums: npt.NDArray[np.uint32] = rows["crc32"].to_numpy(np.uint32)
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @cached_property
+    def ids(self) -> list[str]:
+        """The names of the patches."""
+        return self._texts("patch_id").tolist()
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """The slide or patient of each patch, "" where unknown."""
+        # One object for all patches of a group.
+        return self._texts("group").astype("category").astype(object).tolist()
+
+    def _texts(self, column: str) -> "pd.Series[Any]":
+        return index(self._folder, [column], self.split)[column]
+
+    def positions(self, ids: Iterable[str]) -> dict[str, int]:
+        """Return the positions of the patches of these names, in so far as there are any."""
+        wanted = set(ids)
+        return {name: position for position, name in enumerate(self.ids) if name in wanted}
+
+
+class Pieces:
+    """A file that a rule has written, read in pieces; several threads may do so at once.
+
+    By system calls, since what is read of a mapped file counts as memory of the process: a scheduler would end a job
+    whose data set takes more than the job has asked for.
+    """
+
+    def __init__(self, path: Path, rule: str) -> None:
+        self.path = path
+        with written_by(rule):
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self.descriptor)
+        self.bytes = os.fstat(self.descriptor).st_size
+
+    def read(self, offset: int, memory: "npt.NDArray[Any]") -> None:
+        """Read what stands from a byte of the file on into an array, whose memory is in one piece.
+
+        Raises
+        ------
+        HistobenchError
+            if it cannot be read, or the file ends before.
+        """
+        try:
+            found: object = os.preadv(self.descriptor, (memory.data,), offset)
+        except OSError as error:
+            found = error.strerror
+        if found != memory.nbytes:
+            raise HistobenchError(f"{self.path}: expected {memory.nbytes} bytes from byte {offset} on, found: {found}")
+
+    def announce(self, offset: int, size: int) -> None:
+        """Tell the system that bytes will be read soon."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.descriptor, offset, size, os.POSIX_FADV_WILLNEED)
+
+
+# On a system that does not know this it counts for nothing.
+AT_ONCE = getattr(os, "RWF_NOWAIT", 0)
+
+
+def read(pieces: "Iterable[tuple[Pieces, int, npt.NDArray[Any]]]") -> Iterator[int]:
+    """Read pieces of files, each given by its file, its first byte and the array to read it into.
+
+    A disk or a network is asked for all that the system does not have in memory before the first answer is waited for.
+
+    Yields
+    ------
+    number : of a piece, as soon as it has been read.
+    """
+    waiting = []
+    for number, (file, offset, memory) in enumerate(pieces):
+        # Written out: a call for each piece would take a twentieth of the time.
+        try:
+            found = os.preadv(file.descriptor, (memory.data,), offset, AT_ONCE)
+        except OSError:
+            found = 0
+        if found == memory.nbytes:
+            yield number
+        else:
+            waiting.append((number, file, offset, memory))
+    for _, file, offset, memory in waiting:
+        file.announce(offset, memory.nbytes)
+    for number, file, offset, memory in waiting:
+        file.read(offset, memory)
+        yield number
+
 
 class Records(Split):
-    """The patches of one split, by position, mapped from the shards.
+    """The patches of one split, by position, read from the shards.
 
     Attributes
     ----------
@@ -96,46 +191,40 @@ class Records(Split):
     dtype = "uint8"
 
     def __init__(self, folder: Path, split: str) -> None:
-        import numpy as np
-
         super().__init__(folder, split)
         self.shape: tuple[int, int, int] = tuple(manifest(folder)["shape"])
-        # The frame of a TFRecord: length, its checksum, the data, their checksum.
-        frame = np.dtype([("length", "<u8"), ("length_crc", "<u4"), ("image", "u1", self.shape), ("image_crc", "<u4")])
-        self._paths = [folder / name for name in shard_names(split)]
-        self._shards: list[npt.NDArray[np.uint8]] = []
-        for number, path in enumerate(self._paths):
+        self._frame = BEFORE_IMAGE + math.prod(self.shape) + AFTER_IMAGE
+        self._shards = [Pieces(folder / name, "`prepare`") for name in shard_names(split)]
+        for number, shard in enumerate(self._shards):
             count = len(range(number, len(self.labels), SHARDS))
-            with written_by("`prepare`"):
-                size = path.stat().st_size
-            if size != count * frame.itemsize:
+            if shard.bytes != count * self._frame:
                 raise HistobenchError(
-                    f"{path}: expected {count} records of {frame.itemsize} bytes, found {size} bytes; "
+                    f"{shard.path}: expected {count} records of {self._frame} bytes, found {shard.bytes} bytes; "
                     "delete it and start again: `prepare` writes it anew"
                 )
-            if count:
-                self._shards.append(np.memmap(path, frame, mode="r")["image"])
-            else:  # an empty file cannot be mapped
-                self._shards.append(np.empty((0, *self.shape), np.uint8))
 
     def take(self, positions: "npt.NDArray[np.int64]") -> "npt.NDArray[np.uint8]":
         """Return the patches at these positions: (len(positions), height, width, 3) uint8.
 
+        Several threads may call it at once.
+
         Raises
         ------
         HistobenchError
-            if one of them is not the patch that the index tells of.
+            if one of them cannot be read, or is not the patch that the index tells of.
         """
         import numpy as np
         from isal import isal_zlib
 
         result = np.empty((len(positions), *self.shape), np.uint8)
-        for row, position in enumerate(positions):
-            result[row] = self._shards[position % SHARDS][position // SHARDS]
-            if (found := isal_zlib.crc32(result[row])) != self.checksums[position]:
+        records, shards = np.divmod(positions, SHARDS)
+        files, checksums = [self._shards[shard] for shard in shards.tolist()], self.checksums[positions].tolist()
+        pieces = zip(files, (records * self._frame + BEFORE_IMAGE).tolist(), result, strict=True)
+        for row in read(pieces):
+            if (found := isal_zlib.crc32(result[row])) != checksums[row]:
                 raise HistobenchError(
-                    f"{self._paths[position % SHARDS]}, record {position // SHARDS}, patch {self.ids[position]}: "
-                    f"expected bytes of CRC-32 {self.checksums[position]:08x}, found {found:08x}; delete the file and "
+                    f"{files[row].path}, record {records[row]}, patch {self.ids[positions[row]]}: "
+                    f"expected bytes of CRC-32 {checksums[row]:08x}, found {found:08x}; delete the file and "
                     "start again: `prepare` writes it anew"
                 )
         return result

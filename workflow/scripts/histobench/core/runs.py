@@ -1,14 +1,13 @@
 """The files of a run folder: their names, reading and writing them."""
 
 import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from histobench.core.errors import HistobenchError
-from histobench.core.files import as_written, read_sealed, unchanged, write_with_digest
+from histobench.core.files import as_written, read_sealed, text_with_digest, unchanged
 
 # Written by training.
 HISTORY = "history.csv"  # metrics per epoch
@@ -67,17 +66,29 @@ def trained(folder: Path) -> dict[str, Any]:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV, with floats in full precision and a digest, see :func:`histobench.core.files.unchanged`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_with_digest(path, text.getvalue())
+    with text_with_digest(path) as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_predictions(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write predictions as :func:`write_rows` does; of the rows, in `PREDICTION_COLUMNS`, none is kept in memory."""
+    with text_with_digest(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PREDICTION_COLUMNS)
+        writer.writerows(rows)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Read the rows of a CSV file, unless it has changed since it was written; all values are strings."""
+    return list(each_row(path))
+
+
+def each_row(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file one by one, see :func:`read_rows`."""
     with unchanged(path).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        yield from csv.DictReader(file)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,6 +8,9 @@ import numpy as np
 from histobench.core.errors import HistobenchError
 from histobench.core.prepared import SPLITS
 
+# Which classes the patches of a unit have: a number for each unit, where there may be millions.
+NORMAL, TUMOUR = 1, 2
+
 
 def draw(split: Mapping[str, Any], ids: Sequence[str], groups: Sequence[str], labels: Sequence[int]) -> list[str]:
     """Return "train", "valid" or "test" for each patch, such that each part has patches of both classes.
@@ -46,12 +49,12 @@ def draw(split: Mapping[str, Any], ids: Sequence[str], groups: Sequence[str], la
             f"{split['test']:g} with none of the three parts empty"
         )
     sizes = np.diff([0, *ends, len(names)]).tolist()
-    classes: dict[str, set[int]] = {name: set() for name in names}
+    classes = dict.fromkeys(names, 0)
     for unit, label in zip(units, labels, strict=True):
-        classes[unit].add(label)
+        classes[unit] |= TUMOUR if label else NORMAL
     order = [names[number] for number in np.random.default_rng(split["seed"]).permutation(len(names))]
     parts = _cut(order, sizes)
-    if any(len(set().union(*(classes[unit] for unit in part))) < 2 for part in parts):
+    if any({classes[unit] for unit in part} in ({NORMAL}, {TUMOUR}) for part in parts):
         parts = _mend(order, sizes, classes, split["by"])
     split_of = {unit: name for name, part in zip(SPLITS, parts, strict=True) for unit in part}
     return [split_of[unit] for unit in units]
@@ -62,18 +65,18 @@ def _cut(order: Sequence[str], sizes: Sequence[int]) -> list[list[str]]:
     return [list(order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
 
 
-def _mend(order: Sequence[str], sizes: Sequence[int], classes: Mapping[str, set[int]], by: str) -> list[list[str]]:
+def _mend(order: Sequence[str], sizes: Sequence[int], classes: Mapping[str, int], by: str) -> list[list[str]]:
     """Return parts of these sizes with both classes in each; refuse where there are none.
 
     This finds parts whenever there are any: a part has both classes by a unit of both or by one of each class, and one
     of a single unit by a unit of both alone. So units of both go to the smallest parts first, and the others need one
     of each class.
     """
-    waiting = {kind: [unit for unit in order if classes[unit] == set(kind)] for kind in ((0, 1), (0,), (1,))}
+    waiting = {kind: [unit for unit in order if classes[unit] == kind] for kind in (NORMAL | TUMOUR, NORMAL, TUMOUR)}
     both, normal, tumour = map(len, waiting.values())
     first: dict[int, list[str]] = {}
     for part in sorted(range(len(sizes)), key=lambda part: sizes[part]):
-        kinds = [(0, 1)] if waiting[0, 1] else [(0,), (1,)]
+        kinds = [NORMAL | TUMOUR] if waiting[NORMAL | TUMOUR] else [NORMAL, TUMOUR]
         if len(kinds) > sizes[part] or not all(waiting[kind] for kind in kinds):
             unit = "patches" if by == "patch" else "slides or patients"
             raise HistobenchError(

@@ -19,7 +19,7 @@ LEVEL = 0.95
 RESAMPLES = 1000
 
 
-def resampled_units(groups: NDArray[np.str_]) -> tuple[Integers, str, str]:
+def resampled_units(groups: "NDArray[np.str_] | pd.Series[str]") -> tuple[Integers, str, str]:
     """Return the units in which a test set is resampled.
 
     Patches of a slide or patient resemble one another, so an interval over patches is too narrow; whole groups are
@@ -36,7 +36,7 @@ def resampled_units(groups: NDArray[np.str_]) -> tuple[Integers, str, str]:
     unit : "group" or "patch".
     reason : why, as a sentence.
     """
-    names, numbers = np.unique(groups, return_inverse=True)
+    numbers, names = pd.factorize(groups, sort=True)
     if "" in names:
         some = "of some test patches" if len(names) > 1 else "of the test patches"
         reason = f"the groups {some} are unknown: patches are resampled, which ignores clustering"
@@ -48,12 +48,20 @@ def resampled_units(groups: NDArray[np.str_]) -> tuple[Integers, str, str]:
     return np.arange(len(groups)), "patch", reason
 
 
-def resampled_weights(units: Integers, resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield, for each resample, how often each patch is drawn when whole units are drawn with replacement.
+def draws(units: int, resamples: int, seed: int) -> Iterator[Integers]:
+    """Yield, for each resample, how often each unit is drawn when as many as there are are drawn with replacement.
 
     The draws depend only on `seed` (see "Seeds" in config/README.md) and the number of units. Units are numbered in the
     order of their names, by group or by patch id, so replicate r holds the same patches in all runs on a test set, and
     paired contrasts may subtract replicates row by row.
+    """
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.bincount(rng.integers(0, units, size=units), minlength=units)
+
+
+def resampled_weights(units: Integers, resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield, for each resample, how often each patch is drawn, see `draws`.
 
     Parameters
     ----------
@@ -63,10 +71,7 @@ def resampled_weights(units: Integers, resamples: int, seed: int) -> Iterator[Fl
     ------
     weights : (patches,) whole numbers.
     """
-    rng = np.random.default_rng(seed)
-    count = int(units.max()) + 1
-    for _ in range(resamples):
-        drawn = np.bincount(rng.integers(0, count, size=count), minlength=count)
+    for drawn in draws(int(units.max()) + 1, resamples, seed):
         yield drawn[units].astype(np.float64)
 
 

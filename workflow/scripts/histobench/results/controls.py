@@ -22,9 +22,12 @@ from histobench.core.errors import HistobenchError
 
 COLOURS = ["red_mean", "green_mean", "blue_mean", "red_std", "green_std", "blue_std"]
 
-SHUFFLED_PATCHES = 20_000
-"""Maximum number of training patches of the shuffled control. 200 fits on PCam's 262,144 would take minutes, and seven
-coefficients do not need more."""
+COLUMNS = ["split", "patch_id", "group", "label", *COLOURS]
+"""Of the index, what the controls need."""
+
+SHUFFLED_PATCHES, SHUFFLED_TEST_PATCHES = 20_000, 100_000
+"""Maximum numbers of training and of test patches of the shuffled control. 200 fits on PCam's 262,144 would take
+minutes, and seven coefficients do not need more; nor does an AUC whose spread over shuffles is what counts."""
 
 
 def colour_floor(index: pd.DataFrame) -> pd.DataFrame:
@@ -32,8 +35,8 @@ def colour_floor(index: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    index : the patch index of a data set, one row per patch: `split` ("train", "valid", "test"), `patch_id`, `group`,
-        `label` (0 or 1) and the columns `COLOURS`.
+    index : the patch index of a data set, one row per patch: `COLUMNS`, where `split` is "train", "valid" or "test" and
+        `label` 0 or 1.
 
     Returns
     -------
@@ -66,13 +69,14 @@ def shuffled_labels(index: pd.DataFrame, *, shuffles: int = 200, seed: int = 0) 
     ----------
     index : as for `colour_floor`.
     shuffles : number of permutations.
-    seed : of the permutations, and of the subsample of `SHUFFLED_PATCHES` training patches if there are more.
+    seed : of the permutations, and of the subsamples of `SHUFFLED_PATCHES` training and `SHUFFLED_TEST_PATCHES` test
+        patches if there are more.
 
     Returns
     -------
-    control : `shuffles`, `seed`, `train_patches` (after subsampling), `test_patches`, `auc_mean`, `auc_interval` (2.5 %
-        and 97.5 % percentiles over shuffles) and `holds_chance` (whether 0.5 lies within); the last three are None if
-        the test split does not hold both classes.
+    control : `shuffles`, `seed`, `train_patches` and `test_patches` (after subsampling), `auc_mean`, `auc_interval`
+        (2.5 % and 97.5 % percentiles over shuffles) and `holds_chance` (whether 0.5 lies within); the last three are
+        None if the test split does not hold both classes.
 
     Raises
     ------
@@ -81,8 +85,7 @@ def shuffled_labels(index: pd.DataFrame, *, shuffles: int = 200, seed: int = 0) 
     """
     train, test = _train(index), index[index["split"] == "test"]
     rng = np.random.default_rng(seed)
-    if len(train) > SHUFFLED_PATCHES:
-        train = train.iloc[np.sort(rng.choice(len(train), SHUFFLED_PATCHES, replace=False))]
+    train, test = _at_most(train, SHUFFLED_PATCHES, rng), _at_most(test, SHUFFLED_TEST_PATCHES, rng)
     control: dict[str, Any] = {
         "shuffles": shuffles,
         "seed": seed,
@@ -107,6 +110,12 @@ def shuffled_labels(index: pd.DataFrame, *, shuffles: int = 200, seed: int = 0) 
         "auc_interval": [float(low), float(high)],
         "holds_chance": bool(low <= 0.5 <= high),
     }
+
+
+def _at_most(patches: pd.DataFrame, number: int, rng: np.random.Generator) -> pd.DataFrame:
+    if len(patches) <= number:
+        return patches
+    return patches.iloc[np.sort(rng.choice(len(patches), number, replace=False))]
 
 
 def _train(index: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The inputs of tables and figures: files of a job of rule `table` or `figure`, each read when it is first used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,11 @@ class Inputs:
         """The published values."""
         return paper.read(self.files["published"][0].parent)
 
-    def by_run(self, name: str) -> dict[str, pd.DataFrame]:
+    def by_run(self, name: str) -> Mapping[str, pd.DataFrame]:
         """Return "replicates" or "predictions" by run folder."""
-        read = evaluation.read if name == "predictions" else lambda path: pd.read_csv(unchanged(path))
-        return {str(path.parent): read(path) for path in self.files[name]}
+        if name == "predictions":
+            return _Predictions(self.files[name])
+        return {str(path.parent): pd.read_csv(unchanged(path)) for path in self.files[name]}
 
     def folders(self, name: str) -> list[Path]:
         """Return the folders of the files of this input, each once."""
@@ -68,3 +69,22 @@ class Inputs:
     def manifest(self) -> dict[str, Any]:
         """The manifest of the data set."""
         return manifest(self.files["patches"][0].parent)
+
+
+class _Predictions(Mapping[str, pd.DataFrame]):
+    """Predictions by run folder, read whenever they are asked for: those of all runs may be more than the memory."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = {str(path.parent): path for path in paths}
+
+    def __getitem__(self, folder: str) -> pd.DataFrame:
+        return evaluation.read(self._paths[folder])
+
+    def __contains__(self, folder: object) -> bool:
+        return folder in self._paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)

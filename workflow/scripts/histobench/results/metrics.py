@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score, roc_curve
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
 
 from histobench.core.decision import AT_THRESHOLD, THRESHOLD
 from histobench.core.errors import HistobenchError
@@ -64,7 +65,7 @@ def evaluate(
     test = splits["test"]
     chosen = youden_threshold(*_labels_and_scores(splits["valid"]))
 
-    units, unit, reason = bootstrap.resampled_units(test["group"].to_numpy(dtype=np.str_))
+    units, unit, reason = bootstrap.resampled_units(test["group"])
     replicates, skipped = _bootstrap(test, units, resamples, seed)
     metrics: dict[str, Any] = {split: _split_metrics(frame, chosen) for split, frame in splits.items()}
     metrics["per_group"] = _per_group(test) if (test["group"] != "").all() else []
@@ -124,11 +125,14 @@ def _checked(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
     frame = frame.assign(
         patch_id=frame["patch_id"].astype(str),
         group=frame["group"].fillna("").astype(str),  # pandas reads an empty field as NaN
-    ).sort_values("patch_id", ignore_index=True)
+    )
+    if not frame["patch_id"].is_monotonic_increasing:
+        frame = frame.sort_values("patch_id")
+    frame = frame.reset_index(drop=True)
     wrong = {
         "a score in [0, 1]": ("score", ~frame["score"].between(0, 1)),
         "the label 0 or 1": ("label", ~frame["label"].isin([0, 1])),
-        "each patch once": ("patch_id", frame["patch_id"].duplicated()),
+        "each patch once": ("patch_id", frame["patch_id"] == frame["patch_id"].shift()),
     }
     for expected, (column, mask) in wrong.items():
         if mask.any():
@@ -195,7 +199,9 @@ def _at_threshold(labels: Integers, scores: Floats, threshold: float | None) -> 
     if threshold is None:
         return dict.fromkeys(names)
     # Not with accuracy_score and the like, which warn and return a number if a class is absent.
-    tn, fp, fn, tp = (int(count) for count in confusion_matrix(labels, scores > threshold, labels=[0, 1]).ravel())
+    positive, decided = labels == 1, scores > threshold
+    tp, fp = int((positive & decided).sum()), int((~positive & decided).sum())
+    fn, tn = int(positive.sum()) - tp, int((~positive).sum()) - fp
     sensitivity = tp / (tp + fn) if tp + fn else None
     specificity = tn / (tn + fp) if tn + fp else None
     return {
@@ -222,36 +228,78 @@ def _per_group(test: pd.DataFrame) -> list[dict[str, Any]]:
 def _bootstrap(test: pd.DataFrame, units: Integers, resamples: int, seed: int) -> tuple[pd.DataFrame, int]:
     """Return the replicates of the test metrics and the number of resamples without both classes.
 
-    A resample is a weight per patch. The scores are sorted once and all metrics are weighted sums, which is about 50
-    times as fast as scikit-learn's functions with `sample_weight`. Dot products are avoided, since the order in which a
-    threaded BLAS adds depends on the number of threads, and equal runs must give equal files.
+    A resample is a weight per unit. What is a sum over patches is summed by unit once; for the AUC the scores are
+    sorted once. Dot products of floats are avoided, since the order in which a threaded BLAS adds depends on the number
+    of threads, and equal runs must give equal files; those of whole numbers are exact.
     """
     labels, scores = _labels_and_scores(test)
-    _, rank = np.unique(scores, return_inverse=True)  # patches with equal scores share a rank
     positive, predicted = labels == 1, scores > THRESHOLD
-    losses = _losses(labels, scores)
+    count = int(units.max()) + 1
+
+    def by_unit(patches: NDArray[np.bool_]) -> Integers:
+        return np.bincount(units[patches], minlength=count)
+
+    positives_of, negatives_of = by_unit(positive), by_unit(~positive)
+    true_positives_of, true_negatives_of = by_unit(positive & predicted), by_unit(~positive & ~predicted)
+    losses_of = np.bincount(units, _losses(labels, scores), minlength=count)
+    wins = _Wins(labels, scores, units)
 
     rows = []
-    for replicate, weights in enumerate(bootstrap.resampled_weights(units, resamples, seed)):
-        positives_at = np.bincount(rank, weights * positive)
-        negatives_at = np.bincount(rank, weights * ~positive)
-        positives, negatives = positives_at.sum(), negatives_at.sum()
+    for replicate, drawn in enumerate(bootstrap.draws(count, resamples, seed)):
+        positives, negatives = int(drawn @ positives_of), int(drawn @ negatives_of)
         if not positives or not negatives:
             continue
-        true_positives = weights[positive & predicted].sum()
-        true_negatives = weights[~positive & ~predicted].sum()
-        # AUC as Mann-Whitney's U over the number of pairs, ties count one half (Hanley & McNeil 1982, Radiology
-        # 143:29).
-        negatives_below = np.cumsum(negatives_at) - negatives_at / 2
+        true_positives, true_negatives = drawn @ true_positives_of, drawn @ true_negatives_of
         rows.append(
             {
                 "replicate": replicate,
-                "auc": (positives_at * negatives_below).sum() / (positives * negatives),
+                "auc": wins.count(drawn) / (positives * negatives),
                 "accuracy": (true_positives + true_negatives) / (positives + negatives),
                 "balanced_accuracy": (true_positives / positives + true_negatives / negatives) / 2,
-                "loss": (weights * losses).sum() / (positives + negatives),
+                "loss": (drawn * losses_of).sum() / (positives + negatives),
                 # 2 TP + FP + FN = TP + (negatives - TN) + positives
                 "f1": 2 * true_positives / (true_positives + negatives - true_negatives + positives),
             }
         )
     return pd.DataFrame(rows, columns=["replicate", *BOOTSTRAPPED]), resamples - len(rows)
+
+
+class _Wins:
+    """Counts the pairs of a positive and a negative patch in which the positive has the higher score, for the AUC.
+
+    That is Mann-Whitney's U, in which ties count one half (Hanley & McNeil 1982, Radiology 143:29). The patches are
+    sorted once and looked at in blocks that fit into the processor's cache. All counts are whole numbers, exact up to
+    2**62 pairs.
+    """
+
+    BLOCK = 2**15
+
+    def __init__(self, labels: Integers, scores: Floats, units: Integers) -> None:
+        order = np.argsort(scores, kind="stable")
+        scores, units, positive = scores[order], units[order].astype(np.int32), labels[order] == 1
+        negative_scores = scores[~positive]
+        self.positive_units, self.negative_units = units[positive], units[~positive]
+        # How many negatives lie below each positive, and how many not above it.
+        self.below, self.up_to = (
+            np.searchsorted(negative_scores, scores[positive], side=side).astype(np.int32) for side in ("left", "right")
+        )
+
+    def count(self, drawn: Integers) -> float:
+        """Return the number of pairs, where a patch counts as often as its unit is drawn."""
+        times = drawn.astype(np.int32)
+        cumulated = np.zeros(len(self.negative_units) + 1, np.int64)
+        for start in range(0, len(self.negative_units), self.BLOCK):
+            drawn_negatives = _at(times, self.negative_units[start : start + self.BLOCK]).astype(np.int64)
+            drawn_negatives[0] += cumulated[start]
+            np.cumsum(drawn_negatives, out=cumulated[start + 1 : start + 1 + len(drawn_negatives)])
+        twice = 0
+        for start in range(0, len(self.positive_units), self.BLOCK):
+            part = slice(start, start + self.BLOCK)
+            beaten = _at(cumulated, self.below[part]) + _at(cumulated, self.up_to[part])
+            twice += int((_at(times, self.positive_units[part]) * beaten).sum())
+        return twice / 2
+
+
+def _at(values: NDArray[Any], places: NDArray[np.int32]) -> NDArray[Any]:
+    """Return the values at these places, which are not checked: half of the time."""
+    return np.take(values, places, mode="clip")

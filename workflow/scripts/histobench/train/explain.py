@@ -175,7 +175,7 @@ def _trained(
 
 def _positions(part: Records, patches: list[str], data: Path) -> npt.NDArray[np.int64]:
     """Return the positions of patches in their split, (n,) int64."""
-    places = {patch: place for place, patch in enumerate(part.ids)}
+    places = part.positions(patches)
     if unknown := [patch for patch in patches if patch not in places]:
         raise HistobenchError(
             f"{data / 'index.parquet'}: expected the patches to explain in the test split, did not find "
@@ -186,7 +186,7 @@ def _positions(part: Records, patches: list[str], data: Path) -> npt.NDArray[np.
 
 def _predicted(path: Path, patches: list[str]) -> Floats:
     """Return the scores of test patches in the run's predictions, (n,) float32."""
-    scores = {row["patch_id"]: row["score"] for row in runs.read_rows(path) if row["split"] == "test"}
+    scores = {row["patch_id"]: row["score"] for row in runs.each_row(path) if row["split"] == "test"}
     if missing := [patch for patch in patches if patch not in scores]:
         raise HistobenchError(
             f"{path}: expected the scores of all test patches, did not find {_some(missing)}; delete it and start "

@@ -1,6 +1,7 @@
 """Prediction: scores of a run's validation and test patches with the weights of its best epoch."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,19 @@ def predict(task: Task, output: Path) -> None:
         shape = models.input_shape(spec["input"])
         model = models.build(spec["model"], spec["run"]["mode"], shape, seed=seed, dense=dense)
     models.load(model, task.weights)
-    rows = []
+    runs.write_predictions(output, _rows(task, model, parts))
+    log.info("predicted %s", ", ".join(f"{len(part)} {part.split}" for part in parts))
+
+
+def _rows(task: Task, model: keras.Model, parts: list[Records | Features]) -> Iterator[tuple[str, str, str, int, str]]:
     for part in parts:
-        values = scores(model, part, spec)
+        values = scores(model, part, task.spec)
         if not np.isfinite(values).all():
             raise HistobenchError(
                 f"{task.weights}: {int((~np.isfinite(values)).sum())} of {len(values)} {part.split} patches get a "
                 "score that is no number: training diverged; lower the recipe's learning rate"
             )
-        rows += [
-            # The shortest decimal representation of the float32.
-            dict(zip(runs.PREDICTION_COLUMNS, (part.split, patch, group, int(label), str(score)), strict=True))
-            for patch, group, label, score in zip(part.ids, part.groups, part.labels, values, strict=True)
-        ]
-    runs.write_rows(output, rows)
-    log.info("predicted %s", ", ".join(f"{len(part)} {part.split}" for part in parts))
+        # The shortest decimal representation of the float32.
+        columns = (part.ids, part.groups, part.labels.astype(int).tolist(), map(str, values))
+        for row in zip(*columns, strict=True):
+            yield part.split, *row

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from histobench.core.formats import Dataset
 
 # Most patches, and most bytes of pixels, that are held at a time: 256 patches of PCam, enough to make the cost of a
-# call small. Writing takes six times these bytes.
+# call small. `prepare` holds two such chunks: one is written while the next is read.
 CHUNK, CHUNK_BYTES = 256, 256 * 96 * 96 * 3
 # How many examples are kept of what was left out for one reason.
 EXAMPLES = 3

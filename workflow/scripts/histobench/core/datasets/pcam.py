@@ -7,9 +7,11 @@ would start over again and again: a gzipped one is unpacked aside first.
 
 import csv
 import io
+import itertools
 import logging
 import math
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -178,19 +180,20 @@ LARGEST = np.iinfo(np.int32).max
 def _slides(path: Path, label_file: Path, labels: npt.NDArray[np.uint8]) -> tuple[list[str], npt.NDArray[np.int32]]:
     """Return the slide and the place of each patch, after checking that they go with the labels."""
     with _damage(path, what="a table with commas"):
-        lines = list(csv.reader(io.StringIO(text(path), newline="")))
-    columns = lines[0] if lines else []
+        content = text(path).encode()
+        columns = next(_lines(content), [])
+        found = sum(1 for _ in _lines(content)) - bool(columns)
     needed = ("coord_x", "coord_y", "center_tumor_patch", "wsi")
     if missing := set(needed) - set(columns):
         raise HistobenchError(
             f"{path}: expected columns {', '.join(needed)}, with commas between them; missing: "
             f"{', '.join(sorted(missing))}, found: {', '.join(columns) or 'none'}"
         )
-    rows = [line for line in lines[1:] if line]
-    if len(rows) != len(labels):
-        raise HistobenchError(f"{path}: expected {len(labels)} rows, one for each label, found {len(rows)}")
+    if found != len(labels):
+        raise HistobenchError(f"{path}: expected {len(labels)} rows, one for each label, found {found}")
     at = [columns.index(name) for name in needed]
-    places, slides = np.empty((len(rows), 2), np.int32), []
+    places, slides = np.empty((found, 2), np.int32), []
+    rows = itertools.islice(_lines(content), 1, None)
     for number, (row, label) in enumerate(zip(rows, labels.tolist(), strict=True)):
         if len(row) != len(columns):
             raise HistobenchError(f"{path}, patch {number}: expected {len(columns)} values, found {len(row)}")
@@ -209,9 +212,14 @@ def _slides(path: Path, label_file: Path, labels: npt.NDArray[np.uint8]) -> tupl
                 f"{path}, patch {number} of slide {slide}: center_tumor_patch is {tumour}, "
                 f"but {label_file} says {label}: the two files do not belong together"
             )
-        slides.append(slide)
+        slides.append(sys.intern(slide))
         places[number] = _place(path, number, (x, y))
     return slides, places
+
+
+def _lines(content: bytes) -> Iterator[list[str]]:
+    """Yield the lines of a table that are not empty, one by one: a list of all would take ten times the file's size."""
+    yield from filter(None, csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")))
 
 
 def _place(path: Path, number: int, texts: Sequence[str]) -> list[int]:

@@ -89,7 +89,7 @@ def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the data set, and notes on the run that it shows."""
     errors = read_csv(inputs.files["errors"][0], ["patch_id", "group", "run"])
     test, notes = inputs.test_patches, []
-    position = {patch: place for place, patch in enumerate(test.ids)}
+    position = test.positions(errors["patch_id"])
     images = test.take(np.array([position[patch] for patch in errors["patch_id"]], np.int64))
     maps = {}
     for path in inputs.files["heatmaps"]:
