@@ -14,21 +14,25 @@ HEAD_MEMORY, CNN_MEMORY = 4000, 8000
 ENV_MODULES = config.get("env_modules", [])
 
 
+@quick
 def gpu_model(wildcards):
     """Return the card that a job is for, as the scheduler names it; nothing for a CPU."""
     return STUDY.devices[wildcards.device].get("gpu_model", "") if "device" in wildcards.keys() else ""
 
 
+@quick
 def cnn_threads(wildcards):
     """Return the threads of a job that runs a CNN, or a head."""
     return GPU_THREADS if gpu_model(wildcards) else CPU_THREADS
 
 
+@once_for("device")
 def environment(wildcards):
     """Return the environment of a run's device, from the folder of the rules."""
     return f"../../envs/{STUDY.devices[wildcards.device].get('environment', 'tensorflow')}.yaml"
 
 
+@once_for("device")
 def container_image(wildcards):
     """Return the image in which --sdm apptainer runs a job on a device, if it has one."""
     return STUDY.devices[wildcards.device].get("container")
@@ -75,6 +79,7 @@ def asked(limit, value, card):
     card: a function from the wildcards to the card that the job needs.
     """
 
+    @quick
     def ask(wildcards, attempt):
         before_first_job()
         first = value(wildcards) if callable(value) else value
@@ -100,13 +105,13 @@ def megabytes(value, card=no_card):
 
 def on_device(memory, limit):
     """Return the resources of jobs on a device, with a card if that is one: see `megabytes` and `minutes`."""
-    card = {"gpu": lambda wildcards: int(bool(gpu_model(wildcards))), "gpu_model": gpu_model}
+    card = {"gpu": quick(lambda wildcards: int(bool(gpu_model(wildcards)))), "gpu_model": gpu_model}
     return card | {"mem_mb": megabytes(memory, gpu_model), "runtime": minutes(limit, gpu_model)}
 
 
 def time_limit(cost):
     """Return a function from a job's wildcards to its time limit in minutes; `cost` is a method of `COSTS` for cells."""
-    return lambda wildcards: costs.minutes(cost(cell(wildcards)))
+    return once_for(*cells.NAMES)(lambda wildcards: costs.minutes(cost(cell(wildcards))))
 
 
 def extraction_time_limit(wildcards):
