@@ -138,7 +138,7 @@ def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, distu
         assert about["device"]["node"] == about["specification"]["run"]["device"]
 
     # What takes seconds ran here, not in the queue.
-    assert not {entry["rule"] for entry in entries} & {"collect_runs", "table"}
+    assert not {entry["rule"] for entry in entries} & {"collect_runs", "print_tables"}
     assert "rtx_6000" in (project / "results" / "cluster" / "tables" / "speed.md").read_text()
 
 

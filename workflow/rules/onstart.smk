@@ -128,6 +128,11 @@ def train_forced_jobs_anew():
     for folder in others.keys() - forced.keys():
         # Of a start that forced it, and was stopped before the job had begun.
         (folder / ".state" / ANEW).unlink(missing_ok=True)
+    for job in jobs_to_run():
+        if job.rule.name in MADE_BY and is_forced(job):
+            folder, stems = MADE_BY[job.rule.name]
+            for stem in stems:
+                shutil.rmtree(Path(placed(folder)) / ".state" / stem, ignore_errors=True)
     anew = [str(folder) for folder in forced if start_anew(folder / ".state")]
     if anew:
         logger.info(

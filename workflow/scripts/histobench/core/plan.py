@@ -130,8 +130,8 @@ def _key(rule: str, path: str, study: Study) -> str:
     stage = _stage(rule)
     if stage == "download":
         return path  # a job for each file
-    if rule in ("table", "figure"):
-        return str(Path(path).with_suffix(""))  # a job for each, in several formats
+    if rule in ("print_tables", "draw_figures", "draw_galleries"):
+        return ""  # a job for all
     if stage != RESULTS or rule in ON_DEVICES:
         return str(Path(path).parent)
     # One job, or one for each data set. Of the data sets `a` and `my_a` the longer name that fits is the right one.
