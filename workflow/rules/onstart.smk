@@ -102,6 +102,13 @@ def check_environments():
         raise WorkflowError(missing)
 
 
+def let_sbatch_wait():
+    """Put our `sbatch` first on the path, which waits while SLURM cannot take a job; see bin/sbatch."""
+    if hasattr(workflow.executor_settings, "partition_config"):
+        os.environ["HISTOBENCH_SBATCH_LOG"] = os.path.abspath(placed(f"{LOGS}/sbatch.log"))
+        os.environ["PATH"] = os.pathsep.join((str(WORKFLOW / "bin"), os.environ["PATH"]))
+
+
 def write_configuration():
     """Write the configuration for `make status`, and for whoever wonders later what ran here."""
     if TRAINS:
@@ -143,7 +150,7 @@ def train_forced_jobs_anew():
 
 # In this order, when jobs are about to run; in a dry run the checks alone, whose errors are warnings then.
 CHECKS = [check_partitions, check_status_command, check_environments]
-AT_START = [*CHECKS, train_forced_jobs_anew, write_configuration]
+AT_START = [*CHECKS, let_sbatch_wait, train_forced_jobs_anew, write_configuration]
 BEGUN = []
 
 
