@@ -30,7 +30,7 @@ TRAINING = {
     *("train/random_state", "train/initial_model", "tuning/tuned_recipe", "core/decision", *MODEL, *READ),
 }
 DEPENDS_ON = {
-    "train": {"train/run", "core/state", *TRAINING},
+    "train": {"train/heads", "train/run", "core/state", *TRAINING},
     "tune": {
         *("tuning/worker", "tuning/chief", "tuning/client", "tuning/oracle", "tuning/tuner", "tuning/outputs"),
         *("tuning/search_settings", "tuning/search_files", "core/state"),

@@ -66,10 +66,10 @@ def submit(sbatch, tmp_path, monkeypatch, capfd):
         "AssocMaxSubmitJobLimit",
     ],
 )
-def test_a_busy_slurm_is_waited_for_ever_longer(submit, message, tmp_path):
+def test_a_busy_slurm_is_waited_for_ever_longer(submit, sbatch, message, tmp_path):
     code, out, pauses, tries = submit(message, busy=3)
     assert (code, out) == (0, "42\n")
-    assert tries == [" ".join(ARGUMENTS)] * 4
+    assert tries == [" ".join(sbatch.distinct([*ARGUMENTS], b""))] * 4
     assert pauses == sorted(pauses)
     assert len(pauses) == 3
     assert (tmp_path / "logs" / "sbatch.log").read_text().count(message) == 3
@@ -80,8 +80,10 @@ def test_what_will_not_mend_is_passed_on_at_once(submit):
     assert (code, out, pauses, len(tries)) == (1, "", [], 1)
 
 
-def test_a_job_that_was_taken_in_spite_of_the_timeout_is_not_submitted_twice(submit):
-    queue = "7 rule_train_wildcards_a\n41 rule_train_wildcards_a_b"
+def test_a_job_that_was_taken_in_spite_of_the_timeout_is_not_submitted_twice(submit, sbatch):
+    other, own = (sbatch.distinct([*ARGUMENTS[:-1], wrapped], b"")[4] for wrapped in ("other", ARGUMENTS[-1]))
+    assert other.startswith(f"{ARGUMENTS[4]} ")
+    queue = f"41 {own}\n77 {other}"
     code, out, pauses, tries = submit("Socket timed out on send/recv operation", busy=9, queue=queue)
     assert (code, out, len(pauses), len(tries)) == (0, "41\n", 1, 1)
 
