@@ -149,7 +149,7 @@ def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, distu
 def test_a_cancelled_job_and_one_at_its_time_limit_are_tried_again(disturbed, undisturbed):
     """Each goes on after its last finished epoch, and the second try has more time."""
     study, runs = disturbed
-    assert "TIMEOUT" in study.succeed()
+    study.succeed()
     for folder, state, device, epochs in runs:
         tries = [slurm.record(job) for job in trainings(of=study.submitted(), device=device)]
         assert [entry["JobState"] for entry in tries] == [state, "COMPLETED"]

@@ -100,7 +100,7 @@ def test_an_edited_figure_is_drawn_anew_and_no_other_unless_all_are_forced(copy)
     edit(copy / SCRIPTS / "histobench/results/figures/learning_curves.py")
     # `default` and the sum.
     assert plan(copy, *TINY_CONFIG) == {"draw_figures": 1, "report": 1, "default": 1, "total": 3}
-    before = {path: path.read_bytes() for path in (copy / "results/tiny/figures").glob("*.*")}
+    before = {path: path.read_bytes() for path in (copy / "results/tiny/figures").glob("[!.]*.*")}
     snakemake(copy, *TINY)
     assert drawn(copy) == ["learning_curves_idc-simulated", "learning_curves_pcam-simulated"]
     assert {path: path.read_bytes() for path in before} == before
@@ -119,8 +119,7 @@ def test_a_figure_that_fails_is_named_and_the_others_are_not_drawn_twice(copy):
     assert "Traceback" in output
     path.write_text(text)
     snakemake(copy, *TINY)
-    assert "forest_narrow" not in drawn(copy)  # as it was before
-    assert "learning_curves_idc-simulated" not in drawn(copy)
+    assert drawn(copy) == ["forest", "forest_narrow"]  # of one module
     assert len(list((copy / "results/tiny/figures").glob("forest*.svg"))) == 2
 
 

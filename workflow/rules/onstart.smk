@@ -120,7 +120,8 @@ def tell_heads():
         for job in jobs_to_run()
         if job.rule.name == "train" and submission.group(STUDY, of_run(job.wildcards))[1] == submission.HEADS
     ]
-    os.environ[HEADS] = json.dumps(heads)
+    # A job of several is a Snakemake for each in one for all, and that knows them.
+    os.environ.setdefault(HEADS, json.dumps(heads))
 
 
 def let_sbatch_wait():

@@ -76,7 +76,9 @@ def of_run(wildcards):
 
 @quick
 def job_of_run(wildcards):
-    """Return the job of the scheduler, if there is one, that trains, predicts and evaluates a run; see `submission.group`."""
+    """Return the job of the scheduler that trains, predicts and evaluates a run; see `submission.group`."""
+    if workflow.dryrun:
+        return None  # a plan shows each by itself, and is quicker
     run = of_run(wildcards)
     name, kind = submission.group(STUDY, run, Path(placed(paths.of(RUN_LOG, run))))
     if kind:
