@@ -98,10 +98,9 @@ def files_of(folder, items, *suffixes):
     ]
 
 
-def item_params(folder, items, script):
+def item_params(items, script):
     """Return the params of a rule that makes these items, see `histobench.results.items.make`."""
     return {
-        "folder": placed(folder),
         "study": STUDY_FACTS,
         "published": PAPER_DIGESTS,
         "made": {

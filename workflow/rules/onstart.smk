@@ -127,8 +127,10 @@ def tell_heads():
 def let_sbatch_wait():
     """Put our `sbatch` first on the path, which waits while SLURM cannot take a job; see bin/sbatch."""
     if hasattr(workflow.executor_settings, "partition_config"):
-        os.environ["HISTOBENCH_SBATCH_LOG"] = os.path.abspath(placed(f"{LOGS}/sbatch.log"))
-        os.environ["PATH"] = os.pathsep.join((str(WORKFLOW / "bin"), os.environ["PATH"]))
+        os.environ.update(
+            HISTOBENCH_SBATCH_LOG=os.path.abspath(placed(f"{LOGS}/sbatch.log")),
+            PATH=os.pathsep.join((str(WORKFLOW / "bin"), *os.get_exec_path())),
+        )
 
 
 def write_configuration():

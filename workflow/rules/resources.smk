@@ -39,9 +39,13 @@ def environment(wildcards):
 
 
 @once_for("device")
-def container_image(wildcards):
+def container_of_device(wildcards):
     """Return the image in which --sdm apptainer runs a job on a device, if it has one."""
     return STUDY.devices[wildcards.device].get("container")
+
+
+# Asked for every job, so only where some device has one.
+container_image = container_of_device if any("container" in device for device in STUDY.devices.values()) else None
 
 
 @cache

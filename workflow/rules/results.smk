@@ -57,7 +57,7 @@ rule print_tables:
     conda:
         "../../envs/report.yaml"
     params:
-        **item_params(TABLE, TABLES, "print_tables"),
+        **item_params(TABLES, "print_tables"),
     script:
         "../scripts/print_tables.py"
 
@@ -76,7 +76,7 @@ if DRAWN:
         conda:
             "../../envs/report.yaml"
         params:
-            **item_params(FIGURE, DRAWN, "draw_figures"),
+            **item_params(DRAWN, "draw_figures"),
         script:
             "../scripts/draw_figures.py"
 
@@ -95,7 +95,7 @@ if GALLERIES:
         conda:
             "../../envs/report.yaml"
         params:
-            **item_params(FIGURE, GALLERIES, "draw_figures"),
+            **item_params(GALLERIES, "draw_figures"),
         script:
             "../scripts/draw_figures.py"
 

@@ -12,6 +12,6 @@ with job.start(snakemake):
         snakemake.params.made,
         dict(snakemake.input.items()),
         snakemake.params.study,
-        Path(snakemake.params.folder),
+        Path(snakemake.output[0]).parent,
         lambda drawn, inputs, stem: style.save(drawn[0], stem, [*inputs.announcements(), *drawn[1]]),
     )

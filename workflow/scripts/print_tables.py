@@ -11,6 +11,6 @@ with job.start(snakemake):
         snakemake.params.made,
         dict(snakemake.input.items()),
         snakemake.params.study,
-        Path(snakemake.params.folder),
+        Path(snakemake.output[0]).parent,
         lambda table, inputs, stem: printing.write(table, stem, inputs.study["name"]),
     )
