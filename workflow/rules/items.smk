@@ -74,7 +74,7 @@ def input_name(name, dataset):
 def made_elsewhere(items):
     """Return the inputs of a job that makes these items, by name: of tables without other tables, made by the same job."""
     return {
-        input_name(name, dataset): INPUTS[name](dataset)
+        input_name(name, dataset): listed(INPUTS[name](dataset))
         for item, dataset in items.values()
         for name in item.inputs
         if not (item.kind == "table" and name in OF_TABLES)

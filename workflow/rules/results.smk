@@ -4,9 +4,9 @@
 
 rule collect_runs:
     input:
-        metrics=of_scored_runs(runs.METRICS),
-        about=of_runs(runs.ABOUT),
-        timing=of_runs(runs.TIMING),
+        metrics=listed(of_scored_runs(runs.METRICS)),
+        about=listed(of_runs(runs.ABOUT)),
+        timing=listed(of_runs(runs.TIMING)),
         manifests=expand(f"{DATA}/manifest.json", dataset=RUN_DATASETS),
         controls=expand(rules.controls.output.metrics, dataset=RUN_DATASETS),
     output:
@@ -107,7 +107,7 @@ rule report:
         tables=expand(f"{TABLE}/{{item}}.json", item=TABLES),
         figures=expand(f"{FIGURE}/{{item}}.svg", item=FIGURES),
         manifests=expand(f"{DATA}/manifest.json", dataset=RUN_DATASETS),
-        about=of_runs(runs.ABOUT),
+        about=listed(of_runs(runs.ABOUT)),
     output:
         page=f"{RESULTS}/report.html",
     log:
