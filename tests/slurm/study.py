@@ -116,18 +116,30 @@ def assert_lost_the_epoch_in_flight(folder: Path, finished: int, undisturbed: Pa
 
 
 def records(of: Iterable[str] | None = None) -> list[dict[str, str]]:
-    """Return the controller's records of jobs, by default of all, with `rule` and `wildcards`, from the comment."""
+    """Return the controller's records of jobs, by default of all, with `rules` and `wildcards`, from the comment.
+
+    Wildcards have hyphens between them where several rules are one job.
+    """
     entries = []
     for job in sorted(cluster.jobs() if of is None else of, key=int):
         entry = cluster.record(job)
-        rule, _, wildcards = entry["Comment"].removeprefix("rule_").partition("_wildcards_")
-        entries.append(entry | {"rule": rule, "wildcards": wildcards})
+        comment = entry["Comment"].removeprefix("rule_")
+        if group := re.fullmatch(r"(?:run|heads)-(\S+?)((?:_(?:train|predict|evaluate))+)", comment):
+            wildcards, rules = group[1], group[2].strip("_").split("_")
+        else:
+            rule, _, wildcards = comment.partition("_wildcards_")
+            rules = [rule]
+        entries.append(entry | {"rules": set(rules), "wildcards": wildcards})
     return entries
 
 
 def trainings(of: Iterable[str], device: str = "a100") -> list[str]:
     """Return which of these jobs train on a device, in the order of submission."""
-    return [entry["JobId"] for entry in records(of) if entry["rule"] == "train" and f"_{device}_" in entry["wildcards"]]
+    return [
+        entry["JobId"]
+        for entry in records(of)
+        if "train" in entry["rules"] and re.search(rf"-{device}(-|$)", entry["wildcards"])
+    ]
 
 
 def signal_to_training(folder: Path, sent: signal.Signals, of: str = r"\d+") -> None:

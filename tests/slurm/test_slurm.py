@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from slurm.study import (
     wait_until,
 )
 from support.processes import STARTED, assert_equal_runs, events, kill
-from support.project import snakemake
+from support.project import program, snakemake
 
 ON_CARDS = {"train", "predict", "extract_features"}
 # What the wildcards of its jobs begin with, see `long_run`.
@@ -73,7 +74,8 @@ def disturbed(project, left_alone) -> Iterator[tuple[Snakemake, list[tuple[Path,
         long_run(project, "disturbed", device) for device in ("a100", "v100")
     )
     # A first try has two minutes, too little for a job that is stopped in it; the second has three.
-    with in_background(project, "--set-resources", "train:runtime=attempt + 1", *arguments, target) as study:
+    times = ("--set-resources", "train:runtime=attempt", "predict:runtime=1")  # whose sum a job of both asks for
+    with in_background(project, *times, *arguments, target) as study:
         wait_for_epoch(late, 1)
         signal_to_training(late, signal.SIGSTOP)
         wait_for_epoch(cancelled, 2)
@@ -97,7 +99,7 @@ def wrong_card(project, left_alone) -> Iterator[tuple[Path, Snakemake]]:
 def undisturbed(left_alone) -> Path:
     folder, study = left_alone
     study.succeed()
-    by_rule = {entry["rule"]: entry for entry in records(study.submitted())}
+    by_rule = {rule: entry for entry in records(study.submitted()) for rule in entry["rules"]}
     assert {"train", "predict", "prepare"} <= set(by_rule)
     for rule, entry in by_rule.items():
         gres = entry.get("TresPerNode"), entry.get("TresPerJob"), entry["Partition"], entry["NodeList"]
@@ -118,34 +120,36 @@ def test_a_study_of_two_models_on_two_cards_and_one_on_three_more(project, distu
     landed = set()
     for entry in entries:
         where = entry["Partition"], entry["NodeList"], entry.get("TresPerJob")
-        if entry["rule"] in ON_CARDS:
-            (device,) = [name for name in devices if re.search(rf"_{name}(_|$)", entry["wildcards"])]
+        if entry["rules"] & ON_CARDS:
+            (device,) = [name for name in devices if re.search(rf"[-_]{name}([-_]|$)", entry["wildcards"])]
             assert where == (device, device, f"gres:gpu:{device}:1"), entry["wildcards"]
             # No more than a partition allows, so that no job is refused.
             assert (minutes(entry["TimeLimit"]) == 20) == (device == "rtx_6000")
             landed.add(device)
         else:
-            assert where == ("cpu", "cpu", None), entry["rule"]
+            assert where == ("cpu", "cpu", None), entry["rules"]
     assert landed == set(devices)
 
     # What a run says of itself is what SLURM says of it.
-    jobs = {entry["JobId"]: entry["wildcards"] for entry in entries if entry["rule"] == "train"}
+    jobs = {entry["JobId"]: entry["wildcards"] for entry in entries if "train" in entry["rules"]}
     runs = sorted((project / "results" / "cluster" / "runs").glob("*/*/*/*/*/seed-*/run.json"))
     assert len(runs) == len(jobs) == 2 * 2 + 3
     for path in runs:
         about = read_json(path)
-        assert jobs.pop(about["device"]["slurm_job"]) == "_".join(map(str, about["specification"]["run"].values()))
+        run = about["specification"]["run"]
+        named = run["dataset"], run["model"], *((run["device"],) if run["mode"] == "tl" else tuple(run.values())[2:])
+        assert jobs.pop(about["device"]["slurm_job"]) == "-".join(map(str, named))
         assert about["device"]["node"] == about["specification"]["run"]["device"]
 
     # What takes seconds ran here, not in the queue.
-    assert not {entry["rule"] for entry in entries} & {"collect_runs", "table"}
+    assert not set().union(*(entry["rules"] for entry in entries)) & {"collect_runs", "print_tables"}
     assert "rtx_6000" in (project / "results" / "cluster" / "tables" / "speed.md").read_text()
 
 
 def test_a_cancelled_job_and_one_at_its_time_limit_are_tried_again(disturbed, undisturbed):
     """Each goes on after its last finished epoch, and the second try has more time."""
     study, runs = disturbed
-    assert "TIMEOUT" in study.succeed()
+    study.succeed()
     for folder, state, device, epochs in runs:
         tries = [slurm.record(job) for job in trainings(of=study.submitted(), device=device)]
         assert [entry["JobState"] for entry in tries] == [state, "COMPLETED"]
@@ -176,8 +180,57 @@ def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(proje
         for trials in by_folder.values()
     ]
     assert tried[0] == tried[1]
-    jobs = {entry["wildcards"]: entry["NodeList"] for entry in records() if entry["rule"] in ("tune", "tune_worker")}
+    jobs = {entry["wildcards"]: entry["NodeList"] for entry in records() if entry["rules"] & {"tune", "tune_worker"}}
     assert {node for wildcards, node in jobs.items() if "_a100" in wildcards} == {"a100"}
+
+
+# Takes the first job without saying so, and refuses the second request.
+BUSY = """#!/bin/sh
+echo "$@" >> {folder}/asked
+fail() {{ echo "sbatch: error: Batch job submission failed: $1" >&2; exit 1; }}
+case $(wc -l < {folder}/asked) in
+1) {sbatch} "$@" > /dev/null; fail "Socket timed out on send/recv operation" ;;
+2) fail "Resource temporarily unavailable" ;;
+esac
+exec {sbatch} "$@"
+"""
+
+
+def test_heads_share_a_job_in_which_a_kill_costs_an_epoch_of_one_while_sbatch_is_busy(project, undisturbed, tmp_path):
+    """On a100 with the kill; on v100 without."""
+    env = program(tmp_path / "bin" / "sbatch", BUSY.format(folder=tmp_path, sbatch=shutil.which("sbatch")))
+    by_device = {
+        device: [
+            Path(f"results/heads/runs/pcam-simulated/mobilenet/tl/longer/{device}/seed-{seed}") for seed in (1, 2, 3)
+        ]
+        for device in ("a100", "v100")
+    }
+    targets = [str(folder / "metrics.json") for folders in by_device.values() for folder in folders]
+    study = Snakemake(project, "--config", "study=heads", "--", *targets, env=env)
+    killed, alone = ([project / folder for folder in folders] for folders in by_device.values())
+    wait_until(lambda: any(3 < last_epoch(folder) < 50 for folder in killed), "a head is trained", 600)
+    signal_to_training(next(folder for folder in killed if 3 < last_epoch(folder) < 50), signal.SIGKILL)
+    study.succeed()
+
+    for device, folders, states in (("a100", killed, ["FAILED", "COMPLETED"]), ("v100", alone, ["COMPLETED"])):
+        entries = records(trainings(study.submitted(), device))
+        assert [entry["JobState"] for entry in entries] == states
+        for entry in entries:
+            assert entry["rules"] == {"train", "predict", "evaluate"}
+            assert entry["TresPerJob"] == f"gres:gpu:{device}:1"
+        begun = [re.findall(r" pid (\d+) job \d+: starting", events(folder)) for folder in folders]
+        assert sum(len(pids) for pids in begun) == len(folders)
+    assert len({pid for (pid,) in begun}) == 1  # all in one process
+    assert sorted(map(len, map(resumed_after, killed))) == [0, 0, 1]
+    for one, two in zip(killed, alone, strict=True):
+        assert_equal_runs(one, two)
+    # The first job was taken, though sbatch said that it was not.
+    log = (project / "results/logs/heads/sbatch.log").read_text()
+    assert "it was submitted nevertheless, as job " in log
+    assert "Resource temporarily unavailable; trying again" in log
+    assert (
+        len(set(study.submitted())) == len(study.submitted()) == len((tmp_path / "asked").read_text().splitlines()) - 1
+    )
 
 
 def test_after_a_kill_of_snakemake_a_second_job_waits_for_the_first(project, undisturbed):

@@ -31,7 +31,7 @@ TRAINING = {
     *("train/initial_model", "tuning/tuned_recipe", "core/decision", *MODEL, *READ, *INPUTS),
 }
 DEPENDS_ON = {
-    "train": {"train/run", "core/state", *TRAINING},
+    "train": {"train/heads", "train/run", "core/state", *TRAINING},
     "tune": {
         *("tuning/worker", "tuning/chief", "tuning/client", "tuning/oracle", "tuning/tuner", "tuning/outputs"),
         *("tuning/search_settings", "tuning/search_files", "core/state"),
@@ -125,22 +125,22 @@ def test_a_module_that_is_gone_is_an_error():
 @pytest.mark.parametrize(
     ("edited", "counts"),
     [
-        ("table.py", True),
+        ("print_tables.py", True),
         ("histobench/results/tables/speed.py", True),
         ("histobench/results/tables/performance.py", True),  # by way of claims
         ("histobench/results/table.html.j2", True),  # a template of printing
         ("histobench/results/parts.html.j2", True),  # that this one imports
         ("histobench/core/files.py", False),  # exempt
         ("histobench/results/figures/auc_against_size.py", False),
-        ("figure.py", False),
+        ("draw_figures.py", False),
     ],
 )
 def test_an_edit_counts_if_the_file_is_imported_near_or_far(library, edited, counts):
-    before = code.digest("table", "results/tables/claims")
+    before = code.digest("print_tables", "results/tables/claims")
     root = library()
-    assert code.digest("table", "results/tables/claims") == before
+    assert code.digest("print_tables", "results/tables/claims") == before
     code._imports.cache_clear()
     code._digest.cache_clear()
     path = root / edited
     path.write_text(path.read_text() + "\nx = 1\n")
-    assert (code.digest("table", "results/tables/claims") != before) == counts
+    assert (code.digest("print_tables", "results/tables/claims") != before) == counts

@@ -84,10 +84,10 @@ def test_rules_without_tensorflow_in_their_environment_run_scripts_without_it():
     rules = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     scripts = [
         script
-        for block in re.split(r"\n(?=rule )", rules)
+        for block in re.split(r"\n *(?=rule )", rules)
         if "envs/report.yaml" in block
         for script in re.findall(r'"\.\./scripts/(\w+)\.py"', block)
     ]
-    assert {"evaluate", "collect_runs", "table", "figure", "report"} <= set(scripts)
+    assert {"evaluate", "collect_runs", "print_tables", "draw_figures", "report"} <= set(scripts)
     for script in scripts:
         assert not imported(SCRIPTS / f"{script}.py") & set(KERAS), script

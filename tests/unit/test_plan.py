@@ -37,9 +37,9 @@ def test_several_files_of_one_job_are_one_job(study):
     text = HEADER + line(f"{run}/history.csv", "train") + line(f"{run}/run.json", "train")
     text += line("results/downloads/pcam/a.gz", "download") + line("results/downloads/pcam/b.gz", "download")
     for name in ("idc-random.csv", "idc-random.md", "idc.md"):
-        text += line(f"results/paper/tables/performance_{name}", "table")
+        text += line(f"results/paper/tables/performance_{name}", "print_tables")
     text += line(f"{run}/predictions.csv", "predict", "no update")
-    assert sorted(job.rule for job in pending(text, study)) == ["download", "download", "table", "table", "train"]
+    assert sorted(job.rule for job in pending(text, study)) == ["download", "download", "print_tables", "train"]
 
 
 def test_hours_are_those_of_table_2(study):

@@ -12,6 +12,10 @@ from support.project import ROOT
 
 # By script: options that make it small, and what it prints that holds a ratio.
 BENCHMARKS = {
+    "dry_run.py": (
+        ("--seeds", "1", "--rounds", "1"),
+        (r"the study takes (\S+) times as long as trivial rules, by job",),
+    ),
     "identity.py": (
         ("--files", "100", "--patches", "40"),
         (r"100 files: first look .*, (\S+) of the first's time", r"checks takes (\S+) of the time without"),

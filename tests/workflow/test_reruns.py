@@ -60,7 +60,7 @@ def test_deleted_predictions_of_one_run_run_what_depends_on_them(copy):
     (copy / "results/tiny/runs/idc-simulated/b2/full/tiny/cpu/seed-1/predictions.csv").unlink()
     stages, others = planned(copy)
     assert stages == {"predict": 1, "evaluate": 1}
-    assert {"collect_runs", "table", "figure", "report"} <= others
+    assert {"collect_runs", "print_tables", "draw_figures", "draw_galleries", "report"} <= others
     assert "describe_models" not in others
 
 
@@ -90,10 +90,37 @@ def test_deleted_features_are_not_missed_until_a_new_head_needs_them(copy):
     assert set(stages) == {"extract_features", "train"}
 
 
-def test_an_edited_figure_is_drawn_anew_and_no_other(copy):
+def drawn(folder: Path) -> list[str]:
+    """Return the figures that the last job has drawn."""
+    log = (folder / "results/logs/tiny/figures.log").read_text()
+    return sorted(line.split()[-2].rstrip(":") for line in log.splitlines() if line.endswith(": made"))
+
+
+def test_an_edited_figure_is_drawn_anew_and_no_other_unless_all_are_forced(copy):
     edit(copy / SCRIPTS / "histobench/results/figures/learning_curves.py")
-    # One for each data set; `default` and the sum.
-    assert plan(copy, *TINY_CONFIG) == {"figure": 2, "report": 1, "default": 1, "total": 4}
+    # `default` and the sum.
+    assert plan(copy, *TINY_CONFIG) == {"draw_figures": 1, "report": 1, "default": 1, "total": 3}
+    before = {path: path.read_bytes() for path in (copy / "results/tiny/figures").glob("[!.]*.*")}
+    snakemake(copy, *TINY)
+    assert drawn(copy) == ["learning_curves_idc-simulated", "learning_curves_pcam-simulated"]
+    assert {path: path.read_bytes() for path in before} == before
+    snakemake(copy, *TINY, "--force", "--", "results/tiny/figures/forest.svg")
+    assert len(drawn(copy)) == len([path for path in before if path.suffix == ".svg" and "gallery" not in path.name])
+
+
+def test_a_figure_that_fails_is_named_and_the_others_are_not_drawn_twice(copy):
+    path = copy / SCRIPTS / "histobench/results/figures/forest.py"
+    text = path.read_text()
+    path.write_text(text + "\ndef forest_figure(inputs):\n    raise ZeroDivisionError('no forest')\n")
+    edit(copy / SCRIPTS / "histobench/results/figures/learning_curves.py")
+    output = snakemake(copy, *TINY, fails=True)
+    assert "results/tiny/figures/forest: ZeroDivisionError: no forest" in output
+    assert "The others are finished" in output
+    assert "Traceback" in output
+    path.write_text(text)
+    snakemake(copy, *TINY)
+    assert drawn(copy) == ["forest", "forest_narrow"]  # of one module
+    assert len(list((copy / "results/tiny/figures").glob("forest*.svg"))) == 2
 
 
 def test_another_recipe_trains_anew_what_uses_it_and_another_number_of_workers_searches_nothing_anew(copy):

@@ -1,4 +1,7 @@
 # Configuration, paths and wildcards for all rules files. Helpers only, no rules.
+import atexit
+import gc
+import inspect
 import json
 import os
 import re
@@ -12,6 +15,11 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 WORKFLOW = Path(workflow.current_basedir).parent
+
+# A plan of thousands of jobs is millions of objects, which stay until the end. With Python's default of 700 new objects
+# between two garbage collections, looking through them takes a tenth of the time of a dry run, and as much again at exit.
+gc.set_threshold(100_000)
+atexit.register(gc.freeze)
 
 # Scripts find the library beside them; the Snakefile alone needs to be told.
 sys.path.insert(0, str(WORKFLOW / "scripts"))
@@ -86,6 +94,34 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
+def quick(function):
+    """Return a function whose arguments Snakemake, which looks for them several times a job, finds at once."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
+def listed(paths):
+    """Return a function to inputs of a rule that are thousands: a list itself is hashed anew for each of its paths."""
+    return quick(lambda wildcards: paths)
+
+
+def once_for(*names):
+    """Return a decorator: a function of a job's wildcards is asked once for each value of those named, not once a job."""
+
+    def decorate(function):
+        answers = {}
+
+        def answer(wildcards):
+            key = tuple(wildcards[name] for name in names)
+            if key not in answers:
+                answers[key] = function(wildcards)
+            return answers[key]
+
+        return quick(answer)
+
+    return decorate
+
+
 def upstream_files(wildcards):
     """Return the files of a data set's source, or its folder, whose date says nothing, where the patches are one's own."""
     source = STUDY.datasets[wildcards.dataset].source
@@ -116,6 +152,7 @@ def cell(wildcards):
     return Cell(**{name: wildcards[name] for name in cells.NAMES})
 
 
+@once_for(*cells.NAMES, "seed")
 def specification(wildcards):
     """Return what a run's result depends on; refuse a cell that cannot run."""
     try:
@@ -140,11 +177,13 @@ def features_specification(wildcards):
         raise WorkflowError(str(error)) from None
 
 
+@once_for("recipe")
 def tuned_recipe(wildcards):
     """Return the file with the keys of a run's recipe that its search has set, if it has a search."""
     return [f"{SEARCH}/{search_files.RECIPE}"] if STUDY.searched(wildcards.recipe) else []
 
 
+@once_for("recipe")
 def other_workers(wildcards):
     """Return the marker files of the further jobs of a search, so that Snakemake starts these as well."""
     if not STUDY.searched(wildcards.recipe):
@@ -183,6 +222,7 @@ def with_digest(remote):
     return replace(remote, sha256=digest(own)) if unknown else remote
 
 
+@once_for("model", "mode", "recipe")
 def starts_from_weights(wildcards):
     """Return the weights file that a run starts from, if there is one; none for cached features, which it has made."""
     if not MODES[wildcards.mode].pretrained or STUDY.cached(wildcards.mode, wildcards.recipe):
@@ -193,6 +233,7 @@ def starts_from_weights(wildcards):
 def patches(*splits):
     """Return a function from a run to what it reads of a data set: records, or features and the index."""
 
+    @once_for("mode", "recipe")
     def files(wildcards):
         check_cluster()
         if STUDY.cached(wildcards.mode, wildcards.recipe):
@@ -205,6 +246,7 @@ def patches(*splits):
 def cached_features(*splits):
     """Return a function from a run to the cached features that it reads: nothing where it reads patches."""
 
+    @once_for("mode", "recipe")
     def files(wildcards):
         if not STUDY.cached(wildcards.mode, wildcards.recipe):
             return []

@@ -11,11 +11,14 @@ rule evaluate:
         f"{RUN_LOG}/evaluate.log",
     benchmark:
         f"{RUN_LOG}/evaluate.tsv"
+    group:
+        job_of_run
     conda:
         "../../envs/report.yaml"
     resources:
+        **PLACE,
         mem_mb=megabytes(2000),
-        runtime=minutes(30),
+        runtime=minutes(EVALUATION, gpu_model, share=part_of_run),
     params:
         code=code.digest("evaluate"),
     script:

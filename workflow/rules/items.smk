@@ -51,29 +51,76 @@ FIGURES = registry.stems("figure", DATASETS, has)
 ITEMS = TABLES | FIGURES
 
 
-def inputs(wildcards):
-    """Return the inputs of a table or figure, by name."""
-    item, dataset = ITEMS[wildcards.item]
-    return {name: INPUTS[name](dataset) for name in item.inputs}
+# Those that wait for a CNN's heat maps, which the others need not.
+GALLERIES = {stem: entry for stem, entry in FIGURES.items() if "heatmaps" in entry[0].inputs}
+DRAWN = {stem: entry for stem, entry in FIGURES.items() if stem not in GALLERIES}
 
-
-def labels(wildcards):
-    """Return the labels of a table or figure in Snakemake's report."""
-    item, dataset = ITEMS[wildcards.item]
-    return {item.kind: item.title or item.name.replace("_", " ")} | ({"data set": dataset} if dataset else {})
-
-
-def of_item(get):
-    """Return a function from the wildcards of a job to a value of its item in the registry."""
-    return lambda wildcards: get(ITEMS[wildcards.item][0])
-
-
-ITEM = {
-    "study": STUDY_FACTS,
-    "dataset": lambda wildcards: ITEMS[wildcards.item][1],
-    "module": of_item(lambda item: item.module),
-    "function": of_item(lambda item: item.function),
-    "caption": of_item(lambda item: item.caption),
-    "published": of_item(lambda item: PAPER_DIGESTS if "published" in item.inputs else []),
-    "code": of_item(lambda item: code.digest(item.kind, item.module)),
+# The tables that other tables and figures are made of, by the names of these inputs.
+OF_TABLES = {
+    "performance": [f"performance_{name}" for name in DATASETS],
+    "speed": ["speed"],
+    "searches": ["searches"],
+    "trials": ["trials"],
 }
+# These first, as others need them.
+TABLES = dict(sorted(TABLES.items(), key=lambda each: not OF_TABLES.keys().isdisjoint(each[1][0].inputs)))
+
+
+def input_name(name, dataset):
+    """Return the name, among all inputs of a job, of an input that differs between data sets."""
+    return f"{name}_{DATASETS.index(dataset)}" if dataset else name
+
+
+def made_elsewhere(items):
+    """Return the inputs of a job that makes these items, by name: of tables without other tables, made by the same job."""
+    return {
+        input_name(name, dataset): listed(INPUTS[name](dataset))
+        for item, dataset in items.values()
+        for name in item.inputs
+        if not (item.kind == "table" and name in OF_TABLES)
+    }
+
+
+def reported(folder, items, suffix, category):
+    """Return the files of items that Snakemake's own report shows."""
+    flagged = []
+    for stem, (item, dataset) in items.items():
+        labels = {item.kind: item.title or item.name.replace("_", " ")} | ({"data set": dataset} if dataset else {})
+        caption = os.path.abspath(placed(f"{folder}/captions/{stem}.rst"))
+        flagged.append(report(f"{folder}/{stem}.{suffix}", caption=caption, category=category, labels=labels))
+    return flagged
+
+
+def files_of(folder, items, *suffixes):
+    """Return the other files of items, by suffix, and their captions for that report."""
+    return [f"{folder}/{stem}.{suffix}" for stem in items for suffix in suffixes] + [
+        f"{folder}/captions/{stem}.rst" for stem in items
+    ]
+
+
+def item_params(items, script):
+    """Return the params of a rule that makes these items, see `histobench.results.items.make`."""
+    return {
+        "study": STUDY_FACTS,
+        "published": PAPER_DIGESTS,
+        "made": {
+            stem: {
+                "module": item.module,
+                "function": item.function,
+                "caption": item.caption,
+                "dataset": dataset,
+                "inputs": {
+                    name: input_name(name, dataset)
+                    for name in item.inputs
+                    if not (item.kind == "table" and name in OF_TABLES)
+                },
+                "tables": {name: OF_TABLES[name] for name in item.inputs if item.kind == "table" and name in OF_TABLES},
+                "code": code.digest(script, item.module),
+            }
+            for stem, (item, dataset) in items.items()
+        },
+    }
+
+
+# The rules that make items, with the folder and the stems of theirs.
+MADE_BY = {"print_tables": (TABLE, TABLES), "draw_figures": (FIGURE, DRAWN), "draw_galleries": (FIGURE, GALLERIES)}

@@ -3,12 +3,19 @@
 import shutil
 import subprocess
 
+from histobench.core.job import HEADS
 from histobench.core.state import ANEW, start_anew
 
 
 def jobs_to_run():
     """Return the jobs that are to run, without those of a workflow that uses this one as a module."""
     return [job for job in workflow.dag.needrun_jobs() if str(job.rule.basedir) == str(WORKFLOW / "rules")]
+
+
+def submissions():
+    """Return the jobs that the scheduler gets, some of which are groups of jobs, each with one of its own or of the group's."""
+    found = {workflow.dag.get_job_group(job) or job: job for job in jobs_to_run() if not job.is_local}
+    return found.items()
 
 
 def check_partitions():
@@ -19,29 +26,29 @@ def check_partitions():
     from snakemake_executor_plugin_slurm.partitions import parse_gpu_requirements
 
     refused = {}
-    for job in jobs_to_run():
-        if job.is_local:
-            continue
+    for submitted, job in submissions():
         # By the plugin's own judgement, but for cards: it lets jobs without one go where cards are.
-        count, asked_for = parse_gpu_requirements(job)
+        count, asked_for = parse_gpu_requirements(submitted)
         model = asked_for or None if count else ""
         fitting = [partition for partition in known if submission.has_card(partition, model)]
-        if any(partition.score_job_fit(job) is not None for partition in fitting):
+        if any(partition.score_job_fit(submitted) is not None for partition in fitting):
             continue
         # A profile may ask for cards in a way of its own: profiles/slurm-gres sets `gpu` to 0.
-        named = gpu_model(job.wildcards) if "gpu" in job.resources.keys() else ""
+        named = gpu_model(job.wildcards) if "gpu" in submitted.resources.keys() else ""
         whom = f"device {job.wildcards.device} (gpu_model {named})" if named else "jobs without a card"
+        asking = " and ".join(sorted({each.rule.name for each in (submitted if submitted.is_group() else [job])}))
         if fitting:
             why = (
-                f"{', '.join(partition.name for partition in fitting)}: a job of rule {job.rule.name} asks for "
-                f"{job.resources.get('runtime')} minutes, {job.resources.get('mem_mb')} MB and {job.threads} threads, "
+                f"{', '.join(partition.name for partition in fitting)}: a job of rule {asking} asks for "
+                f"{submitted.resources.get('runtime')} minutes, {submitted.resources.get('mem_mb')} MB and "
+                f"{submitted.threads} threads, "
                 "which is more than the limits allow"
             )
         elif model in (None, named):
             why = submission.no_partition(model)
         else:
             why = (
-                f"a job of rule {job.rule.name} asks for {model or 'no card'} (gres={job.resources.get('gres')!r}, see "
+                f"a job of rule {asking} asks for {model or 'no card'} (gres={submitted.resources.get('gres')!r}, see "
                 f"set-resources in the profile), and {submission.no_partition(model)}"
             )
         refused.setdefault(whom, why)
@@ -102,6 +109,30 @@ def check_environments():
         raise WorkflowError(missing)
 
 
+def tell_heads():
+    """Tell the processes of this job of the scheduler which heads it is to train, so that the first trains them all."""
+    heads = [
+        {
+            "spec": specification(job.wildcards),
+            "folder": os.path.dirname(job.output.about),
+            "features": os.path.dirname(job.input.features[0]),
+        }
+        for job in jobs_to_run()
+        if job.rule.name == "train" and submission.group(STUDY, of_run(job.wildcards))[1] == submission.HEADS
+    ]
+    # A job of several is a Snakemake for each in one for all, and that knows them.
+    os.environ.setdefault(HEADS, json.dumps(heads))
+
+
+def let_sbatch_wait():
+    """Put our `sbatch` first on the path, which waits while SLURM cannot take a job; see bin/sbatch."""
+    if hasattr(workflow.executor_settings, "partition_config"):
+        os.environ.update(
+            HISTOBENCH_SBATCH_LOG=os.path.abspath(placed(f"{LOGS}/sbatch.log")),
+            PATH=os.pathsep.join((str(WORKFLOW / "bin"), *os.get_exec_path())),
+        )
+
+
 def write_configuration():
     """Write the configuration for `make status`, and for whoever wonders later what ran here."""
     if TRAINS:
@@ -128,6 +159,11 @@ def train_forced_jobs_anew():
     for folder in others.keys() - forced.keys():
         # Of a start that forced it, and was stopped before the job had begun.
         (folder / ".state" / ANEW).unlink(missing_ok=True)
+    for job in jobs_to_run():
+        if job.rule.name in MADE_BY and is_forced(job):
+            folder, stems = MADE_BY[job.rule.name]
+            for stem in stems:
+                shutil.rmtree(Path(placed(folder)) / ".state" / stem, ignore_errors=True)
     anew = [str(folder) for folder in forced if start_anew(folder / ".state")]
     if anew:
         logger.info(
@@ -138,7 +174,7 @@ def train_forced_jobs_anew():
 
 # In this order, when jobs are about to run; in a dry run the checks alone, whose errors are warnings then.
 CHECKS = [check_partitions, check_status_command, check_environments]
-AT_START = [*CHECKS, train_forced_jobs_anew, write_configuration]
+AT_START = [*CHECKS, let_sbatch_wait, train_forced_jobs_anew, write_configuration]
 BEGUN = []
 
 
@@ -148,9 +184,12 @@ def before_first_job():
     From `onstart`, and from a resource of the first job that is looked at: a dry run, and a workflow that uses this one
     as a module, know no `onstart`.
     """
-    if BEGUN or not workflow.is_main_process or workflow.execution_settings is None:
+    if BEGUN or workflow.execution_settings is None or not (workflow.is_main_process or workflow.remote_exec):
         return
     BEGUN.append(True)
+    if workflow.remote_exec:
+        tell_heads()
+        return
     if not workflow.dryrun:
         for function in AT_START:
             function()

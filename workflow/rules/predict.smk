@@ -15,6 +15,8 @@ rule predict:
         f"{RUN_LOG}/predict.log",
     benchmark:
         f"{RUN_LOG}/predict.tsv"
+    group:
+        job_of_run
     conda:
         environment
     container:
@@ -23,7 +25,8 @@ rule predict:
         *ENV_MODULES,
     threads: cnn_threads
     resources:
-        **on_device(run_memory, time_limit(COSTS.predict)),
+        **on_device(run_memory, prediction_time_limit, share=part_of_run),
+        **PLACE,
     params:
         spec=specification,
         code=code.digest("predict"),

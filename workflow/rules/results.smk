@@ -4,9 +4,9 @@
 
 rule collect_runs:
     input:
-        metrics=of_scored_runs(runs.METRICS),
-        about=of_runs(runs.ABOUT),
-        timing=of_runs(runs.TIMING),
+        metrics=listed(of_scored_runs(runs.METRICS)),
+        about=listed(of_runs(runs.ABOUT)),
+        timing=listed(of_runs(runs.TIMING)),
         manifests=expand(f"{DATA}/manifest.json", dataset=RUN_DATASETS),
         controls=expand(rules.controls.output.metrics, dataset=RUN_DATASETS),
     output:
@@ -45,52 +45,59 @@ rule surest_errors:
         "../scripts/surest_errors.py"
 
 
-rule table:
+rule print_tables:
     input:
-        unpack(inputs),
+        **made_elsewhere(TABLES),
     output:
-        multiext(f"{TABLE}/{{item}}", ".csv", ".md", ".json"),
-        html=report(
-            f"{TABLE}/{{item}}.html",
-            caption="../report/item.rst",
-            category="Tables",
-            labels=labels,
-        ),
+        files_of(TABLE, TABLES, "csv", "md", "json"),
+        reported(TABLE, TABLES, "html", "Tables"),
     log:
-        f"{LOGS}/tables/{{item}}.log",
-    wildcard_constraints:
-        item=one_of(TABLES),
+        f"{LOGS}/tables.log",
     localrule: True
     conda:
         "../../envs/report.yaml"
     params:
-        **ITEM,
+        **item_params(TABLES, "print_tables"),
     script:
-        "../scripts/table.py"
+        "../scripts/print_tables.py"
 
 
-rule figure:
-    input:
-        unpack(inputs),
-    output:
-        png=f"{FIGURE}/{{item}}.png",
-        svg=report(
-            f"{FIGURE}/{{item}}.svg",
-            caption="../report/item.rst",
-            category="Figures",
-            labels=labels,
-        ),
-    log:
-        f"{LOGS}/figures/{{item}}.log",
-    wildcard_constraints:
-        item=one_of(FIGURES),
-    localrule: True
-    conda:
-        "../../envs/report.yaml"
-    params:
-        **ITEM,
-    script:
-        "../scripts/figure.py"
+if DRAWN:
+
+    rule draw_figures:
+        input:
+            **made_elsewhere(DRAWN),
+        output:
+            files_of(FIGURE, DRAWN, "png"),
+            reported(FIGURE, DRAWN, "svg", "Figures"),
+        log:
+            f"{LOGS}/figures.log",
+        localrule: True
+        conda:
+            "../../envs/report.yaml"
+        params:
+            **item_params(DRAWN, "draw_figures"),
+        script:
+            "../scripts/draw_figures.py"
+
+
+if GALLERIES:
+
+    rule draw_galleries:
+        input:
+            **made_elsewhere(GALLERIES),
+        output:
+            files_of(FIGURE, GALLERIES, "png"),
+            reported(FIGURE, GALLERIES, "svg", "Figures"),
+        log:
+            f"{LOGS}/galleries.log",
+        localrule: True
+        conda:
+            "../../envs/report.yaml"
+        params:
+            **item_params(GALLERIES, "draw_figures"),
+        script:
+            "../scripts/draw_figures.py"
 
 
 rule report:
@@ -100,7 +107,7 @@ rule report:
         tables=expand(f"{TABLE}/{{item}}.json", item=TABLES),
         figures=expand(f"{FIGURE}/{{item}}.svg", item=FIGURES),
         manifests=expand(f"{DATA}/manifest.json", dataset=RUN_DATASETS),
-        about=of_runs(runs.ABOUT),
+        about=listed(of_runs(runs.ABOUT)),
     output:
         page=f"{RESULTS}/report.html",
     log:

@@ -21,6 +21,8 @@ rule train:
         f"{RUN_LOG}/train.tsv"
     # The longest jobs first, searches before these, so that none of them runs alone in the end.
     priority: 1
+    group:
+        job_of_run
     conda:
         environment
     container:
@@ -29,7 +31,8 @@ rule train:
         *ENV_MODULES,
     threads: cnn_threads
     resources:
-        **on_device(run_memory, time_limit(COSTS.train)),
+        **on_device(run_memory, training_time_limit, share=rest_of_run),
+        **PLACE,
     params:
         spec=specification,
         code=code.digest("train"),

@@ -5,6 +5,6 @@ from histobench.core import job
 with job.start(snakemake):
     from pathlib import Path
 
-    from histobench.train import run
+    from histobench.train import heads
 
-    run.train(job.task(snakemake), Path(snakemake.output.about).parent)
+    heads.train(job.task(snakemake), Path(snakemake.output.about).parent)

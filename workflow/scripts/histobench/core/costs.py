@@ -228,7 +228,7 @@ def _area(side: int) -> float:
     return (side / PAPER_SIDE) ** 2
 
 
-def minutes(estimate: Estimate) -> int:
-    """Return the time limit in minutes of a job that is expected to take so long."""
-    wanted = max(SHORTEST, MARGIN * estimate.seconds / 60)
+def minutes(estimate: Estimate, shortest: float = SHORTEST) -> int:
+    """Return the time limit in minutes of a job that is expected to take so long, `shortest` at least."""
+    wanted = max(shortest, MARGIN * estimate.seconds / 60)
     return math.ceil(wanted / STEP) * STEP

@@ -1,13 +1,14 @@
 """The start of every job: its settings, its log, and its end after an error that a user can correct."""
 
 import gc
+import json
 import logging
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ OF_THE_SITE = {
 }
 # Of XLA_FLAGS, where CUDA is installed.
 CUDA_PLACE = re.compile(r"--xla_gpu_cuda_data_dir=\S+")
+
+
+# Environment variable: the heads that a job of the scheduler is to train, as JSON; see `heads_beside`.
+HEADS = "HISTOBENCH_HEADS"
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,18 @@ def task(snakemake: Any) -> Task:
         threads=snakemake.threads,
         card=devices.card(device(snakemake)),
     )
+
+
+def heads_beside(task: Task, folder: Path) -> list[tuple[Task, Path]]:
+    """Return the other heads, and their run folders, that the same job of the scheduler trains on the same features.
+
+    `HEADS` holds them, and the head itself: the specification, the folder and the features of each.
+    """
+    return [
+        (replace(task, spec=head["spec"]), Path(head["folder"]))
+        for head in json.loads(os.environ.get(HEADS, "[]"))
+        if task.features == Path(head["features"]) and folder != Path(head["folder"])
+    ]
 
 
 def device(snakemake: Any) -> dict[str, Any]:

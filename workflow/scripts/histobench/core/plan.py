@@ -5,6 +5,7 @@ A dry run of Snakemake, which takes no lock and writes nothing, says which jobs 
 """
 
 import io
+import math
 import os
 import subprocess
 import sys
@@ -18,8 +19,8 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from histobench.core import runs, submission
-from histobench.core.cells import Cell
+from histobench.core import paths, runs, submission
+from histobench.core.cells import Cell, Run
 from histobench.core.costs import Costs, Estimate, measured
 from histobench.core.errors import HistobenchError
 from histobench.core.study import WRITE_TO, Study
@@ -37,6 +38,8 @@ STAGES = {
     "controls": "evaluate",
 }
 RESULTS = "tables, figures, report"
+# Of these the rules that run a CNN, which a scheduler gets, too.
+WITHOUT_DEVICE = ("describe_models", "explain")
 ORIGINS = ("measured", "published", "estimated")
 
 
@@ -59,7 +62,11 @@ def main() -> None:
         jobs, given = pending(text, study), options(sys.argv[1:])
         refused = refusals(study, jobs, given)
         os.chdir(given.directory or ".")
-        print("\n".join([*plan(study, jobs, Costs(study, measured(study))), *refused]))
+        lines = plan(study, jobs, Costs(study, measured(study)))
+        if jobs and given.executor == "slurm":
+            heads = given.group_components.get(submission.HEADS, 1)
+            lines += ["", f"They are submitted as {submissions(study, jobs, heads)} jobs of SLURM."]
+        print("\n".join([*lines, *refused]))
     except HistobenchError as error:
         sys.exit(str(error))
 
@@ -130,8 +137,8 @@ def _key(rule: str, path: str, study: Study) -> str:
     stage = _stage(rule)
     if stage == "download":
         return path  # a job for each file
-    if rule in ("table", "figure"):
-        return str(Path(path).with_suffix(""))  # a job for each, in several formats
+    if rule in ("print_tables", "draw_figures", "draw_galleries"):
+        return ""  # a job for all
     if stage != RESULTS or rule in ON_DEVICES:
         return str(Path(path).parent)
     # One job, or one for each data set. Of the data sets `a` and `my_a` the longer name that fits is the right one.
@@ -158,6 +165,20 @@ def plan(study: Study, jobs: Sequence[Job], costs: Costs) -> list[str]:
         listed = ", ".join(f"{others[name]} {name}" for name in order if others[name])
         lines += ["", f"Jobs without a device, which take minutes each or a download's time: {listed}"]
     return lines
+
+
+def submissions(study: Study, jobs: Sequence[Job], heads: int) -> int:
+    """Return as how many jobs a scheduler gets these, of which up to so many heads share one."""
+    runs: dict[tuple[str, str], set[Run]] = defaultdict(set)
+    others = 0
+    for job in jobs:
+        if job.rule in submission.OF_A_RUN:
+            *cell, seed = Path(job.key).parts[-6:]
+            run = Run(**vars(Cell(*cell)), seed=int(seed.removeprefix("seed-")))
+            runs[submission.group(study, run, paths.of(study.paths.run_log, run))].add(run)
+        elif job.rule in (*ON_DEVICES, *WITHOUT_DEVICE) or _stage(job.rule) not in ("download", RESULTS):
+            others += 1
+    return others + sum(math.ceil(len(each) / heads) if kind else 1 for (_, kind), each in runs.items())
 
 
 def _device(job: Job) -> str:

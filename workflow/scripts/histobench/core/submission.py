@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 import yaml
 
 from histobench.core import prepared
+from histobench.core.cells import Run
 from histobench.core.devices import card, environment
 from histobench.core.errors import HistobenchError, nearest
 from histobench.core.formats import Dataset
-from histobench.core.study import check_keys
+from histobench.core.study import Study, check_keys
 
 if TYPE_CHECKING:
     from snakemake_executor_plugin_slurm.partitions import Partition
+
+# Rules whose jobs of a run are one job of the scheduler, in their order.
+OF_A_RUN = ("train", "predict", "evaluate")
+# What groups of heads are called in `group-components` of a profile, which says of how many runs they are at most.
+HEADS = "heads"
+# Characters at the end of a log among which the error stands that ended a job.
+LOG_END = 4096
 
 # Of these the plugin takes the first as the cluster of a partition; they are no limits.
 CLUSTER = ("slurm_cluster", "cluster", "clusters")
@@ -123,6 +131,37 @@ def _is_time(value: Any) -> bool:
         times = r"\d+-\d+(:\d+){0,2}|\d+(:\d+:\d+)?|(\d+(\.\d+)? *[dhms] *)+"
         return re.fullmatch(times, value.strip().lower()) is not None
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def group(study: Study, run: Run, logs: Path | None = None) -> tuple[str, str]:
+    """Return which job of the scheduler the jobs `OF_A_RUN` belong to: its name, and of which kind it is.
+
+    Heads on cached features take seconds each, so those of one backbone, data set and device share jobs of the kind
+    `HEADS`. Any other run has a job of its own. So has a head with a search, which others need not wait for, and one
+    that failed before: what fails in a job costs all runs of the job their results.
+
+    Parameters
+    ----------
+    study : of the run.
+    run : which need not stand in the matrix.
+    logs : folder with the run's logs, by which it is known whether it failed; None where that does not matter.
+    """
+    if not study.cached(run.mode, run.recipe) or study.searched(run.recipe) or (logs is not None and _failed(logs)):
+        return "-".join(map(str, ("run", *vars(run).values()))), ""
+    return f"{HEADS}-{run.dataset}-{run.model}-{run.device}", HEADS
+
+
+def _failed(logs: Path) -> bool:
+    """Say whether a job of a run has ended with an error, by its log, which the next try begins anew."""
+    for rule in OF_A_RUN:
+        try:
+            with (logs / f"{rule}.log").open("rb") as file:
+                file.seek(max(0, file.seek(0, 2) - LOG_END))
+                if b" ERROR " in file.read():
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def has_card(partition: "Partition", model: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""The inputs of tables and figures: files of a job of rule `table` or `figure`, each read when it is first used."""
+"""The inputs of tables and figures: files, each read when it is first used."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property

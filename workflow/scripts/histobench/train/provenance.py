@@ -13,7 +13,6 @@ from typing import Any
 from histobench.core import features, prepared, source_files
 from histobench.core.files import digest, read_sealed, write_sealed, written_by
 from histobench.core.job import Task
-from histobench.train import hardware
 
 PACKAGES = ("tensorflow", "jax", "jaxlib", "keras", "numpy", "h5py", "snakemake")
 
@@ -72,6 +71,8 @@ class About:
 
     def write(self, path: Path, facts: dict[str, Any]) -> None:
         """Write ``run.json``, with the facts that training has added."""
+        from histobench.train import hardware  # which imports Keras; a job that restores its outputs needs none
+
         ended = _now()
         write_sealed(
             path,
