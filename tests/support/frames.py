@@ -15,7 +15,7 @@ def run(model: str = "b2", seed: int = 1, auc: float = 0.9, **changes: Any) -> d
     row = (
         {"dataset": "pcam", "model": model, "mode": "full", "recipe": "paper", "device": "cpu", "seed": seed}
         | {"model_name": model.upper(), "format": "pcam", "split": "published", "leaky": False, "patches": "published"}
-        | {"weights": "ImageNet", "transfer": ""}
+        | {"weights": "ImageNet", "transfer": "", "backend": "tensorflow"}
         | dict.fromkeys(["data_differs", "recipe_differs", "steps_differ", "weights_differ"], "")
         | {"n_train": 262144, "n_valid": 32768, "n_test": 32768, "epochs": 15, "best_epoch": 7, "collapsed": False}
         | {"auc": auc, "valid_auc": auc + 0.01, "loss": 1 - auc, "accuracy": auc - 0.05}

@@ -30,6 +30,7 @@ def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), instead=None, **abo
         {"specification": specification, "recipe": RECIPE | dict(recipe), "features": None, "best_epoch": 2}
         | {"parameters": 1000, "precision": "float32", "jit_compile": False, "device": device}
         | {"multiply_adds": {"forward": 150_000_000, "trained": 140_000_000}}
+        | {"settings": {"backend": "jax"}}
         | {"epoch_patches": {"train": 262144, "valid": 32768}}
         | {"peak_device_memory_mib": 3512 if device["gpu"] else None}
     )
@@ -83,7 +84,8 @@ def test_what_a_device_does_not_tell_is_empty(tmp_path):
 def test_how_the_steps_were_computed_is_told(tmp_path):
     changes = {"batch_size": 256, "precision": "mixed_float16", "jit_compile": True}
     row = collected(tmp_path, recipe=changes, precision="mixed_float16", jit_compile=True)
-    assert row[["batch_size", "precision", "jit_compile", "tf32"]].tolist() == [256, "mixed_float16", True, True]
+    names = ["batch_size", "precision", "jit_compile", "tf32", "backend"]
+    assert row[names].tolist() == [256, "mixed_float16", True, True, "jax"]
     assert row[["multiply_adds_forward", "multiply_adds_trained"]].tolist() == [150_000_000, 140_000_000]
     assert (row["peak_device_memory_mib"], row["found_device"]) == (3512, CARD["gpu"])
     assert row["steps_differ"] == (

@@ -200,6 +200,12 @@ def test_print_says_how_a_head_was_trained(tmp_path):
     assert list(pd.read_csv(tmp_path / "table.csv")["transfer"].fillna("")) == ["", "cached", "end_to_end"]
 
 
+def test_print_says_which_backend_of_keras_ran(tmp_path):
+    found = of_performance(tmp_path, run(), run("b6", device="h100", backend="jax"))[".md"]
+    assert "Keras ran on jax (device h100), and on tensorflow on all other devices." in found
+    assert "Keras ran on" not in of_performance(tmp_path, run())[".md"]
+
+
 def test_sentences_wrap_on_a_page_and_figures_do_not(tmp_path):
     table = pd.DataFrame({"claim": ["Short", "Short"], "numbers": ["a sentence " * 10, "short"], "auc": [0.9, 0.8]})
     page = texts(tmp_path, table)[".html"]

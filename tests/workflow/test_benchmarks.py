@@ -20,6 +20,14 @@ BENCHMARKS = {
         ("--files", "100", "--patches", "40"),
         (r"100 files: first look .*, (\S+) of the first's time", r"checks takes (\S+) of the time without"),
     ),
+    "epochs.py": (
+        ("--cases", "b2", "--scale", "0.0625", "--repeats", "1", "--threads", "1", "--before", "."),
+        (r"b2, 64 patches: before \S+ s, after \S+ s, (\S+) of before",),
+    ),
+    "gpu.py": (
+        ("--networks", "B2", "--limit", "0"),
+        (r"an epoch of 262,144 patches of (\S+) px on a CPU, Keras",),
+    ),
     "prepare.py": (
         ("--patches", "80"),
         (r"ours takes (\S+) of the plain script's time", r"ours takes (\S+) of the time without reading ahead"),
