@@ -101,7 +101,7 @@ def quick(function):
 
 
 def listed(paths):
-    """Return a function to inputs of a rule that are thousands: a list itself is hashed anew for each of its paths."""
+    """Return a function to thousands of inputs. Of a list itself Snakemake makes a new hash for each of its paths."""
     return quick(lambda wildcards: paths)
 
 
