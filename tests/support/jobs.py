@@ -2,7 +2,7 @@
 
 As a process: ``python -m support.jobs train|extract|tune DATA FOLDER JSON``, or several one after another,
 ``python -m support.jobs several JSON``. Each has one thread, so that processes side by side take no core from one
-another and give the same bytes. Keras's backend is that of KERAS_BACKEND.
+another and give the same bytes. Keras's backend is that of TEST_BACKEND.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ THREADS = 1
 
 if __name__ == "__main__":
     gc.set_threshold(COLLECT_AFTER)
-    pin(THREADS, card="", backend=os.environ.get("KERAS_BACKEND", "tensorflow"))
+    pin(THREADS, card="", backend=os.environ.get("TEST_BACKEND", "tensorflow"))
 
 
 def train(

@@ -38,7 +38,7 @@ STARTED: dict[subprocess.Popen, Path] = {}
 
 def start(command: list[str | Path], output: Path, *, backend: str = "tensorflow", **options) -> subprocess.Popen:
     """Start a program, by default a Python that finds the library and the tests' own modules."""
-    options = {"env": os.environ | {"PYTHONPATH": PYTHONPATH, "KERAS_BACKEND": backend}} | options
+    options = {"env": os.environ | {"PYTHONPATH": PYTHONPATH, "TEST_BACKEND": backend}} | options
     output.parent.mkdir(exist_ok=True)
     with output.open("a") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, **options)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench.core import job
+from histobench.core import devices, job
 from histobench.core.errors import HistobenchError
 from histobench.train import hardware, nvml
 
@@ -62,7 +62,8 @@ CARDS = {"devices": {"cpu": {}, "a100": {"gpu_model": "a100"}, "slice": {"gpu_mo
 )
 def test_the_card_of_a_job_is_that_of_the_configuration(wildcards, card):
     """Not that of its resources, which profiles/slurm-gres leaves empty."""
-    assert job.card(SimpleNamespace(config=CARDS, wildcards=wildcards, resources={"gpu": 0, "gpu_model": ""})) == card
+    snakemake = SimpleNamespace(config=CARDS, wildcards=wildcards, resources={"gpu": 0, "gpu_model": ""})
+    assert devices.card(job.device(snakemake)) == card
 
 
 class NVMLError(Exception):
