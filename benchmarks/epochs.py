@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,11 +33,9 @@ from support import small
 from histobench.core.job import Task
 from histobench.train import extract, run
 what, folder, recipe = json.loads(sys.argv[1])
-data, target = Path(folder, "data"), Path(folder, what["name"])
-counts = {{"train": what["patches"], "valid": 32, "test": 32}}
-data = data.with_name("data-%d" % what["patches"])
+data, target = Path(folder, "data-%d" % what["patches"]), Path(folder, what["name"])
 if not data.exists():
-    small.prepare(data, counts, ({side}, {side}, 3))
+    small.prepare(data, {{"train": what["patches"], "valid": 32, "test": 32}}, ({side}, {side}, 3))
 if what["mode"] == "extract":
     spec = small.features_specification(what["model"], side={side})
     extract.extract(Task(spec, data, threads={threads}), target)
@@ -76,7 +75,7 @@ def seconds(root: Path, case: dict[str, Any], folder: Path, threads: int) -> flo
     else:
         with (target / "timing.csv").open() as file:
             taken = min(float(row["training_seconds"]) for row in list(csv.DictReader(file))[1:])
-    subprocess.run(["rm", "-r", str(target)], check=True)
+    shutil.rmtree(target)
     return float(taken)
 
 

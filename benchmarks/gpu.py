@@ -19,6 +19,7 @@ of its own.
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -101,17 +102,17 @@ def specification(network: str, recipe: dict[str, Any]) -> dict[str, Any]:
 def timed(epoch: Callable[[int], Any], batch_size: int, most: int, card: bool) -> dict[str, Any]:
     """Return patches and seconds of the longest part of an epoch that there is time for, after a warm-up.
 
-    `epoch` trains on so many patches. The first call compiles.
+    `epoch` trains on so many patches. Each length is run once before it is measured: the first compiles, and the last
+    block of any may be a new one.
     """
-    start = time.perf_counter()
-    epoch(2 * batch_size)
-    first = time.perf_counter() - start
-    patches = min(LEAST[card], most) // batch_size * batch_size or batch_size
+    patches, first = max(min(LEAST[card], most) // batch_size * batch_size, batch_size), None
     while True:
-        epoch(patches)  # of this length, without being measured: its last block may be a new one
-        start = time.perf_counter()
-        epoch(patches)
-        seconds = time.perf_counter() - start
+        taken = []
+        for _ in range(2):
+            start = time.perf_counter()
+            epoch(patches)
+            taken.append(time.perf_counter() - start)
+        first, seconds = first or taken[0], taken[1]
         longer = int(min(most, patches * SECONDS[card] / seconds)) // batch_size * batch_size
         if longer < 2 * patches:
             return {"patches": patches, "seconds": seconds, "first_seconds": first}
@@ -251,23 +252,16 @@ def device() -> dict[str, Any]:
     import keras
 
     name = keras.backend.backend()
-    if name == "jax":
-        import jax
-
-        cards = [each.device_kind for each in jax.devices() if each.platform == "gpu"]
-        version = jax.__version__
-    elif name == "torch":
+    if name == "torch":  # no backend of the workflow
         import torch
 
         cards = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
-        version = torch.__version__
     else:
-        import tensorflow as tf
+        from histobench.train import hardware
 
-        found = tf.config.list_physical_devices("GPU")
-        cards = [tf.config.experimental.get_device_details(each)["device_name"] for each in found]
-        version = tf.__version__
-    return {"card": cards[0] if cards else None, "backend": name, "version": version, "keras": keras.__version__}
+        cards = hardware.devices()
+    found = {"backend": name, "version": importlib.import_module(name).__version__, "keras": keras.__version__}
+    return {"card": cards[0] if cards else None, **found}
 
 
 def one(way: str, network: str, recipe: str, card: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Cached features: held in memory or read when they are taken, they are the same, or an error."""
+"""Cached features are read when they are taken: those of the patch at its position, or an error."""
 
 import os
 from pathlib import Path
@@ -21,9 +21,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("in_memory", [0, features.IN_MEMORY])
-def test_features_by_position(prepared_folder, folder, in_memory, monkeypatch):
-    monkeypatch.setattr(features, "IN_MEMORY", in_memory)
+def test_features_by_position(prepared_folder, folder):
     part = features.Features(prepared_folder, folder, "train")
     assert (part.shape, part.dtype, len(part)) == ((5,), "float32", COUNTS["train"])
     positions = np.array([3, 60, 3, 0])
@@ -35,10 +33,7 @@ def test_features_by_position(prepared_folder, folder, in_memory, monkeypatch):
     assert not maps.exists() or str(folder) not in maps.read_text()
 
 
-def test_features_that_are_cut_while_they_are_read_are_an_error_that_names_the_file(
-    prepared_folder, folder, monkeypatch
-):
-    monkeypatch.setattr(features, "IN_MEMORY", 0)
+def test_features_that_are_cut_while_they_are_read_are_an_error_that_names_the_file(prepared_folder, folder):
     part, path = features.Features(prepared_folder, folder, "train"), folder / features.file_name("train")
     os.truncate(path, path.stat().st_size - 4)
     with pytest.raises(HistobenchError, match=r"train\.npy: expected 20 bytes from byte \d+ on, found: 16"):

@@ -66,6 +66,17 @@ def test_the_card_of_a_job_is_that_of_the_configuration(wildcards, card):
     assert devices.card(job.device(snakemake)) == card
 
 
+@pytest.mark.parametrize("statistics", [{"bytes_limit": 60 << 30, "bytes_in_use": 20 << 30}, None])
+def test_of_what_jax_has_taken_of_a_card_it_knows_what_is_free(monkeypatch, statistics):
+    """The driver would call it taken."""
+    gpu = SimpleNamespace(memory_stats=lambda: statistics)
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(local_devices=lambda: [gpu]))
+    monkeypatch.setattr(hardware, "BACKEND", "jax")
+    monkeypatch.setattr(nvml, "free_memory", lambda: 1)
+    expected = hardware.DATA_SHARE * (40 << 30) if statistics else 0
+    assert hardware.machine.__wrapped__("a100").data_bytes == expected
+
+
 class NVMLError(Exception):
     """As in nvidia-ml-py."""
 

@@ -20,12 +20,8 @@ def file_name(split: str) -> str:
     return f"{split}.npy"
 
 
-# Bytes up to which features are held in memory, from which a row comes in a third of the time.
-IN_MEMORY = 2**28
-
-
 class Features(Split):
-    """The features of one split, by the position of the patch: in memory where they are small, else read when taken.
+    """The features of one split, by the position of the patch, read when they are taken.
 
     Attributes
     ----------
@@ -56,7 +52,6 @@ class Features(Split):
                 "start again: `extract_features` writes it anew"
             )
         self.shape: tuple[int] = mapped.shape[1:]
-        self._in_memory = np.array(mapped) if mapped.nbytes <= IN_MEMORY else None
         self._start, self._file = mapped.offset, Pieces(path, "`extract_features`")
 
     def take(self, positions: "npt.NDArray[np.int64]") -> "npt.NDArray[np.float32]":
@@ -66,8 +61,6 @@ class Features(Split):
         """
         import numpy as np
 
-        if self._in_memory is not None:
-            return self._in_memory[positions]
         result = np.empty((len(positions), *self.shape), np.float32)
         offsets = self._start + positions * (4 * self.shape[0])
         for _ in read(zip(itertools.repeat(self._file), offsets.tolist(), result)):

@@ -20,7 +20,7 @@ from histobench.train import checkpoints, nvml
 from histobench.train.augmentation import Augmentation, draw
 from histobench.train.batches import Batches, order
 from histobench.train.hardware import Machine
-from histobench.train.inputs import join, size
+from histobench.train.inputs import join, nbytes
 from histobench.train.keras_backend import compiled_by_xla
 from histobench.train.model_size import multiply_adds
 from histobench.train.models import unfreeze
@@ -63,7 +63,7 @@ class Trainer:
     ) -> None:
         self.network, self.train, self.valid, self.spec = network, train, valid, spec
         self.kinds: list[str] = spec["recipe"].get("augmentation") or []
-        self.resident = sum(map(size, (train, valid))) <= machine.data_bytes
+        self.resident = sum(map(nbytes, (train, valid))) <= machine.data_bytes
         step = 3 * multiply_adds(network) * spec["recipe"]["batch_size"]
         self.block = int(min(max(machine.block_multiply_adds // step, 1), MAX_BLOCK))
         augmentation = Augmentation(self.kinds, train.shape) if self.kinds else None

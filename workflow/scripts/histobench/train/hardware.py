@@ -44,11 +44,22 @@ class Machine(NamedTuple):
 def machine(card: str) -> Machine:
     """Return what the device of this job can take; `card` is "" for a CPU.
 
-    To be called before the backend is used, which takes most of a card's memory for itself at once.
+    To be called before anything is computed: TensorFlow then takes most of a card's memory for itself.
     """
     if not card:
         return Machine()
-    return Machine(int(DATA_SHARE * (nvml.free_memory() or 0)), CARD_BLOCK)
+    return Machine(int(DATA_SHARE * (_free_memory() or 0)), CARD_BLOCK)
+
+
+def _free_memory() -> int | None:
+    """Return the bytes of the card's memory that the backend can still fill, None if unknown."""
+    if BACKEND != "jax":
+        return nvml.free_memory()
+    import jax
+
+    # JAX has taken its share of the card as soon as it was asked for its devices.
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    return int(statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0))
 
 
 def devices() -> list[str]:

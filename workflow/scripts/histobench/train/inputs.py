@@ -79,7 +79,7 @@ class Resident(keras.layers.Layer):  # type: ignore[misc]
         return ops.take(self._patches, positions, axis=0)
 
 
-def size(part: Records | Features) -> int:
+def nbytes(part: Records | Features) -> int:
     """Return the bytes of all patches, or features, of a split."""
     return len(part) * math.prod(part.shape) * np.dtype(part.dtype).itemsize
 

@@ -28,7 +28,6 @@ if KERAS_2:
         cast=tf.cast,
         clip=tf.clip_by_value,
         concatenate=tf.concat,
-        convert_to_numpy=lambda x: x.numpy(),
         convert_to_tensor=tf.convert_to_tensor,
         exp=tf.exp,
         flip=lambda x, axis: tf.reverse(x, [axis]),
