@@ -15,18 +15,23 @@ The ways, each with the networks of the paper's Table 2:
 
 The patches are noise and the weights random: neither changes what a step costs. An epoch's seconds are extrapolated
 from the patches that are measured, after a warm-up; the table says from how many. Every way of a network has a process
-of its own.
+of its own. On a card they compile side by side, which takes most of the time, and are measured one after another, while
+no other does anything.
 """
 
 import argparse
+import fcntl
 import importlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +56,18 @@ RECIPES = {
 WAYS = [
     ("histobench", "fast"),
     ("plain", "paper"),
-    ("histobench", "paper"),
     ("pytorch", "fast"),
+    ("histobench", "paper"),
     ("histobench", "fast, float32"),
 ]
 BACKENDS = ("tensorflow", "jax", "torch")
-# Patches in memory, and seconds of an epoch that is measured, with a card and without one.
-PATCHES, SECONDS = {True: 32_768, False: 512}, {True: 4.0, False: 2.0}
+# Patches in memory, with a card and without one, and seconds of an epoch that is measured.
+PATCHES, SECONDS = {True: 32_768, False: 512}, 2.0
 LEAST = {True: 2048, False: 64}
+# Share of the time after which whatever still compiles is given up, since nothing is measured meanwhile.
+COMPILING = 0.7
+# Cards are shared by processes, so none may take all memory at once.
+SHARED_CARD = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
 class Noise:
@@ -99,27 +108,42 @@ def specification(network: str, recipe: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def timed(epoch: Callable[[int], Any], batch_size: int, most: int, card: bool) -> dict[str, Any]:
+class Turns:
+    """Lets processes compile side by side, and each measure alone: the lock of a file, which all of them share."""
+
+    def __init__(self, path: str, compiling: int) -> None:
+        self._file = Path(path).open("a")  # noqa: SIM115, open until the process ends
+        fcntl.flock(self._file, fcntl.LOCK_SH)
+        signal.alarm(compiling)  # which ends the process
+
+    def alone(self) -> None:
+        """Wait until no process compiles or measures."""
+        signal.alarm(0)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+
+def timed(epoch: Callable[[int], Any], batch_size: int, most: int, card: bool, turns: Turns) -> dict[str, Any]:
     """Return patches and seconds of the longest part of an epoch that there is time for, after a warm-up.
 
-    `epoch` trains on so many patches. Each length is run once before it is measured: the first compiles, and the last
-    block of any may be a new one.
+    `epoch` trains on so many patches; its first call compiles.
     """
-    patches, first = max(min(LEAST[card], most) // batch_size * batch_size, batch_size), None
-    while True:
-        taken = []
-        for _ in range(2):
-            start = time.perf_counter()
-            epoch(patches)
-            taken.append(time.perf_counter() - start)
-        first, seconds = first or taken[0], taken[1]
-        longer = int(min(most, patches * SECONDS[card] / seconds)) // batch_size * batch_size
-        if longer < 2 * patches:
-            return {"patches": patches, "seconds": seconds, "first_seconds": first}
-        patches = longer
+
+    def seconds(patches: int) -> float:
+        start = time.perf_counter()
+        epoch(patches)
+        return time.perf_counter() - start
+
+    patches = max(min(LEAST[card], most) // batch_size * batch_size, batch_size)
+    compiling = seconds(patches)
+    turns.alone()
+    taken = seconds(patches)
+    longer = int(min(most, patches * SECONDS / taken)) // batch_size * batch_size
+    if longer >= 2 * patches:
+        patches, taken = longer, seconds(longer)
+    return {"patches": patches, "seconds": taken, "first_seconds": compiling}
 
 
-def histobench(network: str, recipe: dict[str, Any], card: bool) -> dict[str, Any]:
+def histobench(network: str, recipe: dict[str, Any], card: bool, turns: Turns) -> dict[str, Any]:
     """Train as the workflow does."""
     import keras
 
@@ -139,12 +163,12 @@ def histobench(network: str, recipe: dict[str, Any], card: bool) -> dict[str, An
             spec["recipe"]["steps_per_epoch"] = patches // recipe["batch_size"]
             trainer.fit(0)
 
-        measured = timed(epoch, recipe["batch_size"], len(part), card)
+        measured = timed(epoch, recipe["batch_size"], len(part), card, turns)
     operations = multiply_adds(built) + 2 * multiply_adds(built, trained=True)
     return measured | {"multiply_adds": operations, "keras": keras.__version__}
 
 
-def plain(network: str, recipe: dict[str, Any], card: bool) -> dict[str, Any]:
+def plain(network: str, recipe: dict[str, Any], card: bool, turns: Turns) -> dict[str, Any]:
     """Train as a plain script does, by the same network, loss and metrics."""
     import keras
     import numpy as np
@@ -161,10 +185,10 @@ def plain(network: str, recipe: dict[str, Any], card: bool) -> dict[str, Any]:
         labels = part.labels[:patches, None]
         built.fit(images[:patches], labels, batch_size=recipe["batch_size"], verbose=0)
 
-    return timed(epoch, recipe["batch_size"], len(part), card)
+    return timed(epoch, recipe["batch_size"], len(part), card, turns)
 
 
-def pytorch(network: str, recipe: dict[str, Any], card: bool) -> dict[str, Any]:
+def pytorch(network: str, recipe: dict[str, Any], card: bool, turns: Turns) -> dict[str, Any]:
     """Train the same network in PyTorch, as its guide to performance advises."""
     import torch
     from torch import nn
@@ -173,7 +197,9 @@ def pytorch(network: str, recipe: dict[str, Any], card: bool) -> dict[str, Any]:
     torch.manual_seed(1)
     torch.backends.cudnn.benchmark = True
     frozen = NETWORKS[network][1] == "tl"
-    built = torch_network(NETWORKS[network][0]).to(device, memory_format=torch.channels_last)
+    built = torch_network(NETWORKS[network][0]).eval()
+    built(torch.zeros(1, 3, SIDE, SIDE))  # which builds the layers whose inputs were not known
+    built = built.train().to(device, memory_format=torch.channels_last)
     if frozen:
         built.backbone.requires_grad_(requires_grad=False)
         built.backbone.eval()
@@ -204,7 +230,7 @@ def pytorch(network: str, recipe: dict[str, Any], card: bool) -> dict[str, Any]:
             total += value.detach()
         float(total)  # waits for the card
 
-    measured = timed(epoch, recipe["batch_size"], len(part), card)
+    measured = timed(epoch, recipe["batch_size"], len(part), card, turns)
     peak = torch.cuda.max_memory_allocated() // 2**20 if card else None
     return measured | {"peak_memory_mib": peak, "torch": torch.__version__}
 
@@ -264,9 +290,10 @@ def device() -> dict[str, Any]:
     return {"card": cards[0] if cards else None, **found}
 
 
-def one(way: str, network: str, recipe: str, card: bool) -> dict[str, Any]:
+def one(way: str, network: str, recipe: str, card: bool, turns: Turns) -> dict[str, Any]:
     """Measure a way in this process."""
-    measured = {"histobench": histobench, "plain": plain, "pytorch": pytorch}[way](network, RECIPES[recipe], card)
+    measure = {"histobench": histobench, "plain": plain, "pytorch": pytorch}[way]
+    measured = measure(network, RECIPES[recipe], card, turns)
     if way != "pytorch" and card:
         from histobench.train import hardware
 
@@ -284,13 +311,15 @@ def peaks() -> dict[str, dict[str, float]]:
     return {each["gpu_model"]: each["peak_tflops"] for each in devices.values() if "gpu_model" in each}
 
 
-def share_of_peak(row: dict[str, Any], card: str) -> float | None:
-    """Return the multiply-adds of a row, two operations each, as a share of what the card can do; None if unknown."""
+def shares_of_peak(rows: list[dict[str, Any]], card: str) -> None:
+    """Add the multiply-adds of networks, two operations each, as a share of what the card can do, if it is known."""
     rates = next((rates for name, rates in peaks().items() if name in card.lower().replace(" ", "")), {})
-    precision = RECIPES[row["recipe"]].get("precision", "tf32" if "tf32" in rates else "float32")
-    if precision not in rates or not row.get("multiply_adds"):
-        return None
-    return float(2 * row["multiply_adds"] * row["patches"] / row["seconds"] / (rates[precision] * 1e12))
+    known = {row["network"]: row["multiply_adds"] for row in rows if "multiply_adds" in row}
+    for row in rows:
+        precision = RECIPES[row["recipe"]].get("precision", "tf32" if "tf32" in rates else "float32")
+        if "error" not in row and precision in rates and row["network"] in known:
+            operations = 2 * known[row["network"]] * row["patches"] / row["seconds"]
+            row["share_of_peak"] = operations / (rates[precision] * 1e12)
 
 
 def markdown(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
@@ -338,7 +367,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=BACKENDS, help="of Keras; by default the first that is installed")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="by default all, without a card B2")
-    parser.add_argument("--limit", type=float, default=450, help="seconds in which no further process starts")
+    parser.add_argument("--limit", type=float, default=450, help="seconds after which what is left is given up")
+    parser.add_argument("--at-once", type=int, help="processes that compile side by side; by default as many as cores")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
@@ -350,15 +380,21 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
     if given.one:
-        found = device() if given.one == ["device"] else one(*given.one[:3], card=given.one[3] == "True")
-        print(json.dumps(found))
+        print(json.dumps(of_process(given.one, int(COMPILING * given.limit))))
         return
 
-    start = time.monotonic()
+    start, compiling = time.monotonic(), COMPILING * given.limit
 
     def process(*arguments: str) -> Any:
-        command = [sys.executable, __file__, "--backend", os.environ["KERAS_BACKEND"], "--one", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        options = ["--backend", os.environ["KERAS_BACKEND"], "--limit", str(given.limit)]
+        command = [sys.executable, __file__, *options, "--one", *arguments]
+        left = given.limit - (time.monotonic() - start)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=max(left, 0.1))
+        except subprocess.TimeoutExpired:
+            return {"error": "not measured: no time left"}
+        if done.returncode == -signal.SIGALRM:
+            return {"error": f"not measured: still compiling after {compiling:.0f} s"}
         if done.returncode:
             print(done.stderr, file=sys.stderr)
             return {"error": done.stderr.strip().splitlines()[-1][:200]}
@@ -367,21 +403,30 @@ def main() -> None:
     about = process("device")
     if "error" in about:
         sys.exit(about["error"])
-    card, rows = about["card"], []
+    card = about["card"]
+    if card:
+        os.environ.update(SHARED_CARD)
     networks = given.networks or (list(NETWORKS) if card else ["B2"])
-    for way, recipe in WAYS if card else WAYS[:4]:
-        for network in networks:
-            if way == "pytorch" and not importlib.util.find_spec("torch"):
-                row = {"error": "PyTorch is not installed"}
-            elif time.monotonic() - start > given.limit:
-                row = {"error": "not measured: no time left"}
-            else:
-                row = process(way, network, recipe, str(bool(card)))
-            row |= {"network": network, "way": way, "recipe": recipe}
+    # Without a card, processes would take cores from each other.
+    at_once = given.at_once or ((os.cpu_count() or 1) if card else 1)
+    ways = [(way, network, recipe) for way, recipe in (WAYS if card else WAYS[:4]) for network in networks]
+    rows: list[dict[str, Any]] = []
+
+    def measured(way: str, network: str, recipe: str) -> Any:
+        if way == "pytorch" and not importlib.util.find_spec("torch"):
+            return {"error": "PyTorch is not installed"}
+        return process(way, network, recipe, str(bool(card)), lock.name)
+
+    with tempfile.NamedTemporaryFile() as lock, ThreadPoolExecutor(at_once) as pool:
+        futures = {pool.submit(measured, *way): way for way in ways}
+        for future in as_completed(futures):
+            way, network, recipe = futures[future]
+            row = future.result() | {"network": network, "way": way, "recipe": recipe}
             if "error" not in row:
                 row["epoch_seconds"] = row["seconds"] * EPOCH / row["patches"]
-                row["share_of_peak"] = share_of_peak(row, card) if card else None
             rows.append(row)
+            rows.sort(key=lambda row: ways.index((row["way"], row["network"], row["recipe"])))
+            shares_of_peak(rows, card or "")
             print(f"{time.monotonic() - start:4.0f} s: {network}, {way}, {recipe}", file=sys.stderr, flush=True)
             if given.json:  # whatever comes after
                 given.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1))
@@ -389,6 +434,14 @@ def main() -> None:
     print(text)
     if given.markdown:
         given.markdown.write_text(text + "\n")
+
+
+def of_process(arguments: list[str], compiling: int) -> dict[str, Any]:
+    """Return what a process of its own finds out: about the device, or by measuring a way."""
+    if arguments == ["device"]:
+        return device()
+    way, network, recipe, card, lock = arguments
+    return one(way, network, recipe, card == "True", Turns(lock, compiling))
 
 
 if __name__ == "__main__":
