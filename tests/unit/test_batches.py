@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from histobench.core.catalogue import CATALOGUE
 from histobench.core.errors import HistobenchError
 from histobench.core.prepared import Records, shard_names
-from histobench.train.batches import Batches, order, spans
+from histobench.train.batches import SMALLEST, Batches, order, size_without_gradients, spans
+from histobench.train.hardware import Machine
 from histobench.train.inputs import Resident, join, resize, scale
 from support.small import prepare
 
@@ -29,6 +30,16 @@ def test_orders_of_seeds_and_epochs_differ(seed, epoch):
     assert order(200, seed, epoch).tolist() == base
     assert order(200, seed, epoch + 1).tolist() != base
     assert order(200, seed + 1, epoch).tolist() != base
+
+
+@pytest.mark.parametrize("room", [0, 100, 1000, 10_000_000])
+def test_what_is_predicted_at_a_time_fits_into_the_memory_of_a_card(room):
+    network = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()])
+    patch = 4 * (2 * 2 * 2 + 8)  # bytes of the outputs of its two layers
+    size = size_without_gradients(network, Machine(output_bytes=room * patch))
+    assert size.bit_count() == 1
+    assert SMALLEST <= size <= max(room, SMALLEST)
+    assert 2 * size > room or size >= 1024, "more would have fitted"
 
 
 def given(data):

@@ -4,18 +4,24 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
 from histobench.core.features import Features
 from histobench.core.prepared import Records
+from histobench.train.hardware import Machine
 from histobench.train.keras_backend import BACKEND, PyDataset
+from histobench.train.model_size import outputs
 
 # Batches that are read while the device works on one before, and the threads that read them.
 AHEAD, READERS = 4, 2
 # Patches in a batch, from which on its size changes no bit of a patch's result on a CPU: seen in TensorFlow 2.14 and
 # 2.21, and in JAX 0.10.
 SMALLEST = 16 if BACKEND == "jax" else 2
+# Batches of extraction and prediction, which take no gradients: on a CPU, and the largest on a card, which is as many
+# patches as keep it busy by an estimate.
+CPU_BATCH, LARGEST_BATCH = 128, 1024
 
 
 def order(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -38,6 +44,17 @@ def spans(n: int, size: int) -> list[tuple[int, int]]:
     if len(starts) > 1 and n - starts[-1] < min(SMALLEST, size):
         starts.pop()
     return list(zip(starts, [*starts[1:], n], strict=True))
+
+
+def size_without_gradients(network: keras.Model, machine: Machine) -> int:
+    """Return the batch size for extraction and prediction: on a card a power of two, as large as its memory allows.
+
+    On a CPU no bit of the results depends on it, see :func:`spans`, on a card they do by rounding.
+    """
+    if machine.output_bytes is None:
+        return CPU_BATCH
+    fitting = machine.output_bytes // (outputs(network) * np.dtype(np.float32).itemsize)
+    return min(max(1 << fitting.bit_length() - 1 if fitting else 0, SMALLEST), LARGEST_BATCH)
 
 
 class Batches(PyDataset):  # type: ignore[misc]

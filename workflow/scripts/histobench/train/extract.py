@@ -2,6 +2,7 @@
 
 import logging
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,12 @@ from histobench.train.batch_norm import calibrate
 
 log = logging.getLogger(__name__)
 
-# Larger than in training, since there are no gradients. Features do not depend on it, see `batches.spans`.
-BATCH_SIZE = 128
-# Patches after which the state is saved.
-CHUNK = 2048
+# Patches after which the state is saved, on a CPU, and on a card, which takes some seconds for them.
+CHUNK, CARD_CHUNK = 2048, 32_768
 PART = "part.npz"
 
 
-def extract(task: Task, folder: Path, chunk: int = CHUNK) -> None:
+def extract(task: Task, folder: Path, chunk: int | None = None) -> None:
     """Write the features of all patches of a data set; continue after a killed job.
 
     The backbone is in inference mode, as in end-to-end training of a head. Only EfficientNetV2 differs there: its
@@ -39,14 +38,14 @@ def extract(task: Task, folder: Path, chunk: int = CHUNK) -> None:
     ----------
     task : see :meth:`histobench.core.study.Study.features_specification` for its specification.
     folder : folder for the features, see :mod:`histobench.core.features`.
-    chunk : patches after which the state is saved.
+    chunk : patches after which the state is saved; None for a number that fits to the device.
     """
     about = provenance.About(task)
     with held(folder / ".state") as lease:
         hardware.check(task.spec["features"]["device"], task.card)
         state = State(folder / ".state", about.identity, lease)
         if not state.finished():
-            _extract(state, about, chunk)
+            _extract(state, about, chunk or (CARD_CHUNK if task.card else CHUNK))
         state.publish(folder)
 
 
@@ -64,17 +63,25 @@ def _extract(state: State, about: provenance.About, chunk: int) -> None:
         for path, split, positions in plan
         if not (path.exists() and state.whole(path, "computing it anew"))
     ]
+    machine = hardware.machine(about.task.card)
     state.event(f"going on with {len(left)} of {len(plan)} parts" if left != plan else "starting")
     backbone = models.backbone(spec["model"], models.input_shape(spec["input"]), weights=weights)
     backbone.trainable = False
     calibrated = weights is None and calibrate(backbone, parts["train"], spec["input"])
     extractor = inputs.join(backbone, parts["train"], spec["input"])
-    with tqdm(total=sum(len(positions) for _, _, positions in left), unit=" patches", mininterval=20) as progress:
+    size = batches.size_without_gradients(backbone, machine)
+    total = sum(len(positions) for _, _, positions in left)
+    with ThreadPoolExecutor(1) as writer, tqdm(total=total, unit=" patches", mininterval=20) as progress:
+        writing: Future[None] | None = None
         for path, split, positions in left:
             start = time.perf_counter()
-            values = _features(extractor, parts[split], positions, progress)
-            with state.step(path.name) as folder:
-                np.savez(folder / PART, features=values, seconds=time.perf_counter() - start)
+            values = _features(extractor, batches.Batches(parts[split], positions, size), progress)
+            if writing:
+                writing.result()
+            # While the next part is computed.
+            writing = writer.submit(_write, state, path.name, values, time.perf_counter() - start)
+        if writing:
+            writing.result()
     seconds = dict.fromkeys(SPLITS, 0.0)
     with state.finish() as outputs:
         for split, part in parts.items():
@@ -96,11 +103,14 @@ def _extract(state: State, about: provenance.About, chunk: int) -> None:
         about.write(outputs / ABOUT, facts)
 
 
-def _features(
-    extractor: keras.Model, part: Records, positions: npt.NDArray[np.int64], progress: "tqdm[Any]"
-) -> npt.NDArray[np.float32]:
-    """Return the features of the patches at `positions`, (len(positions), features) float32."""
-    features, data = [], batches.Batches(part, positions, BATCH_SIZE)
+def _write(state: State, name: str, values: npt.NDArray[np.float32], seconds: float) -> None:
+    with state.step(name) as folder:
+        np.savez(folder / PART, features=values, seconds=seconds)
+
+
+def _features(extractor: keras.Model, data: batches.Batches, progress: "tqdm[Any]") -> npt.NDArray[np.float32]:
+    """Return the features of all patches of `data`, (patches, features) float32."""
+    features = []
     for number in range(len(data)):
         features.append(np.asarray(extractor.predict_on_batch(data[number][0])))
         progress.update(len(features[-1]))

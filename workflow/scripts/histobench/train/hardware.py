@@ -23,6 +23,9 @@ DATA_SHARE = 0.25
 # Bytes of patches or features that a job on a CPU keeps in memory. The system keeps files there that are read often
 # anyway.
 CPU_DATA = 512 << 20
+# Of a card's free memory, the share that the outputs of all layers may take when a batch is predicted. They are not
+# there at the same time.
+OUTPUT_SHARE = 0.5
 # Multiply-adds of a block of steps without Python between them: some ms on a card, some 10 ms on a CPU.
 CARD_BLOCK, CPU_BLOCK = 1e12, 1e9
 
@@ -34,10 +37,12 @@ class Machine(NamedTuple):
     ----------
     data_bytes : of patches or features that may lie on the device.
     block_multiply_adds : in a block of steps without Python between them.
+    output_bytes : of the outputs of all layers when a batch is predicted; None on a CPU.
     """
 
     data_bytes: int = CPU_DATA
     block_multiply_adds: float = CPU_BLOCK
+    output_bytes: int | None = None
 
 
 @functools.cache
@@ -48,7 +53,8 @@ def machine(card: str) -> Machine:
     """
     if not card:
         return Machine()
-    return Machine(int(DATA_SHARE * (_free_memory() or 0)), CARD_BLOCK)
+    free = _free_memory() or 0
+    return Machine(int(DATA_SHARE * free), CARD_BLOCK, int(OUTPUT_SHARE * free))
 
 
 def _free_memory() -> int | None:

@@ -94,6 +94,11 @@ def multiply_adds(model: "keras.Model", *, trained: bool = False) -> int:
     return total
 
 
+def outputs(model: "keras.Model") -> int:
+    """Return the number of values in the outputs of all layers for one image; see :func:`multiply_adds` for `model`."""
+    return sum(math.prod(int(length) for length in layer.output.shape[1:]) for layer in _flat(model))
+
+
 def _flat(model: "keras.Model") -> Iterator[Any]:
     """Yield the layers of a model and of the models nested in it."""
     for layer in model.layers:

@@ -15,20 +15,19 @@ from histobench.core.features import Features, open_splits
 from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.train import hardware, models
-from histobench.train.batches import Batches
+from histobench.train.batches import Batches, size_without_gradients
 from histobench.train.inputs import join
 from histobench.tuning import tuned_recipe
 
 log = logging.getLogger(__name__)
 
-# Larger than in training, since there are no gradients. Scores depend on it by rounding only.
-BATCH_SIZE = 128
 
-
-def scores(model: keras.Model, part: Records | Features, spec: dict[str, Any]) -> npt.NDArray[np.float32]:
+def scores(
+    model: keras.Model, part: Records | Features, spec: dict[str, Any], machine: hardware.Machine
+) -> npt.NDArray[np.float32]:
     """Return the probability of tumour for each patch of a split, (n,) float32."""
     scored = join(model, part, spec["input"])
-    data = Batches(part, np.arange(len(part)), BATCH_SIZE)
+    data = Batches(part, np.arange(len(part)), size_without_gradients(model, machine))
     return np.concatenate([np.asarray(scored.predict_on_batch(data[number][0]))[:, 0] for number in range(len(data))])
 
 
@@ -48,6 +47,7 @@ def predict(task: Task, output: Path) -> None:
     """
     spec, features = task.spec, task.features
     hardware.check(spec["run"]["device"], task.card)
+    machine = hardware.machine(task.card)
     seed, dense = spec["run"]["seed"], recipes.dense(tuned_recipe.apply(spec, task.tuned)["recipe"])
     parts = open_splits(task.data, features, "valid", "test")
     assert task.weights is not None
@@ -58,13 +58,15 @@ def predict(task: Task, output: Path) -> None:
         shape = models.input_shape(spec["input"])
         model = models.build(spec["model"], spec["run"]["mode"], shape, seed=seed, dense=dense)
     models.load(model, task.weights)
-    runs.write_predictions(output, _rows(task, model, parts))
+    runs.write_predictions(output, _rows(task, model, parts, machine))
     log.info("predicted %s", ", ".join(f"{len(part)} {part.split}" for part in parts))
 
 
-def _rows(task: Task, model: keras.Model, parts: list[Records | Features]) -> Iterator[tuple[str, str, str, int, str]]:
+def _rows(
+    task: Task, model: keras.Model, parts: list[Records | Features], machine: hardware.Machine
+) -> Iterator[tuple[str, str, str, int, str]]:
     for part in parts:
-        values = scores(model, part, task.spec)
+        values = scores(model, part, task.spec, machine)
         if not np.isfinite(values).all():
             raise HistobenchError(
                 f"{task.weights}: {int((~np.isfinite(values)).sum())} of {len(values)} {part.split} patches get a "
