@@ -11,9 +11,17 @@ GPU_THREADS, CPU_THREADS = 4, 2
 HEAD_MEMORY, CNN_MEMORY = 4000, 8000
 # Minutes of an evaluation.
 EVALUATION = 10
+
+
 # Of the jobs that Snakemake runs in one job of the scheduler one at a time: a profile says `resources: [place=1]`, which
 # counts in each by itself. It then asks for the most that one of them needs, not for the sum of all runs.
-PLACE = {"place": 1}
+@quick
+def place(wildcards):
+    before_first_job()  # here too: a profile may set all other resources
+    return 1
+
+
+PLACE = {"place": place}
 
 
 # What --sdm env-modules loads for jobs on cards. One list for all: a rule's can't differ by its wildcards.
