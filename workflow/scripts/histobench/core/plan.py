@@ -202,7 +202,7 @@ def asked(found: Sequence[usage.Usage], block: Path) -> list[str]:
     return [
         "",
         f"Finished jobs asked for {' and '.join(words)} that they took."
-        + (f" {block} has a block for a profile." if block.exists() else ""),
+        + (f" {block} has lines for a profile." if block.exists() else ""),
     ]
 
 

@@ -68,7 +68,7 @@ COLUMNS = [
     Column("peak_device_memory_mib", "GPU, MiB", footnote=CARD_NOTE),
 ]
 FIRST = [
-    *("rule", "model_name", "mode", "recipe", "device", "jobs"),
+    *("rule", "model_name", "mode", "recipe", "device"),
     *("requested_minutes", "minutes", "time_ratio", "requested_mb", "peak_mb", "memory_ratio"),
 ]
 
