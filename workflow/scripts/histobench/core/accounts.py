@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -22,7 +22,8 @@ class Measures(NamedTuple):
     ----------
     requested_minutes, requested_mb, requested_cores : time limit, memory and cores.
     seconds : from start to end.
-    peak_memory_mib : the sum over its steps, which run at the same time, of the most memory that each has held.
+    peak_memory_mib : the most that its batch script has held, which is a Snakemake, and the most that one of its steps
+        has, of which one at a time runs beside it.
     cores : used on average.
     """
 
@@ -59,7 +60,7 @@ def of_jobs(jobs: Sequence[str]) -> dict[str, Account]:
 def read(text: str) -> dict[str, Account]:
     """Return the accounts in the answer of `sacct`, a line of `FIELDS` for each job and each of its steps."""
     jobs: dict[str, dict[str, str]] = {}
-    peaks: dict[str, list[float]] = defaultdict(list)
+    peaks: dict[str, dict[str, float]] = defaultdict(dict)
     for line in text.splitlines():
         fields = dict(zip(FIELDS, line.split("|"), strict=False))
         if len(fields) < len(FIELDS):
@@ -68,17 +69,18 @@ def read(text: str) -> dict[str, Account]:
         if not step:
             jobs[job] = fields
         elif (peak := _mib(fields["MaxRSS"])) is not None:
-            peaks[job].append(peak)
+            peaks[job][step] = peak
     return {job: account for job, fields in jobs.items() if (account := _account(fields, peaks[job])) is not None}
 
 
-def _account(fields: dict[str, str], peaks: Sequence[float]) -> Account | None:
+def _account(fields: Mapping[str, str], peaks: Mapping[str, float]) -> Account | None:
     """Return the account of a job, None of one that has not ended, or has not run."""
     seconds, cores = _number(fields["ElapsedRaw"]), _number(fields["ReqCPUS"])
     started, ended = _number(fields["Start"]), _number(fields["End"])
     if not (seconds and started and ended):
         return None
     used = _seconds(fields["TotalCPU"])
+    steps = [peak for step, peak in peaks.items() if step != "batch"]
     memory = _mib(fields["ReqMem"])
     if memory is not None and fields["ReqMem"].endswith("c"):  # for each core, as SLURM before 21.08 says
         memory = memory * cores if cores else None
@@ -86,7 +88,7 @@ def _account(fields: dict[str, str], peaks: Sequence[float]) -> Account | None:
         requested_minutes=_number(fields["TimelimitRaw"]),
         seconds=seconds,
         requested_mb=memory,  # what Snakemake's plugin calls MB is SLURM's M
-        peak_memory_mib=sum(peaks) or None,
+        peak_memory_mib=peaks.get("batch", 0) + max(steps) if steps else None,
         requested_cores=cores,
         cores=used / seconds if used else None,
     )

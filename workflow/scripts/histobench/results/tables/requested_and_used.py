@@ -39,7 +39,7 @@ CARD_NOTE = (
 )
 ACCOUNTS_NOTE = (
     "By SLURM's accounts: whole jobs, with all their runs, predictions, scores and Snakemake itself, by the first run "
-    "in each. Their memory is the sum of the peaks of their steps, which run at the same time."
+    "in each. Their memory is the most that Snakemake has held and the most that one of their steps has."
 )
 ACCOUNTED = "Whole jobs, by SLURM's accounts"
 
