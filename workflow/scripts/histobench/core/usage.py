@@ -306,10 +306,11 @@ def _lines(resource: str, names: Sequence[str], tries: Mapping[str, tuple[int, i
     if not names:
         return [f'    {resource}: "{known[""]}[attempt > 1]"']
     most = max(later for _, later in known.values())
-    entries = ",\n      ".join(f"({key!r}, {value})" for key, value in known.items() if value != (most, most))
+    entries = [f"      ({key!r}, {value})," for key, value in known.items() if value != (most, most)]
     of_job = f"'/'.join([{', '.join(f'wildcards.{name}' for name in names)}])"
     # Without braces, over which Snakemake 9.27 stumbles in a time.
-    return [f"    {resource}: >-", f"      dict([{entries}])", f"      .get({of_job}, {(most, most)})[attempt > 1]"]
+    last = f"      ]).get({of_job}, {(most, most)})[attempt > 1]"
+    return [f"    {resource}: >-", "      dict([", *entries, last]
 
 
 def _memory(jobs: Iterable[Usage]) -> tuple[int, int] | None:
