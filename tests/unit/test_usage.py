@@ -76,6 +76,16 @@ def test_a_record_of_before_and_a_damaged_benchmark_leave_gaps(trained, benchmar
     assert (found.seconds, found.peak_memory_mib) == (100, 1500)
 
 
+def test_a_record_that_is_damaged_or_says_less_hides_no_other(trained, tmp_path):
+    folder = tmp_path / "results/s/runs" / RUN
+    trained()
+    for content in ({"seconds": 1.0}, {}):
+        write_sealed(folder / runs.ABOUT, content)
+        assert usage.of_study(tmp_path / "results/s", tmp_path / "results/logs/s", [folder], []) == []
+    (folder / runs.ABOUT).write_text("{")
+    assert usage.of_study(tmp_path / "results/s", tmp_path / "results/logs/s", [folder], []) == []
+
+
 def test_other_jobs_are_known_by_their_benchmarks(tmp_path):
     logs = tmp_path / "results/logs/s"
     for place in ("prepare/pcam", "s/controls/pcam", "s/describe_models", f"s/{RUN}/predict", f"s/{RUN}/evaluate"):
@@ -120,7 +130,10 @@ def test_what_the_lines_ask_for_is_enough_and_no_more_than_before(jobs):
             assert "{" not in expression
             for job in known:
                 first, second = (value(expression, job, attempt) for attempt in (1, 2))
-                assert first >= getattr(job, took) * unit
+                used = getattr(job, took) * unit
+                if name == "runtime" and rule in usage.GO_ON:  # in another job, if need be
+                    used = min(used, getattr(job, asked))
+                assert first >= used
                 assert second >= max(first, getattr(job, asked))
                 most = max(getattr(each, asked) for each in known)
                 if all(getattr(each, took) * unit <= getattr(each, asked) for each in known):
@@ -138,6 +151,13 @@ def test_there_are_lines_only_where_there_is_something_to_say():
     assert list(yaml.safe_load(usage.block([tight._replace(seconds=10, requested_minutes=60)]))["set-resources"]) == [
         "evaluate"
     ]
+
+
+def test_a_run_that_went_on_in_further_jobs_asks_for_no_more_than_a_partition_allows():
+    long = Usage("train", **vars(CELL), requested_minutes=2880, seconds=60 * 6000)
+    assert yaml.safe_load(usage.block([long])) is None
+    expression = yaml.safe_load(usage.block([long._replace(rule="predict")]))["set-resources"]["predict"]["runtime"]
+    assert value(expression, long, 1) > 6000
 
 
 def test_heads_do_not_ask_for_the_time_of_cnns():

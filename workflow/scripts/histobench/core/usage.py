@@ -149,14 +149,18 @@ def _of_benchmark(rule: str, stem: Path, **names: Any) -> Usage | None:
 
 
 def _of_record(rule: str, path: Path, benchmark: Path, **names: Any) -> Usage | None:
-    """Return what the record of a run, of features or of a search says, None if it has none that is whole."""
+    """Return what the record of a run, of features or of a search says, None if it has none."""
     if not path.exists():
         return None
     try:
-        about = read_sealed(path)
-    except HistobenchError:
-        return None  # its readers say so
-    requested, told = about.get("requested", {}), _benchmark(benchmark)
+        return _recorded(rule, path, read_sealed(path), _benchmark(benchmark), **names)
+    except (HistobenchError, KeyError):
+        return None  # it is damaged, which its readers say, or of a version that recorded less
+
+
+def _recorded(rule: str, path: Path, about: Mapping[str, Any], told: Mapping[str, Any], **names: Any) -> Usage:
+    """Return what a record and the benchmark beside it say."""
+    requested = about.get("requested", {})
     seconds = about["seconds"]  # without the imports before
     whole = _number(told.get("s")) or 0.0
     own = whole >= seconds  # else of a job that restored the run, or whose head another's process trained
@@ -256,6 +260,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("train", "predict", "tune", "tune_worker"), ("device", "mode", "recipe")),
 }
 
+# Rules whose jobs go on with what those before them have done: for these no time is too short.
+GO_ON = ("train", "extract_features", "tune", "tune_worker")
+
 HEAD = f"""\
 # By what the finished jobs of a study took. Paste it into a profile, where that has `set-resources` below that line.
 # First tries ask for {TIME_MARGIN} times the longest time and {MEMORY_MARGIN} times the most memory, further ones for
@@ -321,7 +328,11 @@ def _memory(jobs: Iterable[Usage]) -> tuple[int, int] | None:
 
 def _time(jobs: Iterable[Usage]) -> tuple[int, int] | None:
     """Return the same for minutes."""
-    pairs = [(job.requested_minutes, job.seconds / 60) for job in jobs if job.requested_minutes and job.seconds]
+    pairs = [
+        (job.requested_minutes, min(job.seconds / 60, job.requested_minutes if job.rule in GO_ON else math.inf))
+        for job in jobs
+        if job.requested_minutes and job.seconds
+    ]
     return _tries(pairs, lambda longest: _up(TIME_MARGIN * longest, MINUTES))
 
 
