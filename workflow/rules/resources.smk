@@ -11,17 +11,9 @@ GPU_THREADS, CPU_THREADS = 4, 2
 HEAD_MEMORY, CNN_MEMORY = 4000, 8000
 # Minutes of an evaluation.
 EVALUATION = 10
-
-
 # Of the jobs that Snakemake runs in one job of the scheduler one at a time: a profile says `resources: [place=1]`, which
 # counts in each by itself. It then asks for the most that one of them needs, not for the sum of all runs.
-@quick
-def place(wildcards):
-    before_first_job()  # here too: a profile may set all other resources
-    return 1
-
-
-PLACE = {"place": place}
+PLACE = {"place": 1}
 
 
 # What --sdm env-modules loads for jobs on cards. One list for all: a rule's can't differ by its wildcards.
@@ -37,6 +29,7 @@ def gpu_model(wildcards):
 @quick
 def cnn_threads(wildcards):
     """Return the threads of a job that runs a CNN, or a head."""
+    before_first_job()  # here, too, since a profile may set all resources: see set-resources.yaml of a study
     return GPU_THREADS if gpu_model(wildcards) else CPU_THREADS
 
 
