@@ -7,7 +7,7 @@ import pytest
 
 from histobench.results import printing, report
 from histobench.results.columns import names
-from histobench.results.tables import claims, contrasts, controls, models, performance, speed, tests
+from histobench.results.tables import claims, contrasts, controls, models, performance, requested_and_used, speed, tests
 from histobench.tuning import search_tables
 from support.browser import launched, open_page
 
@@ -39,6 +39,7 @@ MADE_UP = (
     | {"published_depth_is": ["backbone and head, unlike the other backbones", "all layers"]}
     | {"method": ["hyperband", "random"], "space": ["learning rate, batch size, dense units"]}
     | {"objective": ["val_accuracy", "val_auc"], "trial": ["0003", "0017"]}
+    | {"rule": ["extract_features", "train"]}
     | {"augmentation": ["flip_turn+stain", "none"], "folder": ["results/a"]}
 )
 """Values, in turn, of columns that are not metrics."""
@@ -69,6 +70,11 @@ def every_table():
         "tests": (made_up(tests.COLUMNS), tests.COLUMNS, {"first": tests.FIRST}),
         "models": (made_up(models.COLUMNS), models.COLUMNS, {"first": models.FIRST}),
         "claims": (made_up(claims.COLUMNS, claim=claim, **verdicts, **numbers), claims.COLUMNS, {}),
+        "requested_and_used": (
+            made_up(requested_and_used.COLUMNS),
+            requested_and_used.COLUMNS,
+            {"first": requested_and_used.FIRST, "to_copy": "set-resources:\n" + "wildcards." * 40},
+        ),
         "controls": (made_up(controls.COLUMNS), controls.COLUMNS, {}),
         "searches": (found, search_tables.COLUMNS, {"grids": search_grids, "first": search_tables.FIRST}),
         "trials": (tried, search_tables.TRIALS, {"grids": trial_grids, "first": search_tables.TRIALS_FIRST}),

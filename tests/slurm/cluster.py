@@ -196,6 +196,8 @@ class Cluster:
             # By type as well, or accounts say "gpu" of any.
             f"AccountingStorageTRES={','.join(['gres/gpu', *(f'gres/gpu:{card}' for card in self.cards)])}",
             "AccountingStoreFlags=job_comment",
+            "JobAcctGatherType=jobacct_gather/linux",
+            "JobAcctGatherFrequency=task=1",
         ]
         nodes = [
             f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={self._ports[node]} CPUs={CPUS} "

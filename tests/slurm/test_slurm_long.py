@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from histobench.core import usage
 from histobench.core.runs import read_json
 from slurm import cluster as slurm
 from slurm.cluster import PAPER, Cluster
@@ -177,6 +178,38 @@ def test_by_sacct_every_job_landed_where_its_cell_belongs(project, undisturbed):
     for device, target in zip(devices, targets, strict=True):
         about = read_json(project / target)["device"]
         assert (about["slurm_job"], about["node"]) == (ended[device], device)
+
+
+def test_lines_for_a_profile_are_what_jobs_ask_for_and_accounts_tell_of_whole_jobs(project):
+    names = {"dataset": "pcam-simulated", "model": "mobilenet", "mode": "tl", "recipe": "tiny", "device": "a100"}
+    shown = {"requested_minutes": 60, "seconds": 200, "requested_mb": 6000, "peak_memory_mib": 1500}
+    block = usage.block([usage.Usage(rule, **names, **shown) for rule in ("train", "predict", "evaluate")])
+    profile = project / "profiles/lines"
+    profile.mkdir()
+    lines = (project / "profiles/slurm/config.yaml").read_text() + block
+    (profile / "config.yaml").write_text(lines.replace("partitions.yaml", "../slurm/partitions.yaml"))
+    folders = [Path(f"results/lines/runs/pcam-simulated/mobilenet/tl/tiny/a100/seed-{seed}") for seed in (1, 2)]
+    targets = [str(folder / "metrics.json") for folder in folders]
+    study = Snakemake(project, "--config", "study=lines", "--", *targets, profile="profiles/lines")
+    study.succeed()
+    abouts = [read_json(project / folder / "run.json") for folder in folders]
+    assert [about["requested"] for about in abouts] == [{"runtime": 10, "mem_mb": 3000}] * 2
+    # The job knew its heads, although nothing of what it asks for is the rules' own.
+    begun = [re.findall(r" pid (\d+) job \d+: starting", events(project / folder)) for folder in folders]
+    assert begun[0] == begun[1]
+    (job,) = {about["device"]["slurm_job"] for about in abouts}
+
+    results, logs = project / "results/lines", project / "results/logs/lines"
+    known = usage.of_study(results, logs, [project / folder for folder in folders], ["pcam-simulated"])
+    account = next(each for each in usage.with_accounts(known) if each.accounted and each.slurm_job == job)
+    parts = [each for each in known if each.rule in ("train", "predict", "evaluate")]
+    assert [(each.requested_minutes, each.requested_mb) for each in parts] == [(10, 3000)] * 6
+    # Times of a job's parts are summed up, its memory is the most that one asks for.
+    assert (account.rule, account.requested_minutes, account.requested_mb) == ("train", 60, 3000)
+    assert account.seconds > sum(each.seconds for each in parts)
+    assert account.peak_memory_mib > max(each.peak_memory_mib for each in parts)
+    assert 0 < account.cores <= account.requested_cores
+    print(account, *parts, sep="\n")
 
 
 def test_with_sacct_the_plugin_never_sees_that_a_job_was_cancelled(project, undisturbed):

@@ -60,6 +60,8 @@ def run(script: str, inputs: Files, outputs: Files, *, config: Any = None, wildc
         wildcards=Wildcards(wildcards or {}),
         config=config or {"devices": {}},
         threads=jobs.THREADS,
+        resources={"runtime": 30, "mem_mb": 8000},
+        log=[f"results/logs/own/{script}.log"],
     )
     with patch.object(job, "start", _started):
         runpy.run_path(str(ROOT / f"workflow/scripts/{script}.py"), {"snakemake": snakemake})
@@ -208,7 +210,8 @@ class Jobs:
 
     def collect_runs(self, datasets: list[str]) -> Files:
         results = Path(self.study.paths.results)
-        outputs = Files(runs=results / "runs.csv", cells=results / "cells.csv")
+        made = {"runs": "runs.csv", "cells": "cells.csv", "jobs": "jobs.csv", "requests": "set-resources.yaml"}
+        outputs = Files(**{name: results / file for name, file in made.items()})
         controls = [Path(self.study.paths.controls.format(dataset=name), runs.METRICS) for name in datasets]
         run(
             "collect_runs",

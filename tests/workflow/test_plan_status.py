@@ -76,7 +76,12 @@ def test_a_plan_says_what_a_start_would_refuse(project, tmp_path):
 
 
 def test_the_plan_of_a_finished_study_is_empty_also_where_its_files_are_new(cloned):
-    assert "nothing to be done" in ask(cloned, "plan")
+    text = ask(cloned, "plan")
+    assert "nothing to be done" in text
+    assert re.search(
+        r"Finished jobs asked for [\d.,]+ times the time and [\d.]+ times the memory that they took\.", text
+    )
+    assert "results/tiny/set-resources.yaml has lines for a profile" in text
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def install(project: Path, folder: Path) -> subprocess.CompletedProcess:
 def test_the_default_profile_holds_what_correctness_needs_and_overrides_no_other_profile():
     """What these lines are needed for is seen in test_reruns.py."""
     default = set(read("default/config.yaml"))
-    assert default == {"rerun-triggers", "rerun-incomplete"}
+    assert default == {"rerun-triggers", "rerun-incomplete", "benchmark-extended"}
     others = {path.name for path in PROFILES.iterdir()} - {"default"}
     assert {"local", "demo", "slurm", "slurm-gres"} <= others
     for name in others:

@@ -134,6 +134,52 @@ def test_the_control_is_written(finished):
     assert control["holds_chance"] is True
 
 
+def resources(output: str) -> dict[str, dict[str, int]]:
+    """Return the time and memory that a dry run announces, by the log of the job."""
+    found = re.findall(r"    log: (\S+)\n(?:    .*\n)*?    resources: (.*)\n", output)
+    return {
+        log: {name: int(value) for name, value in re.findall(r"(runtime|mem_mb)=(\d+)", text)} for log, text in found
+    }
+
+
+def test_the_table_of_jobs_says_what_each_asked_for_and_took(finished):
+    table = pd.read_csv(finished / "results/tiny/tables/requested_and_used.csv")
+    assert table["rule"].drop_duplicates().tolist()[:7] == [
+        *("prepare", "extract_features", "tune", "tune_worker", "train", "predict", "evaluate")
+    ]
+    measured = ["requested_minutes", "minutes", "requested_mb", "peak_mb", "requested_cores"]
+    assert (table[measured] > 0).all(axis=None)
+    (row,) = table[(table["rule"] == "train") & (table["recipe"] == "tiny") & (table["model"] == "mobilenet")].to_dict(
+        "records"
+    )
+    about = read_json(finished / RUN / "run.json")
+    assert (row["requested_minutes"], row["requested_mb"]) == tuple(
+        about["requested"][name] for name in ("runtime", "mem_mb")
+    )
+    assert (row["jobs"], row["requested_cores"]) == (1, 1)
+    assert 0 < row["cores"] < 4
+    assert row["peak_mb"] == round(about["peak_memory_mib"] * 2**20 / 1e6)
+
+
+def test_the_lines_for_a_profile_make_jobs_ask_for_less(finished, tmp_path):
+    lines = (finished / "results/tiny/set-resources.yaml").read_text()
+    assert lines.strip() in (finished / "results/tiny/tables/requested_and_used.md").read_text()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/config.yaml").write_text(f"cores: 1\n{lines}")
+    options = ("--configfile", "tests/configs/tiny.yaml", "-n", "-F")
+    plain = resources(snakemake(finished, "--cores", "1", *options))
+    less, later = (
+        resources(snakemake(finished, "--profile", str(tmp_path / "site"), *options, "--attempt", attempt))
+        for attempt in ("1", "2")
+    )
+    head = "results/logs/tiny/idc-simulated/mobilenet/tl/tiny/cpu/seed-1/train.log"
+    assert plain[head] == later[head] == read_json(finished / RUN / "run.json")["requested"]
+    assert plain.keys() == less.keys()
+    for name in ("mem_mb", "runtime"):
+        assert all(less[log].get(name, 0) <= asked.get(name, 0) for log, asked in plain.items())
+        assert sum(each.get(name, 0) for each in less.values()) < sum(each.get(name, 0) for each in plain.values())
+
+
 @pytest.mark.parametrize(("width", "height"), [(360, 740), (1280, 800)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_of_a_study_in_a_browser(finished, width, height, scheme):

@@ -10,7 +10,7 @@ rule evaluate:
     log:
         f"{RUN_LOG}/evaluate.log",
     benchmark:
-        f"{RUN_LOG}/evaluate.tsv"
+        f"{RUN_LOG}/evaluate.jsonl"
     group:
         job_of_run
     conda:
@@ -37,7 +37,7 @@ rule controls:
     log:
         f"{LOGS}/controls/{{dataset}}.log",
     benchmark:
-        f"{LOGS}/controls/{{dataset}}.tsv"
+        f"{LOGS}/controls/{{dataset}}.jsonl"
     conda:
         "../../envs/report.yaml"
     resources:

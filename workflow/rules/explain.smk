@@ -16,7 +16,7 @@ rule explain:
     log:
         f"{LOGS}/explain/{{dataset}}.log",
     benchmark:
-        f"{LOGS}/explain/{{dataset}}.tsv"
+        f"{LOGS}/explain/{{dataset}}.jsonl"
     conda:
         "../../envs/tensorflow.yaml"
     threads: CPU_THREADS

@@ -15,7 +15,7 @@ rule extract_features:
     log:
         f"{LOGS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}.log",
     benchmark:
-        f"{LOGS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}.tsv"
+        f"{LOGS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}.jsonl"
     conda:
         environment
     container:

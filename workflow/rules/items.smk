@@ -16,6 +16,8 @@ STUDY_FACTS = {
 INPUTS = {
     "runs": lambda dataset: rules.collect_runs.output.runs,
     "cells": lambda dataset: rules.collect_runs.output.cells,
+    "jobs": lambda dataset: rules.collect_runs.output.jobs,
+    "requests": lambda dataset: rules.collect_runs.output.requests,
     "published": lambda dataset: ancient(PAPER_FILES),
     "sizes": lambda dataset: if_there(f"{RESULTS}/models.csv"),
     "performance": lambda dataset: [f"{TABLE}/performance_{name}.csv" for name in DATASETS],

@@ -7,7 +7,7 @@ rule describe_models:
     log:
         f"{LOGS}/describe_models.log",
     benchmark:
-        f"{LOGS}/describe_models.tsv"
+        f"{LOGS}/describe_models.jsonl"
     conda:
         "../../envs/tensorflow.yaml"
     resources:

@@ -14,7 +14,7 @@ rule predict:
     log:
         f"{RUN_LOG}/predict.log",
     benchmark:
-        f"{RUN_LOG}/predict.tsv"
+        f"{RUN_LOG}/predict.jsonl"
     group:
         job_of_run
     conda:

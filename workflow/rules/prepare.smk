@@ -14,7 +14,7 @@ rule prepare:
     log:
         f"{paths.LOGS}/prepare/{{dataset}}.log",
     benchmark:
-        f"{paths.LOGS}/prepare/{{dataset}}.tsv"
+        f"{paths.LOGS}/prepare/{{dataset}}.jsonl"
     conda:
         "../../envs/tensorflow.yaml"
     threads: 2  # one reads, one writes

@@ -29,6 +29,7 @@ def gpu_model(wildcards):
 @quick
 def cnn_threads(wildcards):
     """Return the threads of a job that runs a CNN, or a head."""
+    before_first_job()  # here, too, since a profile may set all resources: see set-resources.yaml of a study
     return GPU_THREADS if gpu_model(wildcards) else CPU_THREADS
 
 

@@ -1,4 +1,4 @@
-# From evaluated runs to runs.csv and cells.csv, to the tables and figures of histobench.results.registry, which are
+# From evaluated runs to runs.csv, cells.csv and jobs.csv, to the tables and figures of histobench.results.registry, which are
 # computed from these two and from run folders, and to the page of them all. All rules are local, with seconds of work.
 
 
@@ -12,6 +12,9 @@ rule collect_runs:
     output:
         runs=f"{RESULTS}/runs.csv",
         cells=f"{RESULTS}/cells.csv",
+        # Of all jobs that have left a record, whichever files of theirs are inputs.
+        jobs=f"{RESULTS}/jobs.csv",
+        requests=STUDY.paths.requests,
     log:
         f"{LOGS}/collect_runs.log",
     localrule: True

@@ -12,7 +12,7 @@ for kind, upstream in FORMATS.items():
         log:
             f"{paths.LOGS}/simulate/{{source}}.log",
         benchmark:
-            f"{paths.LOGS}/simulate/{{source}}.tsv"
+            f"{paths.LOGS}/simulate/{{source}}.jsonl"
         wildcard_constraints:
             source=one_of(name for name, source in STUDY.sources.items() if source.simulate and source.format == kind),
         conda:

@@ -18,7 +18,7 @@ rule train:
     log:
         f"{RUN_LOG}/train.log",
     benchmark:
-        f"{RUN_LOG}/train.tsv"
+        f"{RUN_LOG}/train.jsonl"
     # The longest jobs first, searches before these, so that none of them runs alone in the end.
     priority: 1
     group:

@@ -15,7 +15,7 @@ rule tune:
     log:
         f"{SEARCH_LOG}/worker-1.log",
     benchmark:
-        f"{SEARCH_LOG}/worker-1.tsv"
+        f"{SEARCH_LOG}/worker-1.jsonl"
     priority: 2  # before runs, see `train`
     conda:
         environment
@@ -40,4 +40,4 @@ use rule tune as tune_worker with:
     log:
         f"{SEARCH_LOG}/worker-{{worker}}.log",
     benchmark:
-        f"{SEARCH_LOG}/worker-{{worker}}.tsv"
+        f"{SEARCH_LOG}/worker-{{worker}}.jsonl"

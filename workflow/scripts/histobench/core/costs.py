@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from histobench.core import paths, recipes, runs
@@ -60,14 +61,37 @@ class Estimate(NamedTuple):
     origin: str
 
 
-class Costs:
-    """Costs of the jobs of a study; of cells in `measured` by their measured seconds of an epoch, see :func:`measured`.
+class Learned(NamedTuple):
+    """Measured seconds of finished jobs, besides those of epochs.
 
-    The Snakefile uses it for every job. So it reads no run folders, and time limits do not depend on measured seconds.
+    Attributes
+    ----------
+    start : of a run, all but its epochs, by model, mode and device.
+    predict : of predictions, by cell.
+    extract : of extractions, by data set, model, scaling and device.
     """
 
-    def __init__(self, study: Study, measured: Mapping[Cell, float] | None = None) -> None:
-        self._study, self._measured = study, measured or {}
+    start: Mapping[tuple[str, str, str], float] = MappingProxyType({})
+    predict: Mapping[Cell, float] = MappingProxyType({})
+    extract: Mapping[tuple[str, str, str, str], float] = MappingProxyType({})
+
+
+class Costs:
+    """Costs of the jobs of a study.
+
+    The Snakefile uses it for every job. So it reads no run folders, and time limits do not depend on measured seconds.
+
+    Parameters
+    ----------
+    study : to which the jobs belong.
+    measured : seconds of an epoch of the cells where they were measured, see :func:`measured`.
+    learned : what else was measured, see :func:`histobench.core.usage.learned`.
+    """
+
+    def __init__(
+        self, study: Study, measured: Mapping[Cell, float] | None = None, learned: Learned | None = None
+    ) -> None:
+        self._study, self._measured, self._learned = study, measured or {}, learned or Learned()
         self._published = _table_2()
         self._cards = {device for device, _, _ in self._published}
         self._patches = {name: patches(dataset) for name, dataset in study.datasets.items()}
@@ -98,7 +122,7 @@ class Costs:
     def train(self, cell: Cell) -> Estimate:
         """Return the seconds of a run."""
         seconds, origin = self.epoch(cell)
-        return Estimate(START_UP + self._study.recipes[cell.recipe]["epochs"] * seconds, origin)
+        return Estimate(self._start(cell) + self._study.recipes[cell.recipe]["epochs"] * seconds, origin)
 
     def tune(self, cell: Cell) -> Estimate:
         """Return the seconds of the search of a recipe, all its jobs together."""
@@ -115,17 +139,25 @@ class Costs:
 
     def predict(self, cell: Cell) -> Estimate:
         """Return the seconds of a prediction: one pass over validation and test patches, or over their features."""
+        if (measured := self._learned.predict.get(cell)) is not None:
+            return Estimate(measured, "measured")
         seconds, origin = self.epoch(cell)
         if self._study.cached(cell.mode, cell.recipe):
-            return Estimate(START_UP, origin)
+            return Estimate(self._start(cell), origin)
         scored = self._patches[cell.dataset]["valid"] + self._patches[cell.dataset]["test"]
-        return Estimate(START_UP + seconds / self.passes(cell) * scored, origin)
+        return Estimate(self._start(cell) + seconds / self.passes(cell) * scored, origin)
 
     def extract(self, dataset: str, model: str, scaling: str, device: str) -> Estimate:
         """Return the seconds of the extraction of a backbone's features: one pass over all patches."""
+        if (measured := self._learned.extract.get((dataset, model, scaling, device))) is not None:
+            return Estimate(measured, "measured")
         seconds, origin = self._pass(model, "tl", device)
         side = self._study.input(dataset, model, scaling)["side"]
         return Estimate(START_UP + sum(self._patches[dataset].values()) * seconds * _area(side), origin)
+
+    def _start(self, cell: Cell) -> float:
+        """Return the seconds before the first step of a run."""
+        return self._learned.start.get((cell.model, cell.mode, cell.device), START_UP)
 
     def _covered(self, cell: Cell) -> tuple[int, int]:
         """Return the number of patches of an epoch, in training and in validation."""

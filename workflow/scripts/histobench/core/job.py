@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ OF_THE_SITE = {
 CUDA_PLACE = re.compile(r"--xla_gpu_cuda_data_dir=\S+")
 
 
+# Resources of Snakemake that are recorded.
+REQUESTED = ("runtime", "mem_mb")
 # Environment variable: the heads that a job of the scheduler is to train, as JSON; see `heads_beside`.
 HEADS = "HISTOBENCH_HEADS"
 
@@ -55,6 +57,8 @@ class Task:
     code : digest of the code that the result depends on.
     threads : CPU threads of the job, on which the last bits of the result depend.
     card : the card that the job is for, see :func:`histobench.train.hardware.check`; "" for a CPU.
+    requested : time (`runtime`, minutes) and memory (`mem_mb`) that this try of the job has asked for. No result
+        depends on them.
     """
 
     spec: dict[str, Any]
@@ -65,6 +69,7 @@ class Task:
     code: str = ""
     threads: int = 1
     card: str = ""
+    requested: dict[str, int] = field(default_factory=dict)
 
 
 def task(snakemake: Any) -> Task:
@@ -84,6 +89,7 @@ def task(snakemake: Any) -> Task:
         code=snakemake.params.code,
         threads=snakemake.threads,
         card=devices.card(device(snakemake)),
+        requested={name: value for name in REQUESTED if (value := snakemake.resources.get(name)) is not None},
     )
 
 

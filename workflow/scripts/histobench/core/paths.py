@@ -28,6 +28,7 @@ class StudyPaths:
     ----------
     results, logs, tables, figures : folders of the study.
     configuration : file with its configuration, as it was when it started.
+    requests : file with resources for a profile, by what finished jobs took.
     run, run_log : folders of a run and of its logs.
     features : folder with the cached features of a backbone.
     search, search_log : folders of a search for hyperparameters and of its logs.
@@ -39,6 +40,7 @@ class StudyPaths:
         self.results, self.logs = f"{RESULTS}/{study}", f"{LOGS}/{study}"
         self.tables, self.figures = f"{self.results}/tables", f"{self.results}/figures"
         self.configuration = f"{self.results}/study.json"
+        self.requests = f"{self.results}/set-resources.yaml"
         self.run, self.run_log = f"{self.results}/runs/{RUN}", f"{self.logs}/{RUN}"
         self.features = f"{self.results}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}"
         self.search, self.search_log = f"{self.results}/searches/{CELL}", f"{self.logs}/searches/{CELL}"

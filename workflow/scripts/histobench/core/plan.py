@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from histobench.core import paths, runs, submission
+from histobench.core import paths, runs, submission, usage
 from histobench.core.cells import Cell, Run
 from histobench.core.costs import Costs, Estimate, measured
 from histobench.core.errors import HistobenchError
@@ -62,11 +62,17 @@ def main() -> None:
         jobs, given = pending(text, study), options(sys.argv[1:])
         refused = refusals(study, jobs, given)
         os.chdir(given.directory or ".")
-        lines = plan(study, jobs, Costs(study, measured(study)))
+        found = usage.of_study(
+            Path(study.paths.results),
+            Path(study.paths.logs),
+            [paths.of(study.paths.run, run) for run in study.runs],
+            study.datasets,
+        )
+        lines = plan(study, jobs, Costs(study, measured(study), usage.learned(found)))
         if jobs and given.executor == "slurm":
             heads = given.group_components.get(submission.HEADS, 1)
             lines += ["", f"They are submitted as {submissions(study, jobs, heads)} jobs of SLURM."]
-        print("\n".join([*lines, *refused]))
+        print("\n".join([*lines, *asked(found, Path(study.paths.requests)), *refused]))
     except HistobenchError as error:
         sys.exit(str(error))
 
@@ -181,6 +187,25 @@ def submissions(study: Study, jobs: Sequence[Job], heads: int) -> int:
     return others + sum(math.ceil(len(each) / heads) if kind else 1 for (_, kind), each in runs.items())
 
 
+def asked(found: Sequence[usage.Usage], block: Path) -> list[str]:
+    """Return lines on how much more finished jobs have asked for than they took; none where that is not known.
+
+    Parameters
+    ----------
+    found : what they asked for and took.
+    block : file with resources for a profile, which may not be there yet.
+    """
+    times = zip(("time", "memory"), usage.share(found), strict=True)
+    words = [f"{value:,.{value < 10:d}f} times the {what}" for what, value in times if value]
+    if not words:
+        return []
+    return [
+        "",
+        f"Finished jobs asked for {' and '.join(words)} that they took."
+        + (f" {block} has lines for a profile." if block.exists() else ""),
+    ]
+
+
 def _device(job: Job) -> str:
     """Return the device of a job of one of the rules `ON_DEVICES`."""
     *_, above, last = Path(job.key).parts
@@ -202,8 +227,9 @@ def _cost(job: Job, costs: Costs) -> Estimate:
 
 
 NOTE = """\
-Hours are those of jobs one after another, by what an epoch takes: measured in this folder; published, Table 2 of the
-paper; or estimated from that, which may be off by factors. Runs that have started are counted whole."""
+Hours are those of jobs one after another, by what an epoch, or an extraction or prediction, takes: measured in this
+folder; published, Table 2 of the paper; or estimated from that, which may be off by factors. Runs that have started are
+counted whole."""
 
 
 def _table(study: Study, devices: Mapping[str, Sequence[tuple[str, Estimate]]]) -> list[str]:

@@ -1,6 +1,7 @@
 """The tidy table of a study's runs, ``runs.csv``, and that of its cells, ``cells.csv``.
 
-All tables, figures and statistics are computed from these two and from the run folders that they name.
+All tables, figures and statistics are computed from these two and from the run folders that they name; the table of
+what jobs asked for and took is computed from ``jobs.csv``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from histobench.core import paths, runs
+from histobench.core import paths, runs, usage
 from histobench.core.decision import AT_THRESHOLD
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, read_sealed, unchanged
@@ -202,6 +203,16 @@ def write(
     floors = {name: _metrics(file) for name, file in controls.items()}
     rows = [_row(folder, manifests, floors, names, timing_only) for folder in folders]
     write_csv(path, pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def write_jobs(path: Path, jobs: Sequence[usage.Usage]) -> None:
+    """Write `jobs.csv`, a row for each job that has finished; the columns are those of `usage.Usage`."""
+    write_csv(path, pd.DataFrame(jobs, columns=usage.Usage._fields))
+
+
+def read_jobs(path: Path) -> pd.DataFrame:
+    """Read `jobs.csv`, see :func:`write_jobs`."""
+    return read_csv(path, [name for name, value in usage.Usage._field_defaults.items() if value == ""] + ["rule"])
 
 
 def read(path: Path) -> pd.DataFrame:

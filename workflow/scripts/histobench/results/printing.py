@@ -49,6 +49,7 @@ class Table:
         default all of `frame`.
     first : names of the most important columns, in order, which may include "remark". They are printed first, and a
         page shows only them at first. By default all columns in the order of the frame.
+    to_copy : lines to be copied from below the table as they are, "" for none.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Table:
     footnotes: Sequence[str] = ()
     grids: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     first: Sequence[str] = ()
+    to_copy: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Printed:
     footnotes : printed below the table; on a page those that are `folded` are collapsed.
     runs : run folders behind it.
     study : name of the study, may be "".
+    to_copy : lines to be copied as they are, "" for none.
     """
 
     kind: ClassVar[str] = "table"
@@ -105,6 +108,7 @@ class Printed:
     footnotes: list[str]
     runs: list[str]
     study: str = ""
+    to_copy: str = ""
 
     @property
     def full_title(self) -> str:
@@ -154,7 +158,7 @@ def printed(table: Table, name: str, study: str = "") -> Printed:
     same: dict[str, str] = {}
     for title, part in (table.grids or {"": frame}).items():
         columns = [known.get(each, Column(each)) for each in map(str, part.columns)]
-        grid, same_here, differs_here = _grid(title, part[~out], columns, table.first)
+        grid, same_here, differs_here = _grid(title, part[~out[part.index]], columns, table.first)
         grids.append(grid)
         same |= same_here
         differs = differs or differs_here
@@ -164,6 +168,7 @@ def printed(table: Table, name: str, study: str = "") -> Printed:
         name=name,
         title=table.title,
         study=study,
+        to_copy=table.to_copy,
         grids=grids,
         notes=[*table.notes, *([f"{NOT_COMPARABLE}: {differs}."] if differs else [])],
         left_out=_left_out(frame, known, out) if out.any() else "",
@@ -180,6 +185,7 @@ def markdown(table: Printed) -> str:
     parts = [f"# {_markdown(table.full_title)}", "\n>\n".join(announcements)]
     for grid in table.grids:
         parts += [f"## {_markdown(grid.title)}" if grid.title else "", _rows(grid) or nothing]
+    parts += [f"```yaml\n{table.to_copy.rstrip()}\n```" if table.to_copy else ""]
     parts += map(_markdown, (table.left_out, *table.footnotes))
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -242,6 +242,16 @@ PAGE: tuple[Section | Item, ...] = (
         "extraction.",
         needs="scores",
     ),
+    Section(
+        "Time and memory of the jobs",
+        "What they asked for and what they took, and lines for a profile by which the next study asks for less.",
+    ),
+    _table(
+        "requested_and_used",
+        ("jobs", "requests"),
+        "Time, memory and cores that jobs asked for, beside what they took, by rule and model.",
+        needs="runs",
+    ),
     Section("Controls", "Values that a CNN has to beat."),
     _table(
         "controls",

@@ -83,6 +83,7 @@ class About:
                 "inputs_sha256": self.inputs,
                 "versions": _versions(),
                 "threads": self.task.threads,
+                "requested": self.task.requested,
                 "settings": hardware.settings(),
                 "device": hardware.describe(self.task.card),
                 "peak_device_memory_mib": hardware.peak_memory_mib(self.task.card),
