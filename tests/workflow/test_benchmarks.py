@@ -62,12 +62,18 @@ BENCHMARKS = {
 }
 
 
+# About half a minute each, for what no user runs: `make test-long` is enough to see that they still do.
+LONG = ("epochs.py", "prepare.py", "scale.py", "transfer.py")
+
+
 def test_every_benchmark_is_run_here():
     scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
     assert scripts == set(BENCHMARKS)
 
 
-@pytest.mark.parametrize("script", BENCHMARKS)
+@pytest.mark.parametrize(
+    "script", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in BENCHMARKS]
+)
 def test_a_benchmark_runs_and_prints_its_ratios(script, tmp_path):
     options, ratios = BENCHMARKS[script]
     done = subprocess.run(
