@@ -266,7 +266,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 GO_ON = ("train", "extract_features", "tune", "tune_worker")
 
 HEAD = f"""\
-# By what the finished jobs of a study took. Paste it into a profile, where that has `set-resources` below that line.
+# By what the finished jobs of a study took, to paste into a profile. If that has `set-resources` already, as
+# profiles/slurm-gres does, join the two, rule by rule: of a key that stands twice Snakemake takes the last alone.
 # First tries ask for {TIME_MARGIN} times the longest time and {MEMORY_MARGIN} times the most memory, further ones for
 # what was asked for here: too little for models and data sets that are larger than those that have finished.
 # Threads stay as they are, since the last bits of a result depend on them.
