@@ -8,8 +8,8 @@ takes a minute, for B2 and a fraction of an epoch.
 
 The ways, each with the networks of the paper's Table 2:
 
-- "histobench": as `train` does it, by the recipe `timing` (the paper's steps: batches of 32, float32), by `fast`
-  (batches of 256, mixed precision, XLA), and by `fast` in float32.
+- "histobench": as `train` does it, by the recipe `paper` (batches of 32, float32), by `fast` (batches of 256, mixed
+  precision, XLA), and by `fast` in float32.
 - "plain": what a script does that has all patches as float32 in memory and calls `model.fit`, by the paper's recipe.
 - "pytorch": patches on the card as bytes, channels last, mixed precision, `torch.compile`, batches of 256.
 
@@ -376,6 +376,13 @@ def main() -> None:
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     if not installed:
         parser.error(f"none of Keras's backends is installed: {', '.join(BACKENDS)}")
+    if given.backend and given.backend not in installed:
+        parser.error(f"--backend {given.backend}: is not installed here; there is {', '.join(installed)}")
+    if given.at_once is not None and given.at_once < 1:
+        parser.error(f"--at-once {given.at_once}: expected 1 or more")
+    for path in filter(None, (given.json, given.markdown)):  # now, not after minutes
+        if not path.resolve().parent.is_dir():
+            parser.error(f"{path}: there is no folder {path.parent} to write it into")
     os.environ["KERAS_BACKEND"] = given.backend or installed[0]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
@@ -402,7 +409,7 @@ def main() -> None:
 
     about = process("device")
     if "error" in about:
-        sys.exit(about["error"])
+        sys.exit(f"which card there is could not be found out: {about['error']}")
     card = about["card"]
     if card:
         os.environ.update(SHARED_CARD)

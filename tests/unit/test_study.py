@@ -190,6 +190,7 @@ def test_a_number_that_yaml_takes_for_text_is_told_how_to_write(config, place, t
             "{gpu_model: 100}",
             r"devices\.cpu\.gpu_model: 100 is not of type 'string': write it in quotes",
         ),
+        ("devices.cpu", "{environment: ../envs/jax}", r"name of a file in envs/, without its folder.*'\.\./envs/jax'"),
         ("matrix.0.models", "[b2, no]", r"matrix\.0\.models\.1: False is not of type 'string': write it in quotes"),
         ("matrix.0.seeds", "[1.0]", r"1\.0 is not of type 'integer'"),
         ("matrix.0.seeds", "['1']", r"'1' is not of type 'integer'; it is text: write 1,"),

@@ -100,6 +100,24 @@ def test_other_jobs_are_known_by_their_benchmarks(tmp_path):
     assert usage.of_study(tmp_path / "elsewhere", tmp_path / "logs", [], []) == []
 
 
+DAMAGED = [
+    *('{"s": NaN, "resources": {"runtime": 30}}', '{"s": Infinity, "resources": {"runtime": 30}}'),
+    *('{"s": -5, "resources": {"runtime": 30}}', '{"s": 5, "resources": null}', '{"s": 5, "resources": [30]}'),
+]
+
+
+@pytest.mark.parametrize("benchmark", DAMAGED)
+def test_numbers_that_make_no_sense_count_as_unknown(tmp_path, benchmark):
+    """A benchmark has no digest, and must hide neither the plan nor the results of a study."""
+    path = tmp_path / "results/logs/prepare/pcam.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(benchmark)
+    (found,) = usage.of_study(tmp_path / "results/s", tmp_path / "results/logs/s", [], ["pcam"])
+    assert found.seconds is None or found.requested_minutes is None
+    assert usage.block([found]) == usage.NOTHING
+    assert usage.share([found]) == (None, None)
+
+
 JOBS = st.builds(
     Usage,
     rule=st.sampled_from(["train", "extract_features", "evaluate"]),

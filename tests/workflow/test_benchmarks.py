@@ -1,5 +1,6 @@
 """Benchmarks, run as a user would, at a size of seconds: that they run and say what they promise, never how fast."""
 
+import importlib.util
 import math
 import os
 import re
@@ -85,3 +86,21 @@ def test_a_benchmark_runs_and_prints_its_ratios(script, tmp_path):
         found = re.search(ratio, done.stdout)
         assert found, f"no {ratio!r} in:\n{done.stdout}"
         assert 0 < float(found[1]) < math.inf
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--backend", "torch"), "--backend torch: is not installed here"),
+        (("--at-once", "0"), "expected 1 or more"),
+        (("--json", "nowhere/gpu.json"), "there is no folder nowhere"),
+    ],
+)
+def test_the_benchmark_of_a_card_refuses_at_once_what_would_fail_after_minutes(options, told):
+    if importlib.util.find_spec("torch") and "torch" in options:
+        pytest.skip("it is installed")
+    command = [sys.executable, "benchmarks/gpu.py", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

@@ -126,7 +126,7 @@ def _number(text: str) -> float | None:
 def _mib(text: str) -> float | None:
     """Return a size, such as "2100.50M" or, of older SLURMs, "8000Mn" (for each node), in MiB."""
     match = re.fullmatch(r"([\d.]+)M[nc]?", text)
-    return float(match[1]) if match else None
+    return _number(match[1]) if match else None
 
 
 def _seconds(text: str) -> float | None:

@@ -134,7 +134,8 @@ def _of_benchmark(rule: str, stem: Path, **names: Any) -> Usage | None:
     """Return what the benchmark of a job says, None if it has none; `stem` is its path without suffix."""
     if not (told := _benchmark(stem)):
         return None
-    resources = told.get("resources", {})
+    resources = told.get("resources")
+    resources = resources if isinstance(resources, dict) else {}
     return Usage(
         rule,
         **names,
@@ -212,8 +213,9 @@ def _cores(benchmark: Mapping[str, Any]) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """Return a number; None for what is none, as "NA" for a job that was too short to be looked at."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return a number; None for what is none, as "NA" for a job too short to be looked at, and what makes no sense."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return value if known else None
 
 
 def learned(found: Iterable[Usage]) -> costs.Learned:
@@ -264,9 +266,11 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 GO_ON = ("train", "extract_features", "tune", "tune_worker")
 
 HEAD = f"""\
-# By what the finished jobs of a study took. Paste it into a profile, where that has `set-resources` below that line.
+# By what the finished jobs of a study took, to paste into a profile. If that has `set-resources` already, as
+# profiles/slurm-gres does, join the two, rule by rule: of a key that stands twice Snakemake takes the last alone.
 # First tries ask for {TIME_MARGIN} times the longest time and {MEMORY_MARGIN} times the most memory, further ones for
-# what was asked for here. Threads stay as they are, since the last bits of a result depend on them.
+# what was asked for here: too little for models and data sets that are larger than those that have finished.
+# Threads stay as they are, since the last bits of a result depend on them.
 """
 NOTHING = """\
 # Nothing to say: no finished job has told both what it asked for and what it took, or none asked for much more or less.

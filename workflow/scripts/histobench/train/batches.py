@@ -19,8 +19,8 @@ AHEAD, READERS = 4, 2
 # Patches in a batch, from which on its size changes no bit of a patch's result on a CPU: seen in TensorFlow 2.14 and
 # 2.21, and in JAX 0.10.
 SMALLEST = 16 if BACKEND == "jax" else 2
-# Batches of extraction and prediction, which take no gradients: on a CPU, and the largest on a card, which is as many
-# patches as keep it busy by an estimate.
+# Batches of extraction and prediction, which take no gradients: on a CPU, or a card of unknown memory, and the largest
+# on a card, which is as many patches as keep it busy by an estimate.
 CPU_BATCH, LARGEST_BATCH = 128, 1024
 
 

@@ -37,7 +37,7 @@ class Machine(NamedTuple):
     ----------
     data_bytes : of patches or features that may lie on the device.
     block_multiply_adds : in a block of steps without Python between them.
-    output_bytes : of the outputs of all layers when a batch is predicted; None on a CPU.
+    output_bytes : of the outputs of all layers when a batch is predicted; None on a CPU, and where it is unknown.
     """
 
     data_bytes: int = CPU_DATA
@@ -53,7 +53,9 @@ def machine(card: str) -> Machine:
     """
     if not card:
         return Machine()
-    free = _free_memory() or 0
+    free = _free_memory()
+    if not free:
+        return Machine(0, CARD_BLOCK)
     return Machine(int(DATA_SHARE * free), CARD_BLOCK, int(OUTPUT_SHARE * free))
 
 
@@ -64,8 +66,8 @@ def _free_memory() -> int | None:
     import jax
 
     # JAX has taken its share of the card as soon as it was asked for its devices.
-    statistics = jax.local_devices()[0].memory_stats() or {}
-    return int(statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0))
+    statistics = jax.local_devices()[0].memory_stats()
+    return int(statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0)) if statistics else None
 
 
 def devices() -> list[str]:
