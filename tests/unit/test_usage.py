@@ -121,7 +121,7 @@ def test_numbers_that_make_no_sense_count_as_unknown(tmp_path, benchmark):
 JOBS = st.builds(
     Usage,
     rule=st.sampled_from(["train", "extract_features", "evaluate"]),
-    **{name: st.sampled_from(["a", "b"]) for name in ("model", "mode", "recipe", "device")},
+    **{name: st.sampled_from(["a", "b"]) for name in (*vars(CELL), "scaling")},
     requested_minutes=st.none() | st.integers(1, 3000),
     seconds=st.none() | st.floats(0.1, 3e5),
     requested_mb=st.none() | st.integers(500, 32_000),
@@ -146,6 +146,7 @@ def test_what_the_lines_ask_for_is_enough_and_no_more_than_before(jobs):
             if expression is None:
                 continue
             assert "{" not in expression
+            most = max(getattr(job, asked) or 0 for job in jobs if job.rule == rule)
             for job in known:
                 first, second = (value(expression, job, attempt) for attempt in (1, 2))
                 used = getattr(job, took) * unit
@@ -153,13 +154,12 @@ def test_what_the_lines_ask_for_is_enough_and_no_more_than_before(jobs):
                     used = min(used, getattr(job, asked))
                 assert first >= used
                 assert second >= max(first, getattr(job, asked))
-                most = max(getattr(each, asked) for each in known)
                 if all(getattr(each, took) * unit <= getattr(each, asked) for each in known):
                     assert second <= most
             # A kind of jobs of which nothing is known.
-            other = SimpleNamespace(**dict.fromkeys(("device", "mode", "recipe"), "new"))
+            other = SimpleNamespace(**dict.fromkeys((*vars(CELL), "scaling"), "new"))
             if rule != "evaluate":
-                assert value(expression, other, 1) >= max(getattr(each, asked) for each in known)
+                assert value(expression, other, 1) >= most
 
 
 def test_there_are_lines_only_where_there_is_something_to_say():
@@ -184,6 +184,18 @@ def test_heads_do_not_ask_for_the_time_of_cnns():
     expression = yaml.safe_load(usage.block([head, cnn]))["set-resources"]["train"]["runtime"]
     assert value(expression, head, 1) == value(expression, head, 2) == 10
     assert 50_000 / 60 < value(expression, cnn, 1) < 3000
+
+
+def test_a_network_that_has_not_finished_asks_for_its_own_time():
+    small = Usage("train", **vars(CELL), requested_minutes=60, seconds=900, requested_mb=8000, peak_memory_mib=1000)
+    large = Usage("train", **vars(CELL) | {"model": "vgg19"}, requested_minutes=2150, requested_mb=8000)
+    said = yaml.safe_load(usage.block([small, large]))["set-resources"]["train"]
+    assert [value(said["runtime"], large, attempt) for attempt in (1, 2)] == [2150, 2150]
+    assert value(said["runtime"], small, 1) < 60
+    unknown = small._replace(model="another")
+    assert value(said["runtime"], unknown, 1) == 2150
+    # Memory must be there at once, so that a third try has more than any before.
+    assert [value(said["mem_mb"], small, attempt) for attempt in (1, 2, 3)] == [2500, 8000, 16000]
 
 
 @given(st.lists(JOBS, max_size=12))

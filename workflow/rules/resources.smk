@@ -168,9 +168,25 @@ def on_device(memory, limit, **options):
     return card | {"mem_mb": megabytes(memory, gpu_model), "runtime": minutes(limit, gpu_model, **options)}
 
 
-def time_limit(cost):
-    """Return a function from a job's wildcards to its time limit in minutes; `cost` is a method of `COSTS` for cells."""
-    return once_for(*cells.NAMES)(lambda wildcards: costs.minutes(cost(cell(wildcards))))
+def time_limits(cell):
+    """Return the minutes that jobs of a cell ask for in their first try, by rule."""
+    # Heads share one job of the scheduler, which asks for the sum of their times.
+    shortest = costs.STEP if STUDY.cached(cell.mode, cell.recipe) else costs.SHORTEST
+    limits = {
+        "train": costs.minutes(COSTS.train(cell), shortest),
+        "predict": costs.minutes(COSTS.predict(cell), shortest),
+    }
+    if STUDY.searched(cell.recipe):
+        limits |= dict.fromkeys(("tune", "tune_worker"), costs.minutes(COSTS.tune_job(cell)))
+    return limits
+
+
+def time_limit(rule):
+    """Return a function from a job's wildcards to its time limit in minutes."""
+    return once_for(*cells.NAMES)(lambda wildcards: time_limits(cell(wildcards))[rule])
+
+
+training_time_limit, prediction_time_limit, search_time_limit = map(time_limit, ("train", "predict", "tune"))
 
 
 def extraction_time_limit(wildcards):
@@ -178,23 +194,15 @@ def extraction_time_limit(wildcards):
     return costs.minutes(COSTS.extract(wildcards.dataset, wildcards.model, wildcards.scaling, wildcards.device))
 
 
-@once_for(*cells.NAMES)
-def training_time_limit(wildcards):
-    """Return the time limit of a training in minutes."""
-    return costs.minutes(COSTS.train(cell(wildcards)), shortest=shortest(wildcards))
-
-
-@once_for(*cells.NAMES)
-def prediction_time_limit(wildcards):
-    """Return the time limit of a prediction in minutes."""
-    return costs.minutes(COSTS.predict(cell(wildcards)), shortest=shortest(wildcards))
-
-
-def shortest(wildcards):
-    """Return the least time limit of a job on a run: heads share one job of the scheduler, which asks for their sum."""
-    return costs.STEP if STUDY.cached(wildcards.mode, wildcards.recipe) else costs.SHORTEST
-
-
 def run_memory(wildcards):
     """Return the memory of a job on a run, MB."""
     return HEAD_MEMORY if STUDY.cached(wildcards.mode, wildcards.recipe) else CNN_MEMORY
+
+
+def requests(wildcards):
+    """Return what jobs of the study's cells ask for in their first try, as fields of `usage.Usage`."""
+    return [
+        {"rule": rule, **vars(each), "requested_minutes": minutes, "requested_mb": run_memory(each)}
+        for each in STUDY.cells
+        for rule, minutes in time_limits(each).items()
+    ]

@@ -25,6 +25,7 @@ rule collect_runs:
         names=STUDY_FACTS["names"],
         timing_only=[recipe for recipe in STUDY.recipes if STUDY.timing_only(recipe)],
         cells=STUDY.asked_for(GAPS),
+        requests=requests,
         code=code.digest("collect_runs"),
     script:
         "../scripts/collect_runs.py"

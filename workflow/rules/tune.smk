@@ -25,7 +25,7 @@ rule tune:
         *ENV_MODULES,
     threads: cnn_threads
     resources:
-        **on_device(run_memory, time_limit(COSTS.tune_job)),
+        **on_device(run_memory, search_time_limit),
     params:
         spec=search_specification,
         code=code.digest("tune"),

@@ -24,6 +24,10 @@ WITHOUT_EFFECT = {
     "train": {"train/model_size"},  # counts for the table of seconds, in run.json: those of finished runs stay
     # A trial has no saved state, and how many steps go on without Python changes no result.
     "tune": {"train/checkpoints", "train/model_size"},
+    # Batches are as large as a card's memory allows.
+    "extract_features": {"train/model_size"},
+    "predict": {"train/model_size"},
+    "explain": {"train/model_size"},
     "describe_models": {"train/keras_backend"},  # the versions of Keras differ in values, not in sizes
 }
 

@@ -255,11 +255,10 @@ def share(found: Iterable[Usage]) -> Share:
                    for part in (time, memory)))  # fmt: skip
 
 
-# Wildcards that tell kinds of a rule's jobs apart: heads, above all, share a job of SLURM, which asks for the sum of
-# their times.
+# Wildcards that tell kinds of a rule's jobs apart.
 KINDS: Mapping[str, tuple[str, ...]] = {
-    "extract_features": ("device",),
-    **dict.fromkeys(("train", "predict", "tune", "tune_worker"), ("device", "mode", "recipe")),
+    "extract_features": ("dataset", "model", "scaling", "device"),
+    **dict.fromkeys(("train", "predict", "tune", "tune_worker"), NAMES),
 }
 
 # Rules whose jobs go on with what those before them have done: for these no time is too short.
@@ -268,9 +267,11 @@ GO_ON = ("train", "extract_features", "tune", "tune_worker")
 HEAD = f"""\
 # By what the finished jobs of a study took, to paste into a profile. If that has `set-resources` already, as
 # profiles/slurm-gres does, join the two, rule by rule: of a key that stands twice Snakemake takes the last alone.
-# First tries ask for {TIME_MARGIN} times the longest time and {MEMORY_MARGIN} times the most memory, further ones for
-# what was asked for here: too little for models and data sets that are larger than those that have finished.
-# Threads stay as they are, since the last bits of a result depend on them.
+# First tries ask for {TIME_MARGIN} times the longest time, and for {MEMORY_MARGIN} times the most memory
+# and {SNAKEMAKE} MB for Snakemake, rounded up; second ones for what was asked for here, further ones for more memory.
+# Jobs of this study that have not finished ask for what they would ask for anyway, jobs of other models and data sets
+# for the most of all: take these lines anew before a study of larger ones. Threads stay as they are, since the last
+# bits of a result depend on them.
 """
 NOTHING = """\
 # Nothing to say: no finished job has told both what it asked for and what it took, or none asked for much more or less.
@@ -280,8 +281,12 @@ NOTHING = """\
 def block(found: Iterable[Usage]) -> str:
     """Return `set-resources` for a profile of Snakemake, by what finished jobs have shown to be enough, in YAML.
 
-    Rules whose jobs took about what they asked for are left out. Jobs of a kind, see `KINDS`, of which none has
-    finished, ask for the most that the rule has asked for.
+    Rules whose jobs took about what they asked for are left out.
+
+    Parameters
+    ----------
+    found : jobs that have finished, and what others of the study would ask for; of other kinds of jobs, see `KINDS`,
+        nothing is known, so these ask for the most of all.
     """
     by_rule: dict[str, list[Usage]] = defaultdict(list)
     for each in found:
@@ -312,42 +317,48 @@ def _lines(resource: str, names: Sequence[str], tries: Mapping[str, tuple[int, i
     tries : what those of each kind should ask for, see :func:`_tries`, by the values of these wildcards.
     """
     known = {key: value for key, value in tries.items() if value}
+    # A run goes on where it was cut off, so that no time is too short; more may be more than a partition has.
+    of_try = "[attempt > 1]" + (" * max(1, attempt - 1)" if resource == "mem_mb" else "")
     if all(first == later for first, later in known.values()):
         return []
     if not names:
-        return [f'    {resource}: "{known[""]}[attempt > 1]"']
-    most = max(later for _, later in known.values())
+        return [f'    {resource}: "{known[""]}{of_try}"']
+    most = max(map(max, known.values()))
     entries = [f"      ({key!r}, {value})," for key, value in known.items() if value != (most, most)]
     of_job = f"'/'.join([{', '.join(f'wildcards.{name}' for name in names)}])"
     # Without braces, over which Snakemake 9.27 stumbles in a time.
-    last = f"      ]).get({of_job}, {(most, most)})[attempt > 1]"
+    last = f"      ]).get({of_job}, {(most, most)}){of_try}"
     return [f"    {resource}: >-", "      dict([", *entries, last]
 
 
-def _memory(jobs: Iterable[Usage]) -> tuple[int, int] | None:
+def _memory(jobs: Sequence[Usage]) -> tuple[int, int] | None:
     """Return the MB that the first try should ask for, and further ones; None if unknown."""
-    pairs = [(job.requested_mb, job.peak_memory_mib / MB) for job in jobs if job.requested_mb and job.peak_memory_mib]
-    return _tries(pairs, lambda largest: _up(MEMORY_MARGIN * largest + SNAKEMAKE, MEGABYTES))
+    took = [job.peak_memory_mib / MB for job in jobs if job.requested_mb and job.peak_memory_mib]
+    asked = [job.requested_mb for job in jobs if job.requested_mb]
+    return _tries(asked, took, lambda largest: _up(MEMORY_MARGIN * largest + SNAKEMAKE, MEGABYTES))
 
 
-def _time(jobs: Iterable[Usage]) -> tuple[int, int] | None:
+def _time(jobs: Sequence[Usage]) -> tuple[int, int] | None:
     """Return the same for minutes."""
-    pairs = [
-        (job.requested_minutes, min(job.seconds / 60, job.requested_minutes if job.rule in GO_ON else math.inf))
+    took = [
+        min(job.seconds / 60, job.requested_minutes if job.rule in GO_ON else math.inf)
         for job in jobs
         if job.requested_minutes and job.seconds
     ]
-    return _tries(pairs, lambda longest: _up(TIME_MARGIN * longest, MINUTES))
+    asked = [job.requested_minutes for job in jobs if job.requested_minutes]
+    return _tries(asked, took, lambda longest: _up(TIME_MARGIN * longest, MINUTES))
 
 
-def _tries(pairs: Sequence[tuple[float, float]], enough_for: Callable[[float], int]) -> tuple[int, int] | None:
-    """Return what the first try and further ones should ask for, by what jobs asked for and took."""
-    if not pairs:
+def _tries(asked: Sequence[float], took: Sequence[float], enough_for: Callable[[float], int]) -> tuple[int, int] | None:
+    """Return what the first try and further ones should ask for, by what jobs of a kind asked for and took."""
+    if not asked:
         return None
-    asked, took = (max(each) for each in zip(*pairs, strict=True))
-    enough = enough_for(took)
+    most = int(max(asked))
+    if not took:
+        return most, most
+    enough = enough_for(max(took))
     # More than a job has asked for is only said where that was too little.
-    return (enough, 2 * enough) if took > asked else (min(enough, int(asked)), int(asked))
+    return (enough, 2 * enough) if max(took) > most else (min(enough, most), most)
 
 
 def _up(value: float, step: int) -> int:
