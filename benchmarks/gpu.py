@@ -230,9 +230,7 @@ def pytorch(network: str, recipe: dict[str, Any], card: bool, turns: Turns) -> d
             total += value.detach()
         float(total)  # waits for the card
 
-    measured = timed(epoch, recipe["batch_size"], len(part), card, turns)
-    peak = torch.cuda.max_memory_allocated() // 2**20 if card else None
-    return measured | {"peak_memory_mib": peak, "torch": torch.__version__}
+    return timed(epoch, recipe["batch_size"], len(part), card, turns) | {"torch": torch.__version__}
 
 
 def torch_network(key: str) -> Any:
@@ -290,14 +288,23 @@ def device() -> dict[str, Any]:
     return {"card": cards[0] if cards else None, **found}
 
 
+def peak_memory_mib(backend: str) -> int | None:
+    """Return the most memory that a backend has held on the card, in MiB; None if it does not tell."""
+    if backend == "torch":  # no backend of the workflow
+        import torch
+
+        return int(torch.cuda.max_memory_allocated()) // 2**20
+    from histobench.train import hardware
+
+    return hardware.peak_memory_mib("card")
+
+
 def one(way: str, network: str, recipe: str, card: bool, turns: Turns) -> dict[str, Any]:
     """Measure a way in this process."""
     measure = {"histobench": histobench, "plain": plain, "pytorch": pytorch}[way]
     measured = measure(network, RECIPES[recipe], card, turns)
-    if way != "pytorch" and card:
-        from histobench.train import hardware
-
-        measured["peak_memory_mib"] = hardware.peak_memory_mib("card")
+    if card:
+        measured["peak_memory_mib"] = peak_memory_mib("torch" if way == "pytorch" else os.environ["KERAS_BACKEND"])
     return measured
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from histobench.core import paths
+from histobench.core import devices, paths
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote
@@ -440,3 +440,11 @@ def test_what_was_asked_for_keeps_the_order_of_the_matrix_with_gaps_and_cells_th
     ]
     both = dict.fromkeys(made.runs[:2], "not run yet")
     assert made.asked_for(both)[1]["gap"] == "not run yet"
+
+
+@pytest.mark.parametrize(
+    ("environment", "backend"),
+    [("jax", "jax"), ("jax-site", "jax"), ("tensorflow", "tensorflow"), ("tensorflow-k80", "tensorflow")],
+)
+def test_the_name_of_an_environment_says_its_backend(environment, backend):
+    assert devices.backend({"environment": environment}) == backend

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-# Keras's backend in the environments of `envs/` whose backend is not TensorFlow.
+# Keras's backend, if it is not TensorFlow, by the first word of the names of its environments in `envs/`.
 BACKENDS = {"jax": "jax"}
 
 
@@ -18,5 +18,5 @@ def environment(device: Mapping[str, Any]) -> str:
 
 
 def backend(device: Mapping[str, Any]) -> str:
-    """Return Keras's backend in the environment of jobs."""
-    return BACKENDS.get(environment(device), "tensorflow")
+    """Return Keras's backend in the environment of jobs; "jax-site" has that of "jax"."""
+    return BACKENDS.get(environment(device).partition("-")[0], "tensorflow")
