@@ -111,7 +111,7 @@ test: lint $(INSTALLED_K80) ## lint and tests, seventeen minutes on two cores
 	$(BIN)/python -m pytest -m "not long and not slurm" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Not beside other tests: its jobs are as many as the machine has cores.
-test-slurm: $(INSTALLED) ## the workflow on a SLURM that is started for it: as root, eight minutes on two cores
+test-slurm: $(INSTALLED) ## the workflow on a SLURM that is started for it: as root, ten minutes on two cores
 	$(BIN)/python -m pytest -m "slurm and not long"
 
 test-long: $(INSTALLED) $(INSTALLED_K80) ## the same for more models, kills and patches, on a SLURM, too
