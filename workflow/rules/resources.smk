@@ -168,6 +168,7 @@ def on_device(memory, limit, **options):
     return card | {"mem_mb": megabytes(memory, gpu_model), "runtime": minutes(limit, gpu_model, **options)}
 
 
+@cache
 def time_limits(cell):
     """Return the minutes that jobs of a cell ask for in their first try, by rule."""
     # Heads share one job of the scheduler, which asks for the sum of their times.
@@ -201,8 +202,24 @@ def run_memory(wildcards):
 
 def requests(wildcards):
     """Return what jobs of the study's cells ask for in their first try, as fields of `usage.Usage`."""
-    return [
+    run = [each for each in STUDY.cells if each not in STUDY.left_out]
+    of_cells = [
         {"rule": rule, **vars(each), "requested_minutes": minutes, "requested_mb": run_memory(each)}
-        for each in STUDY.cells
+        for each in run
         for rule, minutes in time_limits(each).items()
     ]
+    backbones = {
+        (each.dataset, each.model, recipes.scaling(STUDY.recipes[each.recipe]), each.device)
+        for each in run
+        if STUDY.cached(each.mode, each.recipe)
+    }
+    of_backbones = [
+        {
+            "rule": "extract_features",
+            **dict(zip(("dataset", "model", "scaling", "device"), names)),
+            "requested_minutes": costs.minutes(COSTS.extract(*names)),
+            "requested_mb": CNN_MEMORY,
+        }
+        for names in sorted(backbones)
+    ]
+    return of_cells + of_backbones
