@@ -184,11 +184,13 @@ def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(proje
     assert {node for wildcards, node in jobs.items() if "_a100" in wildcards} == {"a100"}
 
 
-# Takes the first job without saying so, and refuses the second request.
+# Takes the first job without saying so, and refuses the second request. Requests may come at the same moment, so each
+# makes the folder of its number.
 BUSY = """#!/bin/sh
-echo "$@" >> {folder}/asked
+number=1
+until mkdir {folder}/request-$number 2> /dev/null; do number=$((number + 1)); done
 fail() {{ echo "sbatch: error: Batch job submission failed: $1" >&2; exit 1; }}
-case $(wc -l < {folder}/asked) in
+case $number in
 1) {sbatch} "$@" > /dev/null; fail "Socket timed out on send/recv operation" ;;
 2) fail "Resource temporarily unavailable" ;;
 esac
@@ -228,9 +230,7 @@ def test_heads_share_a_job_in_which_a_kill_costs_an_epoch_of_one_while_sbatch_is
     log = (project / "results/logs/heads/sbatch.log").read_text()
     assert "it was submitted nevertheless, as job " in log
     assert "Resource temporarily unavailable; trying again" in log
-    assert (
-        len(set(study.submitted())) == len(study.submitted()) == len((tmp_path / "asked").read_text().splitlines()) - 1
-    )
+    assert len(set(study.submitted())) == len(study.submitted()) == len(list(tmp_path.glob("request-*"))) - 1
 
 
 def test_after_a_kill_of_snakemake_a_second_job_waits_for_the_first(project, undisturbed):
