@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histobench.core.datasets import Tally, read
+from histobench.core.datasets import Tally, archives, read
 from histobench.core.datasets import pcam as reader
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import FORMATS, Dataset, Source
+from histobench.core.own_patches import Own
 from support.processes import kill, start, wait_until
 
 COUNTS = {"train": 300, "valid": 20, "test": 10}
@@ -267,7 +268,7 @@ def test_a_damaged_file_that_is_unpacked(chunked_folder):
 READ = """
 import sys, time
 from pathlib import Path
-from histobench.core.datasets import Tally, read
+from histobench.core.datasets import Tally, archives, read
 from histobench.core.datasets import pcam as reader
 from histobench.core.formats import FORMATS, Dataset, Source
 source = Source("pcam", "pcam", sys.argv[1], FORMATS["pcam"].files, {"train": 300, "valid": 20, "test": 10}, {}, 96, "")
@@ -605,7 +606,7 @@ def own(tmp_path):
 
 
 def folder_of(path: Path, split="published") -> Dataset:
-    return Dataset("mine", Source("mine", "folder", str(path), {}, {}, {}, 50, "own"), split)
+    return Dataset("mine", Source("mine", "folder", str(path), {}, {}, {}, 50, "own", own=Own()), split)
 
 
 def test_a_random_split_does_not_count_images_of_another_size(tmp_path):
@@ -703,11 +704,11 @@ def test_a_folder_that_cannot_be_read_is_named(own, unreadable, monkeypatch):
 
 
 def test_a_file_that_cannot_be_read_is_named(own, monkeypatch):
-    def refusing(path):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    def refusing(folder, name):
+        raise PermissionError(errno.EACCES, "Permission denied", name)
 
-    monkeypatch.setattr(Path, "read_bytes", refusing)
-    refused(folder_of(own), r"train/0/ptrain0__0\.png: expected an image that is whole, found: PermissionError")
+    monkeypatch.setattr(archives.Folder, "open", refusing)
+    refused(folder_of(own), r"test/0/ptest0__0\.png: expected an image that is whole, found: PermissionError")
 
 
 @pytest.mark.parametrize("latin", [b"train/1/Pr\xe4parat__1.png", b"train/1/\xb5m.txt", b"caf\xe9/1.png"])
@@ -732,7 +733,7 @@ def test_by_group_every_patch_needs_a_group(own):
         (own / "train" / "0" / f"nameless{number}.png").write_bytes(png())
     by_group = {"by": "group", "train": 0.34, "valid": 0.33, "test": 0.33, "seed": 1}
     message = refused(folder_of(own / "train", by_group), "4 of 10 patches have no slide or patient")
-    assert "0/nameless0.png; expected file names <slide or patient>__<patch>" in message
+    assert "0/nameless0.png. Say which they are, see 'Patches of your own' in config/README.md" in message
 
 
 @pytest.mark.parametrize("kept", [0, 5])
@@ -751,5 +752,11 @@ def test_a_folder_with_a_broken_image_or_in_another_layout(own):
     refused(folder_of(own), r"test/1/broken\.png: expected an image that is whole")
     (own / "train" / "2").mkdir()
     (own / "train" / "2" / "a.png").write_bytes(png())
-    refused(folder_of(own), r"train/2/a\.png: expected <train\|valid\|test>/<0\|1>/<file> below")
-    refused(folder_of(own / "gone"), "gone: not a folder")
+    refused(
+        folder_of(own), r"train/2/a\.png: expected a class of '0', '1', found '2'. Say under `labels` of the source"
+    )
+    (own / "train" / "2" / "a.png").rename(own / "train" / "a.png")
+    refused(
+        folder_of(own), r"train/a\.png: expected <train\|valid\|test>/<class>/<file>, or a folder by slide or patient"
+    )
+    refused(folder_of(own / "gone"), "gone: not found; expected a folder of patches, or a zip or tar archive")

@@ -14,6 +14,7 @@ from PIL import Image
 from histobench.core.datasets import Tally, read
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import Dataset, Source
+from histobench.core.own_patches import Own
 
 SIDE = 32
 PIXELS = np.random.default_rng(0).integers(40, 200, (SIDE, SIDE, 3), dtype=np.uint8)
@@ -38,7 +39,7 @@ def source(path: Path) -> Dataset:
         (path / label).mkdir(exist_ok=True)
         for number in range(3):
             (path / label / f"s{number}__good{label}.png").write_bytes(saved(PIXELS, "PNG"))
-    return Dataset("mine", Source("mine", "folder", str(path), {}, {}, {}, SIDE, "own"), SPLIT)
+    return Dataset("mine", Source("mine", "folder", str(path), {}, {}, {}, SIDE, "own", own=Own()), SPLIT)
 
 
 def taken(path: Path) -> tuple[dict[str, np.ndarray], Tally]:

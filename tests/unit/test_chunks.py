@@ -6,6 +6,7 @@ from PIL import Image
 
 from histobench.core import datasets
 from histobench.core.formats import Dataset, Source
+from histobench.core.own_patches import Own
 
 
 @pytest.mark.parametrize("side", [8, 700, 1600])
@@ -17,7 +18,7 @@ def test_a_chunk_of_patches_of_ones_own_is_bounded_in_bytes_and_none_is_lost(tmp
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((side, side, 3), number, np.uint8)).save(path, compress_level=1)
             names.append("/".join(path.parts[-3:]))
-    source = Source("own", "folder", str(tmp_path), {}, {}, {}, side, "own")
+    source = Source("own", "folder", str(tmp_path), {}, {}, {}, side, "own", own=Own())
     chunks = list(datasets.read(Dataset("own", source, "published"), datasets.Tally()))
     assert sorted(name for each in chunks for name in each.ids) == sorted(names)
     for each in chunks:

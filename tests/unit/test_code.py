@@ -60,12 +60,12 @@ def test_what_results_of_days_depend_on(script):
     assert modules(script) == DEPENDS_ON[script]
 
 
-@pytest.mark.parametrize("kind", ["pcam", "idc", "folder"])
+@pytest.mark.parametrize("kind", ["pcam", "idc", "folder", "table"])
 def test_prepared_patches_depend_on_one_reader(kind):
     reader = f"core/datasets/{kind}"
     needed = modules("prepare", reader)
     assert {reader, "core/datasets/__init__", "train/records"} <= needed
-    assert not {f"core/datasets/{other}" for other in ("pcam", "idc", "folder") if other != kind} & needed
+    assert not {f"core/datasets/{other}" for other in ("pcam", "idc", "folder", "table") if other != kind} & needed
 
 
 def test_exceptions_are_modules_that_scripts_import():

@@ -24,6 +24,7 @@ from histobench.core import prepared
 from histobench.core.datasets import Patches, Tally, read
 from histobench.core.errors import HistobenchError, for_user
 from histobench.core.formats import Dataset, Source
+from histobench.core.own_patches import Own
 from histobench.core.prepared import SPLITS
 from histobench.train import records
 from histobench.train.batches import Batches
@@ -409,7 +410,7 @@ def test_where_every_image_has_another_size_the_error_says_so(tmp_path):
             Image.new("RGB", (64, 48)).save(tmp_path / "mine" / label / f"{number}.png")
         (tmp_path / "mine" / label / "notes.txt").write_text("x")
     split = {"by": "patch", "train": 0.5, "valid": 0.25, "test": 0.25, "seed": 1}
-    mine = Source("mine", "folder", str(tmp_path / "mine"), {}, {}, {}, 96, "own")
+    mine = Source("mine", "folder", str(tmp_path / "mine"), {}, {}, {}, 96, "own", own=Own())
     tally = Tally()
     with pytest.raises(HistobenchError) as caught:
         records.write(tmp_path / "data", read(Dataset("mine", mine, split), tally), tally, {"dataset": "mine"})

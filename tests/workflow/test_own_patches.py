@@ -1,7 +1,9 @@
 """Patches of one's own: what is prepared anew when their folder changes, by content and not by dates."""
 
+import io
 import os
 import re
+import zipfile
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -74,3 +76,32 @@ def test_another_content_of_the_folder_is_prepared_anew_and_other_dates_are_not(
     (project / "elsewhere").rename(project / "patches")
     (project / "mine.yaml").write_text(CONFIG.replace("path: patches", "path: ./patches/"))
     assert NOTHING in snakemake(project, "-n", *options)
+
+
+def test_of_a_table_the_files_that_it_lists_count(project):
+    source = (
+        "{format: table, path: list.csv, root: images.zip, patch_size: 32, labels: {tumour: [bad], normal: [good]}}"
+    )
+    config = CONFIG.replace("{format: folder, path: patches, patch_size: 32}", source)
+    (project / "mine.yaml").write_text(config)
+    rng = np.random.default_rng(1)
+    lines = ["path,label,split"]
+    with zipfile.ZipFile(project / "images.zip", "w") as archive:
+        for number in range(24):
+            file = io.BytesIO()
+            Image.fromarray(rng.integers(0, 200, (32, 32, 3), np.uint8)).save(file, "PNG")
+            archive.writestr(f"{number}.png", file.getvalue())
+            lines.append(f"{number}.png,{('good', 'bad')[number % 2]},{('train', 'valid', 'test')[number % 3]}")
+    (project / "list.csv").write_text("\n".join(lines))
+    snakemake(project, *TINY, "mine.yaml", "--", CONTROL)
+    files = (project / "results/data/mine/source_files.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in files] == ["path", "images.zip", "list.csv"]
+    for name in ("images.zip", "list.csv"):
+        os.utime(project / name)
+    options = (*TINY_CONFIG, "mine.yaml", "--", CONTROL)
+    assert NOTHING in snakemake(project, "-n", *options)
+    (project / "list.csv").write_text("\n".join(lines[:-1]))
+    assert plan(project, *options)["prepare"] == 1
+    (project / "images.zip").unlink()
+    gone = "sources.mine.root: images.zip: not found; the patches that were prepared from it before"
+    assert gone in snakemake(project, "-n", *options)

@@ -28,6 +28,7 @@ from histobench.core import (
     cells,
     code,
     costs,
+    datasets,
     devices,
     features,
     paths,
@@ -123,19 +124,21 @@ def once_for(*names):
 
 
 def upstream_files(wildcards):
-    """Return the files of a data set's source, or its folder, whose date says nothing, where the patches are one's own."""
+    """Return the files of a data set's source; of patches of one's own, where they lie, whose date says nothing."""
     source = STUDY.datasets[wildcards.dataset].source
-    return [f"{source.folder}/{file}" for file in source.files] or [local(ancient(source.folder))]
+    places = filter(None, [source.folder, source.own.root]) if source.own else ()
+    return [f"{source.folder}/{file}" for file in source.files] or [local(ancient(path)) for path in places]
 
 
 @cache
 def own_files(source):
-    """Return a digest of all files in a folder of patches of one's own, "" for a source of published files."""
+    """Return a digest of all files that patches of one's own come from, "" for a source of published files."""
     if STUDY.sources[source].files:
         return ""
     cached = Path(placed(paths.SOURCE_DIGESTS.format(source=source)))
     try:
-        return source_files.content(Path(STUDY.sources[source].folder), cached, logger.info)
+        folder, names = datasets.files(STUDY.sources[source])
+        return source_files.content(folder, cached, logger.info, names)
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
 

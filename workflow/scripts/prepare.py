@@ -12,8 +12,10 @@ with job.start(snakemake):
 
     dataset = snakemake.params.dataset
     source = dataset.source
-    names = [Path(path).name for path in snakemake.input] if source.files else None
-    files = source_files.read(Path(source.folder), names, snakemake.threads)
+    if source.own:
+        files = source_files.read(*datasets.files(source), snakemake.threads)
+    else:
+        files = source_files.read(Path(source.folder), list(source.files), snakemake.threads)
     if snakemake.params.own_files not in ("", files.sha256):
         raise HistobenchError(
             f"{source.folder}: has changed since Snakemake looked at it and made its plan; start again when nothing "

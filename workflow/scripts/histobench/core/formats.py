@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from histobench.core.files import Remote
+from histobench.core.own_patches import Own
 from histobench.core.prepared import SPLITS
 
 
@@ -120,6 +121,7 @@ FORMATS = {
         simulated=_simulated_idc,
     ),
     "folder": Format(split="given by folders"),
+    "table": Format(split="given by the table"),
 }
 
 
@@ -130,11 +132,13 @@ class Source:
     Attributes
     ----------
     name, format : the configuration's name, and one of `FORMATS`.
-    folder : where its files lie, relative to the working directory.
-    files : upstream files by name, with address, size and digests; empty for a folder of one's own.
+    folder : where its files lie, relative to the working directory; of patches of one's own also the path of an archive
+        or of a table.
+    files : upstream files by name, with address, size and digests; empty for patches of one's own.
     expected, shares, patch_size : see :class:`Format`.
     patches : "published", "subset", "simulated" or "own": what tables call them.
     simulate : arguments of the simulation, or None.
+    own : how patches of one's own are told apart, or None.
     """
 
     name: str
@@ -146,6 +150,7 @@ class Source:
     patch_size: int
     patches: str
     simulate: Mapping[str, Any] | None = None
+    own: Own | None = None
 
 
 @dataclass(frozen=True)

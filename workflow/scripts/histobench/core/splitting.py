@@ -38,7 +38,7 @@ def draw(split: Mapping[str, Any], ids: Sequence[str], groups: Sequence[str], la
     if split["by"] == "group" and (unknown := [name for name, group in zip(ids, groups, strict=True) if not group]):
         raise HistobenchError(
             f"cannot split by group: {len(unknown)} of {len(ids)} patches have no slide or patient, for instance "
-            f"{unknown[0]}; expected file names <slide or patient>__<patch>. Rename them, or split by patch"
+            f"{unknown[0]}. Say which they are, see 'Patches of your own' in config/README.md, or split by patch"
         )
     units = ids if split["by"] == "patch" else groups
     names = sorted(set(units))

@@ -13,12 +13,12 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
-from histobench.core import catalogue, devices, optimizers, paths, prepared, recipes, runs
+from histobench.core import catalogue, devices, optimizers, paths, prepared, recipes, runs, sources
 from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import AS_TEXT, HistobenchError, named, nearest, number_as_text
 from histobench.core.files import Remote
-from histobench.core.formats import FORMATS, Dataset, Format, Source
+from histobench.core.formats import FORMATS, Dataset
 from histobench.core.modes import MODES
 from histobench.tuning import search_settings
 
@@ -54,7 +54,7 @@ class Study:
             _check_recipe(name, recipe)
         self.devices: dict[str, dict[str, Any]] = dict(config["devices"])
         self.models = catalogue.models(config.get("models", {}))
-        self.sources = {name: _source(name, block) for name, block in config["sources"].items()}
+        self.sources = {name: sources.source(name, block) for name, block in config["sources"].items()}
         self.datasets = {name: self._dataset(name, block) for name, block in config["datasets"].items()}
         for name, recipe in self.recipes.items():
             if "tuned_from" in recipe:
@@ -352,57 +352,6 @@ def _check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
             f"configuration: recipes.{name}.finetune.head_epochs: {head_epochs} of {recipe['epochs']} epochs leave "
             "none for the upper layers"
         )
-
-
-def _source(name: str, block: Mapping[str, Any]) -> Source:
-    where = f"configuration: sources.{name}"
-    if name == Path(paths.WEIGHTS).name:
-        raise HistobenchError(f"{where}: {paths.WEIGHTS} is for the weights of models; choose another name")
-    kind = block["format"]
-    known: Format = named(f"sources.{name}.format", kind, FORMATS)
-    simulate = block.get("simulate")
-    if simulate:
-        takes = {"seed": int, **known.simulate}
-        if not known.simulate or takes != {key: type(value) for key, value in simulate.items()}:
-            words = [key + " by split" * (each is dict) for key, each in sorted(takes.items())]
-            raise HistobenchError(
-                f"{where}.simulate: format {kind} "
-                + (f"takes {', '.join(words)}; found {dict(simulate)}" if known.simulate else "cannot be simulated")
-            )
-    own = {"path", "patch_size"}
-    if not known.files:
-        if missing := own - set(block):
-            raise HistobenchError(f"{where}: patches of your own ({kind}) need {', '.join(sorted(missing))}")
-        # One folder has one name: another one would be another data set.
-        folder = str(Path(block["path"]).expanduser())
-        return Source(name, kind, folder, {}, {}, {}, block["patch_size"], "own")
-    if foreign := own & set(block):
-        for_own = " or ".join(f"`format: {name}`" for name, each in FORMATS.items() if not each.files)
-        raise HistobenchError(
-            f"{where}: {', '.join(sorted(foreign))} is for {for_own}; "
-            f"files of {kind} come by download, downloads.mirror or simulate"
-        )
-    files = dict(known.files)
-    for file, fields in block.get("files", {}).items():
-        # A configured digest replaces what is published: both cannot hold for another file.
-        base = named(f"sources.{name}.files", file, files)
-        if {"bytes", "sha256", "md5"} & set(fields):
-            base = Remote(base.url)
-        files[file] = replace(base, **fields)
-    if not block.get("slide_metadata", True):
-        files = {file: remote for file, remote in files.items() if file not in known.slide_files}
-    expected, shares = {**known.expected, **block.get("expected", {})}, known.shares
-    if foreign := set(expected) - set(known.expected):
-        raise HistobenchError(
-            f"{where}.expected: {', '.join(sorted(foreign))} does not go with format {kind}, "
-            f"which has {', '.join(known.expected)}"
-        )
-    patches = "published" if expected == known.expected else "subset"
-    if simulate:
-        expected, shares = known.simulated(simulate)
-        patches = "simulated"
-    folder = (paths.SIMULATED if simulate else paths.DOWNLOADS).format(source=name)
-    return Source(name, kind, folder, files, expected, shares, known.patch_size, patches, simulate)
 
 
 def _is_integer(_: Any, value: Any) -> bool:

@@ -213,12 +213,19 @@ def folder_gone(dataset: Dataset, data: Path) -> str:
     HistobenchError
         if it was prepared for a data set of another definition.
     """
-    where = f"sources.{dataset.source.name}.path: {dataset.source.folder}"
-    try:
-        if dataset.source.files or Path(dataset.source.folder).exists() or not (data / "manifest.json").exists():
-            return ""
-    except OSError as error:
-        raise HistobenchError(f"configuration: {where}: cannot be read: {error.strerror}") from error
+    source = dataset.source
+    if source.own is None or not (data / "manifest.json").exists():
+        return ""
+    where = ""
+    for key, place in (("path", source.folder), ("root", source.own.root or source.folder)):
+        where = where or f"sources.{source.name}.{key}: {place}"
+        try:
+            if Path(place).exists():
+                where = ""
+        except OSError as error:
+            raise HistobenchError(f"configuration: {where}: cannot be read: {error.strerror}") from error
+    if not where:
+        return ""
     where += ": not found"
     if differences := dataset.differences(prepared.manifest(data).get("definition")):
         raise HistobenchError(

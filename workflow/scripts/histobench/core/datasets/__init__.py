@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from histobench.core.formats import Dataset
+    from histobench.core.formats import Dataset, Source
 
 # Most patches, and most bytes of pixels, that are held at a time: 256 patches of PCam, enough to make the cost of a
 # call small. `prepare` holds two such chunks: one is written while the next is read.
@@ -94,5 +94,14 @@ def read(dataset: "Dataset", tally: Tally) -> Iterator[Patches]:
     HistobenchError
         if a file is damaged or does not hold what it should; the message names the file and the item.
     """
-    module = import_module(f"histobench.core.datasets.{dataset.source.format}")
-    yield from module.read(dataset, Path(dataset.source.folder), tally)
+    yield from _module(dataset.source).read(dataset, Path(dataset.source.folder), tally)
+
+
+def files(source: "Source") -> tuple[Path, list[str] | None]:
+    """Return what the patches of a source of one's own come from: a folder, and the files in it, None for all."""
+    found: tuple[Path, list[str] | None] = _module(source).files(source)
+    return found
+
+
+def _module(source: "Source") -> Any:
+    return import_module(f"histobench.core.datasets.{source.format}")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.core import splitting
-from histobench.core.datasets import Patches, Tally, chunk, images, upstream
+from histobench.core.datasets import Patches, Tally, archives, chunk, images, upstream
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import IDC_ARCHIVE, IDC_PATIENTS, Dataset
 from histobench.core.prepared import SPLITS
@@ -22,9 +22,6 @@ PATCH = re.compile(
     r"(?P<patient>[^/]+)/(?P<folder>[^/]+)/"
     r"(?P<stem>(?P<owner>[^_/]+)_idx\d+_x(?P<x>\d{1,9})_y(?P<y>\d{1,9})_class(?P<label>[^/]+))\.[^/.]+"
 )
-
-# Methods of packing by their number. Python knows neither deflate64 (9) nor, before 3.14, zstd (93).
-PACKED_BY = {0: "store", 8: "deflate", 12: "bzip2", 14: "lzma"}
 
 EDGE = "not {0}x{0} px, at the edge of the tissue"
 UNLISTED = "patient not in the published split"
@@ -77,12 +74,7 @@ def _entries(path: Path, infos: Iterable[zipfile.ZipInfo], tally: Tally) -> list
             raise HistobenchError(f"{path}, entry {name!r}: leaves the archive's folder; this is not the upstream file")
         if info.is_dir():
             continue
-        if info.flag_bits & 1 or info.compress_type not in PACKED_BY:
-            how = "a password" if info.flag_bits & 1 else f"method {info.compress_type}"
-            raise HistobenchError(
-                f"{path}, entry {name!r}: expected an entry packed by {' or '.join(PACKED_BY.values())}, without a "
-                f"password, found {how}. Pack the archive anew"
-            )
+        archives.check_packing(path, info)
         if upstream.is_litter(PurePosixPath(name).parts):
             tally.count(tally.ignored, upstream.LITTER_IN_WORDS, name)
             continue

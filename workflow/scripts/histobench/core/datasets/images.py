@@ -24,6 +24,9 @@ SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if 
 # Pillow refuses large images, so that nobody is made to decode them. Here the size is looked at before.
 Image.MAX_IMAGE_PIXELS = None
 
+# Pixels of an image of which a patch is cut: more are a slide.
+LARGEST = 2**26
+
 _SAMPLE_FORMAT, _SAMPLES, _BITS = 339, 277, 258  # tags of TIFF
 
 
@@ -40,7 +43,7 @@ def reading(where: str, expected: str = "an image that is whole", advice: str = 
     """Turn whatever the reading of an image raises into an error that names it."""
     try:
         yield
-    except AnotherSizeError:
+    except (AnotherSizeError, HistobenchError):
         raise
     except RefusedError as error:
         raise HistobenchError(f"{where}: {error}") from None
@@ -57,7 +60,12 @@ def size(file: IO[bytes]) -> tuple[int, int]:
         return max(_pages(image), key=math.prod)
 
 
-def decode(data: bytes, side: int, name: str, tally: Tally) -> npt.NDArray[np.uint8]:
+def fits(found: tuple[int, int], side: int, *, crop: bool = False) -> bool:
+    """Return whether an image of this (width, height) in pixels becomes a patch; for the others see :func:`decode`."""
+    return found == (side, side) or (crop and min(found) >= side and math.prod(found) <= LARGEST)
+
+
+def decode(data: bytes, side: int, name: str, tally: Tally, *, crop: bool = False) -> npt.NDArray[np.uint8]:
     """Return the pixels of an image file.
 
     Parameters
@@ -66,6 +74,7 @@ def decode(data: bytes, side: int, name: str, tally: Tally) -> npt.NDArray[np.ui
     side : height and width of a patch in pixels.
     name : for the examples of the tally.
     tally : gets notes of what was converted.
+    crop : whether a larger image is cut to its central square, and that resized bilinearly.
 
     Returns
     -------
@@ -81,13 +90,13 @@ def decode(data: bytes, side: int, name: str, tally: Tally) -> npt.NDArray[np.ui
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         pages = _pages(image)
         largest = max(pages, key=math.prod)
-        if largest != (side, side):
+        if not fits(largest, side, crop=crop):
             raise AnotherSizeError("{}x{} px".format(*largest))
         if len(pages) > 1:
             if pages.count(largest) > 1:
                 raise RefusedError(
-                    f"expected one patch, found {pages.count(largest)} pages of {side}x{side} px; save each "
-                    "in a file of its own"
+                    f"expected one patch, found {pages.count(largest)} pages of {'{}x{}'.format(*largest)} px; save "
+                    "each in a file of its own"
                 )
             image.seek(pages.index(largest))
             tally.count(tally.notes, "images of several pages, the largest taken", name)
@@ -95,7 +104,17 @@ def decode(data: bytes, side: int, name: str, tally: Tally) -> npt.NDArray[np.ui
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             tally.count(tally.notes, "images turned or mirrored as their EXIF orientation says", name)
             ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(_rgb(image, name, tally))
+        whole = _rgb(image, name, tally)
+        if whole.size != (side, side):
+            tally.count(
+                tally.notes, f"larger images, cut to their central square and resized to {side}x{side} px", name
+            )
+            # Cut first: `ImageOps.fit` lets pixels beyond the square into those at its edge.
+            shorter = min(whole.size)
+            left, top = ((length - shorter) // 2 for length in whole.size)
+            square = whole.crop((left, top, left + shorter, top + shorter))
+            whole = square.resize((side, side), Image.Resampling.BILINEAR)
+        return np.asarray(whole)
 
 
 def _pages(image: Any) -> list[tuple[int, int]]:
