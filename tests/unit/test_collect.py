@@ -9,7 +9,7 @@ from histobench.results import collect
 from histobench.results.cells import NAMES
 
 MANIFEST = {"dataset": "dataset", "format": "pcam", "split": "published", "leaky": False, "patches_are": "published"}
-MANIFEST |= {"patches": {"train": {"n": 262144}, "valid": {"n": 32768}, "test": {"n": 32768}}}
+MANIFEST |= {"patches": {"train": {"n": 262144, "groups": 216}, "valid": {"n": 32768}, "test": {"n": 32768}}}
 RECIPE = {"epochs": 4, "batch_size": 32, "optimizer": {"name": "adam", "learning_rate": 0.001}}
 RECIPE |= {"input_scaling": "paper", "best_epoch": "val_accuracy"}
 CARD = {"gpu": "NVIDIA A100-SXM4-40GB", "tf32": True, "processor": "a processor"}

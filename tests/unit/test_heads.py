@@ -50,8 +50,9 @@ def tasks(features, tmp_path, monkeypatch) -> list[tuple[Task, Path]]:
         (Task(spec, data, cached, code="c", threads=jobs.THREADS), tmp_path / f"head-{place}")
         for place, spec in enumerate(specs)
     ]
-    told = [{"spec": task.spec, "folder": str(folder), "features": str(cached)} for task, folder in found]
-    told.append({"spec": {}, "folder": str(tmp_path / "other"), "features": str(tmp_path / "others")})
+    known = {"data": str(data), "features": str(cached)}
+    told = [{"spec": task.spec, "folder": str(folder)} | known for task, folder in found]
+    told.append({"spec": {}, "folder": str(tmp_path / "other"), "data": "", "features": str(tmp_path / "others")})
     monkeypatch.setenv(HEADS, json.dumps(told))
     return found
 

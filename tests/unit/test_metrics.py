@@ -226,8 +226,8 @@ def test_coverage_over_groups():
     assert coverage(known=False) <= 0.75
 
 
-@pytest.mark.parametrize(("count", "unit"), [(19, "patch"), (20, "group")])
-def test_twenty_groups_are_enough(count, unit):
+@pytest.mark.parametrize(("count", "unit"), [(9, "patch"), (10, "group")])
+def test_ten_groups_are_enough(count, unit):
     found = evaluate(simulated(100, [f"p{i % count}" for i in range(100)]), resamples=10)[0]
     intervals = found["intervals"]
     assert (intervals["unit"], intervals["ignores_clustering"]) == (unit, unit == "patch")

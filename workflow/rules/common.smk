@@ -195,10 +195,30 @@ def other_workers(wildcards):
     return [f"{SEARCH}/worker-{number}.json" for number in range(2, 1 + workers)]
 
 
+def shards(dataset, *splits):
+    """Return the shards with the patches of these splits, which may be those of the data set that it chooses from."""
+    stored = STUDY.stored(dataset)
+    parts = splits if STUDY.datasets[stored].parts == prepared.SPLITS else STUDY.datasets[stored].parts
+    names = [name for part in parts for name in prepared.shard_names(part)]
+    return [f"{DATA.format(dataset=stored)}/{name}" for name in names]
+
+
 def records(*splits):
-    """Return the shards of these splits and the index of a data set."""
-    names = ["index.parquet", *(name for split in splits for name in prepared.shard_names(split))]
-    return [f"{DATA}/{name}" for name in names]
+    """Return a function from a data set to the shards of these splits and the indexes that say what is what."""
+
+    @once_for("dataset")
+    def files(wildcards):
+        dataset, stored = wildcards.dataset, STUDY.stored(wildcards.dataset)
+        indexes = dict.fromkeys([DATA.format(dataset=dataset), DATA.format(dataset=stored)])
+        about = [] if stored == dataset else [f"{DATA.format(dataset=stored)}/manifest.json"]
+        return [*(f"{folder}/index.parquet" for folder in indexes), *about, *shards(dataset, *splits)]
+
+    return files
+
+
+def of_stored(name):
+    """Return a function from a data set to a file of the data set whose records it uses."""
+    return once_for("dataset")(lambda wildcards: f"{DATA.format(dataset=STUDY.stored(wildcards.dataset))}/{name}")
 
 
 def specification_of_model(model):
@@ -235,13 +255,14 @@ def starts_from_weights(wildcards):
 
 def patches(*splits):
     """Return a function from a run to what it reads of a data set: records, or features and the index."""
+    stored = records(*splits)
 
-    @once_for("mode", "recipe")
+    @once_for("dataset", "mode", "recipe")
     def files(wildcards):
         check_cluster()
         if STUDY.cached(wildcards.mode, wildcards.recipe):
-            return [f"{DATA}/index.parquet"]
-        return records(*splits)
+            return [path for path in stored(wildcards) if not path.endswith(".tfrecord")]
+        return stored(wildcards)
 
     return files
 
@@ -249,12 +270,14 @@ def patches(*splits):
 def cached_features(*splits):
     """Return a function from a run to the cached features that it reads: nothing where it reads patches."""
 
-    @once_for("mode", "recipe")
+    @once_for("dataset", "model", "mode", "recipe", "device")
     def files(wildcards):
         if not STUDY.cached(wildcards.mode, wildcards.recipe):
             return []
-        folder = FEATURES.replace("{scaling}", recipes.scaling(STUDY.recipes[wildcards.recipe]))
-        return [f"{folder}/{name}" for name in (features.ABOUT, *map(features.file_name, splits))]
+        stored, scaling = STUDY.stored(wildcards.dataset), recipes.scaling(STUDY.recipes[wildcards.recipe])
+        folder = FEATURES.format(**(dict(wildcards.items()) | {"dataset": stored, "scaling": scaling}))
+        parts = splits if STUDY.datasets[stored].parts == prepared.SPLITS else STUDY.datasets[stored].parts
+        return [f"{folder}/{name}" for name in (features.ABOUT, *map(features.file_name, parts))]
 
     return files
 
@@ -267,6 +290,27 @@ def of_runs(file):
 def of_scored_runs(file, dataset=None):
     """Return the paths of a file in the folders of all runs with scores, or of those on a data set."""
     return [str(paths.of(RUN, run) / file) for run in RUNS if STUDY.scored(run) and dataset in (None, run.dataset)]
+
+
+def of_members(file):
+    """Return a function from a gathered result to the paths of a file of the run folder, for the runs behind it."""
+    return lambda wildcards: [str(paths.of(RUN, run) / file) for run in STUDY.trained(of_run(wildcards))]
+
+
+def representative(dataset):
+    """Return the data set whose manifest and index stand for a data set: of gathered ones, the first behind it."""
+    return next((runs[0].dataset for run, runs in STUDY.trained_for.items() if run.dataset == dataset), dataset)
+
+
+def of_folds(file):
+    """Return a function from a data set to the paths of a file of it, or of all folds that its first results are of."""
+
+    def files(wildcards):
+        behind = next((runs for run, runs in STUDY.trained_for.items() if run.dataset == wildcards.dataset), ())
+        names = [run.dataset for run in behind] or [wildcards.dataset]
+        return [f"{DATA.format(dataset=name)}/{file}" for name in names]
+
+    return files
 
 
 def of_searches(file):
@@ -298,13 +342,14 @@ if not TRAINS and placed(RESULTS) != RESULTS:
     )
 if TRAINS and workflow.is_main_process:
     try:
-        for name in dict.fromkeys(run.dataset for run in STUDY.runs):
+        for name in dict.fromkeys(STUDY.stored(run.dataset) for run in STUDY.runs):
             if gone := submission.folder_gone(STUDY.datasets[name], Path(placed(DATA.format(dataset=name)))):
                 logger.warning(gone)
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
-GAPS = {} if TRAINS else {run: reason for run in STUDY.runs if (reason := STUDY.gap(run))}
-RUNS = [run for run in STUDY.runs if run not in GAPS]
+GAPS = {} if TRAINS else {run: reason for run in STUDY.trained_for if (reason := STUDY.gap(run))}
+# Those that have a row in the results.
+RUNS = [run for run in STUDY.trained_for if run not in GAPS]
 
 # The folders of searches, in the order of the matrix.
 SEARCHES = [
@@ -318,6 +363,12 @@ RUN_DATASETS = list(dict.fromkeys(run.dataset for run in RUNS))
 DATASETS = list(dict.fromkeys(cell.dataset for cell in STUDY.cells if not STUDY.timing_only(cell.recipe)))
 SCORED_DATASETS = [dataset for dataset in DATASETS if any(run.dataset == dataset and STUDY.scored(run) for run in RUNS)]
 STUDY_MODELS = list(dict.fromkeys(run.model for run in STUDY.runs))
+# By what they are: with records of their own, chosen from another's, and with results that are gathered from runs on others.
+SELECTIONS = [name for name, dataset in STUDY.datasets.items() if dataset.selection and not STUDY.gathered(name)]
+CROSS_VALIDATED = [name for name, dataset in STUDY.datasets.items() if dataset.folds and not dataset.selection]
+SPLIT = [name for name, dataset in STUDY.datasets.items() if not dataset.folds and not dataset.selection]
+GATHERED = [name for name in STUDY.datasets if STUDY.gathered(name)]
+TRAINED_ON = [name for name in STUDY.datasets if not STUDY.gathered(name)]
 PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
 # Files of this repository, wherever the working directory is: no `prefix` of a module is for them.

@@ -11,6 +11,8 @@ rule evaluate:
         f"{RUN_LOG}/evaluate.log",
     benchmark:
         f"{RUN_LOG}/evaluate.jsonl"
+    wildcard_constraints:
+        dataset=one_of(TRAINED_ON),
     group:
         job_of_run
     conda:
@@ -25,10 +27,45 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
+# What is trained on the folds of a cross-validation has one result.
+rule gather:
+    input:
+        predictions=of_members(runs.PREDICTIONS),
+        about=of_members(runs.ABOUT),
+        history=of_members(runs.HISTORY),
+        timing=of_members(runs.TIMING),
+        manifests=lambda wildcards: [
+            f"{DATA.format(dataset=run.dataset)}/manifest.json" for run in STUDY.trained(of_run(wildcards))
+        ],
+    output:
+        predictions=f"{RUN}/{runs.PREDICTIONS}",
+        metrics=f"{RUN}/{runs.METRICS}",
+        replicates=f"{RUN}/{runs.REPLICATES}",
+        history=f"{RUN}/{runs.HISTORY}",
+        timing=f"{RUN}/{runs.TIMING}",
+        about=f"{RUN}/{runs.ABOUT}",
+    log:
+        f"{RUN_LOG}/gather.log",
+    benchmark:
+        f"{RUN_LOG}/gather.jsonl"
+    wildcard_constraints:
+        dataset=one_of(GATHERED),
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(EVALUATION),
+    params:
+        spec=specification,
+        code=code.digest("gather"),
+    script:
+        "../scripts/gather.py"
+
+
 rule controls:
     input:
-        index=f"{DATA}/index.parquet",
-        manifest=f"{DATA}/manifest.json",
+        index=of_folds("index.parquet"),
+        manifest=of_folds("manifest.json"),
     output:
         predictions=f"{STUDY.paths.controls}/{runs.PREDICTIONS}",
         metrics=f"{STUDY.paths.controls}/{runs.METRICS}",

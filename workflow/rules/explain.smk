@@ -17,6 +17,8 @@ rule explain:
         f"{LOGS}/explain/{{dataset}}.log",
     benchmark:
         f"{LOGS}/explain/{{dataset}}.jsonl"
+    wildcard_constraints:
+        dataset=one_of(TRAINED_ON),
     conda:
         "../../envs/tensorflow.yaml"
     threads: CPU_THREADS

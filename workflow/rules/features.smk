@@ -4,7 +4,7 @@
 
 rule extract_features:
     input:
-        records("train", "valid", "test"),
+        records(*prepared.SPLITS),
         manifest=f"{DATA}/manifest.json",
         weights=lambda wildcards: weights_file(wildcards.model),
     output:
@@ -16,6 +16,8 @@ rule extract_features:
         f"{LOGS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}.log",
     benchmark:
         f"{LOGS}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}.jsonl"
+    wildcard_constraints:
+        dataset=one_of(SPLIT),
     conda:
         environment
     container:
@@ -30,3 +32,12 @@ rule extract_features:
         code=code.digest("extract_features"),
     script:
         "../scripts/extract_features.py"
+
+
+# For all folds of a cross-validation at once.
+use rule extract_features as extract_features_unsplit with:
+    output:
+        whole=f"{FEATURES}/{features.file_name(prepared.WHOLE)}",
+        about=f"{FEATURES}/{features.ABOUT}",
+    wildcard_constraints:
+        dataset=one_of(CROSS_VALIDATED),

@@ -12,6 +12,13 @@ STUDY_FACTS = {
     "run_datasets": RUN_DATASETS,
 }
 
+
+def test_patches(dataset):
+    """Return the files with the patches of a data set that are tested on, all of one that is cross-validated."""
+    folder = DATA.format(dataset=STUDY.stored(dataset))
+    return [f"{folder}/index.parquet", f"{folder}/manifest.json", *shards(dataset, "test")]
+
+
 # Inputs of the items of the registry: functions from a data set, "" for the whole study, to paths.
 INPUTS = {
     "runs": lambda dataset: rules.collect_runs.output.runs,
@@ -31,9 +38,11 @@ INPUTS = {
     "replicates": lambda dataset: of_scored_runs(runs.REPLICATES, dataset or None),
     "metrics": lambda dataset: of_scored_runs(runs.METRICS, dataset or None),
     "histories": lambda dataset: of_scored_runs(runs.HISTORY, dataset or None),
-    "patches": lambda dataset: expand([*records("test"), f"{DATA}/manifest.json"], dataset=dataset),
+    "patches": lambda dataset: test_patches(dataset),
     "errors": lambda dataset: ERRORS.format(dataset=dataset),
-    "heatmaps": lambda dataset: if_there(STUDY.paths.heatmaps.format(dataset=dataset)),
+    "heatmaps": lambda dataset: (
+        [] if STUDY.gathered(dataset) else if_there(STUDY.paths.heatmaps.format(dataset=dataset))
+    ),
 }
 
 
@@ -44,7 +53,8 @@ def has(needed, dataset):
         "runs": bool(RUN_DATASETS),
         "searches": bool(SEARCHES),
         "scores": scored,
-        "patches": scored and bool(if_there(*expand(records("test"), dataset=dataset))),
+        "subsets": any(STUDY.subset_of(name) for name in SCORED_DATASETS),
+        "patches": bool(dataset) and scored and bool(if_there(*test_patches(dataset))),
     }[needed]
 
 

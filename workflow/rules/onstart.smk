@@ -115,6 +115,7 @@ def tell_heads():
         {
             "spec": specification(job.wildcards),
             "folder": os.path.dirname(job.output.about),
+            "data": os.path.dirname(job.input.manifest),
             "features": os.path.dirname(job.input.features[0]),
         }
         for job in jobs_to_run()

@@ -15,6 +15,8 @@ rule predict:
         f"{RUN_LOG}/predict.log",
     benchmark:
         f"{RUN_LOG}/predict.jsonl"
+    wildcard_constraints:
+        dataset=one_of(TRAINED_ON),
     group:
         job_of_run
     conda:

@@ -15,6 +15,8 @@ rule prepare:
         f"{paths.LOGS}/prepare/{{dataset}}.log",
     benchmark:
         f"{paths.LOGS}/prepare/{{dataset}}.jsonl"
+    wildcard_constraints:
+        dataset=one_of(SPLIT),
     conda:
         "../../envs/tensorflow.yaml"
     threads: 2  # one reads, one writes
@@ -33,3 +35,14 @@ rule prepare:
         ),
     script:
         "../scripts/prepare.py"
+
+
+# Of a data set that is cross-validated each fold says which patches are what, see select.smk.
+use rule prepare as prepare_unsplit with:
+    output:
+        manifest=f"{DATA}/manifest.json",
+        index=f"{DATA}/index.parquet",
+        source_files=f"{DATA}/{prepared.SOURCE_FILES}",
+        whole=[f"{DATA}/{name}" for name in prepared.shard_names(prepared.WHOLE)],
+    wildcard_constraints:
+        dataset=one_of(CROSS_VALIDATED),

@@ -202,14 +202,14 @@ def run_memory(wildcards):
 
 def requests(wildcards):
     """Return what jobs of the study's cells ask for in their first try, as fields of `usage.Usage`."""
-    run = [each for each in STUDY.cells if each not in STUDY.left_out]
+    run = list(dict.fromkeys(run.cell for run in STUDY.runs))
     of_cells = [
         {"rule": rule, **vars(each), "requested_minutes": minutes, "requested_mb": run_memory(each)}
         for each in run
         for rule, minutes in time_limits(each).items()
     ]
     backbones = {
-        (each.dataset, each.model, recipes.scaling(STUDY.recipes[each.recipe]), each.device)
+        (STUDY.stored(each.dataset), each.model, recipes.scaling(STUDY.recipes[each.recipe]), each.device)
         for each in run
         if STUDY.cached(each.mode, each.recipe)
     }

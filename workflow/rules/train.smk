@@ -19,6 +19,8 @@ rule train:
         f"{RUN_LOG}/train.log",
     benchmark:
         f"{RUN_LOG}/train.jsonl"
+    wildcard_constraints:
+        dataset=one_of(TRAINED_ON),
     # The longest jobs first, searches before these, so that none of them runs alone in the end.
     priority: 1
     group:

@@ -16,6 +16,8 @@ rule tune:
         f"{SEARCH_LOG}/worker-1.log",
     benchmark:
         f"{SEARCH_LOG}/worker-1.jsonl"
+    wildcard_constraints:
+        dataset=one_of(TRAINED_ON),
     priority: 2  # before runs, see `train`
     conda:
         environment

@@ -23,7 +23,7 @@ with job.start(snakemake):
     )
     write_csv(Path(snakemake.output.cells), pd.DataFrame(snakemake.params.cells))
     results, logs = Path(snakemake.output.jobs).parent, Path(snakemake.log[0]).parent
-    jobs = usage.of_study(results, logs, folders, snakemake.params.datasets)
+    jobs = usage.of_study(results, logs, usage.trained(folders), snakemake.params.prepared)
     others = [usage.Usage(**each) for each in snakemake.params.requests]
     write_text(Path(snakemake.output.requests), usage.block([*jobs, *others]))
     collect.write_jobs(Path(snakemake.output.jobs), usage.with_accounts(jobs))

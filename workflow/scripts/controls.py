@@ -10,8 +10,8 @@ with job.start(snakemake):
     from histobench.core.runs import write_predictions
     from histobench.results import controls, evaluation
 
-    index = prepared.index(Path(snakemake.input.manifest).parent, controls.COLUMNS)
+    folds = [prepared.index(Path(path).parent, controls.COLUMNS) for path in snakemake.input.manifest]
     predictions = Path(snakemake.output.predictions)
-    write_predictions(predictions, controls.colour_floor(index).itertuples(index=False, name=None))
+    write_predictions(predictions, controls.colour_floor(*folds).itertuples(index=False, name=None))
     evaluation.write(predictions, Path(snakemake.output.metrics), Path(snakemake.output.replicates))
-    write_sealed(Path(snakemake.output.shuffled), controls.shuffled_labels(index))
+    write_sealed(Path(snakemake.output.shuffled), controls.shuffled_labels(*folds))

@@ -43,4 +43,5 @@ with job.start(snakemake):
                 "sha256": files.sha256,
             },
         },
+        dataset.parts,
     )

@@ -20,7 +20,7 @@ EXEMPT = {
 }
 # Modules that a script imports, but for which its result is not worth making anew.
 WITHOUT_EFFECT = {
-    "simulate": {"core/own_patches"},  # of other patches
+    "simulate": {"core/own_patches", "core/selections"},  # of other patches, or of patches that are prepared
     "prepare": {"core/formats"},  # the files are inputs of the rule, and what is expected of them is among its params
     "train": {"train/model_size"},  # counts for the table of seconds, in run.json: those of finished runs stay
     # A trial has no saved state, and how many steps go on without Python changes no result.

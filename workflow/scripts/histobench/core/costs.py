@@ -18,7 +18,7 @@ from histobench.core.cells import Cell
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import FORMATS, Dataset
 from histobench.core.modes import MODES
-from histobench.core.prepared import SPLITS, manifest
+from histobench.core.prepared import manifest
 from histobench.core.study import Study
 from histobench.tuning import search_settings
 
@@ -198,9 +198,10 @@ def patches(dataset: Dataset) -> dict[str, int]:
         return known
     try:
         counts = manifest(paths.of(paths.DATA, dataset=dataset.name))["patches"]
-        return {name: int(counts[name]["n"]) for name in SPLITS}
+        return {name: int(count["n"]) for name, count in counts.items()}
     except HistobenchError:
-        return dict(FORMATS["pcam"].expected)
+        expected = dict(FORMATS["pcam"].expected)
+        return dataset.selection.counts(expected) if dataset.selection else expected
 
 
 def measured(study: Study) -> dict[Cell, float]:

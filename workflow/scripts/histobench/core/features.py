@@ -1,6 +1,5 @@
 """Files with the features of a frozen backbone, as `extract_features` writes them, and reading them."""
 
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,17 +41,19 @@ class Features(Split):
         import numpy as np
 
         super().__init__(data, split)
-        path = folder / file_name(split)
-        expected = read_sealed(folder / ABOUT)["sha256"][split]
-        as_written(path, expected, ABOUT, "`extract_features`")
-        mapped = np.load(path, mmap_mode="r")
-        if len(mapped) != len(self):
-            raise HistobenchError(
-                f"{path}: expected the features of {len(self)} patches, found {len(mapped)}; delete it and "
-                "start again: `extract_features` writes it anew"
-            )
-        self.shape: tuple[int] = mapped.shape[1:]
-        self._start, self._file = mapped.offset, Pieces(path, "`extract_features`")
+        self._files, self._starts = [], []
+        for part, size in self._sizes().items():
+            path = folder / file_name(part)
+            as_written(path, read_sealed(folder / ABOUT)["sha256"][part], ABOUT, "`extract_features`")
+            mapped = np.load(path, mmap_mode="r")
+            if len(mapped) != size:
+                raise HistobenchError(
+                    f"{path}: expected the features of {size} patches, found {len(mapped)}; delete it and "
+                    "start again: `extract_features` writes it anew"
+                )
+            self.shape: tuple[int] = mapped.shape[1:]
+            self._starts.append(mapped.offset)
+            self._files.append(Pieces(path, "`extract_features`"))
 
     def take(self, positions: "npt.NDArray[np.int64]") -> "npt.NDArray[np.float32]":
         """Return the features at `positions`, of shape (len(positions), features), float32.
@@ -62,8 +63,9 @@ class Features(Split):
         import numpy as np
 
         result = np.empty((len(positions), *self.shape), np.float32)
-        offsets = self._start + positions * (4 * self.shape[0])
-        for _ in read(zip(itertools.repeat(self._file), offsets.tolist(), result)):
+        parts, rows = self._places(positions)
+        offsets = np.array(self._starts)[parts] + rows * (4 * self.shape[0])
+        for _ in read(zip([self._files[part] for part in parts.tolist()], offsets.tolist(), result, strict=True)):
             pass
         return result
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from histobench.core.files import Remote
 from histobench.core.own_patches import Own
-from histobench.core.prepared import SPLITS
+from histobench.core.prepared import SPLITS, WHOLE
+from histobench.core.selections import Selection
 
 
 @dataclass(frozen=True)
@@ -159,12 +160,25 @@ class Dataset:
 
     Attributes
     ----------
-    split : "published", or a mapping with `by` ("patch" or "group"), the fractions `train`, `valid` and `test`, `seed`.
+    split : "published", or a mapping: `by` ("patch" or "group"), the fractions `train`, `valid` and `test`, and `seed`;
+        for a cross-validation `by`, `folds` and, unless each seed of a run draws its own, `seed`.
+    selection : how it chooses from the patches of another data set, None if it has records of its own.
     """
 
     name: str
     source: Source
     split: str | dict[str, Any]
+    selection: Selection | None = None
+
+    @property
+    def folds(self) -> int:
+        """The number of folds of a cross-validation, 0 without."""
+        return 0 if isinstance(self.split, str) else self.split.get("folds", 0)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts in which records of its own lie."""
+        return (WHOLE,) if self.folds else SPLITS
 
     @property
     def leaky(self) -> bool:
@@ -178,7 +192,7 @@ class Dataset:
         """
         found = asdict(self)
         found["source"]["files"] = list(self.source.files)  # their addresses and digests are the downloads'
-        return found
+        return {key: value for key, value in found.items() if key != "selection" or value}
 
     def differences(self, before: Mapping[str, Any] | None) -> dict[str, str]:
         """Return, by key and in words, what has another value now than in the definition that patches were prepared by.
@@ -188,12 +202,18 @@ class Dataset:
         if before is None:
             return {}
         written = json.loads(json.dumps(self.definition()))
-        then, now = ({**each["source"], "split": each["split"]} for each in (before, written))
+        then, now = (
+            {**each["source"], "split": each["split"], **(each.get("selection") or {})} for each in (before, written)
+        )
         return {key: f"{key} {then.get(key)!r}, now {value!r}" for key, value in now.items() if then.get(key) != value}
 
     def counts(self) -> dict[str, int]:
         """Return about how many patches each split has; nothing where that is unknown until they are prepared."""
-        if "patches" not in self.source.expected:
-            return dict(self.source.expected)
-        shares = self.source.shares if isinstance(self.split, str) else self.split
-        return {split: round(self.source.expected["patches"] * shares[split]) for split in SPLITS}
+        counts = dict(self.source.expected)
+        if "patches" in counts:
+            if self.folds:
+                counts = {WHOLE: counts["patches"]}
+            else:
+                shares = self.source.shares if isinstance(self.split, str) else self.split
+                counts = {split: round(counts["patches"] * shares[split]) for split in SPLITS}
+        return self.selection.counts(counts) if self.selection and counts else counts

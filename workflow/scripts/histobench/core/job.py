@@ -96,10 +96,10 @@ def task(snakemake: Any) -> Task:
 def heads_beside(task: Task, folder: Path) -> list[tuple[Task, Path]]:
     """Return the other heads, and their run folders, that the same job of the scheduler trains on the same features.
 
-    `HEADS` holds them, and the head itself: the specification, the folder and the features of each.
+    `HEADS` holds them, and the head itself: the specification, the folder, the data set and the features of each.
     """
     return [
-        (replace(task, spec=head["spec"]), Path(head["folder"]))
+        (replace(task, spec=head["spec"], data=Path(head["data"])), Path(head["folder"]))
         for head in json.loads(os.environ.get(HEADS, "[]"))
         if task.features == Path(head["features"]) and folder != Path(head["folder"])
     ]

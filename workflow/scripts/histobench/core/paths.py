@@ -15,7 +15,7 @@ SIMULATED = f"{RESULTS}/simulated/{{source}}"
 WEIGHTS = f"{RESULTS}/downloads/weights"
 LOGS = f"{RESULTS}/logs"
 # What else stands in RESULTS or LOGS: a study of such a name would write among it. SLURM's logs are placed by profiles.
-RESERVED = ("data", "downloads", "simulated", "logs", "slurm", "README.md", "download", "prepare", "simulate")
+RESERVED = ("data", "downloads", "simulated", "logs", "slurm", "README.md", "download", "prepare", "select", "simulate")
 
 CELL = "{dataset}/{model}/{mode}/{recipe}/{device}"
 RUN = f"{CELL}/seed-{{seed}}"

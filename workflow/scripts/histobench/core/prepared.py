@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = ("train", "valid", "test")
+# The one part of a data set that is cross-validated: which of its patches are what, each fold says.
+WHOLE = "all"
 # Patch i of a split is record i // SHARDS of shard i % SHARDS: known before the number of patches is.
 SHARDS = 4
 # Bytes of a TFRecord before its data, their length and its checksum, and after them, their checksum.
@@ -71,6 +73,17 @@ def index(folder: Path, columns: Sequence[str] = INDEX, split: str | None = None
     return pd.read_parquet(path, columns=list(columns), filters=chosen)
 
 
+def parts(folder: Path) -> list[str]:
+    """Return the parts in which the patches of a prepared data set lie."""
+    found = manifest(folder)["patches"]
+    return [part for part in (*SPLITS, WHOLE) if part in found]
+
+
+def tested(folder: Path) -> str:
+    """Return the part that is tested on: all patches of a data set that is cross-validated."""
+    return WHOLE if WHOLE in parts(folder) else "test"
+
+
 class Split:
     """What is known of the patches of one split, by position.
 
@@ -79,6 +92,7 @@ class Split:
     labels : (n,) float32, 1 is tumour.
     checksums : (n,) uint32, the CRC-32 of each patch's bytes.
     ids, groups : n texts each, read when they are asked for: training does not need them.
+    stored : folder of the data set whose records these are: another one's, where this one is a selection.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
@@ -86,12 +100,35 @@ class Split:
 
         self.split = split
         self._folder = folder
-        rows = index(folder, ["label", "crc32"], split)
+        selection = manifest(folder).get("selection")
+        self.stored = folder.parent / selection["of"] if selection else folder
+        rows = index(folder, ["label", "crc32", *(["part", "record"] if selection else [])], split)
         self.labels: npt.NDArray[np.float32] = rows["label"].to_numpy(np.float32)
         self.checksums: npt.NDArray[np.uint32] = rows["crc32"].to_numpy(np.uint32)
+        # The parts that the patches lie in; for each patch which of them, and where there: None where that is as here.
+        self._parts, self._part, self._record = [split], None, None
+        if selection:
+            codes = rows["part"].astype("category").cat
+            self._parts = codes.categories.tolist()
+            self._part, self._record = codes.codes.to_numpy(np.int8), rows["record"].to_numpy(np.int32)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def _places(self, positions: "npt.NDArray[np.int64]") -> "tuple[npt.NDArray[Any], npt.NDArray[Any]]":
+        """Return in which of the parts patches lie, and where there."""
+        import numpy as np
+
+        if self._part is None or self._record is None:
+            return np.zeros(len(positions), np.int8), positions
+        return self._part[positions], self._record[positions].astype(np.int64)
+
+    def _sizes(self) -> dict[str, int]:
+        """Return how many patches are stored in each of the parts."""
+        if self._part is None:
+            return {self.split: len(self)}
+        counts = manifest(self.stored)["patches"]
+        return {part: counts[part]["n"] for part in self._parts}
 
     @cached_property
     def ids(self) -> list[str]:
@@ -194,14 +231,17 @@ class Records(Split):
         super().__init__(folder, split)
         self.shape: tuple[int, int, int] = tuple(manifest(folder)["shape"])
         self._frame = BEFORE_IMAGE + math.prod(self.shape) + AFTER_IMAGE
-        self._shards = [Pieces(folder / name, "`prepare`") for name in shard_names(split)]
-        for number, shard in enumerate(self._shards):
-            count = len(range(number, len(self.labels), SHARDS))
-            if shard.bytes != count * self._frame:
-                raise HistobenchError(
-                    f"{shard.path}: expected {count} records of {self._frame} bytes, found {shard.bytes} bytes; "
-                    "delete it and start again: `prepare` writes it anew"
-                )
+        self._shards = []
+        for part, size in self._sizes().items():
+            for number, name in enumerate(shard_names(part)):
+                shard = Pieces(self.stored / name, "`prepare`")
+                count = len(range(number, size, SHARDS))
+                if shard.bytes != count * self._frame:
+                    raise HistobenchError(
+                        f"{shard.path}: expected {count} records of {self._frame} bytes, found {shard.bytes} bytes; "
+                        "delete it and start again: `prepare` writes it anew"
+                    )
+                self._shards.append(shard)
 
     def take(self, positions: "npt.NDArray[np.int64]") -> "npt.NDArray[np.uint8]":
         """Return the patches at these positions: (len(positions), height, width, 3) uint8.
@@ -217,8 +257,10 @@ class Records(Split):
         from isal import isal_zlib
 
         result = np.empty((len(positions), *self.shape), np.uint8)
-        records, shards = np.divmod(positions, SHARDS)
-        files, checksums = [self._shards[shard] for shard in shards.tolist()], self.checksums[positions].tolist()
+        parts, places = self._places(positions)
+        records, shards = np.divmod(places, SHARDS)
+        files = [self._shards[shard] for shard in (parts * np.int64(SHARDS) + shards).tolist()]
+        checksums = self.checksums[positions].tolist()
         pieces = zip(files, (records * self._frame + BEFORE_IMAGE).tolist(), result, strict=True)
         for row in read(pieces):
             if (found := isal_zlib.crc32(result[row])) != checksums[row]:

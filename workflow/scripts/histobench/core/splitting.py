@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from histobench.core.errors import HistobenchError
-from histobench.core.prepared import SPLITS
+from histobench.core.prepared import SPLITS, WHOLE
 
 # Which classes the patches of a unit have: a number for each unit, where there may be millions.
 NORMAL, TUMOUR = 1, 2
@@ -14,6 +14,8 @@ NORMAL, TUMOUR = 1, 2
 
 def draw(split: Mapping[str, Any], ids: Sequence[str], groups: Sequence[str], labels: Sequence[int]) -> list[str]:
     """Return "train", "valid" or "test" for each patch, such that each part has patches of both classes.
+
+    For a cross-validation it is "all": its folds are drawn later, see :mod:`histobench.core.selections`.
 
     Parameters
     ----------
@@ -35,6 +37,8 @@ def draw(split: Mapping[str, Any], ids: Sequence[str], groups: Sequence[str], la
     class, each part first gets the first units of the permutation that hold both classes, see `_mend`; the others
     follow in their order.
     """
+    if "folds" in split:
+        return [WHOLE] * len(ids)
     if split["by"] == "group" and (unknown := [name for name, group in zip(ids, groups, strict=True) if not group]):
         raise HistobenchError(
             f"cannot split by group: {len(unknown)} of {len(ids)} patches have no slide or patient, for instance "

@@ -21,7 +21,7 @@ from histobench.core.cells import Run
 from histobench.core.costs import Costs, epoch_seconds, measured, typical
 from histobench.core.errors import HistobenchError
 from histobench.core.plan import SCHEMA
-from histobench.core.prepared import SPLITS
+from histobench.core.prepared import SPLITS, WHOLE
 from histobench.core.study import Study
 from histobench.tuning import search_files, search_settings
 
@@ -165,7 +165,7 @@ def _totals(jobs: Mapping[Run, Job]) -> list[str]:
 def _extractions(study: Study, watch: lease.HolderLookup) -> list[str]:
     """Return a line on the features of frozen backbones, and one for each job that extracts some."""
     wanted = {
-        (run.dataset, run.model, recipes.scaling(study.recipes[run.recipe]), run.device): None
+        (study.stored(run.dataset), run.model, recipes.scaling(study.recipes[run.recipe]), run.device): None
         for run in study.runs
         if study.cached(run.mode, run.recipe)
     }
@@ -176,7 +176,7 @@ def _extractions(study: Study, watch: lease.HolderLookup) -> list[str]:
         if (folder / features.ABOUT).exists():
             done += 1
         elif holder := watch.holder(folder / ".state"):
-            parts = sum(1 for split in SPLITS for _ in (folder / ".state").glob(f"{split}-*"))
+            parts = sum(1 for split in (*SPLITS, WHOLE) for _ in (folder / ".state").glob(f"{split}-*"))
             lines.append(f"  {'/'.join(names)}: {parts} parts; {_where(holder)}")
     return ["", f"Features: {done} of {len(wanted)} extracted", *lines] if wanted else []
 

@@ -20,6 +20,7 @@ from histobench.core.errors import AS_TEXT, HistobenchError, named, nearest, num
 from histobench.core.files import Remote
 from histobench.core.formats import FORMATS, Dataset
 from histobench.core.modes import MODES
+from histobench.core.selections import Selection
 from histobench.tuning import search_settings
 
 # Environment variable: where the Snakefile writes the configuration as Snakemake merged it, for `make plan`.
@@ -55,7 +56,9 @@ class Study:
         self.devices: dict[str, dict[str, Any]] = dict(config["devices"])
         self.models = catalogue.models(config.get("models", {}))
         self.sources = {name: sources.source(name, block) for name, block in config["sources"].items()}
-        self.datasets = {name: self._dataset(name, block) for name, block in config["datasets"].items()}
+        self.datasets: dict[str, Dataset] = {}
+        for name, block in sorted(config["datasets"].items(), key=lambda each: "subset_of" in each[1]):
+            self.datasets[name] = self._subset(name, block) if "subset_of" in block else self._dataset(name, block)
         for name, recipe in self.recipes.items():
             if "tuned_from" in recipe:
                 named(f"recipes.{name}.tuned_from", recipe["tuned_from"], self.recipes)
@@ -67,12 +70,17 @@ class Study:
         for number, block in enumerate(config["matrix"]):
             self._expand(number, block)
         self._check_names()
-        self.runs = [
-            Run(**vars(cell), seed=seed)
-            for cell, seeds in self.cells.items()
-            for seed in seeds
-            if cell not in self.left_out
-        ]
+        # Of each run that has a row in the results those that are trained for it: itself, or one for each fold.
+        self.trained_for = {
+            run: self.trained(run)
+            for run in (
+                Run(**vars(cell), seed=seed)
+                for cell, seeds in self.cells.items()
+                for seed in seeds
+                if cell not in self.left_out
+            )
+        }
+        self.runs = list(itertools.chain.from_iterable(self.trained_for.values()))
         if not self.runs:
             raise HistobenchError(
                 "configuration: the matrix makes no run; "
@@ -88,6 +96,8 @@ class Study:
             return "it has no pretrained backbone to transfer from"
         if not mode.pretrained and model.application is None:
             return "it has no pretrained weights, so `full` is from scratch already"
+        if self.gathered(cell.dataset) and self.timing_only(cell.recipe):
+            return "seconds are measured on a data set with one split"
         if mode.unfreezes and mode.key not in recipe:
             return f"the recipe does not say `{mode.key}`"
         peaks, precision = self.devices[cell.device].get("peak_tflops"), recipes.precision(recipe)
@@ -124,6 +134,7 @@ class Study:
         left_out : whether the cell cannot run.
         end_to_end : whether every epoch runs over patches, not over cached features.
         timing_only, tuned_from : see :mod:`histobench.core.recipes`.
+        subset_of : the data set of whose training patches this one has a part, "" if it has all of its own.
         """
         cells = []
         for cell, seeds in self.cells.items():
@@ -146,6 +157,7 @@ class Study:
                     "end_to_end": not self.cached(cell.mode, cell.recipe),
                     "timing_only": self.timing_only(cell.recipe),
                     "tuned_from": self.recipes[cell.recipe].get("tuned_from", ""),
+                    "subset_of": self.subset_of(cell.dataset),
                 }
             )
         return cells
@@ -160,6 +172,10 @@ class Study:
 
     def gap(self, run: Run) -> str:
         """Return why a run has no current result, in words, "" if it has one; see :func:`histobench.core.runs.gap`."""
+        reasons = [self._gap(each) for each in self.trained_for.get(run, (run,))]
+        return "; ".join(dict.fromkeys(filter(None, reasons)))
+
+    def _gap(self, run: Run) -> str:
         data = paths.of(paths.DATA, run)
         patches = None
         if all((data / name).exists() for name in ("index.parquet", "manifest.json")):
@@ -297,17 +313,89 @@ class Study:
 
     def _dataset(self, name: str, block: Mapping[str, Any]) -> Dataset:
         source = named(f"datasets.{name}.source", block["source"], self.sources)
-        split = block.get("split", "published")
+        split, where = block.get("split", "published"), f"configuration: datasets.{name}"
+        if drawn := sorted({"train_fraction", "train_groups", "seed"} & set(block)):
+            raise HistobenchError(f"{where}: {', '.join(drawn)} is for a data set with `subset_of`")
         if not isinstance(split, str):
-            total = split["train"] + split["valid"] + split["test"]
-            if abs(total - 1) > 1e-9:
-                raise HistobenchError(f"configuration: datasets.{name}.split: the fractions sum to {total:g}, not to 1")
+            if "folds" in split and split["by"] != "group":
+                raise HistobenchError(f"{where}.split: folds are drawn by group; say `by: group`")
+            if "folds" not in split:
+                total = split["train"] + split["valid"] + split["test"]
+                if abs(total - 1) > 1e-9:
+                    raise HistobenchError(f"{where}.split: the fractions sum to {total:g}, not to 1")
             if not FORMATS[source.format].can_be_split:
                 raise HistobenchError(
-                    f"configuration: datasets.{name}.split: {source.format} is split by its files; only `published` is "
-                    "possible"
+                    f"{where}.split: {source.format} is split by its files; only `published` is possible"
                 )
         return Dataset(name, source, split)
+
+    def _subset(self, name: str, block: Mapping[str, Any]) -> Dataset:
+        """Return a data set that trains on a part of another's training patches."""
+        where = f"configuration: datasets.{name}"
+        whole: Dataset = named(f"datasets.{name}.subset_of", block["subset_of"], self.datasets)
+        if whole.selection is not None:
+            raise HistobenchError(
+                f"{where}.subset_of: {whole.name} is a subset itself; name {whole.selection.of}, of which it is one"
+            )
+        if "split" in block:
+            raise HistobenchError(f"{where}: its split is that of {whole.name}; leave out `split`")
+        if ("train_fraction" in block) == ("train_groups" in block):
+            raise HistobenchError(f"{where}: expected one of `train_fraction` and `train_groups`")
+        selection = Selection(
+            whole.name,
+            train_fraction=block.get("train_fraction"),
+            train_groups=block.get("train_groups"),
+            subset_seed=block.get("seed"),
+        )
+        return Dataset(name, whole.source, whole.split, selection)
+
+    def gathered(self, dataset: str) -> bool:
+        """Say whether results on a data set are gathered from runs on others: its folds, or a subset for each seed."""
+        selection = self.datasets[dataset].selection
+        if selection is None:
+            return bool(self.datasets[dataset].folds)
+        return not selection.fold and (bool(self.datasets[selection.of].folds) or selection.subset_seed is None)
+
+    def subset_of(self, dataset: str) -> str:
+        """Return the data set of whose training patches a data set of the configuration has a part, "" for none."""
+        selection = self.datasets[dataset].selection
+        return selection.of if selection else ""
+
+    def trained(self, run: Run) -> tuple[Run, ...]:
+        """Return the runs that are trained for a result: itself, or one for each fold."""
+        return tuple(replace(run, dataset=name) for name in self._selected(run.dataset, run.seed))
+
+    def stored(self, dataset: str) -> str:
+        """Return the data set whose records and features a data set uses."""
+        selection = self.datasets[dataset].selection
+        return selection.of if selection else dataset
+
+    def _selected(self, dataset: str, seed: int) -> list[str]:
+        """Return the data sets that runs of a seed are trained on for the results on a data set."""
+        if not self.gathered(dataset):
+            return [dataset]
+        of = self.datasets[dataset]
+        whole = self.datasets[self.stored(dataset)]
+        selection = of.selection or Selection(whole.name)
+        split_seed = whole.split.get("seed") if not isinstance(whole.split, str) else None
+        subset = selection.train_fraction is not None or selection.train_groups is not None
+        own = (whole.folds and split_seed is None) or (subset and selection.subset_seed is None)
+        if subset and selection.subset_seed is None:
+            selection = replace(selection, subset_seed=seed)
+        names = []
+        for fold in range(1, whole.folds + 1) if whole.folds else (0,):
+            name = dataset + (f".seed-{seed}" if own else "") + (f".fold-{fold}" if fold else "")
+            chosen = selection
+            if fold:
+                drawn_by = seed if split_seed is None else split_seed
+                chosen = replace(selection, folds=whole.folds, fold=fold, split_seed=drawn_by)
+            found = Dataset(name, of.source, of.split, chosen)
+            if self.datasets.setdefault(name, found) != found:
+                raise HistobenchError(
+                    f"configuration: datasets.{name}: this name is that of a part of {dataset}; choose another"
+                )
+            names.append(name)
+        return names
 
     def _expand(self, number: int, block: Mapping[str, Any]) -> None:
         where = f"matrix block {number + 1}"

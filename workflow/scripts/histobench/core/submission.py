@@ -148,7 +148,7 @@ def group(study: Study, run: Run, logs: Path | None = None) -> tuple[str, str]:
     """
     if not study.cached(run.mode, run.recipe) or study.searched(run.recipe) or (logs is not None and _failed(logs)):
         return "-".join(map(str, ("run", *vars(run).values()))), ""
-    return f"{HEADS}-{run.dataset}-{run.model}-{run.device}", HEADS
+    return f"{HEADS}-{study.stored(run.dataset)}-{run.model}-{run.device}", HEADS
 
 
 def _failed(logs: Path) -> bool:

@@ -111,6 +111,11 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
     return [each for each in found if each is not None]
 
 
+def trained(folders: Iterable[Path]) -> list[Path]:
+    """Return the run folders behind results: the same, or those of the folds of a cross-validation."""
+    return [Path(member) for folder in folders for member in read_sealed(folder / runs.ABOUT).get("members", [folder])]
+
+
 def with_accounts(found: Sequence[Usage]) -> list[Usage]:
     """Return these, and what SLURM's accounts say of the jobs of SLURM that they were parts of, if there are any.
 

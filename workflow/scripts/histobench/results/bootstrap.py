@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-MIN_GROUPS = 20
+MIN_GROUPS = 10
 """Intervals of a cluster bootstrap are too narrow with few clusters, 5 to 30 (Cameron, Gelbach & Miller 2008, Rev.
-Econ. Stat. 90:414). The limit within that range is a choice.
+Econ. Stat. 90:414), and those that ignore clustering are narrower still. The limit within that range is a choice.
 """
 
 LEVEL = 0.95

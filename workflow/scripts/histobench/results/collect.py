@@ -15,6 +15,8 @@ from histobench.core.decision import AT_THRESHOLD
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, read_sealed, unchanged
 from histobench.core.formats import FORMATS
+from histobench.core.prepared import SPLITS
+from histobench.core.selections import Selection
 from histobench.results import paper
 from histobench.results.columns import read_csv, write_csv
 
@@ -29,7 +31,7 @@ COLUMNS = (
     *("dataset", "model", "mode", "recipe", "device", "seed", "model_name"),
     *("format", "split", "leaky", "patches", "weights", "transfer"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ"),
-    *("n_train", "n_valid", "n_test", "epochs", "best_epoch", "parameters", "collapsed", "valid_auc"),
+    *("n_train", "n_train_groups", "n_valid", "n_test", "epochs", "best_epoch", "parameters", "collapsed", "valid_auc"),
     *METRICS,
     *DECISION_METRICS,
     "threshold",
@@ -46,6 +48,8 @@ COLUMNS = (
 
 - Columns that end in `differ` or `differs`: what keeps a run from being comparable with the paper's (`steps_differ`:
   its seconds per epoch), "" for nothing.
+- `n_train` and so on: numbers of patches; of a cross-validation means over the folds, but for `n_test`, the sum.
+  `n_train_groups`: slides or patients, 0 where unknown.
 - `train_seconds`, `validation_seconds`: of all epochs. `first_epoch_seconds`: of the first, training and validation.
 - Columns that end in `per_epoch`: medians over the epochs after the first, with minimum (`low`) and maximum (`high`);
   empty if there is only one epoch. They are as measured, for the `train_patches_per_epoch` and
@@ -61,17 +65,26 @@ COLUMNS = (
 TEXTS = [
     *("dataset", "format", "model", "model_name", "mode", "recipe", "device", "split", "patches", "weights"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
-    *("transfer", "precision", "backend", "gap", "tuned_from", "year"),
+    *("transfer", "precision", "backend", "gap", "tuned_from", "subset_of", "year"),
 ]
 """Columns of `runs.csv` and `cells.csv` that hold strings."""
 
 
 def split_in_words(manifest: Mapping[str, Any]) -> str:
     """Return how a data set is split, as printed in tables."""
+    selection = manifest.get("selection")
+    subset = Selection(**selection).in_words() if selection else ""
+    return "; ".join(filter(None, [_split_in_words(manifest), subset]))
+
+
+def _split_in_words(manifest: Mapping[str, Any]) -> str:
     split = manifest["split"]
     if isinstance(split, str):
         unit = FORMATS[manifest["format"]].split
         return f"published, {unit}" if manifest["patches_are"] in ("published", "subset") else unit
+    if "folds" in split:
+        drawn = f"seed {split['seed']}" if "seed" in split else "drawn anew by each seed"
+        return f"{split['folds']} folds by group, {drawn}"
     unit = "patch, leaky" if manifest["leaky"] else "group"
     return f"random by {unit}, {split['train']:g}/{split['valid']:g}/{split['test']:g}, seed {split['seed']}"
 
@@ -114,7 +127,7 @@ def _row(
         "recipe_differs": paper.recipe_differs(effective),
         "steps_differ": paper.steps_differ(effective),
         "weights_differ": "; ".join(filter(None, weights_differ)),
-        **{f"n_{part}": manifest["patches"][part]["n"] for part in ("train", "valid", "test")},
+        **(about.get("patches") or counts(manifest)),
         "epochs": len(timing),
         "best_epoch": about["best_epoch"],
         "parameters": about["parameters"],
@@ -123,7 +136,7 @@ def _row(
         "train_seconds": round(float(timing["training_seconds"].sum()), 2),
         "validation_seconds": round(float(timing["validation_seconds"].sum()), 2),
         # Of training and validation patches, once for all heads on these features; 0 if a run trained on patches.
-        "features_seconds": round(extraction.get("train", 0.0) + extraction.get("valid", 0.0), 2),
+        "features_seconds": round(sum(seconds for part, seconds in extraction.items() if part != "test"), 2),
         **_of_epochs(timing),
         **{f"{part}_patches_per_epoch": about["epoch_patches"][part] for part in ("train", "valid")},
         **{f"multiply_adds_{which}": about["multiply_adds"][which] for which in ("forward", "trained")},
@@ -134,6 +147,12 @@ def _row(
         "found_device": about["device"]["gpu"] or about["device"]["processor"],
         "folder": str(folder),
     }
+
+
+def counts(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Return the numbers of patches of a data set, and of slides or patients among those that are trained on."""
+    parts = manifest["patches"]
+    return {f"n_{part}": parts[part]["n"] for part in SPLITS} | {"n_train_groups": parts["train"]["groups"]}
 
 
 def _metrics(path: Path) -> dict[str, Any]:
@@ -192,13 +211,14 @@ def write(
     ----------
     path : the file.
     folders : run folders.
-    data, controls : from the name of a data set to the files of its manifest and of its colour floor's metrics.
+    data, controls : from the name of a data set to the files of its manifest, or of that of its first fold, and of its
+        colour floor's metrics.
     names : from the key of a model to its printed name.
     timing_only : recipes whose runs are for timing only and have no metrics.
     """
     manifests = {name: read_sealed(file) for name, file in data.items()}
     for name, file in data.items():
-        if (found := manifests[name]["dataset"]) != name:
+        if (found := manifests[name]["dataset"]) not in (name, file.parent.name):
             raise _foreign(file, f"of the data set {found}", "`prepare`")
     floors = {name: _metrics(file) for name, file in controls.items()}
     rows = [_row(folder, manifests, floors, names, timing_only) for folder in folders]

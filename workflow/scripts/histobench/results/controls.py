@@ -30,13 +30,13 @@ SHUFFLED_PATCHES, SHUFFLED_TEST_PATCHES = 20_000, 100_000
 minutes, and seven coefficients do not need more; nor does an AUC whose spread over shuffles is what counts."""
 
 
-def colour_floor(index: pd.DataFrame) -> pd.DataFrame:
+def colour_floor(*folds: pd.DataFrame) -> pd.DataFrame:
     """Predict the labels of validation and test patches from their colour alone.
 
     Parameters
     ----------
-    index : the patch index of a data set, one row per patch: `COLUMNS`, where `split` is "train", "valid" or "test" and
-        `label` 0 or 1.
+    folds : the patch index of a data set, or of each fold of a cross-validation, one row per patch: `COLUMNS`, where
+        `split` is "train", "valid" or "test" and `label` 0 or 1.
 
     Returns
     -------
@@ -48,15 +48,21 @@ def colour_floor(index: pd.DataFrame) -> pd.DataFrame:
     HistobenchError
         If the training split does not hold both classes.
     """
-    train = _train(index)
-    rest = index[index["split"].isin(["valid", "test"])]
-    with threadpool_limits(limits=1):
-        classifier = _classifier().fit(train[COLOURS].to_numpy(), train["label"].to_numpy())
-        scores = classifier.predict_proba(rest[COLOURS].to_numpy())[:, 1]
-    return rest[["split", "patch_id", "group", "label"]].assign(score=scores).reset_index(drop=True)
+    found = []
+    for index in folds:
+        train = _train(index)
+        rest = index[index["split"].isin(["valid", "test"])]
+        with threadpool_limits(limits=1):
+            classifier = _classifier().fit(train[COLOURS].to_numpy(), train["label"].to_numpy())
+            scores = classifier.predict_proba(rest[COLOURS].to_numpy())[:, 1]
+        found.append(rest[["split", "patch_id", "group", "label"]].assign(score=scores))
+    gathered = pd.concat(found)
+    # As `gather` sorts the scores of runs.
+    ordered = gathered.sort_values(["split", "patch_id"], kind="stable") if len(folds) > 1 else gathered
+    return ordered.reset_index(drop=True)
 
 
-def shuffled_labels(index: pd.DataFrame, *, shuffles: int = 200, seed: int = 0) -> dict[str, Any]:
+def shuffled_labels(*folds: pd.DataFrame, shuffles: int = 200, seed: int = 0) -> dict[str, Any]:
     """Train the same classifier on permuted training labels many times, and compare its test AUC with chance.
 
     A single shuffle is not enough. Permuted labels give the classifier a random direction in colour space, and if
@@ -67,7 +73,7 @@ def shuffled_labels(index: pd.DataFrame, *, shuffles: int = 200, seed: int = 0) 
 
     Parameters
     ----------
-    index : as for `colour_floor`.
+    folds : as for `colour_floor`; of several, the AUC of a shuffle is the mean over them.
     shuffles : number of permutations.
     seed : of the permutations, and of the subsamples of `SHUFFLED_PATCHES` training and `SHUFFLED_TEST_PATCHES` test
         patches if there are more.
@@ -83,27 +89,34 @@ def shuffled_labels(index: pd.DataFrame, *, shuffles: int = 200, seed: int = 0) 
     HistobenchError
         If the training split does not hold both classes.
     """
-    train, test = _train(index), index[index["split"] == "test"]
     rng = np.random.default_rng(seed)
-    train, test = _at_most(train, SHUFFLED_PATCHES, rng), _at_most(test, SHUFFLED_TEST_PATCHES, rng)
+    parts = [
+        (
+            _at_most(_train(index), SHUFFLED_PATCHES, rng),
+            _at_most(index[index["split"] == "test"], SHUFFLED_TEST_PATCHES, rng),
+        )
+        for index in folds
+    ]
     control: dict[str, Any] = {
         "shuffles": shuffles,
         "seed": seed,
-        "train_patches": len(train),
-        "test_patches": len(test),
+        "train_patches": round(np.mean([len(train) for train, _ in parts])),
+        "test_patches": sum(len(test) for _, test in parts),
     }
     control |= dict.fromkeys(["auc_mean", "auc_interval", "holds_chance"])
-    if test["label"].nunique() < 2:
+    if any(test["label"].nunique() < 2 for _, test in parts):
         return control
 
-    colours, labels = train[COLOURS].to_numpy(), train["label"].to_numpy()
-    test_colours, test_labels = test[COLOURS].to_numpy(), test["label"].to_numpy()
+    arrays = [[part[columns].to_numpy() for part in both for columns in (COLOURS, "label")] for both in parts]
     aucs = []
     with threadpool_limits(limits=1):
         for _ in range(shuffles):
-            classifier = _classifier().fit(colours, rng.permutation(labels))
-            # Log-odds and probabilities give the same AUC.
-            aucs.append(roc_auc_score(test_labels, classifier.decision_function(test_colours)))
+            of_folds = []
+            for colours, labels, test_colours, test_labels in arrays:
+                classifier = _classifier().fit(colours, rng.permutation(labels))
+                # Log-odds and probabilities give the same AUC.
+                of_folds.append(roc_auc_score(test_labels, classifier.decision_function(test_colours)))
+            aucs.append(np.mean(of_folds))
     low, high = np.quantile(aucs, [0.025, 0.975])
     return control | {
         "auc_mean": float(np.mean(aucs)),

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from histobench.core.files import unchanged
-from histobench.core.prepared import Records, manifest
+from histobench.core.prepared import Records, manifest, tested
 from histobench.results import announcements, collect, evaluation, paper
 
 
@@ -63,7 +63,8 @@ class Inputs:
     @property
     def test_patches(self) -> Records:
         """The test patches of the data set."""
-        return Records(self.files["patches"][0].parent, "test")
+        folder = self.files["patches"][0].parent
+        return Records(folder, tested(folder))
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def data_differ(manifest: Mapping[str, Any]) -> str:
         return "patches of one's own"
     if manifest["patches_are"] != "published":
         return {"simulated": "simulated patches", "subset": "a subset of the patches"}[manifest["patches_are"]]
+    if manifest.get("selection"):
+        return "cross-validated" if manifest["selection"]["folds"] else "a part of the training patches"
     # The paper seems to have drawn its own split: its 220,177 patches are 80 % of 275,222.
     return {"idc": "the paper's split of IDC is not published"}.get(kind, "")
 

@@ -26,7 +26,7 @@ class Item:
     caption : what it shows: in Snakemake's report, and for a figure on the page.
     of_dataset : whether there is one for every data set.
     needs : what a study must have for it: "runs", "searches", "scores" (of test patches), "patches" (scores, and the
-        test patches themselves), or "" for nothing.
+        test patches themselves), "subsets" (runs on parts of training patches), or "" for nothing.
     """
 
     name: str
@@ -213,6 +213,15 @@ PAGE: tuple[Section | Item, ...] = (
         "claims",
         ("published", "sizes", "performance", "speed"),
         "The paper's claims, checked on its own tables and on this study's.",
+    ),
+    Section("How much data is enough"),
+    _figure(
+        "auc_against_training_data",
+        "AUC against training patches and slides",
+        ("performance",),
+        "Test AUC of models that were trained on parts of the training patches, all tested on the same patches, with "
+        "95 % intervals over these. Parts of one seed lie within each other.",
+        needs="subsets",
     ),
     Section("Size of the models"),
     _figure(

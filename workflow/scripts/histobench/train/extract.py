@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from histobench.core import prepared
 from histobench.core.features import ABOUT, file_name
 from histobench.core.files import digest
 from histobench.core.job import Task
 from histobench.core.lease import held
-from histobench.core.prepared import SPLITS, Records
+from histobench.core.prepared import WHOLE, Records
 from histobench.core.state import State
 from histobench.train import batches, hardware, inputs, models, provenance
 from histobench.train.batch_norm import calibrate
@@ -51,7 +52,9 @@ def extract(task: Task, folder: Path, chunk: int | None = None) -> None:
 
 def _extract(state: State, about: provenance.About, chunk: int) -> None:
     spec, data, weights = about.task.spec, about.task.data, about.task.weights
-    parts = {split: Records(data, split) for split in SPLITS}
+    parts = {split: Records(data, split) for split in prepared.parts(data)}
+    # Those of a data set that is cross-validated are the same for all folds, and so is a calibration.
+    training = parts["train" if "train" in parts else WHOLE]
     # The folder, split and positions of each part.
     plan = [
         (state.folder / f"{split}-{number:05d}", split, np.arange(start, end))
@@ -67,8 +70,8 @@ def _extract(state: State, about: provenance.About, chunk: int) -> None:
     state.event(f"going on with {len(left)} of {len(plan)} parts" if left != plan else "starting")
     backbone = models.backbone(spec["model"], models.input_shape(spec["input"]), weights=weights)
     backbone.trainable = False
-    calibrated = weights is None and calibrate(backbone, parts["train"], spec["input"])
-    extractor = inputs.join(backbone, parts["train"], spec["input"])
+    calibrated = weights is None and calibrate(backbone, training, spec["input"])
+    extractor = inputs.join(backbone, training, spec["input"])
     size = batches.size_without_gradients(backbone, machine)
     total = sum(len(positions) for _, _, positions in left)
     with ThreadPoolExecutor(1) as writer, tqdm(total=total, unit=" patches", mininterval=20) as progress:
@@ -82,7 +85,7 @@ def _extract(state: State, about: provenance.About, chunk: int) -> None:
             writing = writer.submit(_write, state, path.name, values, time.perf_counter() - start)
         if writing:
             writing.result()
-    seconds = dict.fromkeys(SPLITS, 0.0)
+    seconds = dict.fromkeys(parts, 0.0)
     with state.finish() as outputs:
         for split, part in parts.items():
             target = np.lib.format.open_memmap(
@@ -97,7 +100,7 @@ def _extract(state: State, about: provenance.About, chunk: int) -> None:
         facts = {
             "backbone_parameters": backbone.count_params(),
             "random_backbone_calibrated": calibrated,
-            "sha256": {split: digest(outputs / file_name(split)) for split in SPLITS},
+            "sha256": {split: digest(outputs / file_name(split)) for split in parts},
             "extraction_seconds": {split: round(value, 3) for split, value in seconds.items()},
         }
         about.write(outputs / ABOUT, facts)

@@ -58,7 +58,7 @@ class About:
         }
         if task.features:
             sha256 = read_sealed(task.features / features.ABOUT)["sha256"]
-            digests |= {f"features_{split}": sha256[split] for split in ("train", "valid")}
+            digests |= {f"features_{part}": sha256[part] for part in sha256 if part != "test"}
         if task.tuned:
             with written_by("`tune`"):
                 digests["recipe"] = digest(task.tuned)

@@ -45,7 +45,9 @@ ROW_GROUP = 128
 AT_A_TIME = 32
 
 
-def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[str, Any]) -> None:
+def write(
+    folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[str, Any], parts: Sequence[str] = SPLITS
+) -> None:
     """Write shards, index and manifest of a data set, while a thread of its own reads the next patches.
 
     Files get their final names when all of them are complete, the manifest last. Of a patch no more than 16 bytes are
@@ -60,6 +62,7 @@ def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[st
     patches : chunks of patches, each of one split.
     tally : counts for the manifest, filled while `patches` is consumed.
     about : further content of the manifest: data set, source, split, hashes.
+    parts : the splits of the patches.
 
     Raises
     ------
@@ -68,14 +71,12 @@ def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[st
     """
     count: Counter[str] = Counter()  # its keys are in the order in which the splits begin
     tumour: Counter[str] = Counter()
-    groups: dict[str, set[str]] = {split: set() for split in SPLITS}
+    groups: dict[str, set[str]] = {split: set() for split in parts}
     id_keys: list[npt.NDArray[np.int64]] = []
     pixel_keys: list[npt.NDArray[np.int64]] = []
     shape: tuple[int, ...] = ()
     with contextlib.ExitStack() as final:
-        shards = {
-            split: [final.enter_context(atomic(folder / name)) for name in shard_names(split)] for split in SPLITS
-        }
+        shards = {split: [final.enter_context(atomic(folder / name)) for name in shard_names(split)] for split in parts}
         index = final.enter_context(atomic(folder / "index.parquet"))
         with contextlib.ExitStack() as stack:
             writers = {
@@ -110,7 +111,7 @@ def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[st
         suspected = _rows_at(index, _repeated(id_keys), ["patch_id"])["patch_id"]
         if len(twice := suspected[suspected.duplicated()]):
             raise HistobenchError(f"patch {twice.min()} comes twice in {about['dataset']}")
-        for split in SPLITS:
+        for split in parts:
             if not 0 < tumour[split] < count[split]:
                 raise HistobenchError(
                     f"{about['dataset']}: expected patches of both classes in the {split} part, found {count[split]} "
@@ -120,7 +121,7 @@ def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[st
                 )
         equal = _rows_at(index, _repeated(pixel_keys), IDENTITY).sort_values(["split", "position"])
         digests_of_all = {"patches_sha256": _identity(index, shape, list(count)), "index_sha256": digest(index)}
-    named = {split: groups[split] - {""} for split in SPLITS}
+    named = {split: groups[split] - {""} for split in parts}
     write_sealed(
         folder / "manifest.json",
         about
@@ -133,7 +134,7 @@ def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[st
                     "tumour_fraction": round(tumour[split] / count[split], 6),
                     "groups": len(named[split]),
                 }
-                for split in SPLITS
+                for split in parts
             },
             "duplicates": duplicates(equal),
             "groups_on_both_sides": len(set().union(*named.values())) < sum(map(len, named.values())),
@@ -147,7 +148,7 @@ def write(folder: Path, patches: Iterable[Patches], tally: Tally, about: dict[st
     for what in ("excluded", "ignored", "notes"):
         for words in tally.in_words(getattr(tally, what)):
             log.info("%s: %s", what, words)
-    log.info("wrote %s: %s patches", folder, ", ".join(f"{count[split]} {split}" for split in SPLITS))
+    log.info("wrote %s: %s patches", folder, ", ".join(f"{count[split]} {split}" for split in parts))
 
 
 def _ahead(items: Iterator[T]) -> Generator[T]:

@@ -26,7 +26,7 @@ class Patches:
 
     Attributes
     ----------
-    split : "train", "valid" or "test".
+    split : "train", "valid" or "test"; "all" of a data set that is cross-validated.
     images : (n, height, width, 3) uint8, RGB.
     labels : (n,) uint8, 1 is tumour.
     ids : n texts, unique in the data set; traceable to the upstream file.

@@ -14,7 +14,7 @@ from histobench.core import splitting
 from histobench.core.datasets import Patches, Tally, archives, chunk, images, upstream
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import IDC_ARCHIVE, IDC_PATIENTS, Dataset
-from histobench.core.prepared import SPLITS
+from histobench.core.prepared import SPLITS, WHOLE
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def read(dataset: Dataset, folder: Path, tally: Tally) -> Iterator[Patches]:
                 [int(match["label"]) for _, match in kept],
             )
             by_name = {entry.filename: split for (entry, _), split in zip(kept, drawn, strict=True)}
-            splits = [by_name.get(entry.filename, "train") for entry, _ in entries]
+            splits = [by_name.get(entry.filename, dataset.parts[0]) for entry, _ in entries]
         yield from _decode(path, archive, entries, splits, source.patch_size, tally)
 
 
@@ -165,7 +165,7 @@ def _decode(
     size: int,
     tally: Tally,
 ) -> Iterator[Patches]:
-    waiting: dict[str, list[tuple[npt.NDArray[np.uint8], re.Match[str]]]] = {split: [] for split in SPLITS}
+    waiting: dict[str, list[tuple[npt.NDArray[np.uint8], re.Match[str]]]] = {split: [] for split in (*SPLITS, WHOLE)}
     for (entry, match), split in zip(entries, splits, strict=True):
         if split is None:
             tally.count(tally.excluded, UNLISTED, entry.filename)

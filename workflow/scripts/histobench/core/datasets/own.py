@@ -14,7 +14,6 @@ from histobench.core.datasets import Patches, Tally, archives, chunk, images
 from histobench.core.errors import HistobenchError
 from histobench.core.formats import Dataset
 from histobench.core.own_patches import Own, as_text
-from histobench.core.prepared import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +120,7 @@ def read(
             )
     tally.total = len(patches)
     held = chunk(size)
-    for part in SPLITS:
+    for part in dataset.parts:
         chosen = [each for each, name in zip(patches, splits, strict=True) if name == part]
         for start in range(0, len(chosen), held):
             yield _decoded(found, part, chosen[start : start + held], size, tally, crop=crop)
