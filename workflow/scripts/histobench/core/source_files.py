@@ -218,8 +218,8 @@ def digests(folder: Path, names: list[str], threads: int = 1) -> dict[str, str]:
         return dict(zip(names, _in_threads(lambda name: digest(folder / name), names, threads), strict=True))
 
 
-def content(folder: Path, cache: Path, say: Callable[[str], None]) -> str:
-    """Return a digest of all files below a folder: their paths, sizes and bytes; for errors see :func:`read`.
+def content(folder: Path, cache: Path, say: Callable[[str], None], names: Iterable[str] | None = None) -> str:
+    """Return a digest of files below a folder, by default all: paths, sizes and bytes; for errors see :func:`read`.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def content(folder: Path, cache: Path, say: Callable[[str], None]) -> str:
     say : called with a line if many files are to be read.
     """
     now = time.time_ns()
-    found = stamps(folder, upstream.walk(folder)[0], THREADS)
+    found = stamps(folder, upstream.walk(folder)[0] if names is None else names, THREADS)
     if not found:
         raise HistobenchError(f"{folder}: expected patches, found no file below this folder; is its disk mounted?")
     before: dict[str, list[Any]] = {}
