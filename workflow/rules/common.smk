@@ -1,6 +1,7 @@
 # Configuration, paths and wildcards for all rules files. Helpers only, no rules.
 import atexit
 import gc
+import hashlib
 import inspect
 import json
 import os
@@ -29,6 +30,7 @@ from histobench.core import (
     code,
     costs,
     devices,
+    embeddings,
     features,
     paths,
     prepared,
@@ -140,6 +142,35 @@ def own_files(source):
         raise WorkflowError(str(error)) from None
 
 
+def embeddings_path(wildcards):
+    """Return the path of a model's embeddings of a data set; refuse a data set of which it has none."""
+    path = STUDY.models[wildcards.model].embeddings.path_for(wildcards.dataset)
+    if path is None:
+        raise WorkflowError(f"models.{wildcards.model}.embeddings.path names no embeddings of {wildcards.dataset}")
+    return path
+
+
+def embeddings_of(wildcards):
+    """Return the table of embeddings of a model on a data set, whose date says nothing."""
+    return local(ancient(embeddings_path(wildcards)))
+
+
+@cache
+def content_of_embeddings(kind, path):
+    """Return a digest of the files of a table of embeddings."""
+    cached = paths.EMBEDDINGS_DIGESTS.format(path=hashlib.sha256(path.encode()).hexdigest()[:16])
+    try:
+        folder, names = embeddings.files(kind, Path(path))
+        return source_files.content(folder, Path(placed(cached)), logger.info, names)
+    except HistobenchError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def embeddings_content(wildcards):
+    """Return a digest of the files of a model's embeddings of a data set."""
+    return content_of_embeddings(STUDY.models[wildcards.model].embeddings.format, embeddings_path(wildcards))
+
+
 def dataset_to_read(wildcards):
     """Return a data set, whose upstream files lie where the rules put them."""
     dataset = STUDY.datasets[wildcards.dataset]
@@ -206,6 +237,8 @@ def specification_of_model(model):
 
 def is_public(model):
     """Say whether anybody can have a model: its weights start at random or come from a public address."""
+    if model.embeddings:
+        return False
     return model.weights is None or str(model.weights.url).startswith(("https://", "http://"))
 
 
@@ -298,6 +331,12 @@ if TRAINS and workflow.is_main_process:
         for name in dict.fromkeys(run.dataset for run in STUDY.runs):
             if gone := submission.folder_gone(STUDY.datasets[name], Path(placed(DATA.format(dataset=name)))):
                 logger.warning(gone)
+        for run in STUDY.runs:
+            if table := STUDY.models[run.model].embeddings:
+                imported = paths.of(FEATURES, run, scaling=recipes.scaling(STUDY.recipes[run.recipe]))
+                gone = submission.embeddings_gone(run.model, table.path_for(run.dataset), Path(placed(imported)))
+                if gone:
+                    logger.warning(gone)
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
 GAPS = {} if TRAINS else {run: reason for run in STUDY.runs if (reason := STUDY.gap(run))}
@@ -315,6 +354,9 @@ RUN_DATASETS = list(dict.fromkeys(run.dataset for run in RUNS))
 DATASETS = list(dict.fromkeys(cell.dataset for cell in STUDY.cells if not STUDY.timing_only(cell.recipe)))
 SCORED_DATASETS = [dataset for dataset in DATASETS if any(run.dataset == dataset and STUDY.scored(run) for run in RUNS)]
 STUDY_MODELS = list(dict.fromkeys(run.model for run in STUDY.runs))
+# Models without a network, and those that have one.
+ENCODERS = [name for name, model in STUDY.models.items() if model.embeddings]
+CNNS = [name for name in STUDY.models if name not in ENCODERS]
 PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
 # Files of this repository, wherever the working directory is: no `prefix` of a module is for them.

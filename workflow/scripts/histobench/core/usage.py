@@ -92,7 +92,12 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
     for folder in sorted((results / "features").glob("*/*/*/*")):
         names, benchmark = folder.parts[-4:], logs.joinpath("features", *folder.parts[-4:])
         known = dict(zip(("dataset", "model", "scaling", "device"), names, strict=True))
-        found.append(_of_record("extract_features", folder / features.ABOUT, benchmark, **known))
+        imported = _is_imported(folder / features.ABOUT)
+        found.append(
+            _of_benchmark("import_features", benchmark, **known)
+            if imported
+            else _of_record("extract_features", folder / features.ABOUT, benchmark, **known)
+        )
     for folder in sorted((results / "searches").glob("*/*/*/*/*")):
         names, log = folder.parts[-5:], logs.joinpath("searches", *folder.parts[-5:])
         known = dict(zip(NAMES, names, strict=True))
@@ -109,6 +114,14 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
         found += [_of_benchmark(rule, logs / rule / name, dataset=name) for name in datasets]
     found.append(_of_benchmark("describe_models", logs / "describe_models"))
     return [each for each in found if each is not None]
+
+
+def _is_imported(about: Path) -> bool:
+    """Say whether a record of features is of those that others have computed."""
+    try:
+        return about.exists() and "embeddings" in read_sealed(about)
+    except HistobenchError:
+        return False  # it is damaged, which its readers say
 
 
 def with_accounts(found: Sequence[Usage]) -> list[Usage]:
@@ -257,7 +270,7 @@ def share(found: Iterable[Usage]) -> Share:
 
 # Wildcards that tell kinds of a rule's jobs apart.
 KINDS: Mapping[str, tuple[str, ...]] = {
-    "extract_features": ("dataset", "model", "scaling", "device"),
+    **dict.fromkeys(("extract_features", "import_features"), ("dataset", "model", "scaling", "device")),
     **dict.fromkeys(("train", "predict", "tune", "tune_worker"), NAMES),
 }
 

@@ -130,6 +130,7 @@ def _definition(row: "pd.Series[Any]") -> str:
 
 def models_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
-    published, names = inputs.published.sizes, inputs.study["names"]
+    published = inputs.published.sizes
+    names = {model: name for model, name in inputs.study["names"].items() if model not in inputs.encoders}
     ours = read(next(iter(inputs.files["sizes"]), None), published, names)
     return Table("Models", compare(ours, published, names), COLUMNS, footnotes=NOTES, first=FIRST)
