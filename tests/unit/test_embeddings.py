@@ -2,12 +2,14 @@
 
 import os
 import pickle
+import re
 import zipfile
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -19,14 +21,18 @@ from histobench.core.errors import HistobenchError
 from histobench.core.features import ABOUT, Features
 from histobench.core.files import read_sealed
 from support import embeddings as written
-from support import small
+from support import jobs, small
+from support.paper import study
+from support.project import ROOT
 
 WIDTH = 5
+# The smallest that the tiny backbone takes.
+SIDE = 20
 
 
 def some(split: str, n: int, seed: int) -> Patches:
     """Patches of five slides with places, in no order; two have the same place, as in PCam."""
-    patches = small.patches(split, n, seed, (8, 8, 3))
+    patches = small.patches(split, n, seed, (SIDE, SIDE, 3))
     patches.places = np.random.default_rng(seed).choice(90_000, (n, 1), replace=False) + np.array([[7, 100_003]])
     patches.places = patches.places.astype(np.int32)
     patches.places[5], patches.groups[5] = patches.places[0], patches.groups[0]
@@ -42,6 +48,14 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def index(data) -> pd.DataFrame:
     return prepared.index(data)
+
+
+@pytest.fixture(scope="module")
+def own(data, tmp_path_factory):
+    """The features that the tiny backbone has of these patches."""
+    folder = tmp_path_factory.mktemp("own") / "features"
+    jobs.extract(data, folder, small.features_specification("tiny", side=SIDE))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +123,52 @@ def test_each_format_gives_the_bits_that_were_written(kind, data, index, values,
 def test_variants_of_formats_give_the_same_bits(name, write, data, index, values, tmp_path):
     imported(tmp_path / "one", data, write(tmp_path / "above" / "theirs", index, values), name)
     assert_equal(tmp_path / "one", data, index, values)
+
+
+@pytest.mark.parametrize("kind", written.WRITERS)
+def test_our_own_cached_features_come_back_in_each_format(kind, data, index, own, tmp_path):
+    features = np.concatenate([np.load(own / f"{split}.npy") for split in index["split"].unique()])
+    # Of two patches at one place a table by place has one row. Their pixels are made up, and differ.
+    single = ~index.duplicated(["group", "x", "y"], keep=False)
+    first = features[index.groupby(["group", "x", "y"])["position"].transform("idxmin")]
+    path = written.WRITERS[kind](tmp_path / "theirs", index, first)
+    folder = imported(tmp_path / "one", data, path, kind)
+    for split in prepared.SPLITS:
+        here = single[index["split"] == split].to_numpy()
+        expected, found = (np.load(each / f"{split}.npy")[here] for each in (own, folder))
+        assert len(np.unique(expected)) > 100
+        if kind == "stamp":
+            expected = expected.astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
+
+
+def examples():
+    """The examples of the configuration's documentation, each a model and what it says of its embeddings."""
+    section = (ROOT / "config/README.md").read_text(encoding="utf-8").partition("\n### Features of others\n")[2]
+    blocks = re.findall(r"```yaml\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    return {name: block for text in blocks for name, block in yaml.safe_load(text)["models"].items()}
+
+
+def test_the_documentation_has_an_example_of_each_format():
+    assert {block["embeddings"]["format"] for block in examples().values()} == set(written.WRITERS)
+
+
+@pytest.mark.parametrize("name", examples())
+def test_each_example_of_the_documentation_is_read(name, data, index, values, tmp_path):
+    block = {"models": [name], "modes": ["tl"], "recipes": ["paper"], "devices": ["cpu"], "seeds": [1]}
+    made = study(models={name: examples()[name]}, matrix=[block | {"datasets": ["pcam", "idc"]}])
+    assert [run.dataset for run in made.runs] == ["pcam", "idc"]
+    for run in made.runs:
+        spec = made.features_specification(run.dataset, name, "paper", "cpu")
+        kind, path = spec["embeddings"]["format"], made.models[name].embeddings.path_for(run.dataset)
+        options = {"pcam": run.dataset == "pcam"} if kind == "eva" else {}
+        there = tmp_path / run.dataset / path.lstrip("/")
+        theirs = written.WRITERS[kind](tmp_path / run.dataset / "theirs", index, values, **options)
+        there.parent.mkdir(parents=True)
+        theirs.rename(there)
+        importing.write(tmp_path / run.dataset, data, there, spec, "", "c")
+        expected = values.astype(np.float16).astype(np.float32) if kind == "stamp" else values
+        assert_equal(tmp_path / run.dataset, data, index, expected)
 
 
 def test_what_files_say_of_the_encoder_is_kept(data, index, values, tmp_path):

@@ -74,15 +74,15 @@ def explain(
     about = runs.trained(folder)
     # The recipe with the values that a search has set.
     spec = about["specification"] | {"recipe": about["recipe"]}
-    part = Records(data, "test")
-    positions = _positions(part, patches, data)
-    predicted = _predicted(folder / runs.PREDICTIONS, patches)
     # For a head on cached features, the scaling of patches is part of the specification of the features.
     image = spec["input"] or about["features"]["specification"]["input"]
     if image is None:  # others have computed them by a network that is not here
         _write(output, named[0], [], np.empty((0, 1, 1), np.float32))
         log.info("nothing explained: %s was trained on embeddings of others", folder)
         return
+    part = Records(data, "test")
+    positions = _positions(part, patches, data)
+    predicted = _predicted(folder / runs.PREDICTIONS, patches)
     prepared = Preprocessing(image["side"], image["preprocessing"])
     visual, behind = split(_trained(spec, image, data, folder, weights.get(spec["model"]["key"])))
     by_batch = [
