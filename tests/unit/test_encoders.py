@@ -129,3 +129,5 @@ def test_a_study_of_embeddings_alone_has_an_empty_table_of_models():
     table = models.compare(models.read(None, sizes, {}), sizes, {})
     assert table.empty
     assert list(table)[:2] == ["model", "model_name"]
+    scores = frames.performances(frames.run("uni", mode="tl"))
+    assert scores.merge(models.in_short(models.read(None, sizes, {}), sizes), on="model").empty

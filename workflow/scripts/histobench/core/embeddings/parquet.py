@@ -27,7 +27,8 @@ def read(folder: Path, names: Sequence[str], settings: Mapping[str, Any]) -> Ite
     for name in names:
         path = folder / name
         try:
-            with pq.ParquetFile(path) as file:
+            # Else it would hold whole row groups, which may be all of the file.
+            with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
                 ids, features, label = _columns(path, file.schema_arrow)
                 wanted = [ids, *features, *([label] if label else [])]
                 for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
