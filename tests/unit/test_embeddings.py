@@ -284,6 +284,27 @@ def test_a_cut_file_is_refused(data, index, values, tmp_path):
     refused(tmp_path, data, path, "trident", "train1.h5: expected an HDF5 file that is whole, found: ")
 
 
+def test_values_that_were_never_written_are_not_taken_for_zeros(data, index, values, tmp_path):
+    path = written.trident(tmp_path / "theirs", index, values)
+    with h5py.File(path / "train1.h5", "a") as file:
+        file["features"].resize(20, axis=0)
+        file["coords"].resize(20, axis=0)
+    refused(
+        tmp_path, data, path, "trident", "train1.h5: expected 20 chunks of features, found ", "not written to its end"
+    )
+    path = written.thunder(tmp_path / "thunder", index, values)
+    with h5py.File(path / "train/embeddings.h5", "a") as file:
+        del file["3"]
+        file.create_dataset("3", (WIDTH,), "float32")
+    refused(tmp_path, data, path, "thunder", "train/embeddings.h5: expected the values of 3, found none")
+    with h5py.File(path / "train/embeddings.h5", "a") as file:
+        del file["3"]
+        layout = h5py.VirtualLayout((WIDTH,), "float32")
+        layout[:] = h5py.VirtualSource(path / "test/embeddings.h5", "3", (WIDTH,))
+        file.create_virtual_dataset("3", layout)
+    refused(tmp_path, data, path, "thunder", "expected the values of 3 in this file, found links to other files")
+
+
 def test_micrometres_need_their_pixel_and_their_unit(data, index, values, tmp_path):
     path = written.stamp(tmp_path / "theirs", index, values)
     refused(tmp_path, data, path, "stamp", "so the embeddings need microns_per_pixel", microns=None)

@@ -1,5 +1,6 @@
 """HDF5 files with features and places of the patches of one slide each, as TRIDENT, CLAM and STAMP write them."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -84,7 +85,30 @@ def _array(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
             f"{path}: expected an array {name}, found {', '.join(file) or 'nothing'}; correct `format` of the model's "
             "embeddings, or name the folder with the features themselves"
         )
+    check_stored(path, found)
     return found
+
+
+def check_stored(path: Path, array: h5py.Dataset) -> None:
+    """Refuse an array whose numbers are not in its file, or not all of them: HDF5 would give zeros for these.
+
+    Raises
+    ------
+    HistobenchError
+        if they are in other files, which nobody looks at for changes, or the writer was interrupted.
+    """
+    name = array.name.lstrip("/")
+    if array.is_virtual or array.external:
+        raise HistobenchError(f"{path}: expected the values of {name} in this file, found links to other files")
+    if array.chunks:
+        expected = math.prod(math.ceil(length / chunk) for length, chunk in zip(array.shape, array.chunks, strict=True))
+        if (found := array.id.get_num_chunks()) != expected:
+            raise HistobenchError(
+                f"{path}: expected {expected} chunks of {name}, found {found}: the file was not written to its end; "
+                "write it anew"
+            )
+    elif array.size and not array.id.get_storage_size():
+        raise HistobenchError(f"{path}: expected the values of {name}, found none: nothing was written; write it anew")
 
 
 def _picker(path: Path, features: h5py.Dataset, start: int) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.core.embeddings import SPLIT, Positions, Rows
-from histobench.core.embeddings.slides import damage, opened
+from histobench.core.embeddings.slides import check_stored, damage, opened
 from histobench.core.errors import HistobenchError
 
 # Images that are read at a time: each is an array of its own.
@@ -38,6 +38,8 @@ def read(folder: Path, names: Sequence[str], settings: Mapping[str, Any]) -> Ite
             for start in range(0, len(numbers), IMAGES):
                 some = numbers[start : start + IMAGES]
                 values = [file[str(number)] for number in some]
+                for value in values:
+                    check_stored(path, value)
                 widths = {value.shape for value in values}
                 if len(widths) > 1 or len(next(iter(widths))) != 1:
                     raise HistobenchError(
