@@ -17,7 +17,7 @@ LOOKS = [(*window, scheme) for window in (PHONE, DESK) for scheme in SCHEMES]
 ATTACK = "<script>alert(1)</script>"
 DATA_SETS = ["pcam-simulated", "idc-simulated"]
 LEAD = (
-    "4 CNNs, by transfer learning, full training and fine-tuning, on pcam-simulated (1,600 training, 400 validation, "
+    "4 models, by transfer learning, full training and fine-tuning, on pcam-simulated (1,600 training, 400 validation, "
     "600 test patches) and idc-simulated (1,728 training, 384 validation, 960 test patches): 13 of 14 runs finished; "
     "11 min of device time."
 )

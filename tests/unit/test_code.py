@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from histobench.core import code
+from histobench.core.embeddings import FORMATS
 from histobench.core.errors import HistobenchError
 
 
@@ -40,6 +41,8 @@ DEPENDS_ON = {
     "extract_features": {
         *("train/extract", "train/batch_norm", "core/state", *MODEL, *READ, *INPUTS),
     },
+    "import_features": {"core/embeddings/importing", "core/embeddings/joining", "core/embeddings/__init__", *READ}
+    | {"core/datasets/upstream"},
     "predict": {"train/predict", "tuning/tuned_recipe", *MODEL, *READ, *INPUTS},
     "explain": {
         *("train/explain", "train/batch_norm", "core/decision", *MODEL, *READ, *INPUTS),
@@ -66,6 +69,14 @@ def test_prepared_patches_depend_on_one_reader(kind):
     needed = modules("prepare", reader)
     assert {reader, "core/datasets/__init__", "train/records"} <= needed
     assert not {f"core/datasets/{other}" for other in ("pcam", "idc", "folder", "table") if other != kind} & needed
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_imported_features_depend_on_one_reader(kind):
+    readers = {f"core/embeddings/{each}" for each in FORMATS}
+    needed = modules("import_features", f"core/embeddings/{kind}")
+    assert readers & needed == {f"core/embeddings/{kind}"}
+    assert ("core/embeddings/torch_file" in needed) == (kind == "eva")
 
 
 def test_exceptions_are_modules_that_scripts_import():
@@ -113,7 +124,7 @@ def test_imports_are_written_as_the_digest_reads_them():
         assert all(node.level == 0 for node in imports if isinstance(node, ast.ImportFrom)), path
         names = [alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names]
         assert not [name for name in names if name.startswith("histobench")], path
-        if path.name == "__init__.py" and path.parent.name not in ("datasets", "lease"):
+        if path.name == "__init__.py" and path.parent.name not in ("datasets", "embeddings", "lease"):
             assert all(isinstance(node, ast.Expr) for node in tree.body), path
 
 

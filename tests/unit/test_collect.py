@@ -1,5 +1,6 @@
 """`runs.csv`: its rows, from the files of run folders."""
 
+import pandas as pd
 import pytest
 
 from histobench.core import paths, runs
@@ -14,17 +15,18 @@ RECIPE = {"epochs": 4, "batch_size": 32, "optimizer": {"name": "adam", "learning
 RECIPE |= {"input_scaling": "paper", "best_epoch": "val_accuracy"}
 CARD = {"gpu": "NVIDIA A100-SXM4-40GB", "tf32": True, "processor": "a processor"}
 CPU = {"gpu": None, "tf32": None, "processor": "a processor"}
+UNIT = {"preprocessing": "unit", "side": 96}
 # An epoch each: seconds of training and of validation, and joules.
 EPOCHS = [(60.0, 9.0, 9000.0), (20.5, 5.25, 8000.0), (22.0, 5.0, 8200.0), (20.0, 7.0, 8100.0)]
 
 
-def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), instead=None, **about):
+def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), instead=None, image=UNIT, **about):
     """Return the row of a timing run, as read from the file; some files may hold something else `instead`."""
     specification = {
         "run": {name: name for name in NAMES} | {"seed": 1},
         "model": {"key": "model", "application": None, "weights_origin": ""},
         "recipe": RECIPE | dict(recipe),
-        "input": {"preprocessing": "unit", "side": 96},
+        "input": image,
     }
     known = (
         {"specification": specification, "recipe": RECIPE | dict(recipe), "features": None, "best_epoch": 2}
@@ -118,3 +120,14 @@ OTHER_RUN = {"specification": {"run": {name: name for name in NAMES} | {"seed": 
 def test_a_file_that_belongs_elsewhere_is_refused(tmp_path, name, content, found):
     with pytest.raises(HistobenchError, match=rf"{name}\.json: expected the file that was written here, found {found}"):
         collected(tmp_path, instead={name: content})
+
+
+@pytest.mark.parametrize(
+    ("image", "parameters", "seconds", "differ"), [(UNIT, 1000, 45, ""), (None, None, None, "embeddings of others")]
+)
+def test_what_nobody_here_knows_of_the_features_of_others_is_empty(image, parameters, seconds, differ, tmp_path):
+    features = {"specification": {"input": image}, "extraction_seconds": {"train": 40, "valid": 5} if image else {}}
+    row = collected(tmp_path, image=None, features=features)
+    found = [None if pd.isna(row[name]) else row[name] for name in ("parameters", "features_seconds")]
+    assert found == [parameters, seconds]
+    assert row["weights_differ"] == differ

@@ -34,9 +34,9 @@ def predicted(spec, data, folder):
     return folder
 
 
-def about(folder, spec, gpu=None):
+def about(folder, spec, gpu=None, **more):
     """What is read in ``run.json`` of a run whose weights are set by hand."""
-    facts = {"specification": spec, "recipe": spec["recipe"], "device": {"gpu": gpu}}
+    facts = {"specification": spec, "recipe": spec["recipe"], "device": {"gpu": gpu}} | more
     write_sealed(folder / "run.json", facts | {"weights_sha256": digest(folder / "best.weights.h5")})
 
 
@@ -129,6 +129,16 @@ def test_heat_maps_of_a_head_on_cached_features(origin, data, tmp_path):
     if weights is not None:
         with pytest.raises(HistobenchError, match=r"predictions\.csv: expected the scores of the network"):
             explained(data, folder, tmp_path / "maps.npz")
+
+
+def test_embeddings_of_others_have_no_network_to_look_into(data, tmp_path):
+    spec, output = specification("tiny", "tl", **RECIPE), tmp_path / "maps.npz"
+    (tmp_path / "best.weights.h5").touch()
+    about(tmp_path, spec, features={"specification": {"input": None}})
+    listed = errors(tmp_path / "errors.csv", (tmp_path, "test-4"))
+    explain.explain(errors=listed, abouts=[tmp_path / "run.json"], data=data, weights={"tiny": None}, output=output)
+    with np.load(output) as file:
+        assert (str(file["run"]), file["heatmap"].shape) == (str(tmp_path), (0, 1, 1))
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_the_lead_says_what_was_compared_on_what_and_how_much_of_it_is_there():
     rows = [run(train_seconds=80.0, validation_seconds=10.0), run("b6", mode="tl", dataset="idc", train_seconds=0)]
     found = lead(*rows, missing=(out, {"model": "mobilenet", "gap": "not run yet"}), manifests={"idc": MANIFEST})
     assert found == (
-        "3 CNNs, by transfer learning and full training, on pcam and idc (1,314 training, 300 test patches): "
+        "3 models, by transfer learning and full training, on pcam and idc (1,314 training, 300 test patches): "
         "2 of 3 runs finished; 100 s of device time."
     )
 
@@ -83,7 +83,7 @@ def test_an_extraction_that_several_heads_share_counts_once():
 
 
 def test_without_a_run_there_is_no_time_to_tell():
-    assert lead(missing=({"model": "b2"},)) == "1 CNN, by full training, on pcam: 0 of 1 runs finished."
+    assert lead(missing=({"model": "b2"},)) == "1 model, by full training, on pcam: 0 of 1 runs finished."
 
 
 def test_facts_tell_of_data_versions_devices_and_cells_that_cannot_run():

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histobench.core import accounts, plan, runs, usage
+from histobench.core import accounts, features, plan, runs, usage
 from histobench.core.cells import Cell
 from histobench.core.costs import START_UP, Costs
 from histobench.core.files import write_sealed
@@ -61,6 +61,17 @@ def test_a_run_that_was_restored_took_what_it_took_before(trained):
 
 def test_the_process_of_a_head_may_have_trained_others(trained):
     assert trained(features={"sha256": {}}).seconds == 100
+
+
+def test_an_import_says_it_in_its_benchmark(tmp_path):
+    names = "pcam/uni/paper/cpu"
+    folder, log = tmp_path / "results/s/features" / names, tmp_path / f"results/logs/s/features/{names}.jsonl"
+    write_sealed(folder / features.ABOUT, {"embeddings": {}, "sha256": {}})
+    log.parent.mkdir(parents=True)
+    log.write_text(json.dumps(BENCHMARK))
+    (found,) = usage.of_study(tmp_path / "results/s", tmp_path / "results/logs/s", [], [])
+    assert (found.rule, found.dataset, found.model, found.device) == ("import_features", "pcam", "uni", "cpu")
+    assert (found.seconds, found.requested_minutes, found.peak_memory_mib) == (110, 30, 1400)
 
 
 def test_a_run_that_went_on_took_all_its_epochs(trained):

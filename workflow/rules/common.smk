@@ -1,6 +1,7 @@
 # Configuration, paths and wildcards for all rules files. Helpers only, no rules.
 import atexit
 import gc
+import hashlib
 import inspect
 import json
 import os
@@ -30,6 +31,7 @@ from histobench.core import (
     costs,
     datasets,
     devices,
+    embeddings,
     features,
     paths,
     prepared,
@@ -143,6 +145,35 @@ def own_files(source):
         raise WorkflowError(str(error)) from None
 
 
+def embeddings_path(wildcards):
+    """Return the path of a model's embeddings of a data set; refuse a data set of which it has none."""
+    path = STUDY.models[wildcards.model].embeddings.path_for(wildcards.dataset)
+    if path is None:
+        raise WorkflowError(f"models.{wildcards.model}.embeddings.path names no embeddings of {wildcards.dataset}")
+    return path
+
+
+def embeddings_of(wildcards):
+    """Return the table of embeddings of a model on a data set, whose date says nothing."""
+    return local(ancient(embeddings_path(wildcards)))
+
+
+@cache
+def content_of_embeddings(kind, path):
+    """Return a digest of the files of a table of embeddings."""
+    cached = paths.EMBEDDINGS_DIGESTS.format(path=hashlib.sha256(path.encode()).hexdigest()[:16])
+    try:
+        folder, names = embeddings.files(kind, Path(path))
+        return source_files.content(folder, Path(placed(cached)), logger.info, names)
+    except HistobenchError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def embeddings_content(wildcards):
+    """Return a digest of the files of a model's embeddings of a data set."""
+    return content_of_embeddings(STUDY.models[wildcards.model].embeddings.format, embeddings_path(wildcards))
+
+
 def dataset_to_read(wildcards):
     """Return a data set, whose upstream files lie where the rules put them."""
     dataset = STUDY.datasets[wildcards.dataset]
@@ -195,12 +226,22 @@ def other_workers(wildcards):
     return [f"{SEARCH}/worker-{number}.json" for number in range(2, 1 + workers)]
 
 
+def parts(dataset, *splits):
+    """Return the parts in which the patches of these splits are stored."""
+    stored = STUDY.datasets[STUDY.stored(dataset)].parts
+    return splits if stored == prepared.SPLITS else stored
+
+
 def shards(dataset, *splits):
     """Return the shards with the patches of these splits, which may be those of the data set that it chooses from."""
-    stored = STUDY.stored(dataset)
-    parts = splits if STUDY.datasets[stored].parts == prepared.SPLITS else STUDY.datasets[stored].parts
-    names = [name for part in parts for name in prepared.shard_names(part)]
-    return [f"{DATA.format(dataset=stored)}/{name}" for name in names]
+    names = [name for part in parts(dataset, *splits) for name in prepared.shard_names(part)]
+    return [f"{DATA.format(dataset=STUDY.stored(dataset))}/{name}" for name in names]
+
+
+def features_of(cell):
+    """Return the folder of the cached features of a cell."""
+    names = vars(cell) | {"dataset": STUDY.stored(cell.dataset), "scaling": recipes.scaling(STUDY.recipes[cell.recipe])}
+    return FEATURES.format(**names)
 
 
 def records(*splits):
@@ -229,6 +270,8 @@ def specification_of_model(model):
 
 def is_public(model):
     """Say whether anybody can have a model: its weights start at random or come from a public address."""
+    if model.embeddings:
+        return False
     return model.weights is None or str(model.weights.url).startswith(("https://", "http://"))
 
 
@@ -274,10 +317,10 @@ def cached_features(*splits):
     def files(wildcards):
         if not STUDY.cached(wildcards.mode, wildcards.recipe):
             return []
-        stored, scaling = STUDY.stored(wildcards.dataset), recipes.scaling(STUDY.recipes[wildcards.recipe])
-        folder = FEATURES.format(**(dict(wildcards.items()) | {"dataset": stored, "scaling": scaling}))
-        parts = splits if STUDY.datasets[stored].parts == prepared.SPLITS else STUDY.datasets[stored].parts
-        return [f"{folder}/{name}" for name in (features.ABOUT, *map(features.file_name, parts))]
+        folder = features_of(cell(wildcards))
+        return [
+            f"{folder}/{name}" for name in (features.ABOUT, *map(features.file_name, parts(wildcards.dataset, *splits)))
+        ]
 
     return files
 
@@ -345,6 +388,12 @@ if TRAINS and workflow.is_main_process:
         for name in dict.fromkeys(STUDY.stored(run.dataset) for run in STUDY.runs):
             if gone := submission.folder_gone(STUDY.datasets[name], Path(placed(DATA.format(dataset=name)))):
                 logger.warning(gone)
+        for run in STUDY.runs:
+            if table := STUDY.models[run.model].embeddings:
+                path, imported = table.path_for(STUDY.stored(run.dataset)), Path(placed(features_of(run)))
+                gone = submission.embeddings_gone(run.model, path, imported)
+                if gone:
+                    logger.warning(gone)
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
 GAPS = {} if TRAINS else {run: reason for run in STUDY.trained_for if (reason := STUDY.gap(run))}
@@ -369,6 +418,9 @@ CROSS_VALIDATED = [name for name, dataset in STUDY.datasets.items() if dataset.f
 SPLIT = [name for name, dataset in STUDY.datasets.items() if not dataset.folds and not dataset.selection]
 GATHERED = [name for name in STUDY.datasets if STUDY.gathered(name)]
 TRAINED_ON = [name for name in STUDY.datasets if not STUDY.gathered(name)]
+# Models without a network, and those that have one.
+ENCODERS = [name for name, model in STUDY.models.items() if model.embeddings]
+CNNS = [name for name in STUDY.models if name not in ENCODERS]
 PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
 # Files of this repository, wherever the working directory is: no `prefix` of a module is for them.

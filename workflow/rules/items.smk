@@ -7,6 +7,12 @@ STUDY_FACTS = {
     "name": STUDY.name,
     "names": {model: PRINTED_NAMES[model] for model in STUDY_MODELS},
     "all_names": PRINTED_NAMES,
+    # What the configuration says of embeddings that others have computed.
+    "encoders": {
+        model: {name: value for name, value in asdict(STUDY.models[model].embeddings).items() if name != "path"}
+        for model in STUDY_MODELS
+        if model in ENCODERS
+    },
     "public": [model for model in STUDY_MODELS if is_public(STUDY.models[model])],
     "searched": [recipe for recipe in STUDY.recipes if STUDY.searched(recipe)],
     "run_datasets": RUN_DATASETS,
@@ -26,7 +32,8 @@ INPUTS = {
     "jobs": lambda dataset: rules.collect_runs.output.jobs,
     "requests": lambda dataset: rules.collect_runs.output.requests,
     "published": lambda dataset: ancient(PAPER_FILES),
-    "sizes": lambda dataset: if_there(f"{RESULTS}/models.csv"),
+    "sizes": lambda dataset: if_there(f"{RESULTS}/models.csv") if set(CNNS) & set(STUDY_MODELS) else [],
+    "imported": lambda dataset: [path for run, path in zip(RUNS, of_runs(runs.ABOUT)) if run.model in ENCODERS],
     "performance": lambda dataset: [f"{TABLE}/performance_{name}.csv" for name in DATASETS],
     "speed": lambda dataset: f"{TABLE}/speed.csv",
     "searches": lambda dataset: f"{TABLE}/searches.csv",
@@ -52,6 +59,7 @@ def has(needed, dataset):
     return {
         "runs": bool(RUN_DATASETS),
         "searches": bool(SEARCHES),
+        "encoders": bool(STUDY_FACTS["encoders"]),
         "scores": scored,
         "subsets": any(STUDY.subset_of(name) for name in SCORED_DATASETS),
         "patches": bool(dataset) and scored and bool(if_there(*test_patches(dataset))),

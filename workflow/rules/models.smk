@@ -1,4 +1,4 @@
-# Needs: the catalogue alone. Gives: models.csv, the size of every model of the study.
+# Needs: the catalogue alone. Gives: models.csv, the size of every CNN of the study.
 
 
 rule describe_models:
@@ -15,7 +15,7 @@ rule describe_models:
         runtime=minutes(60),
     params:
         sides=[FORMATS[name].patch_size for name in ("pcam", "idc")],
-        specs=[specification_of_model(model) for model in STUDY_MODELS],
+        specs=[specification_of_model(model) for model in STUDY_MODELS if model in CNNS],
         code=code.digest("describe_models"),
     script:
         "../scripts/describe_models.py"

@@ -221,5 +221,6 @@ def requests(wildcards):
             "requested_mb": CNN_MEMORY,
         }
         for names in sorted(backbones)
+        if names[1] in CNNS
     ]
     return of_cells + of_backbones

@@ -1,4 +1,4 @@
-"""The CNNs that a configuration can name: the twelve of the study, and any other of ``keras.applications``.
+"""The models that a configuration can name: the twelve CNNs of the study, others of ``keras.applications``, embeddings.
 
 :mod:`histobench.train.models` builds them. Addresses and md5 sums of the ImageNet weights are those of Keras 3.15
 (``keras/src/applications/*.py``). Keras publishes no sum for MobileNet, so that of the first download is recorded.
@@ -6,18 +6,50 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from histobench.core.errors import HistobenchError
+from histobench.core.embeddings import FORMATS
+from histobench.core.errors import HistobenchError, named
 from histobench.core.files import Remote
 
+# What tables say of a fact on embeddings that the user leaves out.
+NOT_STATED = "not stated"
 KERAS_WEIGHTS = "https://storage.googleapis.com/tensorflow/keras-applications"
 
 
 @dataclass(frozen=True)
+class Embeddings:
+    """A table of features that others have computed, instead of a network, and what the user says of them.
+
+    Attributes
+    ----------
+    format : one of :data:`histobench.core.embeddings.FORMATS`.
+    path : of the table's folder or file; a mapping from data sets to paths where each has one of its own.
+    encoder : name of the network that computed them.
+    patch_size : height and width in pixels of the patches that it saw; None if not stated.
+    microns_per_pixel : of the slides' pixels, in which places are counted; None if not stated.
+    licence : under which the encoder may be used.
+    pretraining_overlap : whether the encoder was trained on slides that data sets of the study come from.
+    """
+
+    format: str
+    path: str | Mapping[str, str]
+    encoder: str = ""
+    patch_size: int | None = None
+    microns_per_pixel: float | None = None
+    licence: str = ""
+    pretraining_overlap: str = ""
+
+    def path_for(self, dataset: str) -> str | None:
+        """Return the path of the embeddings of a data set; None where there are none."""
+        path = self.path if isinstance(self.path, str) else self.path.get(dataset)
+        return None if path is None else str(Path(path).expanduser())
+
+
+@dataclass(frozen=True)
 class Model:
-    """A CNN.
+    """A CNN, or a table of embeddings.
 
     Attributes
     ----------
@@ -30,7 +62,8 @@ class Model:
         for it, "unit" for x / 255.
     weights : the pretrained weights of the backbone without its top; None for random weights.
     weights_origin : for tables: "ImageNet", "own file" or its name in the configuration, "random", or "" if the model
-        has no backbone.
+        has no backbone; of embeddings the encoder.
+    embeddings : what stands in for a network; None for a CNN.
     """
 
     key: str
@@ -40,6 +73,7 @@ class Model:
     preprocessing: str = "none"
     weights: Remote | None = None
     weights_origin: str = ""
+    embeddings: Embeddings | None = None
 
     @property
     def weights_file(self) -> str | None:
@@ -95,10 +129,14 @@ def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
     """Return the catalogue with the changes and additions of the configuration's `models` block.
 
     A key of the catalogue changes that entry (``mobilenet: {weights: random}``). Any other key adds a model of
-    ``keras.applications``, which needs `application`, `preprocessing`, `smallest_input` and `weights`.
+    ``keras.applications``, which needs `application`, `preprocessing`, `smallest_input` and `weights`, or, with
+    `embeddings`, one that is a table of these.
     """
     result = dict(CATALOGUE)
     for key, given in configured.items():
+        if "embeddings" in given:
+            result[key] = _embeddings(key, given)
+            continue
         fields: dict[str, Any] = {k: v for k, v in given.items() if k != "weights"}
         if key not in CATALOGUE:
             missing = {"application", "preprocessing", "smallest_input", "weights"} - set(given)
@@ -115,6 +153,32 @@ def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
             model = replace(model, **_weights(f"configuration: models.{key}.weights", given["weights"]))
         result[key] = model
     return result
+
+
+def _embeddings(key: str, given: Mapping[str, Any]) -> Model:
+    where = f"configuration: models.{key}"
+    if key in CATALOGUE:
+        raise HistobenchError(
+            f"{where}.embeddings: {key} is a CNN of the catalogue, whose published values would stand beside those of "
+            "the embeddings; give them a key of their own"
+        )
+    if foreign := set(given) - {"embeddings", "name"}:
+        raise HistobenchError(
+            f"{where}: {', '.join(sorted(foreign))} is for CNNs; a table of embeddings has no network"
+        )
+    fields = dict(given["embeddings"])
+    named(f"models.{key}.embeddings.format", fields["format"], FORMATS)
+    if fields["format"] == "stamp" and "microns_per_pixel" not in fields:
+        raise HistobenchError(
+            f"{where}.embeddings: STAMP's places are in micrometres, so it needs microns_per_pixel, of the slides' "
+            "pixels"
+        )
+    if isinstance(overlap := fields.get("pretraining_overlap"), bool):  # YAML takes a plain `no` for one
+        fields["pretraining_overlap"] = "yes" if overlap else "no"
+    table = Embeddings(**fields)
+    return Model(
+        key, given.get("name", key), smallest_input=1, weights_origin=table.encoder or NOT_STATED, embeddings=table
+    )
 
 
 def _weights(where: str, given: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ DATA = f"{RESULTS}/data/{{dataset}}"
 DOWNLOADS = f"{RESULTS}/downloads/{{source}}"
 # What is known of the files of a source of one's own, which lie elsewhere.
 SOURCE_DIGESTS = f"{RESULTS}/downloads/.digests/{{source}}.json"
+# The same of embeddings of others, by a digest of their path.
+EMBEDDINGS_DIGESTS = f"{RESULTS}/downloads/.digests/embeddings/{{path}}.json"
 SIMULATED = f"{RESULTS}/simulated/{{source}}"
 WEIGHTS = f"{RESULTS}/downloads/weights"
 LOGS = f"{RESULTS}/logs"

@@ -219,7 +219,7 @@ def digests(folder: Path, names: list[str], threads: int = 1) -> dict[str, str]:
 
 
 def content(folder: Path, cache: Path, say: Callable[[str], None], names: Iterable[str] | None = None) -> str:
-    """Return a digest of files below a folder: their paths, sizes and bytes; for errors see :func:`read`.
+    """Return a digest of files below a folder, by default all: paths, sizes and bytes; for errors see :func:`read`.
 
     Parameters
     ----------

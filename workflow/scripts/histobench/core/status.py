@@ -178,7 +178,7 @@ def _extractions(study: Study, watch: lease.HolderLookup) -> list[str]:
         elif holder := watch.holder(folder / ".state"):
             parts = sum(1 for split in (*SPLITS, WHOLE) for _ in (folder / ".state").glob(f"{split}-*"))
             lines.append(f"  {'/'.join(names)}: {parts} parts; {_where(holder)}")
-    return ["", f"Features: {done} of {len(wanted)} extracted", *lines] if wanted else []
+    return ["", f"Features: {done} of {len(wanted)} ready", *lines] if wanted else []
 
 
 def _searches(study: Study, watch: lease.HolderLookup) -> list[str]:

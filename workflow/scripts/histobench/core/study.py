@@ -59,6 +59,10 @@ class Study:
         self.datasets: dict[str, Dataset] = {}
         for name, block in sorted(config["datasets"].items(), key=lambda each: "subset_of" in each[1]):
             self.datasets[name] = self._subset(name, block) if "subset_of" in block else self._dataset(name, block)
+        for name, model in self.models.items():
+            if model.embeddings and not isinstance(model.embeddings.path, str):
+                for dataset in model.embeddings.path:
+                    named(f"models.{name}.embeddings.path", dataset, self.datasets)
         for name, recipe in self.recipes.items():
             if "tuned_from" in recipe:
                 named(f"recipes.{name}.tuned_from", recipe["tuned_from"], self.recipes)
@@ -90,6 +94,8 @@ class Study:
     def why_not(self, cell: Cell) -> str:
         """Return why a cell cannot run, "" if it can."""
         model, mode, recipe = self.models[cell.model], MODES[cell.mode], self.recipes[cell.recipe]
+        if model.embeddings:
+            return self._why_not_on(model.embeddings, cell) or self._lacks_precision(cell)
         if reason := self._too_small(model, self.input(cell.dataset, cell.model, recipes.scaling(recipe))):
             return reason
         if mode.frozen and model.application is None:
@@ -100,9 +106,27 @@ class Study:
             return "seconds are measured on a data set with one split"
         if mode.unfreezes and mode.key not in recipe:
             return f"the recipe does not say `{mode.key}`"
-        peaks, precision = self.devices[cell.device].get("peak_tflops"), recipes.precision(recipe)
+        return self._lacks_precision(cell)
+
+    def _lacks_precision(self, cell: Cell) -> str:
+        """Return that a cell's device does not support the precision of its recipe, "" if it does."""
+        precision = recipes.precision(self.recipes[cell.recipe])
+        peaks = self.devices[cell.device].get("peak_tflops")
         if peaks is not None and precision not in peaks:
             return f"{cell.device} has no {precision} (devices.{cell.device}.peak_tflops)"
+        return ""
+
+    def _why_not_on(self, embeddings: catalogue.Embeddings, cell: Cell) -> str:
+        """Return why a head cannot be trained on embeddings of others, "" if it can."""
+        recipe = self.recipes[cell.recipe]
+        if not MODES[cell.mode].cacheable:
+            return "it is a table of embeddings, on which heads alone can be trained (mode `tl`)"
+        if recipes.transfer(recipe) != "cached":
+            return "it is a table of embeddings, without a network for `transfer: end_to_end` or `augmentation`"
+        if "resize" in recipe:
+            return "it is a table of embeddings, without patches to `resize`"
+        if embeddings.path_for(self.stored(cell.dataset)) is None:
+            return f"no embeddings of this data set (models.{cell.model}.embeddings.path)"
         return ""
 
     def left_out_in_words(self) -> list[str]:
@@ -248,14 +272,21 @@ class Study:
     def features_specification(self, dataset: str, model: str, scaling: str, device: str) -> dict[str, Any]:
         """Return what a backbone's cached features depend on, apart from code, data and weights.
 
-        Names are those of the configuration, and of :func:`histobench.core.recipes.scaling`.
+        Names are those of the configuration, and of :func:`histobench.core.recipes.scaling`. Of embeddings of others
+        nothing depends on device and scaling, and `input` is None; instead `embeddings` says how they are read.
         """
         spec, image = self.models[model], self.input(dataset, model, scaling)
+        names = {"dataset": dataset, "model": model, "scaling": scaling, "device": device}
+        if spec.embeddings:
+            # A fact that the user fills in, but for STAMP, whose places are in micrometres.
+            microns = spec.embeddings.microns_per_pixel if spec.embeddings.format == "stamp" else None
+            settings = {"format": spec.embeddings.format, "microns_per_pixel": microns}
+            return {"features": names, "embeddings": settings, "input": None}
         reason = "it has no backbone" if spec.application is None else self._too_small(spec, image)
         if reason:
             raise HistobenchError(f"features of {model} on {dataset} ({scaling}) cannot be extracted: {reason}")
         return {
-            "features": {"dataset": dataset, "model": model, "scaling": scaling, "device": device},
+            "features": names,
             **self._backend(device),
             "model": self._model(model),
             "input": image,

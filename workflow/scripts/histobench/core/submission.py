@@ -1,6 +1,6 @@
 """What must hold before jobs are submitted.
 
-The partition file of a profile for SLURM, environments of devices, and folders of patches of one's own.
+The partition file of a profile for SLURM, environments of devices, and folders of patches and embeddings of one's own.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import yaml
 
-from histobench.core import prepared
+from histobench.core import features, prepared
 from histobench.core.cells import Run
 from histobench.core.devices import card, environment
 from histobench.core.errors import HistobenchError, nearest
@@ -233,3 +233,21 @@ def folder_gone(dataset: Dataset, data: Path) -> str:
             f"{'; '.join(differences.values())}. Correct the path, or take the data set out of the matrix"
         )
     return f"{where}; the patches that were prepared from it before, in {data}, are used as they are"
+
+
+def embeddings_gone(model: str, path: str, imported: Path) -> str:
+    """Return in words that embeddings of others are gone and what was imported from them is used, else "".
+
+    Parameters
+    ----------
+    model : whose embeddings they are.
+    path : of these.
+    imported : folder of the features. Snakemake takes what is there, since nothing can make it.
+    """
+    where = f"models.{model}.embeddings.path: {path}"
+    try:
+        if Path(path).exists() or not (imported / features.ABOUT).exists():
+            return ""
+    except OSError as error:
+        raise HistobenchError(f"configuration: {where}: cannot be read: {error.strerror}") from error
+    return f"{where}: not found; the features that were imported from it before, in {imported}, are used as they are"

@@ -92,7 +92,12 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
     for folder in sorted((results / "features").glob("*/*/*/*")):
         names, benchmark = folder.parts[-4:], logs.joinpath("features", *folder.parts[-4:])
         known = dict(zip(("dataset", "model", "scaling", "device"), names, strict=True))
-        found.append(_of_record("extract_features", folder / features.ABOUT, benchmark, **known))
+        imported = _is_imported(folder / features.ABOUT)
+        found.append(
+            _of_benchmark("import_features", benchmark, **known)
+            if imported
+            else _of_record("extract_features", folder / features.ABOUT, benchmark, **known)
+        )
     for folder in sorted((results / "searches").glob("*/*/*/*/*")):
         names, log = folder.parts[-5:], logs.joinpath("searches", *folder.parts[-5:])
         known = dict(zip(NAMES, names, strict=True))
@@ -114,6 +119,14 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
 def trained(folders: Iterable[Path]) -> list[Path]:
     """Return the run folders behind results: the same, or those of the folds of a cross-validation."""
     return [Path(member) for folder in folders for member in read_sealed(folder / runs.ABOUT).get("members", [folder])]
+
+
+def _is_imported(about: Path) -> bool:
+    """Say whether a record of features is of those that others have computed."""
+    try:
+        return about.exists() and "embeddings" in read_sealed(about)
+    except HistobenchError:
+        return False  # it is damaged, which its readers say
 
 
 def with_accounts(found: Sequence[Usage]) -> list[Usage]:
@@ -262,7 +275,7 @@ def share(found: Iterable[Usage]) -> Share:
 
 # Wildcards that tell kinds of a rule's jobs apart.
 KINDS: Mapping[str, tuple[str, ...]] = {
-    "extract_features": ("dataset", "model", "scaling", "device"),
+    **dict.fromkeys(("extract_features", "import_features"), ("dataset", "model", "scaling", "device")),
     **dict.fromkeys(("train", "predict", "tune", "tune_worker"), NAMES),
 }
 

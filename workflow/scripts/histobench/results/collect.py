@@ -55,6 +55,7 @@ COLUMNS = (
   empty if there is only one epoch. They are as measured, for the `train_patches_per_epoch` and
   `valid_patches_per_epoch` that an epoch covers, which are fewer than `n_train` and `n_valid` if the recipe limits its
   steps. `energy_joules_per_epoch` is for training and validation, empty if the card has no counter.
+- `parameters` and `features_seconds` are empty where others have computed the features: nobody here knows.
 - `multiply_adds_forward`: of a forward pass over one patch, or over its cached features; `multiply_adds_trained`: of
   the layers that are trained.
 - `precision`: Keras's dtype policy. `tf32`: whether float32 was multiplied in TF32, empty if the device cannot.
@@ -106,14 +107,16 @@ def _row(
     timing = pd.read_csv(unchanged(folder / runs.TIMING))
     # Including the values that a search found.
     recipe, application = about["recipe"], spec["model"]["application"]
-    image = spec["input"] or about["features"]["specification"]["input"]
+    features = about["features"]
+    # None of embeddings that others have computed.
+    image = spec["input"] or features["specification"]["input"]
     # If a backbone's own preprocessing is the same as the paper's, the recipe is the paper's in effect.
-    effective = recipe | ({"input_scaling": "paper"} if image["preprocessing"] == "unit" else {})
+    effective = recipe | ({"input_scaling": "paper"} if image and image["preprocessing"] == "unit" else {})
     weights_differ = (
-        paper.weights_differ(spec["model"]["weights_origin"], application),
+        paper.weights_differ(spec["model"]["weights_origin"], application) if image else "embeddings of others",
         paper.transfer_differs(application, spec["run"]["mode"], recipe),
     )
-    extraction = about["features"]["extraction_seconds"] if about["features"] else {}
+    extraction = features["extraction_seconds"] if features else {}
     return {
         **spec["run"],
         "model_name": names[spec["run"]["model"]],
@@ -130,13 +133,15 @@ def _row(
         **(about.get("patches") or counts(manifest)),
         "epochs": len(timing),
         "best_epoch": about["best_epoch"],
-        "parameters": about["parameters"],
+        "parameters": about["parameters"] if image else None,
         **(_scores(_metrics(folder / runs.METRICS)) if scored else {"collapsed": False}),
         "floor_auc": floor["test"]["auc"],
         "train_seconds": round(float(timing["training_seconds"].sum()), 2),
         "validation_seconds": round(float(timing["validation_seconds"].sum()), 2),
         # Of training and validation patches, once for all heads on these features; 0 if a run trained on patches.
-        "features_seconds": round(sum(seconds for part, seconds in extraction.items() if part != "test"), 2),
+        "features_seconds": (
+            round(sum(seconds for part, seconds in extraction.items() if part != "test"), 2) if image else None
+        ),
         **_of_epochs(timing),
         **{f"{part}_patches_per_epoch": about["epoch_patches"][part] for part in ("train", "valid")},
         **{f"multiply_adds_{which}": about["multiply_adds"][which] for which in ("forward", "trained")},

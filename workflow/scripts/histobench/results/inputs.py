@@ -44,6 +44,12 @@ class Inputs:
         """The published values."""
         return paper.read(self.files["published"][0].parent)
 
+    @property
+    def encoders(self) -> Mapping[str, Mapping[str, Any]]:
+        """Models that are tables of embeddings, by their keys, and what the configuration says of them."""
+        encoders: Mapping[str, Mapping[str, Any]] = self.study.get("encoders", {})
+        return encoders
+
     def by_run(self, name: str) -> Mapping[str, pd.DataFrame]:
         """Return "replicates" or "predictions" by run folder."""
         if name == "predictions":

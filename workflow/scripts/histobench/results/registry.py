@@ -25,8 +25,9 @@ class Item:
     title : its heading on the page; tables have titles of their own.
     caption : what it shows: in Snakemake's report, and for a figure on the page.
     of_dataset : whether there is one for every data set.
-    needs : what a study must have for it: "runs", "searches", "scores" (of test patches), "patches" (scores, and the
-        test patches themselves), "subsets" (runs on parts of training patches), or "" for nothing.
+    needs : what a study must have for it: "runs", "searches", "encoders" (embeddings of others), "subsets" (runs on parts
+        of training patches), "scores" (of test patches), "patches" (scores, and the test patches themselves), or "" for
+        nothing.
     """
 
     name: str
@@ -235,6 +236,14 @@ PAGE: tuple[Section | Item, ...] = (
         "models",
         ("published", "sizes"),
         "Sizes of the models under each definition, beside the published ones. The paper's Table 1.",
+    ),
+    Section("Features of others", "What is known of the encoders whose features heads were trained on."),
+    _table(
+        "encoders",
+        ("imported",),
+        "Features that others have computed: their encoder, the patches that it saw, its licence, and whether it was "
+        "trained on slides of the data set, as far as the user states it; and what was imported.",
+        needs="encoders",
     ),
     Section("Seconds", "The cost of training, and the AUC that it reaches."),
     _table(

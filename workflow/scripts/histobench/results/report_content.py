@@ -60,7 +60,7 @@ def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mappin
     """
     can = cells[~cells["left_out"].astype(bool)]
     models, modes = can["model"].nunique(), [mode.in_words for key, mode in MODES.items() if (can["mode"] == key).any()]
-    compared = f"{models} CNN{'s' * (models != 1)}, by {printing.words(modes)},"
+    compared = f"{models} model{'s' * (models != 1)}, by {printing.words(modes)},"
     on = printing.words([_with_patches(name, manifests.get(name)) for name in can["dataset"].unique()])
     done = f"{len(runs)} of {runs_wanted(cells)} runs finished"
     return f"{compared} on {on}: {done}" + (f"; {_device_time(runs)} of device time." if len(runs) else ".")

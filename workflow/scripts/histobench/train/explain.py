@@ -50,7 +50,8 @@ def explain(
         runs of a head on cached features; a run on patches has saved its backbone.
     output : the file to write, in NumPy's format ``.npz``: `run`, the run's folder, `patch_id` (n,) text, in the order
         of `errors`, and `heatmap` (n, height, width) float32 in [0, 1], as large as the last feature map. The maximum
-        of a heat map is 1, or 0 if there is no evidence for the class. If `errors` has no row: "", (0,), (0, 1, 1).
+        of a heat map is 1, or 0 if there is no evidence for the class. If `errors` has no row: "", (0,), (0, 1, 1); of
+        a run on embeddings of others, whose network is not here, its folder, (0,), (0, 1, 1).
 
     Raises
     ------
@@ -73,11 +74,15 @@ def explain(
     about = runs.trained(folder)
     # The recipe with the values that a search has set.
     spec = about["specification"] | {"recipe": about["recipe"]}
+    # For a head on cached features, the scaling of patches is part of the specification of the features.
+    image = spec["input"] or about["features"]["specification"]["input"]
+    if image is None:  # others have computed them by a network that is not here
+        _write(output, named[0], [], np.empty((0, 1, 1), np.float32))
+        log.info("nothing explained: %s was trained on embeddings of others", folder)
+        return
     part = Records(data, "test")
     positions = _positions(part, patches, data)
     predicted = _predicted(folder / runs.PREDICTIONS, patches)
-    # For a head on cached features, the scaling of patches is part of the specification of the features.
-    image = spec["input"] or about["features"]["specification"]["input"]
     prepared = Preprocessing(image["side"], image["preprocessing"])
     visual, behind = split(_trained(spec, image, data, folder, weights.get(spec["model"]["key"])))
     by_batch = [

@@ -60,6 +60,7 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
 
 
 def auc_against_seconds_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
-    """Return the figure of the study."""
+    """Return the figure of the study, and a note on what it leaves out."""
     scores = performance.read(inputs.files["performance"])
-    return auc_against_seconds(figure_data.against_seconds(inputs.runs, scores)), []
+    notes = ["Without heads on features of others, whose seconds nobody here knows."] if inputs.encoders else []
+    return auc_against_seconds(figure_data.against_seconds(inputs.runs, scores)), notes

@@ -75,5 +75,5 @@ def _box(axes: Axes, aucs: Floats, centre: float, width: float, mode: str, *, fi
 
 def auc_by_mode_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the study, and notes on the published values in it."""
-    first_per_mode = performance.first_per_mode(performance.read(inputs.files["performance"]), inputs.cells)
+    first_per_mode = performance.first_per_mode(performance.of_cnns(inputs), inputs.cells)
     return auc_by_mode(figure_data.points(first_per_mode)), figure_data.notes_on_published(first_per_mode)

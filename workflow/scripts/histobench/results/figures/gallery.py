@@ -103,6 +103,8 @@ def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     if figure_data.labelled(runs, inputs.cells, inputs.dataset).empty:
         notes.append(figure_data.NO_RUN)
     for run in runs[runs["folder"].isin(errors["run"])].itertuples():
+        if run.model in inputs.encoders:
+            notes.append("Without Grad-CAM: its features were computed by others, by a network that is not here.")
         name = f"{run.model_name}, {MODE_NAMES[str(run.mode)]}, seed {run.seed}"
         notes.append(f"{name}: the best run on the validation patches.")
     return gallery(errors, images, maps), notes

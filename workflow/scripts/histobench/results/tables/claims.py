@@ -274,13 +274,14 @@ CLAIMS: dict[str, Callable[[Tables], Verdict]] = {
 
 def claims_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
-    published, names = inputs.published, inputs.study["names"]
-    scores = performance.read(inputs.files["performance"])
+    published, scores = inputs.published, performance.of_cnns(inputs)
+    names = {model: name for model, name in inputs.study["names"].items() if model not in inputs.encoders}
+    cells = inputs.cells[inputs.cells["model"].isin(list(names))]
     sizes = models.read(next(iter(inputs.files["sizes"]), None), published.sizes, names)
     seconds, epoch = speed.for_claims(columns.read(inputs.files["speed"][0], speed.COLUMNS))
     ours = Tables(
-        performance=performance.first_per_mode(scores, inputs.cells),
-        tuned=performance.tuned(scores, inputs.cells),
+        performance=performance.first_per_mode(scores, cells),
+        tuned=performance.tuned(scores, cells),
         speed=seconds,
         epoch=epoch,
         sizes=models.in_short(sizes, published.sizes),

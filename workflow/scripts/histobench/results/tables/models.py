@@ -68,7 +68,9 @@ def read(path: Path | None, published: pd.DataFrame, names: Mapping[str, str]) -
         sizes = read_csv(path, ["model"])
         return sizes[sizes["model"].isin(list(names))]
     layers = published.set_index("model")["all_layers"].reindex(list(names)).astype("Int64")
-    return pd.DataFrame({"model": list(names), "layers": layers.to_numpy()}, columns=["model", *COUNTED])
+    # A study of embeddings alone has no name here.
+    models = pd.Series(list(names), dtype="str")
+    return pd.DataFrame({"model": models, "layers": layers.to_numpy()}, columns=["model", *COUNTED])
 
 
 def in_short(sizes: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
@@ -130,6 +132,7 @@ def _definition(row: "pd.Series[Any]") -> str:
 
 def models_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
-    published, names = inputs.published.sizes, inputs.study["names"]
+    published = inputs.published.sizes
+    names = {model: name for model, name in inputs.study["names"].items() if model not in inputs.encoders}
     ours = read(next(iter(inputs.files["sizes"]), None), published, names)
     return Table("Models", compare(ours, published, names), COLUMNS, footnotes=NOTES, first=FIRST)

@@ -150,6 +150,12 @@ def read(paths: Iterable[Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns.names(COLUMNS))
 
 
+def of_cnns(inputs: Inputs) -> pd.DataFrame:
+    """Return the tables of performance without embeddings of others, which cannot be trained in full for comparison."""
+    table = read(inputs.files["performance"])
+    return table[~table["model"].isin(list(inputs.encoders))].reset_index(drop=True)
+
+
 def first_per_mode(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """Return one row per data set, model and mode, that of the cell chosen by `cells.first_cells`."""
     return first_cells(cells)[NAMES].merge(table, on=NAMES)

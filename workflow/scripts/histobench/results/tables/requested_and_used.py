@@ -76,6 +76,7 @@ CELL = ("model", "mode", "recipe", "device")
 TOLD_APART: Mapping[str, Sequence[str]] = {
     "prepare": (),
     "extract_features": ("model", "device"),
+    "import_features": ("model",),
     **dict.fromkeys(("tune", "tune_worker", "train", "predict"), CELL),
     **dict.fromkeys(("evaluate", "controls", "describe_models", "explain"), ()),
 }

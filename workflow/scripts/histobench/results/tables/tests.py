@@ -126,7 +126,7 @@ def _rounded(value: float | None, like: str) -> str:
 
 def tests_table(inputs: Inputs) -> Table:
     """Return the table of the study, after checking it with :func:`check`."""
-    scores = performance.read(inputs.files["performance"])
+    scores = performance.of_cnns(inputs)
     table = tests(inputs.published, performance.first_per_mode(scores, inputs.cells))
     check(table, inputs.published)
     title = "Transfer learning against full training, AUC"

@@ -1,0 +1,133 @@
+"""Models that are tables of embeddings: what the configuration says of them, and what tables make of that."""
+
+import pandas as pd
+import pytest
+
+from histobench.core.costs import Costs
+from histobench.core.errors import HistobenchError
+from histobench.results import printing
+from histobench.results.tables import encoders, models
+from support import frames
+from support.paper import configuration, study
+
+UNI = {"format": "trident", "path": "/data/uni", "encoder": "UNI"}
+BLOCK = {
+    "datasets": ["pcam"], "models": ["uni"], "modes": ["tl"], "recipes": ["paper"], "devices": ["cpu"], "seeds": [1]
+}  # fmt: skip
+
+
+def made(embeddings=UNI, more=(), **changes):
+    matrix = [BLOCK, BLOCK | changes]
+    recipes = configuration()["recipes"] | dict(more)
+    return study(models={"uni": {"embeddings": UNI | embeddings}}, matrix=matrix, recipes=recipes)
+
+
+def test_a_head_is_trained_on_embeddings_as_on_cached_features():
+    found = made()
+    (run,) = found.runs
+    spec = found.specification(run)
+    assert (spec["input"], spec["model"]["application"], spec["model"]["weights_origin"]) == (None, None, "UNI")
+    assert found.models["uni"].name == "uni"
+    assert found.features_specification("pcam", "uni", "paper", "cpu")["input"] is None
+    assert found.weights_files() == study().weights_files()
+    costs = Costs(found)
+    assert costs.train(run.cell).seconds < 3600 * 24
+    assert costs.predict(run.cell).seconds < 3600
+
+
+PAPER = configuration()["recipes"]["paper"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        *(({"modes": [mode]}, "heads alone can be trained (mode `tl`)") for mode in ("full", "scratch", "finetune")),
+        ({"recipes": ["paper-end-to-end"]}, "without a network for `transfer: end_to_end` or `augmentation`"),
+        ({"recipes": ["augmented"]}, "without a network for `transfer: end_to_end` or `augmentation`"),
+        ({"recipes": ["resized"]}, "without patches to `resize`"),
+        ({"datasets": ["idc"], "embeddings": {"path": {"pcam": "/data/uni"}}}, "no embeddings of this data set"),
+        ({"recipes": ["half"], "devices": ["k80"]}, "k80 has no mixed_float16"),
+    ],
+)
+def test_cells_that_need_a_network_are_left_out_with_a_reason(changes, reason):
+    others = {"augmented": {"augmentation": ["d4"]}, "resized": {"resize": 128}, "half": {"precision": "mixed_float16"}}
+    recipes = {
+        name: {key: value for key, value in PAPER.items() if key != "transfer"} | more for name, more in others.items()
+    }
+    found = made(more=recipes, **changes)
+    assert len(found.runs) == 1
+    (line,) = found.left_out_in_words()
+    assert reason in line
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ({"vgg19": {"embeddings": UNI}}, "models.vgg19.embeddings: vgg19 is a CNN of the catalogue"),
+        ({"uni": {"embeddings": UNI, "weights": "random"}}, "models.uni: weights is for CNNs"),
+        (
+            {"uni": {"embeddings": UNI | {"format": "tridnet"}}},
+            "models.uni.embeddings.format: 'tridnet' is not defined; did",
+        ),
+        (
+            {"uni": {"embeddings": UNI | {"format": "stamp"}}},
+            "STAMP's places are in micrometres, so it needs microns_per",
+        ),
+        (
+            {"uni": {"embeddings": UNI | {"path": {"pcm": "x"}}}},
+            "models.uni.embeddings.path: 'pcm' is not defined; did",
+        ),
+        ({"uni": {"embeddings": {"format": "npz"}}}, "models.uni.embeddings: 'path' is a required property"),
+        ({"uni": {"embeddings": UNI | {"path": "/{a}"}}}, "without braces"),
+        ({"uni": {"embeddings": UNI | {"license": "MIT"}}}, "unknown key 'license'; did you mean 'licence'"),
+    ],
+)
+def test_blocks_that_are_refused(models, message):
+    with pytest.raises(HistobenchError) as error:
+        study(models=models)
+    assert message in str(error.value)
+
+
+def test_facts_that_the_user_fills_in_import_nothing_anew():
+    facts = {"patch_size": 256, "microns_per_pixel": 0.25, "licence": "MIT", "pretraining_overlap": True}
+    one, two = made(), made(facts)
+    names = ("pcam", "uni", "paper", "cpu")
+    assert one.features_specification(*names) == two.features_specification(*names)
+    assert one.specification(one.runs[0]) == two.specification(two.runs[0])
+    assert two.models["uni"].embeddings.pretraining_overlap == "yes"
+    # But for STAMP's places.
+    one, two = (made({"format": "stamp", "microns_per_pixel": microns}) for microns in (0.25, 0.5))
+    assert one.features_specification(*names) != two.features_specification(*names)
+
+
+STATED = {"format": "trident", "encoder": "UNI", "patch_size": 256, "microns_per_pixel": 0.25, "licence": "MIT"}
+STATED |= {"pretraining_overlap": "no"}
+NOTHING = {name: None if name in ("patch_size", "microns_per_pixel") else "" for name in STATED} | {"format": "npz"}
+
+
+def test_the_table_says_what_is_stated_and_what_is_not():
+    cells = frames.cells(missing=tuple(frames.run(name, mode="tl") for name in ("uni", "mine", "b2")))
+    embeddings = {"found": {"encoder": "uni_v1", "patch_size": "256"}, "features": 1024, "files": 3, "rows_not_used": 7}
+    run = {"dataset": "pcam", "model": "uni"}
+    about = {"specification": {"run": run}, "features": {"embeddings": embeddings}}
+    names = {"uni": "UNI", "mine": "Mine"}
+    table = encoders.encoders({"uni": STATED, "mine": NOTHING}, names, cells, [about])
+    assert table["model"].tolist() == ["uni", "mine"]
+    first, second = table.to_dict("records")
+    assert (first["features"], first["files"], first["rows_not_used"]) == (1024, 3, 7)
+    assert first["said"] == "encoder uni_v1, patch size 256"
+    assert pd.isna(second["features"])
+    printed = printing.printed(printing.Table("t", table, encoders.COLUMNS), "encoders")
+    rows = {row[0]: row for row in printed.grids[0].rows}
+    assert "not stated" not in rows["UNI"]
+    # Encoder, patch size, micrometres, licence, overlap.
+    assert rows["Mine"].count("not stated") == 5
+
+
+def test_a_study_of_embeddings_alone_has_an_empty_table_of_models():
+    sizes = pd.DataFrame({"model": ["b2"], "all_layers": [10], "depth": [10], "parameters_millions": [9.5]})
+    table = models.compare(models.read(None, sizes, {}), sizes, {})
+    assert table.empty
+    assert list(table)[:2] == ["model", "model_name"]
+    scores = frames.performances(frames.run("uni", mode="tl"))
+    assert scores.merge(models.in_short(models.read(None, sizes, {}), sizes), on="model").empty
