@@ -243,15 +243,20 @@ def patches(*splits):
     return files
 
 
-def cached_features(*splits):
-    """Return a function from a run to the cached features that it reads: nothing where it reads patches."""
+def cached_features(*splits, of_neighbours=()):
+    """Return a function from a run to the cached features that it reads: nothing where it reads patches.
+
+    of_neighbours: splits among whose patches a run looks for nearest neighbours, if its recipe has these.
+    """
 
     @once_for("mode", "recipe")
     def files(wildcards):
         if not STUDY.cached(wildcards.mode, wildcards.recipe):
             return []
-        folder = FEATURES.replace("{scaling}", recipes.scaling(STUDY.recipes[wildcards.recipe]))
-        return [f"{folder}/{name}" for name in (features.ABOUT, *map(features.file_name, splits))]
+        recipe = STUDY.recipes[wildcards.recipe]
+        folder = FEATURES.replace("{scaling}", recipes.scaling(recipe))
+        read = (*splits, *(of_neighbours if "knn" in recipe else ()))
+        return [f"{folder}/{name}" for name in (features.ABOUT, *map(features.file_name, read))]
 
     return files
 
