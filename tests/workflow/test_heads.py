@@ -12,8 +12,13 @@ from support.project import LOCAL, plan, snakemake
 
 RECIPES = {
     "linear": {
-        **{"epochs": 2, "batch_size": 32, "optimizer": {"name": "adamw", "learning_rate": 0.01}},
-        **{"input_scaling": "paper", "best_epoch": "last", "dense_units": 0, "standardize": True},
+        "epochs": 2,
+        "batch_size": 32,
+        "optimizer": {"name": "adamw", "learning_rate": 0.01},
+        "input_scaling": "paper",
+        "best_epoch": "last",
+        "dense_units": 0,
+        "standardize": True,
     },
     "knn": {"knn": {"n_neighbors": 5, "metric": "cosine"}, "input_scaling": "paper", "standardize": True},
 }

@@ -323,9 +323,12 @@ STUDY_MODELS = list(dict.fromkeys(run.model for run in STUDY.runs))
 PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
 # Files of this repository, wherever the working directory is: no `prefix` of a module is for them.
-PAPER_FILES = [local(os.path.relpath(path)) for path in sorted((WORKFLOW.parent / "config" / "paper").glob("*.csv"))]
+PAPER_FILES, OTHERS_FILES = (
+    [local(os.path.relpath(path)) for path in sorted((WORKFLOW.parent / "config" / folder).glob("*.csv"))]
+    for folder in ("paper", "published")
+)
 # By their content: a fresh clone's dates say nothing.
-PAPER_DIGESTS = [digest(Path(path)) for path in PAPER_FILES]
+PUBLISHED_DIGESTS = [digest(Path(path)) for path in (*PAPER_FILES, *OTHERS_FILES)]
 
 
 wildcard_constraints:

@@ -19,6 +19,7 @@ INPUTS = {
     "jobs": lambda dataset: rules.collect_runs.output.jobs,
     "requests": lambda dataset: rules.collect_runs.output.requests,
     "published": lambda dataset: ancient(PAPER_FILES),
+    "others": lambda dataset: ancient(OTHERS_FILES),
     "sizes": lambda dataset: if_there(f"{RESULTS}/models.csv"),
     "performance": lambda dataset: [f"{TABLE}/performance_{name}.csv" for name in DATASETS],
     "speed": lambda dataset: f"{TABLE}/speed.csv",
@@ -104,7 +105,7 @@ def item_params(items, script):
     """Return the params of a rule that makes these items, see `histobench.results.items.make`."""
     return {
         "study": STUDY_FACTS,
-        "published": PAPER_DIGESTS,
+        "published": PUBLISHED_DIGESTS,
         "made": {
             stem: {
                 "module": item.module,

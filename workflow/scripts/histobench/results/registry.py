@@ -173,6 +173,13 @@ PAGE: tuple[Section | Item, ...] = (
         ("replicates", "predictions"),
         "Differences of the AUC between cells on the same test patches, with paired intervals and p values.",
     ),
+    Section("Published by others", "Classifiers of the same test patches."),
+    _table(
+        "others",
+        ("others",),
+        "Published values of others than the paper, beside the best run of the same kind on the same test patches.",
+        needs="scores",
+    ),
     Section(
         "Search for hyperparameters",
         "Trials, cost, and the AUC beside that of the recipe before tuning, on the same test patches.",
