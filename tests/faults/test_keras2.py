@@ -9,6 +9,7 @@ import json
 import math
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from histobench.core.prepared import Records
 from histobench.core.runs import read_json, read_rows
 from histobench.train import models, predict
 from histobench.train.batch_norm import calibrate
+from histobench.train.standardization import statistics
 from histobench.tuning import search_files, tuned_recipe
 from support import jobs
 from support.processes import assert_equal_runs, epochs_done, events, finish, job, kill, start, wait_until
@@ -33,6 +35,9 @@ NADAM = specification("tiny", epochs=2, optimizer={"name": "nadam", "learning_ra
 FINETUNE = specification(
     "tiny", "finetune", epochs=3, finetune={"head_epochs": 1, "upper_layers": 0.3, "learning_rate": 0.0001}
 )
+# Classifiers of cached features.
+LINEAR = specification("tiny", "tl", epochs=2, dense_units=0, standardize=True)
+KNN = LINEAR | {"recipe": {"transfer": "cached", "knn": {"n_neighbors": 5, "metric": "euclidean"}, "standardize": True}}
 # So many epochs that somebody can aim at one.
 KILLED = specification("tiny", epochs=12)
 # What is stopped, and after which epochs, in the second stage of fine-tuning, too.
@@ -78,6 +83,16 @@ def done(python, prepared_folder, backbone, tmp_path_factory) -> Path:
         {"name": "train", "folder": "killed-undisturbed", "spec": KILLED},
         {"name": "extract", "folder": "features", "spec": of_features},
         {"name": "train", "folder": "cached", "spec": specification("tiny", "tl"), "features": features},
+        {"name": "train", "folder": "linear", "spec": LINEAR, "features": features},
+        {
+            "name": "train",
+            "folder": "linear-stopped",
+            "spec": LINEAR,
+            "features": features,
+            "stop": ("epoch-0001", "after"),
+        },
+        {"name": "train", "folder": "linear-stopped", "spec": LINEAR, "features": features},
+        {"name": "train", "folder": "knn", "spec": KNN, "features": features},
         {"name": "train", "folder": "end_to_end", "spec": specification("tiny", "tl", transfer="end_to_end")},
         {
             "name": "tune",
@@ -160,6 +175,30 @@ def test_cached_features_are_those_of_end_to_end_training(prepared_folder, done)
 
 
 # Beside Keras 3.
+
+
+def test_a_linear_head_on_standardised_features_is_that_of_keras_3(done, prepared_folder, tmp_path):
+    folder, features = finished(done / "linear"), finished(done / "features")
+    assert_equal_runs(folder, finished(done / "linear-stopped"))
+    task = Task(LINEAR, prepared_folder, features, folder / "best.weights.h5")
+    predict.predict(task, tmp_path / "p.csv")
+    ours, theirs = (
+        [float(row["score"]) for row in read_rows(path)] for path in (tmp_path / "p.csv", folder / "predictions.csv")
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert np.std(ours) > 1e-3
+    with h5py.File(folder / "best.weights.h5") as file:
+        found = []
+        file.visititems(lambda name, item: found.append(item[:]) if "standardization/vars" in name else None)
+    expected = statistics(Features(prepared_folder, features, "train"))
+    for own, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_neighbours_are_those_of_keras_3(done, prepared_folder, tmp_path):
+    jobs.train(prepared_folder, tmp_path, KNN, finished(done / "features"))
+    for name in ("predictions.csv", "best.weights.h5"):
+        assert (tmp_path / name).read_bytes() == (finished(done / "knn") / name).read_bytes()
 
 
 def test_a_run_folder_is_that_of_keras_3(done, prepared_folder, tmp_path):

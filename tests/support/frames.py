@@ -15,7 +15,7 @@ def run(model: str = "b2", seed: int = 1, auc: float = 0.9, **changes: Any) -> d
     row = (
         {"dataset": "pcam", "model": model, "mode": "full", "recipe": "paper", "device": "cpu", "seed": seed}
         | {"model_name": model.upper(), "format": "pcam", "split": "published", "leaky": False, "patches": "published"}
-        | {"weights": "ImageNet", "transfer": "", "backend": "tensorflow"}
+        | {"weights": "ImageNet", "transfer": "", "classifier": "CNN", "backend": "tensorflow"}
         | dict.fromkeys(["data_differs", "recipe_differs", "steps_differ", "weights_differ"], "")
         | {"n_train": 262144, "n_valid": 32768, "n_test": 32768, "epochs": 15, "best_epoch": 7, "collapsed": False}
         | {"auc": auc, "valid_auc": auc + 0.01, "loss": 1 - auc, "accuracy": auc - 0.05}
@@ -33,15 +33,8 @@ def cell(mode: str = "full", model: str = "b2", **changes: Any) -> dict[str, Any
         | {"format": "pcam", "model_name": model.upper(), "gpu": changes.get("device", "cpu") != "cpu"}
         | {"year": "", "cuda_cores": "", "gflops": ""}
         | {f"peak_tflops_{rate}": "" for rate in ("float32", "tf32", "mixed_float16", "mixed_bfloat16")}
-        | {
-            "seeds": 1,
-            "gap": "",
-            "left_out": False,
-            "end_to_end": True,
-            "timing_only": False,
-            "tuned_from": "",
-            "subset_of": "",
-        }
+        | {"seeds": 1, "gap": "", "left_out": False, "end_to_end": True, "timing_only": False, "tuned_from": ""}
+        | {"subset_of": "", "classifier": "dense head" if mode == "tl" else "CNN"}
         | changes
     )
 

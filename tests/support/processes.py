@@ -92,7 +92,7 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 def assert_equal_runs(one: Path, two: Path) -> None:
     for name in ("history.csv", "predictions.csv"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
-    assert len(weights(one)) >= 4
+    assert len(weights(one)) >= 2
     np.testing.assert_equal(weights(one), weights(two))
     assert read_json(one / "run.json")["best_epoch"] == read_json(two / "run.json")["best_epoch"]
 

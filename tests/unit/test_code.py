@@ -29,10 +29,10 @@ READ = {"core/features", "core/prepared"}
 TRAINING = {
     "core/augmentations",
     *("train/fit", "train/checkpoints", "train/batch_norm", "train/augmentation", "train/random_state"),
-    *("train/initial_model", "tuning/tuned_recipe", "core/decision", *MODEL, *READ, *INPUTS),
+    *("train/initial_model", "train/standardization", "tuning/tuned_recipe", "core/decision", *MODEL, *READ, *INPUTS),
 }
 DEPENDS_ON = {
-    "train": {"train/heads", "train/run", "core/state", *TRAINING},
+    "train": {"train/heads", "train/run", "train/neighbours", "core/state", *TRAINING},
     "tune": {
         *("tuning/worker", "tuning/chief", "tuning/client", "tuning/oracle", "tuning/tuner", "tuning/outputs"),
         *("tuning/search_settings", "tuning/search_files", "core/state"),
@@ -43,7 +43,12 @@ DEPENDS_ON = {
     },
     "import_features": {"core/embeddings/importing", "core/embeddings/joining", "core/embeddings/__init__", *READ}
     | {"core/datasets/upstream"},
-    "predict": {"train/predict", "tuning/tuned_recipe", *MODEL, *READ, *INPUTS},
+    "predict": {
+        *("train/predict", "train/neighbours", "train/standardization", "core/decision", "tuning/tuned_recipe"),
+        *MODEL,
+        *READ,
+        *INPUTS,
+    },
     "explain": {
         *("train/explain", "train/batch_norm", "core/decision", *MODEL, *READ, *INPUTS),
     },

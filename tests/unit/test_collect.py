@@ -23,7 +23,7 @@ EPOCHS = [(60.0, 9.0, 9000.0), (20.5, 5.25, 8000.0), (22.0, 5.0, 8200.0), (20.0,
 def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), instead=None, image=UNIT, **about):
     """Return the row of a timing run, as read from the file; some files may hold something else `instead`."""
     specification = {
-        "run": {name: name for name in NAMES} | {"seed": 1},
+        "run": {name: name for name in NAMES} | {"mode": "full", "seed": 1},
         "model": {"key": "model", "application": None, "weights_origin": ""},
         "recipe": RECIPE | dict(recipe),
         "input": image,

@@ -220,8 +220,59 @@ def test_arms_are_on_one_device_the_first_that_has_both():
 
 def test_modes_without_a_common_device_are_a_gap():
     row = Study().add("full", device="a100", aucs=[0.8]).add("tl", device="cpu", aucs=[0.9]).row()
-    assert (row["gap"], row["device"]) == ("no device has both modes", "cpu / a100")
+    assert (row["gap"], row["device"]) == ("no device has both", "cpu / a100")
     assert pd.isna(row["p"])
+
+
+LINEAR, KNN = "full − linear head", "full − k-NN"
+
+
+def test_training_is_contrasted_with_the_baselines_of_the_same_backbone():
+    study = Study()
+    study.add("tl", recipe="linear", classifier="linear head", aucs=[0.7, 0.72])
+    study.add("tl", recipe="knn", classifier="k-NN", aucs=[0.65])
+    study.add("full", recipe="paper", aucs=[0.8])
+    study.add("tl", recipe="paper", aucs=[0.75])
+    study.add("finetune", recipe="native", aucs=[0.85])
+    study.add("full", "b6", aucs=[0.9])  # without a baseline
+    study.add("tl", "vgg19", recipe="linear", classifier="linear head", aucs=[0.6])  # nothing was trained
+    table = study.table().set_index("contrast")
+    # A linear head that comes first is not what stands for transfer learning.
+    assert table.loc[TRANSFER, ["auc_a", "auc_b", "recipe"]].tolist() == [0.75, 0.8, "paper"]
+    expected = {
+        LINEAR: ("paper / linear", 0.8, 0.71),
+        KNN: ("paper / knn", 0.8, 0.65),
+        "fine-tuned − linear head": ("native / linear", 0.85, 0.71),
+        "fine-tuned − k-NN": ("native / knn", 0.85, 0.65),
+    }
+    assert table.index.tolist() == [TRANSFER, *expected]
+    for contrast, (recipe, a, b) in expected.items():
+        row = table.loc[contrast]
+        assert (row["recipe"], row["mode"], row["gap"]) == (recipe, "", "")
+        assert row[["auc_a", "auc_b", "difference"]].tolist() == pytest.approx([a, b, a - b])
+
+
+def test_contrasts_with_a_baseline_are_families_of_their_own():
+    study = Study()
+    for model in ("b6", "vgg19"):
+        study.add("full", model, aucs=[0.8]).add("tl", model, aucs=[0.7])
+        for classifier in ("linear head", "k-NN"):
+            study.add("tl", model, recipe=classifier[0], classifier=classifier, aucs=[0.6])
+    table = study.table()
+    assert table["contrast"].tolist() == [TRANSFER, LINEAR, KNN] * 2
+    assert table["p_holm"].tolist() == pytest.approx([2 * 0.05] * 6)
+
+
+def test_a_baseline_by_the_same_recipe_comes_first_and_another_device_is_a_gap():
+    study = Study()
+    for recipe, auc in (("other", 0.6), ("linear", 0.7)):
+        study.add("tl", recipe=recipe, classifier="linear head", aucs=[auc])
+    study.add("full", recipe="linear", aucs=[0.8])
+    study.add("tl", recipe="knn", classifier="k-NN", device="a100", aucs=[0.65])
+    table = study.table().set_index("contrast")
+    assert table.index.tolist() == [LINEAR, KNN]
+    assert table.loc[LINEAR, ["recipe", "auc_b"]].tolist() == ["linear", 0.7]
+    assert table.loc[KNN, "gap"] == "no device has both"
 
 
 def test_tuned_against_untuned():

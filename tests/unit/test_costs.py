@@ -58,6 +58,16 @@ def test_a_head_on_cached_features_takes_its_steps_whatever_the_backbone(paper):
     assert heads[0] == heads[1] < paper.epoch(Cell("pcam", "mobilenet", "tl", "timing", "a100")).seconds
 
 
+def test_neighbours_cost_their_pairs_of_patches_and_no_card_is_slower_than_one(paper):
+    on_card, on_cpu = (Cell("pcam", "vgg19", "tl", "knn", device) for device in ("a100", "cpu"))
+    assert paper.epoch(on_card).seconds < paper.epoch(on_cpu).seconds / 5
+    start = paper.predict(replace(on_cpu, recipe="paper")).seconds
+    # One row of the history: the validation patches; to predict, as many test patches more.
+    assert paper.train(on_cpu).seconds == start + paper.epoch(on_cpu).seconds
+    assert paper.predict(on_cpu).seconds - start == pytest.approx(2 * paper.epoch(on_cpu).seconds)
+    assert paper.epoch(on_cpu).seconds > 2 * paper.epoch(replace(on_cpu, dataset="idc")).seconds
+
+
 def test_measured_seconds_come_first_but_do_not_change_time_limits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = study()

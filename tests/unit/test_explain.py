@@ -12,6 +12,7 @@ from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_sealed
 from histobench.core.job import Task
 from histobench.core.prepared import Records
+from histobench.core.recipes import Dense
 from histobench.core.runs import read_rows, write_rows
 from histobench.train import explain, models, predict
 from histobench.train.batch_norm import calibrate
@@ -86,6 +87,10 @@ def by_hand(model, data):
     hidden = features.mean((1, 2)) @ kernel_1 + bias_1
     logits = np.maximum(hidden, 0) @ kernel_2 + bias_2
     gradients = ((hidden > 0) * kernel_2[:, 0]) @ kernel_1.T  # (n, channels), but for the pool's 1 / 4
+    return of_gradients(features, gradients, logits)
+
+
+def of_gradients(features, gradients, logits):
     maps = np.sign(logits)[:, :, None] * np.einsum("nc,nhwc->nhw", gradients, features)
     assert (maps > 0).any()
     positive = np.maximum(maps, 0)
@@ -139,6 +144,25 @@ def test_embeddings_of_others_have_no_network_to_look_into(data, tmp_path):
     explain.explain(errors=listed, abouts=[tmp_path / "run.json"], data=data, weights={"tiny": None}, output=output)
     with np.load(output) as file:
         assert (str(file["run"]), file["heatmap"].shape) == (str(tmp_path), (0, 1, 1))
+
+
+def test_heat_maps_of_a_linear_head_on_standardised_features(data, tmp_path):
+    spec = specification("tiny", "tl", **RECIPE, dense_units=0, standardize=True)
+    folder = tmp_path / "run"
+    jobs.extract(data, tmp_path / "features", features_specification("tiny", side=SIDE))
+    jobs.train(data, folder, spec, tmp_path / "features")
+    heatmaps = explained(data, folder, tmp_path / "maps.npz", side=SIDES["tiny"])
+
+    backbone, part = models.backbone(spec["model"], (SIDE, SIDE, 3)), Records(data, "test")
+    calibrate(backbone, Records(data, "train"), {"preprocessing": "unit", "side": SIDE})
+    images = part.take(np.array([part.ids.index(patch) for patch in CHOSEN])) / np.float32(255)
+    features = keras.Model(backbone.inputs[0], backbone.layers[-1].input).predict_on_batch(images)
+    head = models.head(16, seed=1, dense=Dense(0), standardize=True)
+    head.load_weights(folder / "best.weights.h5")
+    mean, scale, kernel, bias = head.get_weights()
+    logits = (features.mean((1, 2)) - mean) * scale @ kernel + bias
+    expected = of_gradients(features, np.tile(scale * kernel[:, 0], (len(CHOSEN), 1)), logits)
+    np.testing.assert_allclose(heatmaps, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +289,17 @@ def test_the_run_is_the_one_that_the_errors_name(known, tmp_path):
     for rows in ([(folder, "test-1"), (other, "test-0")], [(tmp_path / "gone", "test-1")]):
         with pytest.raises(HistobenchError, match=r"errors\.csv: expected the errors of one run of the study on data"):
             explain.explain(errors=errors(listed, *rows), output=tmp_path / "maps.npz", **common)
+
+
+def test_neighbours_have_no_heat_maps(data, tmp_path):
+    spec = specification("tiny", "tl") | {"recipe": {"knn": {"n_neighbors": 1, "metric": "cosine"}}}
+    (tmp_path / "best.weights.h5").touch()
+    about(tmp_path, spec)
+    listed, output = errors(tmp_path / "errors.csv", (tmp_path, "test-1")), tmp_path / "maps.npz"
+    explain.explain(errors=listed, abouts=[tmp_path / "run.json"], data=data, weights={}, output=output)
+    with np.load(output) as file:
+        assert str(file["run"]) == str(tmp_path)
+        assert file["patch_id"].shape == (0,)
 
 
 def test_no_errors_make_an_empty_file(known, tmp_path):

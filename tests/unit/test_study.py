@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from histobench.core import devices, paths
+from histobench.core import devices, paths, recipes, submission
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote
@@ -117,6 +117,32 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
         ("recipes.paper.optimizer.name", "adm", r"recipes\.paper\.optimizer\.name: Keras .* has no 'adm'"),
         ("recipes.paper.optimizer.beta_1", "0.9", r"recipes\.paper\.optimizer\.beta_1: '0\.9' is not of type"),
         ("recipes.paper.augmentation", ["d4"], r"recipes\.paper: `transfer: cached`.*`transfer: end_to_end`"),
+        ("recipes.linear.dense_units", -1, r"recipes\.linear\.dense_units: -1 is less than the minimum of 0"),
+        (
+            "recipes.linear.transfer",
+            "end_to_end",
+            r"linear: `standardize` works on features that are the same in every",
+        ),
+        ("recipes.linear.augmentation", ["d4"], r"recipes\.linear: `(standardize|transfer: cached)`"),
+        (
+            "recipes.knn.transfer",
+            "end_to_end",
+            r"recipes\.knn: `knn` works on features that are the same in every epoch",
+        ),
+        (
+            "recipes.knn.epochs",
+            15,
+            r"recipes\.knn: epochs does not go with `knn`, by which nothing is trained; leave out",
+        ),
+        ("recipes.knn.dropout", 0.5, r"recipes\.knn: dropout does not go with `knn`"),
+        (
+            "recipes.knn.knn.metric",
+            "manhattan",
+            r"knn\.knn\.metric: 'manhattan' is not one of \['cosine', 'euclidean'\]",
+        ),
+        ("recipes.knn.knn.neighbours", 5, r"recipes\.knn\.knn: unknown key 'neighbours'.*n_neighbors"),
+        ("recipes.knn.knn.n_neighbors", 0, r"n_neighbors: 0 is less than the minimum of 1"),
+        ("recipes.mine", {"input_scaling": "paper"}, r"recipes\.mine: 'epochs' is a required property"),
         ("recipes.native.finetune.head_epochs", 15, r"native\.finetune\.head_epochs: 15 of 15 epochs leave none"),
         ("recipes.native.finetune.upper_layers", 1.5, r"native\.finetune\.upper_layers: 1\.5 is greater"),
         ("models", {"mine": {"application": "X"}}, r"models\.mine is not in .*needs preprocessing, smallest_i"),
@@ -389,6 +415,69 @@ def test_inceptionv3_runs_on_idc_by_a_recipe_that_resizes(config):
 def test_paper_and_native_scaling_stand_side_by_side():
     made = study(matrix=[block(models=["densenet121"], recipes=["paper", "native"])])
     assert [made.specification(run)["input"]["preprocessing"] for run in made.runs] == ["unit", "torch"]
+
+
+def test_the_default_has_baselines_on_features_that_are_extracted_anyway():
+    made = study()
+    runs = [run for run in made.runs if run.recipe in ("linear", "knn")]
+    assert {made.recipes[run.recipe].get("dense_units") for run in runs} == {0, None}
+    extracted = {
+        (run.dataset, run.model, run.device) for run in made.runs if run.recipe == "paper" and run.mode == "tl"
+    }
+    assert {(run.dataset, run.model, run.device) for run in runs} < extracted
+    assert {recipes.scaling(made.recipes[run.recipe]) for run in runs} == {"paper"}
+    assert {submission.group(made, run)[1] for run in runs} == {submission.HEADS}
+    # They stand for no mode where one AUC is needed.
+    first = {(run.dataset, run.model, run.mode): run for run in reversed(made.runs)}
+    assert not {run.recipe for run in first.values()} & {"linear", "knn"}
+
+
+def test_classifiers_of_features_are_for_frozen_backbones():
+    every = ["tl", "full", "scratch", "finetune"]
+    made = study(matrix=[block(models=["b2", "vgg19"], modes=every, recipes=["linear", "knn"])])
+    assert [(run.model, run.mode, run.recipe) for run in made.runs] == [
+        ("vgg19", "tl", "linear"),
+        ("vgg19", "tl", "knn"),
+    ]
+    reasons = {(cell.mode, cell.recipe): why for cell, why in made.left_out.items() if cell.model == "vgg19"}
+    assert "mode `tl` alone" in reasons["full", "knn"]
+    assert "`standardize` is for heads on cached features" in reasons["scratch", "linear"]
+
+
+def test_no_dense_layer_is_for_models_with_a_backbone(config):
+    config["recipes"]["short"] = config["recipes"]["native"] | {"dense_units": 0}
+    matrix = [block(models=["b6", "vgg19"], modes=["tl", "full", "finetune"], recipes=["short"])]
+    made = study(recipes=config["recipes"], matrix=matrix)
+    assert [(run.model, run.mode) for run in made.runs] == [("vgg19", mode) for mode in ("tl", "full", "finetune")]
+    assert "is for models with a backbone" in made.left_out[Cell("pcam", "b6", "full", "short", "cpu")]
+    kinds = {cell["mode"]: cell["classifier"] for cell in made.asked_for({}) if cell["model"] == "vgg19"}
+    assert kinds == {"tl": "linear head", "full": "CNN", "finetune": "CNN"}
+    searched = config["recipes"]["short"] | {"search": {"space": {"dense_units": {"values": [16, 64]}}}}
+    assert recipes.classifier(searched, "tl") == "dense head"
+
+
+def test_a_run_of_neighbours_depends_on_its_recipe_and_the_features_alone():
+    spec = study().specification(Run("pcam", "vgg19", "tl", "knn", "a100", 1))
+    assert spec["recipe"] == {
+        "transfer": "cached",
+        "knn": {"n_neighbors": 20, "metric": "cosine"},
+        "input_scaling": "paper",
+        "standardize": True,
+    }
+    assert spec["input"] is None
+
+
+def test_what_recipes_of_before_said_is_what_their_runs_depend_on():
+    """As it was before linear heads: a key more would train them again."""
+    spec = study().specification(Run("pcam", "vgg19", "tl", "paper", "a100", 1))
+    assert spec["recipe"] == {
+        "transfer": "cached",
+        "epochs": 15,
+        "batch_size": 32,
+        "optimizer": {"name": "adam", "learning_rate": 0.001},
+        "input_scaling": "paper",
+        "best_epoch": "val_accuracy",
+    }
 
 
 def test_fine_tuning_needs_a_recipe_that_says_how():

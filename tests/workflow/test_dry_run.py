@@ -53,8 +53,9 @@ def test_the_guard_guards(project, guarded):
 def test_a_bare_dry_run_plans_the_papers_study(bare):
     planned = jobs(bare)
     # 22 cells on PCam and 20 on each IDC data set by the paper's protocol; 4 of `timing` on each of four cards, of
-    # `fast` on each of two, and of `timing-cpu`; two models tuned in two ways.
-    assert planned["train"] == 22 + 20 + 20 + 4 * (4 + 2 + 1) + 2 * 2
+    # `fast` on each of two, and of `timing-cpu`; two models tuned in two ways; two baselines on the features of seven
+    # backbones on PCam, and of six on IDC.
+    assert planned["train"] == 22 + 20 + 20 + 4 * (4 + 2 + 1) + 2 * 2 + 2 * (7 + 6)
     assert planned["tune"] == 2 * 2
     # Those of `timing` and so on are there for their seconds: nobody asks for their scores.
     assert planned["predict"] == planned["evaluate"] == 22 + 20 + 20 + 2 * 2
@@ -77,7 +78,7 @@ def test_the_demo_can_be_planned(clone, guarded):
 
 def test_what_is_left_out_is_said_once(bare):
     line = (
-        "Left out: full, tl of InceptionV3 on idc, idc-random by paper: "
+        "Left out: full, tl of InceptionV3 on idc, idc-random by paper, linear, knn: "
         "it needs patches of at least 75 px, not of 50 px.\n"
     )
     assert bare.count(line) == 1

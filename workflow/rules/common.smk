@@ -310,17 +310,19 @@ def patches(*splits):
     return files
 
 
-def cached_features(*splits):
-    """Return a function from a run to the cached features that it reads: nothing where it reads patches."""
+def cached_features(*splits, of_neighbours=()):
+    """Return a function from a run to the cached features that it reads: nothing where it reads patches.
+
+    of_neighbours: splits among whose patches a run looks for nearest neighbours, if its recipe has these.
+    """
 
     @once_for("dataset", "model", "mode", "recipe", "device")
     def files(wildcards):
         if not STUDY.cached(wildcards.mode, wildcards.recipe):
             return []
-        folder = features_of(cell(wildcards))
-        return [
-            f"{folder}/{name}" for name in (features.ABOUT, *map(features.file_name, parts(wildcards.dataset, *splits)))
-        ]
+        read = (*splits, *(of_neighbours if "knn" in STUDY.recipes[wildcards.recipe] else ()))
+        names = dict.fromkeys(map(features.file_name, parts(wildcards.dataset, *read)))
+        return [f"{features_of(cell(wildcards))}/{name}" for name in (features.ABOUT, *names)]
 
     return files
 
@@ -424,9 +426,12 @@ CNNS = [name for name in STUDY.models if name not in ENCODERS]
 PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
 # Files of this repository, wherever the working directory is: no `prefix` of a module is for them.
-PAPER_FILES = [local(os.path.relpath(path)) for path in sorted((WORKFLOW.parent / "config" / "paper").glob("*.csv"))]
+PAPER_FILES, OTHERS_FILES = (
+    [local(os.path.relpath(path)) for path in sorted((WORKFLOW.parent / "config" / folder).glob("*.csv"))]
+    for folder in ("paper", "published")
+)
 # By their content: a fresh clone's dates say nothing.
-PAPER_DIGESTS = [digest(Path(path)) for path in PAPER_FILES]
+PUBLISHED_DIGESTS = [digest(Path(path)) for path in (*PAPER_FILES, *OTHERS_FILES)]
 
 
 wildcard_constraints:

@@ -32,6 +32,7 @@ INPUTS = {
     "jobs": lambda dataset: rules.collect_runs.output.jobs,
     "requests": lambda dataset: rules.collect_runs.output.requests,
     "published": lambda dataset: ancient(PAPER_FILES),
+    "others": lambda dataset: ancient(OTHERS_FILES),
     "sizes": lambda dataset: if_there(f"{RESULTS}/models.csv") if set(CNNS) & set(STUDY_MODELS) else [],
     "imported": lambda dataset: [path for run, path in zip(RUNS, of_runs(runs.ABOUT)) if run.model in ENCODERS],
     "performance": lambda dataset: [f"{TABLE}/performance_{name}.csv" for name in DATASETS],
@@ -122,7 +123,7 @@ def item_params(items, script):
     """Return the params of a rule that makes these items, see `histobench.results.items.make`."""
     return {
         "study": STUDY_FACTS,
-        "published": PAPER_DIGESTS,
+        "published": PUBLISHED_DIGESTS,
         "made": {
             stem: {
                 "module": item.module,

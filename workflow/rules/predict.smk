@@ -5,7 +5,7 @@ rule predict:
     input:
         patches("valid", "test"),
         manifest=f"{DATA}/manifest.json",
-        features=cached_features("valid", "test"),
+        features=cached_features("valid", "test", of_neighbours=("train",)),
         weights=rules.train.output.weights,
         about=rules.train.output.about,  # holds the digest of the weights
         tuned=tuned_recipe,

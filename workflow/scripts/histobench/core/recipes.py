@@ -10,10 +10,17 @@ from histobench.core.modes import MODES
 PURPOSE = ("timing_only", "tuned_from")
 
 
+# Kinds of classifiers, as tables print them, see `classifier`.
+CNN, DENSE_HEAD, LINEAR_HEAD, KNN = "CNN", "dense head", "linear head", "k-NN"
+# Keys of a recipe that has `knn`: nothing is trained by it.
+OF_KNN = ("knn", "input_scaling", "resize", "standardize", "transfer")
+
+
 class Dense(NamedTuple):
     """The layers between a CNN's features and its output: units, and the rate of dropout after them.
 
-    `dropout` None is what the model has by itself: 0.5 in B6, none in all others.
+    No `units` are no such layer: a linear classifier of the features. `dropout` None is what the model has by itself:
+    0.5 in B6, none in all others.
     """
 
     units: int = 256
@@ -38,6 +45,26 @@ def dense(recipe: Mapping[str, Any]) -> Dense:
     return Dense(recipe.get("dense_units", PAPER.units), recipe.get("dropout", PAPER.dropout))
 
 
+def classifier(recipe: Mapping[str, Any], mode: str) -> str:
+    """Return what a recipe trains in a mode: a `CNN`, whole or its upper layers, or what classifies frozen features."""
+    if "knn" in recipe:
+        return KNN
+    if not MODES[mode].cacheable:
+        return CNN
+    searched = recipe.get("search", {}).get("space", {})
+    return DENSE_HEAD if dense(recipe).units or "dense_units" in searched else LINEAR_HEAD
+
+
+def standardize(recipe: Mapping[str, Any]) -> bool:
+    """Say whether features are standardised before they are classified."""
+    return bool(recipe.get("standardize", False))
+
+
+def epochs(recipe: Mapping[str, Any]) -> int:
+    """Return the number of epochs of a recipe, which is that of rows of the history: one for k nearest neighbours."""
+    return int(recipe.get("epochs", 1))
+
+
 def transfer(recipe: Mapping[str, Any]) -> str:
     """Return how heads on a frozen backbone are trained: on "cached" features of the backbone, or "end_to_end"."""
     augmented = recipe.get("augmentation") or "augmentation" in recipe.get("search", {}).get("space", {})
@@ -52,8 +79,9 @@ def scaling(recipe: Mapping[str, Any]) -> str:
 
 def relevant(recipe: Mapping[str, Any], mode: str) -> dict[str, Any]:
     """Return what a recipe says for runs of a mode; of `transfer` also what it leaves unsaid."""
-    optimizer = recipe["optimizer"] | {"name": recipe["optimizer"]["name"].lower()}
-    said = {"transfer": transfer(recipe)} | dict(recipe) | {"optimizer": optimizer}
+    said = {"transfer": transfer(recipe)} | dict(recipe)
+    if "optimizer" in recipe:
+        said["optimizer"] = recipe["optimizer"] | {"name": recipe["optimizer"]["name"].lower()}
     if "search" in recipe:
         # Not how many jobs share it.
         said["search"] = {key: value for key, value in recipe["search"].items() if key != "workers"}

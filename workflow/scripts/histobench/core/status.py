@@ -149,7 +149,7 @@ def _seconds_left(study: Study, costs: Costs, run: Run, job: Job) -> float:
     # An epoch of a run that is out of date does not count.
     own = epoch_seconds(paths.of(study.paths.run, run)) if job.state != "waiting" else []
     each = typical(own) if own else costs.epoch(run.cell).seconds
-    return each * max(0, int(study.recipes[run.recipe]["epochs"]) - len(own))
+    return each * max(0, recipes.epochs(study.recipes[run.recipe]) - len(own))
 
 
 def _totals(jobs: Mapping[Run, Job]) -> list[str]:
@@ -204,7 +204,7 @@ def _line(study: Study, run: Run, job: Job, left: float, width: int) -> str:
     if job.state == "failed":
         log = paths.of(study.paths.run_log, run) / "train.log"
         return f"{run}\n    {textwrap.shorten(job.note, width - 4, placeholder=' ...')}\n    {log}"
-    done, epochs = epoch_seconds(paths.of(study.paths.run, run)), study.recipes[run.recipe]["epochs"]
+    done, epochs = epoch_seconds(paths.of(study.paths.run, run)), recipes.epochs(study.recipes[run.recipe])
     if job.state == "stopped":
         return f"{run}: {len(done)} of {epochs} epochs done"
     pace = f", {_duration(typical(done))} each" if done else ""

@@ -104,6 +104,12 @@ class Study:
             return "it has no pretrained weights, so `full` is from scratch already"
         if self.gathered(cell.dataset) and self.timing_only(cell.recipe):
             return "seconds are measured on a data set with one split"
+        if "knn" in recipe and not mode.cacheable:
+            return "k nearest neighbours are those of a frozen backbone's features: mode `tl` alone has them"
+        if recipes.standardize(recipe) and not self.cached(cell.mode, cell.recipe):
+            return "`standardize` is for heads on cached features: mode `tl` alone has them"
+        if model.application is None and not mode.frozen and recipe.get("dense_units") == 0:
+            return "its dense layer is a part of it: `dense_units: 0` is for models with a backbone"
         if mode.unfreezes and mode.key not in recipe:
             return f"the recipe does not say `{mode.key}`"
         return self._lacks_precision(cell)
@@ -157,7 +163,7 @@ class Study:
         gap : why some or all of them have no result, "" where they have.
         left_out : whether the cell cannot run.
         end_to_end : whether every epoch runs over patches, not over cached features.
-        timing_only, tuned_from : see :mod:`histobench.core.recipes`.
+        timing_only, tuned_from, classifier : see :mod:`histobench.core.recipes`.
         subset_of : the data set of whose training patches this one has a part, "" if it has all of its own.
         """
         cells = []
@@ -182,6 +188,7 @@ class Study:
                     "timing_only": self.timing_only(cell.recipe),
                     "tuned_from": self.recipes[cell.recipe].get("tuned_from", ""),
                     "subset_of": self.subset_of(cell.dataset),
+                    "classifier": recipes.classifier(self.recipes[cell.recipe], cell.mode),
                 }
             )
         return cells
@@ -449,7 +456,21 @@ class Study:
 
 def _check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
     """Refuse a recipe that contradicts itself, or that cannot be trained."""
-    optimizers.check(name, recipe)
+    where = f"configuration: recipes.{name}"
+    if "knn" in recipe:
+        if foreign := sorted(set(recipe) - set(recipes.OF_KNN)):
+            raise HistobenchError(
+                f"{where}: {', '.join(foreign)} {'does' if len(foreign) == 1 else 'do'} not go with `knn`, by which "
+                f"nothing is trained; leave out what is none of {', '.join(recipes.OF_KNN)}"
+            )
+    else:
+        optimizers.check(name, recipe)
+    for key in ("knn", "standardize"):
+        if recipe.get(key) and recipes.transfer(recipe) != "cached":
+            raise HistobenchError(
+                f"{where}: `{key}` works on features that are the same in every epoch, those of `transfer: cached`, "
+                "not of end-to-end training, which augmentation needs as well; leave out one of them"
+            )
     if "search" in recipe:
         search_settings.check(name, recipe)
     for kind in recipe.get("augmentation", []):
@@ -466,7 +487,7 @@ def _check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
             "changes the patch in every epoch; leave out one of them, or say `transfer: end_to_end`"
         )
     head_epochs = recipe.get("finetune", {}).get("head_epochs", 0)
-    if head_epochs >= recipe["epochs"]:
+    if head_epochs >= recipes.epochs(recipe):
         raise HistobenchError(
             f"configuration: recipes.{name}.finetune.head_epochs: {head_epochs} of {recipe['epochs']} epochs leave "
             "none for the upper layers"

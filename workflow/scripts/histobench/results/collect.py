@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from histobench.core import paths, runs, usage
+from histobench.core import paths, recipes, runs, usage
 from histobench.core.decision import AT_THRESHOLD
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, read_sealed, unchanged
@@ -29,7 +29,7 @@ DECISION_METRICS = ["accuracy", "balanced_accuracy", "f1", "sensitivity", "speci
 
 COLUMNS = (
     *("dataset", "model", "mode", "recipe", "device", "seed", "model_name"),
-    *("format", "split", "leaky", "patches", "weights", "transfer"),
+    *("format", "split", "leaky", "patches", "weights", "transfer", "classifier"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ"),
     *("n_train", "n_train_groups", "n_valid", "n_test", "epochs", "best_epoch", "parameters", "collapsed", "valid_auc"),
     *METRICS,
@@ -58,7 +58,9 @@ COLUMNS = (
 - `parameters` and `features_seconds` are empty where others have computed the features: nobody here knows.
 - `multiply_adds_forward`: of a forward pass over one patch, or over its cached features; `multiply_adds_trained`: of
   the layers that are trained.
-- `precision`: Keras's dtype policy. `tf32`: whether float32 was multiplied in TF32, empty if the device cannot.
+- `classifier`: see :func:`histobench.core.recipes.classifier`. `batch_size`: empty for nearest neighbours.
+- `precision`: Keras's dtype policy, and for nearest neighbours "float64". `tf32`: whether float32 was multiplied in
+  TF32, empty if the device cannot.
 - `peak_device_memory_mib`: the maximum that Keras's backend held on the card, empty on a CPU.
 - `backend`: Keras's.
 """
@@ -66,7 +68,7 @@ COLUMNS = (
 TEXTS = [
     *("dataset", "format", "model", "model_name", "mode", "recipe", "device", "split", "patches", "weights"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
-    *("transfer", "precision", "backend", "gap", "tuned_from", "subset_of", "year"),
+    *("transfer", "classifier", "precision", "backend", "gap", "tuned_from", "subset_of", "year"),
 ]
 """Columns of `runs.csv` and `cells.csv` that hold strings."""
 
@@ -126,6 +128,7 @@ def _row(
         "patches": manifest["patches_are"],
         "weights": spec["model"]["weights_origin"],
         "transfer": recipe.get("transfer", ""),
+        "classifier": recipes.classifier(recipe, spec["run"]["mode"]),
         "data_differs": paper.data_differ(manifest),
         "recipe_differs": paper.recipe_differs(effective),
         "steps_differ": paper.steps_differ(effective),
@@ -145,7 +148,7 @@ def _row(
         **_of_epochs(timing),
         **{f"{part}_patches_per_epoch": about["epoch_patches"][part] for part in ("train", "valid")},
         **{f"multiply_adds_{which}": about["multiply_adds"][which] for which in ("forward", "trained")},
-        "batch_size": recipe["batch_size"],
+        "batch_size": recipe.get("batch_size"),
         **{name: about[name] for name in ("precision", "jit_compile", "peak_device_memory_mib")},
         "tf32": about["device"]["tf32"],
         "backend": about["settings"]["backend"],
@@ -227,7 +230,8 @@ def write(
             raise _foreign(file, f"of the data set {found}", "`prepare`")
     floors = {name: _metrics(file) for name, file in controls.items()}
     rows = [_row(folder, manifests, floors, names, timing_only) for folder in folders]
-    write_csv(path, pd.DataFrame(rows, columns=list(COLUMNS)))
+    # Nearest neighbours have no batches.
+    write_csv(path, pd.DataFrame(rows, columns=list(COLUMNS)).astype({"batch_size": "Int64"}))
 
 
 def write_jobs(path: Path, jobs: Sequence[usage.Usage]) -> None:

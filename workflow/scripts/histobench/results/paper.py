@@ -104,6 +104,8 @@ def recipe_differs(recipe: Mapping[str, Any]) -> str:
 
     How a head is trained is not part of the protocol, see :func:`transfer_differs`.
     """
+    if "knn" in recipe:
+        return "nearest neighbours instead of a head"
     whole = dict(recipe) | {"precision": recipes.precision(recipe), "jit_compile": recipes.jit_compile(recipe)}
     given = {key: value for key, value in whole.items() if key not in NO_PROTOCOL and value not in (None, [])}
     differences = []

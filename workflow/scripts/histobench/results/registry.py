@@ -25,9 +25,9 @@ class Item:
     title : its heading on the page; tables have titles of their own.
     caption : what it shows: in Snakemake's report, and for a figure on the page.
     of_dataset : whether there is one for every data set.
-    needs : what a study must have for it: "runs", "searches", "encoders" (embeddings of others), "subsets" (runs on parts
-        of training patches), "scores" (of test patches), "patches" (scores, and the test patches themselves), or "" for
-        nothing.
+    needs : what a study must have for it: "runs", "searches", "encoders" (embeddings of others), "subsets" (runs on
+        parts of training patches), "scores" (of test patches), "patches" (scores, and the test patches themselves), or
+        "" for nothing.
     """
 
     name: str
@@ -173,6 +173,13 @@ PAGE: tuple[Section | Item, ...] = (
         "contrasts",
         ("replicates", "predictions"),
         "Differences of the AUC between cells on the same test patches, with paired intervals and p values.",
+    ),
+    Section("Published by others", "Classifiers of the same test patches."),
+    _table(
+        "others",
+        ("others",),
+        "Published values of others than the paper, beside the best run of the same kind on the same test patches.",
+        needs="scores",
     ),
     Section(
         "Search for hyperparameters",

@@ -50,8 +50,8 @@ def explain(
         runs of a head on cached features; a run on patches has saved its backbone.
     output : the file to write, in NumPy's format ``.npz``: `run`, the run's folder, `patch_id` (n,) text, in the order
         of `errors`, and `heatmap` (n, height, width) float32 in [0, 1], as large as the last feature map. The maximum
-        of a heat map is 1, or 0 if there is no evidence for the class. If `errors` has no row: "", (0,), (0, 1, 1); of
-        a run on embeddings of others, whose network is not here, its folder, (0,), (0, 1, 1).
+        of a heat map is 1, or 0 if there is no evidence for the class. If `errors` has no row: "", (0,), (0, 1, 1). A
+        run of nearest neighbours, or on embeddings of others, has no network here, and so no heat maps, either.
 
     Raises
     ------
@@ -76,9 +76,9 @@ def explain(
     spec = about["specification"] | {"recipe": about["recipe"]}
     # For a head on cached features, the scaling of patches is part of the specification of the features.
     image = spec["input"] or about["features"]["specification"]["input"]
-    if image is None:  # others have computed them by a network that is not here
-        _write(output, named[0], [], np.empty((0, 1, 1), np.float32))
-        log.info("nothing explained: %s was trained on embeddings of others", folder)
+    if image is None or "knn" in spec["recipe"]:  # no network that is here made these scores
+        _write(output, str(folder), [], np.empty((0, 1, 1), np.float32))
+        log.info("nothing explained: the scores of %s are not those of a network that is here", folder)
         return
     part = Records(data, "test")
     positions = _positions(part, patches, data)
@@ -167,15 +167,14 @@ def _trained(
         model = models.build(spec["model"], mode, shape, seed=seed, dense=dense)
         models.load(model, run_folder / runs.WEIGHTS)
         return model
-    model = models.build(spec["model"], mode, shape, seed=seed, weights=weights, dense=dense)
-    backbone, *layers = model.layers
+    backbone = models.backbone(spec["model"], shape, weights=weights)
+    backbone.trainable = False
     if weights is None:
         calibrate(backbone, Records(data, "train"), image)
-    head = models.head(backbone.output_shape[1], seed=seed, dense=dense)
+    standardize = recipes.standardize(spec["recipe"])
+    head = models.head(backbone.output_shape[1], seed=seed, dense=dense, standardize=standardize)
     models.load(head, run_folder / runs.WEIGHTS)
-    for layer, trained in zip(layers, head.layers, strict=True):
-        layer.set_weights(trained.get_weights())
-    return model
+    return keras.Sequential([keras.Input(shape), backbone, *head.layers])
 
 
 def _positions(part: Records, patches: list[str], data: Path) -> npt.NDArray[np.int64]:

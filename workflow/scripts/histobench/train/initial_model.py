@@ -11,6 +11,7 @@ from histobench.core.modes import MODES
 from histobench.core.prepared import Records
 from histobench.train import models
 from histobench.train.batch_norm import calibrate
+from histobench.train.standardization import statistics
 
 
 def build(spec: dict[str, Any], train: Records | Features, weights: Path | None) -> tuple[keras.Model, bool]:
@@ -28,7 +29,11 @@ def build(spec: dict[str, Any], train: Records | Features, weights: Path | None)
     """
     mode, seed, dense = spec["run"]["mode"], spec["run"]["seed"], recipes.dense(spec["recipe"])
     if isinstance(train, Features):
-        return models.head(train.shape[0], seed=seed, dense=dense), False
+        standardize = recipes.standardize(spec["recipe"])
+        head = models.head(train.shape[0], seed=seed, dense=dense, standardize=standardize)
+        if standardize:
+            head.layers[0].set_weights(list(statistics(train)))
+        return head, False
     built = models.build(
         spec["model"], mode, models.input_shape(spec["input"]), seed=seed, weights=weights, dense=dense
     )

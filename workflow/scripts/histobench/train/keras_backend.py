@@ -34,6 +34,7 @@ if KERAS_2:
         floor=tf.floor,
         image=SimpleNamespace(resize=lambda images, size, data_format: tf.image.resize(images, size)),  # noqa: ARG005
         log=tf.math.log,
+        matmul=tf.matmul,
         minimum=tf.minimum,
         reshape=tf.reshape,
         shape=tf.shape,

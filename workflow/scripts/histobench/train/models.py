@@ -25,6 +25,29 @@ BACKBONE_SEED = 20240101
 SAVED_WEIGHTS = ".weights.h5"
 
 
+class Standardization(keras.layers.Layer):  # type: ignore[misc]
+    """Standardises features, (n, features), in float32: (features - mean) x scale, which are its weights.
+
+    Keras has ``Normalization`` for this, which divides a constant feature by 1e-7, and computes from copies of its
+    weights that a restored state does not reach.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="standardization", dtype="float32", trainable=False)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights, to be set to those of :func:`histobench.train.standardization.statistics`."""
+        self._mean, self._scale = (
+            self.add_weight(name=name, shape=input_shape[1:], initializer="zeros", trainable=False)
+            for name in ("mean", "scale")
+        )
+        self.built = True
+
+    def call(self, features: Any) -> Any:
+        """Return the standardised features."""
+        return (features - self._mean) * self._scale
+
+
 def b2(shape: tuple[int, int, int], dense: Dense = PAPER) -> keras.Model:
     """Return the CNN B2 of Bonnet 2024: two convolutions, 10 layers, 9.49 million parameters at 96 px."""
     return keras.Sequential(
@@ -153,19 +176,21 @@ def backbone(
     return model
 
 
-def head(features: int, *, seed: int, dense: Dense = PAPER) -> keras.Model:
+def head(features: int, *, seed: int, dense: Dense = PAPER, standardize: bool = False) -> keras.Model:
     """Return an uncompiled model from so many features of a patch to the probability of tumour.
 
-    Its initial weights are those of the head of :func:`build` with the same seed.
+    Its initial weights are those of the head of :func:`build` with the same seed. If it is to `standardize` features,
+    its first layer does, whose weights are still to be set.
     """
-    return keras.Sequential([keras.Input((features,)), *_head(seed, dense)], name="head")
+    first = [Standardization()] if standardize else []
+    return keras.Sequential([keras.Input((features,)), *first, *_head(seed, dense)], name="head")
 
 
 def _head(seed: int, dense: Dense) -> list[Any]:
     """Return the layers after the pooled features; in the paper Dense(256, relu) and Dense(1, sigmoid)."""
     keras.utils.set_random_seed(seed)
     return [
-        layers.Dense(dense.units, activation="relu"),
+        *([layers.Dense(dense.units, activation="relu")] if dense.units else []),
         *_dropout(dense),
         layers.Dense(1, activation="sigmoid", dtype="float32"),
     ]

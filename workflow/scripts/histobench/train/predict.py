@@ -1,7 +1,8 @@
 """Prediction: scores of a run's validation and test patches with the weights of its best epoch."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from histobench.core.errors import HistobenchError
 from histobench.core.features import Features, open_splits
 from histobench.core.job import Task
 from histobench.core.prepared import Records
-from histobench.train import hardware, models
+from histobench.train import hardware, models, neighbours
 from histobench.train.batches import Batches, size_without_gradients
 from histobench.train.inputs import join
 from histobench.tuning import tuned_recipe
@@ -22,11 +23,15 @@ from histobench.tuning import tuned_recipe
 log = logging.getLogger(__name__)
 
 
+Scorer = Callable[[Any], npt.NDArray[np.float32]]
+"""From a part, patches or their features, to the probability of tumour of each patch, (n,) float32."""
+
+
 def scores(
-    model: keras.Model, part: Records | Features, spec: dict[str, Any], machine: hardware.Machine
+    model: keras.Model, part: Records | Features, image: Mapping[str, Any] | None, machine: hardware.Machine
 ) -> npt.NDArray[np.float32]:
-    """Return the probability of tumour for each patch of a split, (n,) float32."""
-    scored = join(model, part, spec["input"])
+    """Return the probability of tumour for each patch of a split, (n,) float32; for `image` see `join`."""
+    scored = join(model, part, image)
     data = Batches(part, np.arange(len(part)), size_without_gradients(model, machine))
     return np.concatenate([np.asarray(scored.predict_on_batch(data[number][0]))[:, 0] for number in range(len(data))])
 
@@ -45,28 +50,34 @@ def predict(task: Task, output: Path) -> None:
     -----
     Scores are computed in float32, whatever the precision of training.
     """
-    spec, features = task.spec, task.features
+    spec, recipe = task.spec, tuned_recipe.apply(task.spec, task.tuned)["recipe"]
     hardware.check(spec["run"]["device"], task.card)
     machine = hardware.machine(task.card)
-    seed, dense = spec["run"]["seed"], recipes.dense(tuned_recipe.apply(spec, task.tuned)["recipe"])
-    parts = open_splits(task.data, features, "valid", "test")
+    parts = open_splits(task.data, task.features, "valid", "test")
     assert task.weights is not None
     runs.trained(task.weights.parent)
-    if features is not None:
-        model = models.head(parts[0].shape[0], seed=seed, dense=dense)
+    if "knn" in recipe:
+        assert task.features is not None
+        score: Scorer = neighbours.load(Features(task.data, task.features, "train"), recipe, task.weights).scores
     else:
-        shape = models.input_shape(spec["input"])
-        model = models.build(spec["model"], spec["run"]["mode"], shape, seed=seed, dense=dense)
-    models.load(model, task.weights)
-    runs.write_predictions(output, _rows(task, model, parts, machine))
+        model = _model(spec, recipe, parts[0])
+        models.load(model, task.weights)
+        score = partial(scores, model, image=spec["input"], machine=machine)
+    runs.write_predictions(output, _rows(task, score, parts))
     log.info("predicted %s", ", ".join(f"{len(part)} {part.split}" for part in parts))
 
 
-def _rows(
-    task: Task, model: keras.Model, parts: list[Records | Features], machine: hardware.Machine
-) -> Iterator[tuple[str, str, str, int, str]]:
+def _model(spec: dict[str, Any], recipe: dict[str, Any], part: Records | Features) -> keras.Model:
+    """Return the network of a run, or its head for features, without its trained weights."""
+    seed, dense = spec["run"]["seed"], recipes.dense(recipe)
+    if isinstance(part, Features):
+        return models.head(part.shape[0], seed=seed, dense=dense, standardize=recipes.standardize(recipe))
+    return models.build(spec["model"], spec["run"]["mode"], models.input_shape(spec["input"]), seed=seed, dense=dense)
+
+
+def _rows(task: Task, score: Scorer, parts: list[Records | Features]) -> Iterator[tuple[str, str, str, int, str]]:
     for part in parts:
-        values = scores(model, part, task.spec, machine)
+        values = score(part)
         if not np.isfinite(values).all():
             raise HistobenchError(
                 f"{task.weights}: {int((~np.isfinite(values)).sum())} of {len(values)} {part.split} patches get a "

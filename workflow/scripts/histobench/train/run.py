@@ -1,6 +1,7 @@
 """A run: build a model, train it, and write the outputs into the run folder."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 
 from histobench.core import optimizers, recipes, runs
 from histobench.core.features import ABOUT as ABOUT_FEATURES
-from histobench.core.features import open_splits
+from histobench.core.features import Features, open_splits
 from histobench.core.files import digest, link, read_sealed
 from histobench.core.job import Task
 from histobench.core.lease import held
 from histobench.core.state import State
-from histobench.train import checkpoints, fit, hardware, initial_model, models, provenance
+from histobench.train import checkpoints, fit, hardware, initial_model, models, neighbours, provenance
 from histobench.train.keras_backend import compiled_by_xla
 from histobench.train.model_size import multiply_adds
 from histobench.tuning import tuned_recipe
@@ -28,12 +29,17 @@ def train(task: Task, folder: Path) -> None:
     with held(folder / ".state") as lease:
         hardware.check(spec["run"]["device"], task.card)
         machine = hardware.machine(task.card)
-        optimizers.check(spec["run"]["recipe"], spec["recipe"])
+        by_neighbours = "knn" in spec["recipe"]
+        if not by_neighbours:
+            optimizers.check(spec["run"]["recipe"], spec["recipe"])
         state = State(folder / ".state", about.identity, lease)
         if not state.finished():
             (folder / runs.PREDICTIONS).unlink(missing_ok=True)  # of other weights
-            with models.policy(recipes.precision(spec["recipe"])):
-                _train(spec, state, about, machine)
+            if by_neighbours:
+                _find_neighbours(spec, state, about)
+            else:
+                with models.policy(recipes.precision(spec["recipe"])):
+                    _train(spec, state, about, machine)
         state.publish(folder)
 
 
@@ -69,6 +75,43 @@ def _train(spec: dict[str, Any], state: State, about: provenance.About, machine:
     }
     with state.finish() as outputs:
         link(checkpoints.best_weights(state), outputs / runs.WEIGHTS)
-        runs.write_rows(outputs / runs.HISTORY, progress.history)
-        runs.write_rows(outputs / runs.TIMING, progress.timing)
-        about.write(outputs / runs.ABOUT, facts | {"weights_sha256": digest(outputs / runs.WEIGHTS)})
+        _write(outputs, about, progress.history, progress.timing, facts)
+
+
+def _find_neighbours(spec: dict[str, Any], state: State, about: provenance.About) -> None:
+    """Prepare k nearest neighbours and score the validation patches, which a job that was killed does anew."""
+    features = about.task.features
+    assert features is not None
+    train_part, valid_part = (Features(about.task.data, features, split) for split in ("train", "valid"))
+    state.event("starting")
+    found, row, timing = neighbours.fit(train_part, valid_part, spec["recipe"])
+    cached = read_sealed(features / ABOUT_FEATURES)
+    facts = {
+        "best_epoch": 1,
+        "parameters": cached["backbone_parameters"],
+        "random_backbone_calibrated": cached["random_backbone_calibrated"],
+        "features": cached,
+        "recipe": spec["recipe"],
+        "epoch_patches": {"train": len(train_part), "valid": len(valid_part)},
+        "trainable_parameters": 0,
+        "precision": "float64",
+        "jit_compile": False,
+        "data_on_device": False,
+        "multiply_adds": {"forward": len(train_part) * train_part.shape[0], "trained": 0},
+    }
+    with state.finish() as outputs:
+        neighbours.save(found, outputs / runs.WEIGHTS)
+        _write(outputs, about, [row], [timing], facts)
+
+
+def _write(
+    outputs: Path,
+    about: provenance.About,
+    history: Sequence[Mapping[str, Any]],
+    timing: Sequence[Mapping[str, Any]],
+    facts: dict[str, Any],
+) -> None:
+    """Write what tells about the weights that lie among the outputs."""
+    runs.write_rows(outputs / runs.HISTORY, history)
+    runs.write_rows(outputs / runs.TIMING, timing)
+    about.write(outputs / runs.ABOUT, facts | {"weights_sha256": digest(outputs / runs.WEIGHTS)})

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from histobench.core.recipes import KNN
 from histobench.results import figure_data
 from histobench.results.cells import MODE_NAMES
 from histobench.results.columns import read_csv
@@ -107,4 +108,6 @@ def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
             notes.append("Without Grad-CAM: its features were computed by others, by a network that is not here.")
         name = f"{run.model_name}, {MODE_NAMES[str(run.mode)]}, seed {run.seed}"
         notes.append(f"{name}: the best run on the validation patches.")
+        if run.classifier == KNN:
+            notes.append("Without Grad-CAM: the scores of nearest neighbours come from no network.")
     return gallery(errors, images, maps), notes

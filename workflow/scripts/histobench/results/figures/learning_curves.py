@@ -8,6 +8,7 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from histobench.core.recipes import KNN
 from histobench.results import figure_data
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
@@ -91,4 +92,5 @@ def _range(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]], metric: 
 def learning_curves_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the data set."""
     shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
+    shown = shown[shown["classifier"] != KNN]  # nothing was trained in epochs
     return learning_curves(figure_data.histories(shown)), []

@@ -11,7 +11,7 @@ from histobench.results.tables import performance
 NOTE = "The best model of a data set is chosen by its AUC on the validation patches; metrics are on the test patches."
 
 COLUMNS = [
-    *pick(performance.COLUMNS, *NAMES[:2], "model_name", "mode", "transfer", "recipe", "device"),
+    *pick(performance.COLUMNS, *NAMES[:2], "model_name", "mode", "transfer", "classifier", "recipe", "device"),
     Column("valid_auc", "Validation AUC"),
     *pick(performance.COLUMNS, "auc", "balanced_accuracy", "accuracy", "loss"),
     *pick(performance.COLUMNS, "interval", "n", "seeds", "collapsed", "floor_auc", "below_floor"),

@@ -1,31 +1,42 @@
-"""Paired contrasts of cells on one test set: transfer learning against full training, tuned against untuned."""
+"""Paired contrasts of cells on one test set.
 
+Transfer learning against full training, training against the baselines on the same frozen features, tuned against
+untuned.
+"""
+
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from histobench.core import recipes
 from histobench.core.errors import HistobenchError
 from histobench.results import statistics
 from histobench.results.bootstrap import RESAMPLES
-from histobench.results.cells import NAMES, Cell, can_represent, first_cells, runs_of
+from histobench.results.cells import MODE_NAMES, NAMES, Cell, can_represent, runs_of
 from histobench.results.columns import BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, names, p_value, pick, text
 from histobench.results.inputs import Inputs
-from histobench.results.paper import COMPARED_MODES
 from histobench.results.printing import Table
 
 TRANSFER, TUNED = "TL − full", "tuned − untuned"
+COMPARED = ("tl", "full")
+"""Modes of `TRANSFER`."""
+TRAINED = ("full", "finetune")
+"""Modes that are contrasted with the baselines of the same backbone, which say what training it adds."""
+BASELINES = (recipes.LINEAR_HEAD, recipes.KNN)
 
 NOTES = [
     "Differences of the mean AUC on the test set, a minus b. Interval and p are from a paired bootstrap: both arms "
     "on the same resampled groups or patches (see Unit), within which the seeds of each arm are resampled. They do not "
     "include the spread over seeds of an arm with one seed, and half of its variance for an arm with two.",
     f"The smallest p of {RESAMPLES:,} resamples is {2 / (RESAMPLES + 1):.3f}; Holm's, of m contrasts, m times that.",
-    "p Holm is adjusted for all contrasts of one data set.",
+    "p Holm is adjusted for all contrasts of one data set; those with a linear head or k-NN are families of their own.",
     "DeLong's p is secondary. It treats patches as independent, which those of a slide or patient are not, so it is "
     "too small; and it uses only one seed, the lowest that both arms have.",
-    "If there are several recipes and devices, TL − full uses the first with both modes. Collapsed runs are left out.",
+    "If there are several recipes and devices, TL − full uses the first with both modes, and what is less a linear "
+    "head or k-NN, the first of each on a device that has both. Collapsed runs are left out.",
 ]
 
 COLUMNS = [
@@ -55,10 +66,14 @@ def contrasts(
     replicates: Mapping[str, pd.DataFrame],
     predictions: Mapping[str, pd.DataFrame],
 ) -> pd.DataFrame:
-    """Return the contrasts of a study: `TRANSFER` of every model with both modes, `TUNED` of every tuned recipe.
+    """Return the contrasts of a study.
 
-    The arms of `TRANSFER` are the first cells of the two modes with the same recipe and device; if no recipe has both
-    modes, with the same device. The arms of `TUNED` are the cell of the tuned recipe and that of the recipe it was
+    `TRANSFER` is of every model with both modes, each of the `TRAINED` modes less each of the `BASELINES` of every
+    model with both, `TUNED` of every tuned recipe.
+
+    The arms of `TRANSFER` are the first cells of the two modes with the same recipe and device, in transfer learning
+    with a dense head; if no recipe has both modes, with the same device. So are those of a mode and a baseline, by
+    whichever recipes. The arms of `TUNED` are the cell of the tuned recipe and that of the recipe it was
     tuned from, with the same data set, model, mode and device. Modes and tuned cells that cannot run have no row.
 
     Parameters
@@ -72,10 +87,10 @@ def contrasts(
     -------
     table : one row per contrast, by data set, with the columns `COLUMNS`.
 
-        - `mode`: of both arms, "" for `TRANSFER`. `recipe`, `device`: of both, "a / b" if they differ.
+        - `mode`: of both arms, "" where they differ. `recipe`, `device`: of both, "a / b" if they differ.
         - `auc_a`, `auc_b`: means over the `seeds_a` and `seeds_b` seeds that finished and did not collapse.
         - `difference` with its 95 % interval, `p`: see `statistics.paired_bootstrap`. `p_holm`: see `statistics.holm`,
-          over the contrasts of the data set that have a result.
+          over the contrasts of the data set that have a result; those with a baseline are families by their names.
         - `delong_p`: see `statistics.delong`, for the lowest seed that both arms have; NaN without one, or if the test
           is not defined.
         - `unit`: what was resampled, "group" or "patch"; "" if neither arm has a run.
@@ -93,28 +108,40 @@ def contrasts(
         for arms in _arms(of_dataset)
     ]
     table = pd.DataFrame(rows, columns=names(COLUMNS))
-    for _, family in table.groupby("dataset"):
+    # Baselines, of which a study may have many, must not make it harder to find a difference between two trainings.
+    of_baseline = table["contrast"].where(table["contrast"].str.endswith(BASELINES), "")
+    for _, family in table.groupby(["dataset", of_baseline]):
         table.loc[family.index, "p_holm"] = statistics.holm(family["p"])
     return table
 
 
 def _arms(cells: pd.DataFrame) -> Iterator[tuple[str, Cell, Cell]]:
     """Yield each contrast of one data set: its name and the cells of its arms."""
-    trained = can_represent(cells[cells["mode"].isin(COMPARED_MODES)])
-    for _, of_model in trained.groupby("model", sort=False):
-        # Any other difference would be taken for an effect of the mode, so it is avoided where possible.
-        alike = [frame for _, frame in of_model.groupby(["device", "recipe"], sort=False)]
-        by_device = [frame for _, frame in of_model.groupby("device", sort=False)]
-        for frame in (*alike, *by_device, of_model):
-            arms = {cell["mode"]: cell for cell in first_cells(frame).to_dict("records")}
-            if len(arms) == len(COMPARED_MODES):
-                yield TRANSFER, arms["tl"], arms["full"]
-                break
-    usable = ~cells["left_out"].astype(bool) & ~cells["timing_only"].astype(bool)
-    for cell in cells[usable & (cells["tuned_from"] != "")].to_dict("records"):
+    usable = can_represent(cells)
+    # Baselines are in mode `tl` as well.
+    kind = usable["classifier"].where(usable["classifier"].isin(BASELINES), usable["mode"])
+    for _, of_model in usable.assign(kind=kind).groupby("model", sort=False):
+        for pair in (COMPARED, *itertools.product(TRAINED, BASELINES)):
+            if arms := _first_pair(of_model[of_model["kind"].isin(pair)]):
+                a, b = pair
+                yield f"{MODE_NAMES[a]} − {MODE_NAMES.get(b, b)}", arms[a], arms[b]
+    run = ~cells["left_out"].astype(bool) & ~cells["timing_only"].astype(bool)
+    for cell in cells[run & (cells["tuned_from"] != "")].to_dict("records"):
         absent = {**cell, "recipe": cell["tuned_from"], "gap": "not in the matrix"}
         untuned = cells[(cells[NAMES] == [absent[name] for name in NAMES]).all(axis=1)].to_dict("records")
         yield TUNED, cell, untuned[0] if untuned else absent
+
+
+def _first_pair(cells: pd.DataFrame) -> dict[str, Cell]:
+    """Return the first cell of each of two kinds, by kind, out of the cells of a model; {} if one kind has none."""
+    # Any other difference would be taken for an effect of the kind, so it is avoided where possible.
+    alike = [frame for _, frame in cells.groupby(["device", "recipe"], sort=False)]
+    by_device = [frame for _, frame in cells.groupby("device", sort=False)]
+    for frame in (*alike, *by_device, cells):
+        arms: dict[str, Cell] = {cell["kind"]: cell for cell in frame.drop_duplicates("kind").to_dict("records")}
+        if len(arms) > 1:
+            return arms
+    return {}
 
 
 def _row(
@@ -131,7 +158,7 @@ def _row(
     name_a, name_b = contrast.split(" − ")
     gaps = [*_gaps(name_a, a, finished_a, runs_a), *_gaps(name_b, b, finished_b, runs_b)]
     if a["device"] != b["device"]:
-        gaps.append("no device has both modes")
+        gaps.append("no device has both")
     row = (
         {"contrast": contrast, **{name: a[name] for name in ("dataset", "model", "model_name")}}
         | {"mode": a["mode"] if a["mode"] == b["mode"] else ""}

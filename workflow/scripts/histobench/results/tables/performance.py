@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from histobench.core import recipes
 from histobench.core.errors import HistobenchError
 from histobench.core.runs import LEFT_OUT
 from histobench.results import columns
@@ -53,6 +54,7 @@ TRANSFERS = {"": "", "cached": ", cached features", "end_to_end": ", end to end"
 COLUMNS = [
     *(replace(column, after="transfer") if column.name == "mode" else column for column in CELL),
     hidden("transfer", format=TRANSFERS.get),
+    text("classifier", once=ALL_ROWS),
     Column("loss", interval=BOOTSTRAP, collapsible=True),
     Column("accuracy", interval=BOOTSTRAP, collapsible=True),
     Column("balanced_accuracy", collapsible=True),
@@ -101,7 +103,8 @@ def performance(
     replicates : from a run's folder to its bootstrap replicates, as in `bootstrap.csv`. Resample r holds the same test
         patches in every run on a data set (see `bootstrap.resampled_weights`), so the replicates of the mean over seeds
         are the means of the seeds' replicates.
-    published : `format`, `model`, `mode` and `PUBLISHED` of the paper's models, none of them tuned.
+    published : `format`, `model`, `mode` and `PUBLISHED` of the paper's models, none of them tuned, and none a linear
+        head or nearest neighbours.
 
     Returns
     -------
@@ -125,10 +128,13 @@ def performance(
     rows = []
     for cell in asked.to_dict("records"):
         key = (cell["format"], cell["model"], cell["mode"])
-        row = {name: cell[name] for name in (*NAMES, "model_name", "gap")} | _of_runs(runs_of(cell, runs), replicates)
+        papers = not cell["tuned_from"] and cell["classifier"] in (recipes.CNN, recipes.DENSE_HEAD)
+        row = {name: cell[name] for name in (*NAMES, "model_name", "classifier", "gap")} | _of_runs(
+            runs_of(cell, runs), replicates
+        )
         comparable = not any(row[why] for why in DIFFERS)
         for metric in PUBLISHED:
-            value = np.nan if cell["tuned_from"] else printed[metric].get(key, np.nan)
+            value = printed[metric].get(key, np.nan) if papers else np.nan
             row[f"published_{metric}"] = value
             row[f"{metric}_difference"] = row[metric] - value if comparable else np.nan
         rows.append(row)
