@@ -17,6 +17,12 @@ THEIRS = {"train": "train", "valid": "val", "test": "test"}
 STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "float64": "DoubleStorage"}
 
 
+def cached(folder: Path, index: pd.DataFrame) -> np.ndarray:
+    """Return cached features in the order of the index, in which splits may alternate."""
+    whole = {split: np.load(folder / f"{split}.npy") for split in index["split"].unique()}
+    return np.stack([whole[row.split][row.position] for row in index.itertuples()])
+
+
 def by_slide(index: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the rows of each slide in the order of a scan, each place once, and the places."""
     slides = {}

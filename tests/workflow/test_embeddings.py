@@ -4,7 +4,6 @@ import os
 import shutil
 
 import h5py
-import numpy as np
 
 from histobench.core import prepared
 from histobench.core.runs import read_json
@@ -24,8 +23,7 @@ OURS = "results/tiny/features/idc-simulated/mobilenet/paper/cpu"
 
 def test_a_head_on_our_own_features_as_others_write_them_is_our_head(copy):
     index = prepared.index(copy / "results/data/idc-simulated")
-    features = np.concatenate([np.load(copy / OURS / f"{split}.npy") for split in index["split"].unique()])
-    theirs = embeddings.trident(copy.parent / "theirs", index, features)
+    theirs = embeddings.trident(copy.parent / "theirs", index, embeddings.cached(copy / OURS, index))
     (copy / "theirs.yaml").write_text(CONFIG)
     done = snakemake(copy, *TINY, "theirs.yaml", "--", METRICS)
     assert "rule import_features:" in done
