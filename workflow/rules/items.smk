@@ -45,6 +45,7 @@ def has(needed, dataset):
         "runs": bool(RUN_DATASETS),
         "searches": bool(SEARCHES),
         "scores": scored,
+        "published": any(STUDY.datasets[name].source.patches == "published" for name in SCORED_DATASETS),
         "patches": scored and bool(if_there(*expand(records("test"), dataset=dataset))),
     }[needed]
 

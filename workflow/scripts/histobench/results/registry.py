@@ -25,8 +25,8 @@ class Item:
     title : its heading on the page; tables have titles of their own.
     caption : what it shows: in Snakemake's report, and for a figure on the page.
     of_dataset : whether there is one for every data set.
-    needs : what a study must have for it: "runs", "searches", "scores" (of test patches), "patches" (scores, and the
-        test patches themselves), or "" for nothing.
+    needs : what a study must have for it: "runs", "searches", "scores" (of test patches), "published" (scores on the
+        whole of a published data set), "patches" (scores, and the test patches themselves), or "" for nothing.
     """
 
     name: str
@@ -178,7 +178,7 @@ PAGE: tuple[Section | Item, ...] = (
         "others",
         ("others",),
         "Published values of others than the paper, beside the best run of the same kind on the same test patches.",
-        needs="scores",
+        needs="published",
     ),
     Section(
         "Search for hyperparameters",
