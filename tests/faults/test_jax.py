@@ -12,15 +12,19 @@ import numpy as np
 import pytest
 
 from histobench.core.features import Features
+from histobench.core.job import Task
 from histobench.core.runs import read_json, read_rows
-from histobench.train import models
+from histobench.train import models, predict
 from histobench.tuning import search_files
+from support import jobs
 from support.processes import assert_equal_runs, epochs_done, events, finish, job, kill, start, wait_until
 from support.small import COUNTS, features_specification, search_specification, specification
 
 # Dropout, and all augmentations; six patches are left over by 16 a batch, fewer than a batch may hold there.
 RUN = specification("tiny", epochs=2, dropout=0.3, augmentation=["d4", "author", "stain"])
 KILLED = specification("tiny", epochs=12)
+LINEAR = specification("tiny", "tl", dense_units=0, standardize=True)
+KNN = LINEAR | {"recipe": {"transfer": "cached", "knn": {"n_neighbors": 5, "metric": "cosine"}, "standardize": True}}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,8 @@ def done(prepared_folder, tmp_path_factory) -> Path:
         {"name": "train", "folder": "killed-undisturbed", "spec": KILLED},
         {"name": "extract", "folder": "features", "spec": features_specification("tiny"), "chunk": 24},
         {"name": "train", "folder": "cached", "spec": specification("tiny", "tl"), "features": features},
+        {"name": "train", "folder": "linear", "spec": LINEAR, "features": features},
+        {"name": "train", "folder": "knn", "spec": KNN, "features": features},
         {"name": "train", "folder": "end_to_end", "spec": specification("tiny", "tl", transfer="end_to_end")},
     ]
     for each in asked:
@@ -62,6 +68,20 @@ def test_a_run_that_is_stopped_ends_as_an_undisturbed_one(done):
     folder = finished(done / "stopped")
     assert events(folder).count("going on after epoch") == 1
     assert_equal_runs(folder, finished(done / "undisturbed"))
+
+
+def test_classifiers_of_features_are_those_of_tensorflow(done, prepared_folder, tmp_path):
+    features, linear = finished(done / "features"), finished(done / "linear")
+    jobs.train(prepared_folder, tmp_path, KNN, features)
+    # To the bit, though JAX has no float64.
+    assert (tmp_path / "predictions.csv").read_bytes() == (finished(done / "knn") / "predictions.csv").read_bytes()
+    # Of a head on standardised features its weights say all.
+    predict.predict(Task(LINEAR, prepared_folder, features, linear / "best.weights.h5"), tmp_path / "p.csv")
+    ours, theirs = (
+        [float(row["score"]) for row in read_rows(path)] for path in (tmp_path / "p.csv", linear / "predictions.csv")
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert np.std(ours) > 1e-3
 
 
 def killed(times: int, prepared_folder: Path, done: Path, folder: Path) -> None:

@@ -189,7 +189,7 @@ def test_a_linear_head_on_standardised_features_is_that_of_keras_3(done, prepare
     assert np.std(ours) > 1e-3
     with h5py.File(folder / "best.weights.h5") as file:
         found = []
-        file.visititems(lambda name, item: found.append(item[:]) if "standardization/vars" in name else None)
+        file.visititems(lambda name, item: found.append(item[:]) if "standardization/vars/" in name else None)
     expected = statistics(Features(prepared_folder, features, "train"))
     for own, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(own, other)

@@ -33,6 +33,15 @@ def test_one_row_per_cell_in_the_order_of_the_matrix():
     assert found["model_name"].tolist() == ["VGG19", "B2", "B2", "B2"]
 
 
+def test_the_papers_values_stand_beside_heads_with_a_dense_layer_alone():
+    kinds = {"paper": "dense head", "linear": "linear head", "knn": "k-NN"}
+    rows = [run("vgg19", mode="tl", recipe=recipe, classifier=kind) for recipe, kind in kinds.items()]
+    found = table(*rows).set_index("recipe")
+    assert found["classifier"].to_dict() == kinds
+    assert found["published_auc"].fillna(0).to_dict() == {"paper": 0.89, "linear": 0, "knn": 0}
+    assert found["auc_difference"].notna().to_dict() == {"paper": True, "linear": False, "knn": False}
+
+
 def test_seeds_are_averaged():
     rows = [run(seed=1, auc=0.8), run(seed=2, auc=0.9)]
     bootstrap = replicates(*rows)

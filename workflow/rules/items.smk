@@ -63,6 +63,7 @@ def has(needed, dataset):
         "encoders": bool(STUDY_FACTS["encoders"]),
         "scores": scored,
         "subsets": any(STUDY.subset_of(name) for name in SCORED_DATASETS),
+        "published": any(STUDY.datasets[name].source.patches == "published" for name in SCORED_DATASETS),
         "patches": bool(dataset) and scored and bool(if_there(*test_patches(dataset))),
     }[needed]
 

@@ -26,8 +26,8 @@ class Item:
     caption : what it shows: in Snakemake's report, and for a figure on the page.
     of_dataset : whether there is one for every data set.
     needs : what a study must have for it: "runs", "searches", "encoders" (embeddings of others), "subsets" (runs on
-        parts of training patches), "scores" (of test patches), "patches" (scores, and the test patches themselves), or
-        "" for nothing.
+        parts of training patches), "scores" (of test patches), "published" (scores on the whole of a published data
+        set), "patches" (scores, and the test patches themselves), or "" for nothing.
     """
 
     name: str
@@ -179,7 +179,7 @@ PAGE: tuple[Section | Item, ...] = (
         "others",
         ("others",),
         "Published values of others than the paper, beside the best run of the same kind on the same test patches.",
-        needs="scores",
+        needs="published",
     ),
     Section(
         "Search for hyperparameters",
