@@ -2,6 +2,16 @@
 
 TABLE, FIGURE, ERRORS = STUDY.paths.tables, STUDY.paths.figures, STUDY.paths.errors
 
+# Pairs of data sets of one source: one with a leaky split, and one without.
+LEAKY_SPLITS = [
+    [leaky, other]
+    for leaky in SCORED_DATASETS
+    for other in SCORED_DATASETS
+    if STUDY.datasets[leaky].leaky
+    and not STUDY.datasets[other].leaky
+    and STUDY.datasets[leaky].source.name == STUDY.datasets[other].source.name
+]
+
 # Values of the configuration that tables and figures need and that are in no file.
 STUDY_FACTS = {
     "name": STUDY.name,
@@ -10,6 +20,7 @@ STUDY_FACTS = {
     "public": [model for model in STUDY_MODELS if is_public(STUDY.models[model])],
     "searched": [recipe for recipe in STUDY.recipes if STUDY.searched(recipe)],
     "run_datasets": RUN_DATASETS,
+    "leaky_splits": LEAKY_SPLITS,
 }
 
 # Inputs of the items of the registry: functions from a data set, "" for the whole study, to paths.
@@ -32,6 +43,10 @@ INPUTS = {
     "metrics": lambda dataset: of_scored_runs(runs.METRICS, dataset or None),
     "histories": lambda dataset: of_scored_runs(runs.HISTORY, dataset or None),
     "patches": lambda dataset: expand([*records("test"), f"{DATA}/manifest.json"], dataset=dataset),
+    "manifest": lambda dataset: f"{DATA}/manifest.json".format(dataset=dataset),
+    "records": lambda dataset: expand(records(*prepared.SPLITS), dataset=dataset),
+    "audit": lambda dataset: expand(rules.audit.output, dataset=dataset),
+    "contradicted": lambda dataset: f"{TABLE}/contradicted_{dataset}.csv",
     "errors": lambda dataset: ERRORS.format(dataset=dataset),
     "heatmaps": lambda dataset: if_there(STUDY.paths.heatmaps.format(dataset=dataset)),
 }
@@ -40,10 +55,14 @@ INPUTS = {
 def has(needed, dataset):
     """Return whether the study, or a data set, has what an item of the registry needs."""
     scored = dataset in SCORED_DATASETS if dataset else bool(SCORED_DATASETS)
+    prepared_there = bool(if_there(*expand(records(*prepared.SPLITS), dataset=dataset)))
     return {
         "runs": bool(RUN_DATASETS),
         "searches": bool(SEARCHES),
         "scores": scored,
+        "records": prepared_there,
+        "audit": scored and prepared_there,
+        "leaky": bool(LEAKY_SPLITS),
         "patches": scored and bool(if_there(*expand(records("test"), dataset=dataset))),
     }[needed]
 

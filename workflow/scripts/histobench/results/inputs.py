@@ -5,6 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from histobench.core.files import unchanged
@@ -65,10 +67,16 @@ class Inputs:
         """The test patches of the data set."""
         return Records(self.files["patches"][0].parent, "test")
 
+    def test_images(self, ids: "Sequence[str] | pd.Series[Any]") -> npt.NDArray[np.uint8]:
+        """Return the test patches of these names, (n, height, width, 3)."""
+        test = self.test_patches
+        position = test.positions(ids)
+        return test.take(np.array([position[name] for name in ids], np.int64))
+
     @property
     def manifest(self) -> dict[str, Any]:
         """The manifest of the data set."""
-        return manifest(self.files["patches"][0].parent)
+        return manifest(self.files["manifest" if "manifest" in self.files else "patches"][0].parent)
 
 
 class _Predictions(Mapping[str, pd.DataFrame]):
