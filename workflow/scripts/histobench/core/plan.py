@@ -36,6 +36,7 @@ STAGES = {
     "prepare": "prepare",
     "evaluate": "evaluate",
     "controls": "evaluate",
+    "audit": "audit",
 }
 RESULTS = "tables, figures, report"
 # Of these the rules that run a CNN, which a scheduler gets, too.

@@ -169,7 +169,7 @@ def _relation(rows: pd.DataFrame, found: Found, part: Integers, other: Integers)
 def _counts(
     rows: pd.DataFrame, found: Found, part: Integers, relation: Mapping[str, npt.NDArray[np.bool_]], itself: bool
 ) -> dict[str, Any]:
-    """Return the numbers of patches of a part that have a counterpart, see :func:`_relation`; of groups that are known."""
+    """Return the numbers of patches that have a counterpart, see :func:`_relation`; of groups where any is known."""
     groups = rows["group"].iloc[part]
     known = bool((groups != "").any())
     counts: dict[str, Any] = {"patches": len(part)}

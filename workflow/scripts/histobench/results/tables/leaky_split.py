@@ -35,15 +35,15 @@ COLUMNS = [
     RUNS,
 ]
 
-FIRST = ["model_name", "mode", "recipe", "device", "auc_a", "auc_b", "difference", "p", "remark"]
+FIRST = ["model_name", "mode", "leaky", "grouped", "recipe", "device", "auc_a", "auc_b", "difference", "p", "remark"]
 
 NOTES = [
     "a: patches of one slide or patient are on both sides of the split; b: they are not. Same source, model, mode, "
     "recipe and device. The arms also differ in how many patches they were trained on.",
     f"They are compared on the test patches that both splits share, if these are {ENOUGH} of either class or more: "
-    "resamples are then paired. Else each is resampled on its own test patches, and the difference is also that of the "
-    "patients. Seeds are resampled within each. Single patches are resampled, which ignores clustering, where there are "
-    f"fewer than {bootstrap.MIN_GROUPS} slides or patients.",
+    "resamples are then paired. Else each is resampled on its own test patches, and the difference is also that of "
+    "their patients. Seeds are resampled within each. Where there are fewer than "
+    f"{bootstrap.MIN_GROUPS} slides or patients, patches are resampled, which ignores clustering.",
     f"The smallest p of {RESAMPLES:,} resamples is {2 / (RESAMPLES + 1):.3f}; it is adjusted for no other row.",
 ]
 
