@@ -7,7 +7,20 @@ import pytest
 
 from histobench.results import printing, report
 from histobench.results.columns import names
-from histobench.results.tables import claims, contrasts, controls, models, performance, requested_and_used, speed, tests
+from histobench.results.tables import (
+    audit,
+    claims,
+    contradicted,
+    contrasts,
+    controls,
+    leaks,
+    leaky_split,
+    models,
+    performance,
+    requested_and_used,
+    speed,
+    tests,
+)
 from histobench.tuning import search_tables
 from support.browser import launched, open_page
 
@@ -33,6 +46,8 @@ MADE_UP = (
     | {"data_differs": ["", "the split of IDC was never published"], "recipe_differs": ["epochs 5 instead of 15", ""]}
     | {"weights_differ": ["random weights", ""], "not_comparable": ["", "batch_size 256"], "gap": ["", "not run yet"]}
     | {"runs": ["results/a results/b", ""], "extrapolated": ["", "extrapolated from 2,048 of 262,144 training patches"]}
+    | {"test_patches": ["all", "without slides or patients of training or validation"]}
+    | {"leaky": ["idc-random"], "grouped": ["idc"]}
     | {"contrast": ["TL − full", "tuned − untuned"], "unit": ["group", "patch"], "source": ["published", "this study"]}
     | {"test": ["Welch", "paired t"]}
     | {name: ["-2.5527", "16.285"] for name in ("t", "df", "p")}
@@ -58,6 +73,16 @@ def every_table():
     seconds = made_up(speed.COLUMNS, dataset=["pcam"], **cards)
     unfinished = scores.assign(**dict.fromkeys(performance.METRICS), runs="", gap="not run yet")
     found, tried = made_up(search_tables.COLUMNS), made_up(search_tables.TRIALS)
+    counts = dict.fromkeys(("patches", "copies", "near", "conflicts"), 262_144)
+    within = counts | dict.fromkeys(("groups", "distinct", "distinct_turned", "uniform"), 220_025)
+    between = counts | {"shared_groups": 216, "group_patches": 32_768}
+    twice = audit.counted(
+        {"counts": [{"part": "valid", "beside": "valid"} | within, {"part": "valid", "beside": "train"} | between]},
+        {"patches_are": "published", "split": "published", "format": "pcam"},
+    )
+    one_cell = {
+        name: MADE_UP[name][:1] for name in ("dataset", "model", "model_name", "mode", "recipe", "device", "unit")
+    }
     verdicts = {"published_verdict": ["does not hold"], "our_verdict": ["cannot be told"]}
     numbers = {"published_numbers": [SENTENCE], "our_numbers": [SENTENCE]}
     claim = ["InceptionV3-TL costs about what B2 and B6 cost"]
@@ -75,6 +100,10 @@ def every_table():
             requested_and_used.COLUMNS,
             {"first": requested_and_used.FIRST, "to_copy": "set-resources:\n" + "wildcards." * 40},
         ),
+        "audit": (twice, audit.COLUMNS, {"grids": audit.in_print(twice)}),
+        "leaks": (made_up(leaks.COLUMNS, **one_cell), leaks.COLUMNS, {"first": leaks.FIRST}),
+        "contradicted": (made_up(contradicted.COLUMNS), contradicted.COLUMNS, {}),
+        "leaky_split": (made_up(leaky_split.COLUMNS), leaky_split.COLUMNS, {"first": leaky_split.FIRST}),
         "controls": (made_up(controls.COLUMNS), controls.COLUMNS, {}),
         "searches": (found, search_tables.COLUMNS, {"grids": search_grids, "first": search_tables.FIRST}),
         "trials": (tried, search_tables.TRIALS, {"grids": trial_grids, "first": search_tables.TRIALS_FIRST}),

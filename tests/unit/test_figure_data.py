@@ -117,3 +117,21 @@ def test_examples_are_of_both_classes_and_spread_over_the_split():
     assert labels[chosen].tolist() == [1] * 6 + [0] * 6
     assert (chosen[:6] < 50).sum() == (chosen[6:] < 50).sum() == 3
     assert len(set(figure_data.example_positions(np.array([0, 1, 1]), 6).tolist())) == 3
+
+
+def test_mean_scores_are_over_the_runs_that_scored_a_patch():
+    def of(**scores):
+        test = pd.DataFrame({"patch_id": list(scores), "score": list(scores.values()), "split": "test", "group": "g"})
+        return pd.concat(
+            [test.assign(label=[int(name == "b") for name in scores]), test.assign(split="valid", label=0)]
+        )
+
+    predictions = {"one": of(a=0.9, b=0.2), "two": of(b=0.6, a=0.7), "three": of(c=0.1)}
+    scored = figure_data.mean_scores(pd.DataFrame({"folder": list(predictions)}), predictions).set_index("patch_id")
+    assert scored["score"].to_dict() == {"a": pytest.approx(0.8), "b": pytest.approx(0.4), "c": 0.1}
+    assert scored["scored_by"].to_dict() == {"a": 2, "b": 2, "c": 1}
+    assert scored["contradicting"].to_dict() == {"a": 2, "b": 1, "c": 0}
+    assert scored["label"].to_dict() == {"a": 0, "b": 1, "c": 0}
+    listed = figure_data.surest(scored.reset_index(), 5)
+    assert listed["patch_id"].tolist() == ["a", "b"]
+    assert figure_data.mean_scores(pd.DataFrame({"folder": []}), {}).empty

@@ -19,6 +19,8 @@ from histobench.results.figures.auc_against_size import auc_against_size
 from histobench.results.figures.auc_by_mode import auc_by_mode
 from histobench.results.figures.calibration import bins, calibration, slope_and_intercept
 from histobench.results.figures.curves import MAX_BANDS, precision_recall, roc
+from histobench.results.figures.duplicates import examples as examples_of_duplicates
+from histobench.results.figures.duplicates import pairs
 from histobench.results.figures.examples import examples
 from histobench.results.figures.forest import forest
 from histobench.results.figures.gallery import gallery
@@ -359,3 +361,27 @@ def test_errors_stand_above_their_heat_maps(maps):
         assert axes.images[1].get_array().max() == number / 10
         # The heat map covers the patch exactly.
         assert sorted(axes.images[1].get_extent()) == sorted(axes.images[0].get_extent())
+
+
+def test_pairs_of_two_parts_come_first_and_stand_above_each_other():
+    known = ["split", "patch_id", "label"]
+    copies = pd.DataFrame(
+        [("train", "a", 0, 1, ""), ("train", "b", 1, 1, ""), ("test", "c", 0, 1, "mirrored"), ("test", "d", 1, 2, "")],
+        columns=[*known, "same", "turned"],
+    ).assign(copies_in=["train test", "train test", "train", ""])
+    near = pd.DataFrame([("train", "d", 1, "train", "e", 1, ""), ("train", "f", 1, "test", "g", 1, "turned by 90°")])
+    near.columns = [*(f"{end}_{name}" for end in ("first", "second") for name in known), "turned"]
+    shown = examples_of_duplicates(copies, near)
+    assert shown[["kind", "first_patch_id", "second_patch_id"]].to_numpy().tolist() == [
+        ["equal", "a", "c"],
+        ["near", "f", "g"],
+        ["equal", "a", "b"],
+        ["near", "d", "e"],
+    ]
+    images = np.arange(8, dtype=np.uint8).reshape(4, 2, 1, 1, 1) * np.ones((1, 1, 9, 9, 3), np.uint8)
+    figure = pairs(shown, images)
+    drawn_images = [(int(axes.images[0].get_array().max()), axes.get_xlabel()) for axes in figure.axes if axes.images]
+    assert [number for number, _ in drawn_images] == [0, 4, 1, 5, 2, 6, 3, 7]
+    assert drawn_images[2][1].replace("\n", " ") == "test, normal c mirrored"
+    nothing = pairs(shown.head(0), images[:0])
+    assert "No two patches are equal" in nothing.axes[0].texts[0].get_text()

@@ -328,3 +328,19 @@ def test_missing_split_is_named(split):
     given_ = predictions([0, 1], [0.1, 0.2])
     with pytest.raises(HistobenchError, match=f"no patches of the split '{split}'"):
         evaluate(given_[given_["split"] != split])
+
+
+@several
+@given(labelled_scores(), st.integers(0, 2**32 - 1))
+def test_the_auc_of_some_patches_is_that_of_their_weights(sample, seed):
+    """Of every other unit; resamples are those of the whole test set."""
+    labels, scores = sample
+    units = np.arange(len(labels)) // 2
+    some = units % 2 == 0
+    found = metrics.auc_replicates(labels[some], scores[some], units[some], units.max() + 1, resamples=5, seed=seed)
+    for replicate, weights in enumerate(resampled_weights(units, 5, seed)):
+        drawn = weights[some]
+        if len(set(labels[some][drawn > 0])) < 2:
+            assert replicate not in found.index
+        else:
+            assert found[replicate] == pytest.approx(roc_auc_score(labels[some], scores[some], sample_weight=drawn))

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import itertools
-import logging
 import os
 import re
 import shutil
@@ -283,47 +282,10 @@ def test_the_identity_is_the_digest_of_a_table_as_pandas_writes_it(tmp_path_fact
     assert identity(folder) == hashlib.sha256(f"(1, 1, 3)\n{table}".encode()).hexdigest()
 
 
-@settings(max_examples=30)
-@given(chunks=interleaved())
-def test_duplicates_are_those_of_all_rows(tmp_path_factory, chunks):
-    folder = write(tmp_path_factory.mktemp("data"), chunks)
-    rows = prepared.index(folder).sort_values(["split", "position"])
-    assert prepared.manifest(folder)["duplicates"] == records.duplicates(rows)
-
-
 def test_equal_patches_from_other_files_are_the_same_patches(tmp_path):
     one = write(tmp_path / "one", changed(""), source_files={"sha256": "1"})
     two = write(tmp_path / "two", changed(""), source_files={"sha256": "2"}, source="renamed")
     assert identity(one) == identity(two)
-
-
-def test_equal_patches_are_counted_and_what_they_spoil_is_told(tmp_path, caplog):
-    chunks = changed("")
-    train, valid, test = (some.images for some in chunks)
-    train[2] = train[0]  # both normal
-    train[5] = train[0]  # a tumour
-    valid[4] = train[0]
-    test[1] = test[3]  # both tumours
-    with caplog.at_level(logging.WARNING):
-        write(tmp_path, chunks)
-    found = prepared.manifest(tmp_path)["duplicates"]
-    assert found == {"within_a_split": 3, "in_several_splits": 4, "in_both_classes": 4}
-    told = " ".join(caplog.messages)
-    assert "4 patches stand in several splits, equal pixel for pixel, such as train-0 and valid-4" in told
-    assert "4 patches stand in both classes, equal pixel for pixel, such as train-0 and train-5" in told
-    rows = prepared.index(tmp_path, ["patch_id", "pixel_sha256"]).set_index("patch_id")["pixel_sha256"]
-    assert rows["test-1"] == rows["test-3"]
-    assert rows.nunique() == 24 - 4
-
-
-def test_patches_that_differ_by_one_value_are_no_duplicates(tmp_path, caplog):
-    chunks = changed("")
-    chunks[0].images[2] = chunks[0].images[0]
-    chunks[0].images[2, 39, 39, 2] ^= 1
-    with caplog.at_level(logging.WARNING):
-        write(tmp_path, chunks)
-    assert set(prepared.manifest(tmp_path)["duplicates"].values()) == {0}
-    assert caplog.messages == []
 
 
 def bad_chunks(kind):

@@ -14,7 +14,6 @@ MANIFEST = {
         "test": {"n": 300, "tumour": 150, "tumour_fraction": 0.5, "groups": 4},
     },
     "excluded": {"not 50x50 px, at the edge of the tissue": 128},
-    "duplicates": {"within_a_split": 1200, "in_several_splits": 0, "in_both_classes": 2},
 }
 
 
@@ -95,8 +94,6 @@ def test_facts_tell_of_data_versions_devices_and_cells_that_cannot_run():
     told = report_content.facts(pd.DataFrame(rows), {"idc": MANIFEST}, abouts, ["Left out: a."])
     found = {title: dict(facts) for title, facts in told.items()}
     assert found["Exclusions of patches"] == {"idc": "128 not 50x50 px, at the edge of the tissue"}
-    equal = {"idc": "1,200 repeat another of their split; 2 stand in both classes"}
-    assert found["Patches that are equal pixel for pixel"] == equal
     assert "train: 1,314 patches, 32% tumour, slides or patients unknown" in found["Data sets"]["idc"]
     assert "test: 300 patches, 50% tumour, 4 slides or patients" in found["Data sets"]["idc"]
     # Versions that differ are counted.

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from histobench.core.errors import HistobenchError
-from histobench.results.statistics import delong, holm, paired, paired_bootstrap, welch
+from histobench.results.statistics import clustering, delong, holm, paired, paired_bootstrap, welch
 
 # Welch
 
@@ -270,3 +270,25 @@ def test_delong_rejects_a_true_hypothesis_at_its_level():
         rejected += delong(labels, *scores)["p"] < 0.05
     # 25 expected; a fair coin of 0.05 gives 11 to 42 in 999 of 1,000 cases.
     assert 11 <= rejected <= 42
+
+
+def test_clustering_hand_computed():
+    """Two groups of two: between 2 (2 * 1.5^2 * 2 / 1 = 9), within 0.5, so (9 - 0.5) / (9 + 0.5)."""
+    found = clustering([0, 1, 3, 4], ["a", "a", "b", "b"])
+    assert found["intraclass"] == pytest.approx(8.5 / 9.5)
+    assert found["design_effect"] == pytest.approx(1 + 8.5 / 9.5)
+    assert found["effective_n"] == pytest.approx(4 / (1 + 8.5 / 9.5))
+
+
+def test_groups_that_are_constant_count_once_each_and_unrelated_ones_cost_nothing():
+    found = clustering(np.repeat([1.0, 5.0, 2.0], 10), np.repeat([1, 2, 3], 10))
+    assert (found["intraclass"], found["effective_n"]) == (pytest.approx(1), pytest.approx(3))
+    # Every group has the same values.
+    found = clustering(np.tile([1.0, 5.0, 2.0], 10), np.repeat(range(10), 3))
+    assert found["intraclass"] < 0
+    assert found["effective_n"] == 30
+
+
+@pytest.mark.parametrize(("values", "groups"), [([1, 2], "aa"), ([1, 2], "ab"), ([1, 1, 1, 1], "aabb")])
+def test_clustering_that_is_not_defined(values, groups):
+    assert set(clustering(values, list(groups)).values()) == {None}

@@ -99,12 +99,13 @@ def test_a_record_that_is_damaged_or_says_less_hides_no_other(trained, tmp_path)
 
 def test_other_jobs_are_known_by_their_benchmarks(tmp_path):
     logs = tmp_path / "results/logs/s"
-    for place in ("prepare/pcam", "s/controls/pcam", "s/describe_models", f"s/{RUN}/predict", f"s/{RUN}/evaluate"):
+    shared = ("prepare/pcam", "audit/pcam")
+    for place in (*shared, "s/controls/pcam", "s/describe_models", f"s/{RUN}/predict", f"s/{RUN}/evaluate"):
         path = logs.parent / f"{place}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(BENCHMARK))
     found = usage.of_study(tmp_path / "results/s", logs, [tmp_path / "results/s/runs" / RUN], ["pcam", "idc"])
-    assert [each.rule for each in found] == ["prepare", "predict", "evaluate", "controls", "describe_models"]
+    assert [each.rule for each in found] == ["prepare", "audit", "predict", "evaluate", "controls", "describe_models"]
     assert {(each.requested_minutes, each.seconds, each.requested_cores, each.cores) for each in found} == {
         (30, 110, 4, 1.5)
     }

@@ -13,6 +13,15 @@ from support.project import ROOT
 
 # By script: options that make it small, and what it prints that holds a ratio.
 BENCHMARKS = {
+    "audit.py": (
+        ("--patches", "60", "120", "--whole", "1000"),
+        (
+            r"60 patches: .* found (\S+) of 4 copies",
+            r"120 patches: .* found (\S+) of 11 copies",
+            r"60 patches: the audit takes (\S+) of the plain way's time",
+            r"from 60 to 120: (\S+) us and .* for 1,000 at that slope",
+        ),
+    ),
     "augmentation.py": (
         ("--seconds", "0.1", "--threads", "1"),
         (r"d4: .* patches/s; (\S+) times", r"d4\+stain: .* patches/s; (\S+) times", r"author: .*; (\S+) times"),
@@ -64,7 +73,7 @@ BENCHMARKS = {
 
 
 # About half a minute each, for what no user runs: `make test-long` is enough to see that they still do.
-LONG = ("epochs.py", "prepare.py", "scale.py", "transfer.py")
+LONG = ("audit.py", "epochs.py", "prepare.py", "scale.py", "transfer.py")
 
 
 def test_every_benchmark_is_run_here():

@@ -58,7 +58,8 @@ def test_a_plan_counts_the_jobs_of_a_dry_run_and_changes_nothing(project):
     assert found["tune"] == str(planned["tune"] + planned["tune_worker"])
     assert found["train"] == str(planned["train"])
     assert found["predict"] == str(planned["predict"])
-    assert f"{planned['prepare']} prepare, {planned['evaluate'] + planned['controls']} evaluate" in text
+    evaluations = planned["evaluate"] + planned["controls"]
+    assert f"{planned['prepare']} prepare, {evaluations} evaluate, {planned['audit']} audit" in text
 
 
 def test_a_plan_says_what_a_start_would_refuse(project, tmp_path):

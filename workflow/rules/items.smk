@@ -2,6 +2,16 @@
 
 TABLE, FIGURE, ERRORS = STUDY.paths.tables, STUDY.paths.figures, STUDY.paths.errors
 
+# Pairs of data sets of one source: one with a leaky split, and one without.
+LEAKY_SPLITS = [
+    [leaky, other]
+    for leaky in SCORED_DATASETS
+    for other in SCORED_DATASETS
+    if STUDY.datasets[leaky].leaky
+    and not STUDY.datasets[other].leaky
+    and STUDY.datasets[leaky].source.name == STUDY.datasets[other].source.name
+]
+
 # Values of the configuration that tables and figures need and that are in no file.
 STUDY_FACTS = {
     "name": STUDY.name,
@@ -16,6 +26,7 @@ STUDY_FACTS = {
     "public": [model for model in STUDY_MODELS if is_public(STUDY.models[model])],
     "searched": [recipe for recipe in STUDY.recipes if STUDY.searched(recipe)],
     "run_datasets": RUN_DATASETS,
+    "leaky_splits": LEAKY_SPLITS,
 }
 
 
@@ -23,6 +34,11 @@ def test_patches(dataset):
     """Return the files with the patches of a data set that are tested on, all of one that is cross-validated."""
     folder = DATA.format(dataset=STUDY.stored(dataset))
     return [f"{folder}/index.parquet", f"{folder}/manifest.json", *shards(dataset, "test")]
+
+
+def all_patches(dataset):
+    """Return the files with all patches of a data set."""
+    return [f"{DATA.format(dataset=dataset)}/index.parquet", *shards(dataset, *prepared.SPLITS)]
 
 
 # Inputs of the items of the registry: functions from a data set, "" for the whole study, to paths.
@@ -47,6 +63,10 @@ INPUTS = {
     "metrics": lambda dataset: of_scored_runs(runs.METRICS, dataset or None),
     "histories": lambda dataset: of_scored_runs(runs.HISTORY, dataset or None),
     "patches": lambda dataset: test_patches(dataset),
+    "manifest": lambda dataset: f"{DATA}/manifest.json".format(dataset=dataset),
+    "records": lambda dataset: all_patches(dataset),
+    "audit": lambda dataset: expand(rules.audit.output, dataset=dataset),
+    "contradicted": lambda dataset: f"{TABLE}/contradicted_{dataset}.csv",
     "errors": lambda dataset: ERRORS.format(dataset=dataset),
     "heatmaps": lambda dataset: (
         [] if STUDY.gathered(dataset) else if_there(STUDY.paths.heatmaps.format(dataset=dataset))
@@ -57,6 +77,7 @@ INPUTS = {
 def has(needed, dataset):
     """Return whether the study, or a data set, has what an item of the registry needs."""
     scored = dataset in SCORED_DATASETS if dataset else bool(SCORED_DATASETS)
+    prepared_there = dataset in [*SPLIT, *CROSS_VALIDATED] and bool(if_there(*all_patches(dataset)))
     return {
         "runs": bool(RUN_DATASETS),
         "searches": bool(SEARCHES),
@@ -64,6 +85,9 @@ def has(needed, dataset):
         "scores": scored,
         "subsets": any(STUDY.subset_of(name) for name in SCORED_DATASETS),
         "published": any(STUDY.datasets[name].source.patches == "published" for name in SCORED_DATASETS),
+        "records": prepared_there,
+        "audit": scored and prepared_there and dataset in SPLIT,
+        "leaky": bool(LEAKY_SPLITS),
         "patches": bool(dataset) and scored and bool(if_there(*test_patches(dataset))),
     }[needed]
 

@@ -31,6 +31,9 @@ class Format:
     slide_files : those of `files` that a source can do without (`slide_metadata: false`).
     centre : height and width in pixels of the central square that alone decides the label; 0 where the whole patch
         does.
+    scale : pixels of the slide, in which places are given, in a pixel of a patch. PCam's patches are of level 2 of a
+        slide, their places in pixels of level 0; with IDC both are in pixels of the reduced image. 1 if nobody says.
+    distinct : patches of each published split that are distinct pixel for pixel, as published.
     simulate : the keys of a source's `simulate` beside its seed: dict for numbers by split, int for a number; none
         where the format cannot be simulated.
     simulated : returns `expected` and `shares` of the files that `simulate` makes.
@@ -44,6 +47,8 @@ class Format:
     can_be_split: bool = True
     slide_files: frozenset[str] = frozenset()
     centre: int = 0
+    scale: int = 1
+    distinct: Mapping[str, int] = field(default_factory=dict)
     simulate: Mapping[str, type] = field(default_factory=dict)
     simulated: Callable[[Mapping[str, Any]], tuple[dict[str, int], dict[str, float]]] = lambda _: ({}, {})
 
@@ -106,6 +111,8 @@ FORMATS = {
         can_be_split=False,
         slide_files=frozenset(pcam_file(split, "meta") for split in SPLITS),
         centre=32,
+        scale=4,
+        distinct={"train": 220_025, "valid": 28_108, "test": 29_383},
         simulate={"patches": dict, "slides": dict},
         simulated=lambda simulate: (dict(simulate["patches"]), {}),
     ),

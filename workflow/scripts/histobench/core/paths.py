@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = "results"
+AUDIT_FILES = ("audit.json", "duplicates.csv", "near_duplicates.csv")
 DATA = f"{RESULTS}/data/{{dataset}}"
+# What the audit of a data set finds: counts, patches that others equal or show in part, pairs of such.
+AUDIT, DUPLICATES, NEAR_DUPLICATES = (f"{DATA}/{name}" for name in AUDIT_FILES)
 DOWNLOADS = f"{RESULTS}/downloads/{{source}}"
 # What is known of the files of a source of one's own, which lie elsewhere.
 SOURCE_DIGESTS = f"{RESULTS}/downloads/.digests/{{source}}.json"
@@ -17,7 +20,10 @@ SIMULATED = f"{RESULTS}/simulated/{{source}}"
 WEIGHTS = f"{RESULTS}/downloads/weights"
 LOGS = f"{RESULTS}/logs"
 # What else stands in RESULTS or LOGS: a study of such a name would write among it. SLURM's logs are placed by profiles.
-RESERVED = ("data", "downloads", "simulated", "logs", "slurm", "README.md", "download", "prepare", "select", "simulate")
+RESERVED = (
+    *("data", "downloads", "simulated", "logs", "slurm", "README.md"),
+    *("download", "prepare", "select", "audit", "simulate"),
+)
 
 CELL = "{dataset}/{model}/{mode}/{recipe}/{device}"
 RUN = f"{CELL}/seed-{{seed}}"

@@ -37,6 +37,7 @@ STAGES = {
     "import": "import",
     "evaluate": "evaluate",
     "controls": "evaluate",
+    "audit": "audit",
 }
 RESULTS = "tables, figures, report"
 # Of these the rules that run a CNN, which a scheduler gets, too.

@@ -88,7 +88,8 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
     folders : run folders, in `results`.
     datasets : names of data sets.
     """
-    found = [_of_benchmark("prepare", logs.parent / "prepare" / name, dataset=name) for name in datasets]
+    shared = [(rule, name) for rule in ("prepare", "audit") for name in datasets]
+    found = [_of_benchmark(rule, logs.parent / rule / name, dataset=name) for rule, name in shared]
     for folder in sorted((results / "features").glob("*/*/*/*")):
         names, benchmark = folder.parts[-4:], logs.joinpath("features", *folder.parts[-4:])
         known = dict(zip(("dataset", "model", "scaling", "device"), names, strict=True))

@@ -1,5 +1,6 @@
 """The data of the figures in `results/figures/`, from the tables and run folders of a study."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,53 @@ def surest_errors(shown: pd.DataFrame, per_class: int) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     run = known.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
     test = evaluation.read(Path(run["folder"]) / run_folder.PREDICTIONS).query("split == 'test'")
-    wrong = test[(test["score"] > THRESHOLD) != (test["label"] == 1)].assign(run=run["folder"])
-    sure = (wrong["score"] - THRESHOLD).abs()
-    wrong = wrong.assign(sure=sure).sort_values(["label", "sure"], ascending=[True, False], kind="stable")
-    return wrong.groupby("label").head(per_class)[columns].reset_index(drop=True)
+    return surest(test.assign(run=run["folder"]), per_class)[columns]
+
+
+def surest(scored: pd.DataFrame, per_class: int) -> pd.DataFrame:
+    """Return the most confident errors among scored patches, those of either class at most `per_class`.
+
+    Parameters
+    ----------
+    scored : `label`, `score` and other columns.
+
+    Returns
+    -------
+    errors : rows of it; false positives first, each kind from the most confident on.
+    """
+    wrong = scored[(scored["score"] > THRESHOLD) != (scored["label"] == 1)]
+    order = wrong.assign(sure=(wrong["score"] - THRESHOLD).abs())
+    order = order.sort_values(["label", "sure"], ascending=[True, False], kind="stable")
+    return order.groupby("label").head(per_class)[scored.columns].reset_index(drop=True)
+
+
+def mean_scores(shown: pd.DataFrame, predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the test patches of `labelled` runs with their mean score over the runs; none was trained on them.
+
+    Parameters
+    ----------
+    predictions : from a run's folder to its predictions, as in `predictions.csv`; one is held at a time.
+
+    Returns
+    -------
+    scored : `patch_id`, `group`, `label`, `score`; `scored_by`, the number of runs, and `contradicting`, how many of
+        them decide for the other label. By patch id.
+    """
+    known, sums = (
+        pd.DataFrame(columns=["group", "label"]),
+        pd.DataFrame(columns=["score", "scored_by", "contradicting"]),
+    )
+    for folder in shown["folder"]:
+        test = predictions[folder].query("split == 'test'").set_index("patch_id").sort_index()
+        values = pd.DataFrame(
+            {
+                "score": test["score"],
+                "scored_by": 1,
+                "contradicting": (test["score"] > THRESHOLD) != (test["label"] == 1),
+            }
+        ).astype({"contradicting": int})
+        known = test[["group", "label"]] if known.empty else known.combine_first(test[["group", "label"]])
+        sums = values if sums.empty else sums.add(values, fill_value=0)
+    scored = known.join(sums).rename_axis("patch_id").reset_index()
+    scored["score"] = (scored["score"] / scored["scored_by"]).astype(np.float64)
+    return scored.astype({"label": int, "scored_by": int, "contradicting": int})

@@ -5,6 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from histobench.core.files import unchanged
@@ -72,10 +74,16 @@ class Inputs:
         folder = self.files["patches"][0].parent
         return Records(folder, tested(folder))
 
+    def test_images(self, ids: "Sequence[str] | pd.Series[Any]") -> npt.NDArray[np.uint8]:
+        """Return the test patches of these names, (n, height, width, 3)."""
+        test = self.test_patches
+        position = test.positions(ids)
+        return test.take(np.array([position[name] for name in ids], np.int64))
+
     @property
     def manifest(self) -> dict[str, Any]:
         """The manifest of the data set."""
-        return manifest(self.files["patches"][0].parent)
+        return manifest(self.files["manifest" if "manifest" in self.files else "patches"][0].parent)
 
 
 class _Predictions(Mapping[str, pd.DataFrame]):

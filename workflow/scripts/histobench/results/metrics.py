@@ -264,6 +264,32 @@ def _bootstrap(test: pd.DataFrame, units: Integers, resamples: int, seed: int) -
     return pd.DataFrame(rows, columns=["replicate", *BOOTSTRAPPED]), resamples - len(rows)
 
 
+def auc_replicates(
+    labels: Integers, scores: Floats, units: Integers, count: int, *, resamples: int = RESAMPLES, seed: int = 0
+) -> "pd.Series[float]":
+    """Return the AUC of some patches in each resample of a test set, without resamples in which a class is missing.
+
+    Parameters
+    ----------
+    labels, scores : (n,) of the patches: 0 or 1, and in [0, 1].
+    units : (n,) the number of each patch's unit among the `count` that are resampled, see `bootstrap.resampled_units`.
+    seed : see :func:`evaluate`; patches of one test set share their resamples.
+
+    Returns
+    -------
+    aucs : by the number of the replicate.
+    """
+    positive = labels == 1
+    positives_of, negatives_of = (np.bincount(units[some], minlength=count) for some in (positive, ~positive))
+    wins = _Wins(labels, scores, units)
+    aucs = {}
+    for replicate, drawn in enumerate(bootstrap.draws(count, resamples, seed)):
+        pairs = int(drawn @ positives_of) * int(drawn @ negatives_of)
+        if pairs:
+            aucs[replicate] = wins.count(drawn) / pairs
+    return pd.Series(aucs, dtype=np.float64)
+
+
 class _Wins:
     """Counts the pairs of a positive and a negative patch in which the positive has the higher score, for the AUC.
 

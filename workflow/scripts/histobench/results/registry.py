@@ -27,7 +27,9 @@ class Item:
     of_dataset : whether there is one for every data set.
     needs : what a study must have for it: "runs", "searches", "encoders" (embeddings of others), "subsets" (runs on
         parts of training patches), "scores" (of test patches), "published" (scores on the whole of a published data
-        set), "patches" (scores, and the test patches themselves), or "" for nothing.
+        set), "patches" (scores, and the test patches themselves), "records" (all patches), "audit" (scores, and all
+        patches, in parts), "leaky" (a data set with a leaky split beside one without, of one source), or "" for
+        nothing.
     """
 
     name: str
@@ -153,6 +155,60 @@ PAGE: tuple[Section | Item, ...] = (
         "class.",
         of_dataset=True,
         needs="patches",
+    ),
+    Section(
+        "Audit of {dataset}",
+        "What the data hold twice, what stands on both sides of the split, and what the AUC is without it.",
+    ),
+    _table(
+        "audit",
+        ("audit", "manifest"),
+        "Patches that are equal, or show in part the same, within the parts of a data set and between them; slides or "
+        "patients on both sides; labels that contradict each other.",
+        of_dataset=True,
+        needs="records",
+    ),
+    _figure(
+        "duplicates",
+        "Patches that are there twice",
+        ("audit", "records"),
+        "Pairs of patches that are equal pixel for pixel, as stored, turned or mirrored; and pairs that show in part "
+        "the same. Those in two parts of the data set come first.",
+        of_dataset=True,
+        needs="records",
+    ),
+    _table(
+        "leaks",
+        ("performance", "predictions", "audit"),
+        "The AUC of the best model on all test patches, and without those that are there twice or that training or "
+        "validation patches give away; and how many independent patches they are worth.",
+        of_dataset=True,
+        needs="audit",
+    ),
+    _table(
+        "contradicted",
+        ("predictions", "patches"),
+        "Test patches whose label the models contradict most surely, for a pathologist to look at.",
+        of_dataset=True,
+        needs="patches",
+    ),
+    _figure(
+        "contradicted_patches",
+        "Labels that the models contradict",
+        ("patches", "contradicted"),
+        "Test patches whose label the mean score of all runs contradicts most surely.",
+        module="contradicted",
+        of_dataset=True,
+        needs="patches",
+    ),
+    Section(
+        "Leaky split", "What it adds to the AUC that patches of one slide or patient are on both sides of a split."
+    ),
+    _table(
+        "leaky_split",
+        ("predictions",),
+        "The AUC of each model by a split of patches, less its AUC by a split of slides or patients.",
+        needs="leaky",
     ),
     Section(
         "Transfer learning against full training",

@@ -88,7 +88,7 @@ def facts(
     abouts: Sequence[Mapping[str, Any]],
     left_out: Sequence[str],
 ) -> dict[str, list[tuple[str, str]]]:
-    """Return the facts behind the results by title: data, exclusions, duplicates, versions, devices, cells left out.
+    """Return the facts behind the results by title: data, exclusions, versions, devices, cells left out.
 
     Parameters
     ----------
@@ -100,7 +100,6 @@ def facts(
     lists = {
         "Data sets": [(name, _patches(manifest)) for name, manifest in manifests.items()],
         "Exclusions of patches": [(name, _excluded(manifest)) for name, manifest in manifests.items()],
-        "Patches that are equal pixel for pixel": [(name, _duplicates(each)) for name, each in manifests.items()],
         "Versions": _versions(abouts) if abouts else [],
         "Devices": _devices(runs, abouts),
         "Cells that cannot run": [("", sentence) for sentence in left_out],
@@ -119,16 +118,6 @@ def _patches(manifest: Mapping[str, Any]) -> str:
 
 def _excluded(manifest: Mapping[str, Any]) -> str:
     return "; ".join(f"{count:,} {reason}" for reason, count in manifest["excluded"].items()) or "none"
-
-
-def _duplicates(manifest: Mapping[str, Any]) -> str:
-    words = {
-        "within_a_split": "repeat another of their split",
-        "in_several_splits": "stand in several splits",
-        "in_both_classes": "stand in both classes",
-    }
-    found = [f"{count:,} {words[name]}" for name, count in manifest["duplicates"].items() if count]
-    return "; ".join(found) or "none"
 
 
 def _versions(abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -199,6 +199,37 @@ def delong(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike) -> dict[
     return {"difference": difference, "se": se, "p": float(2 * stats.norm.sf(abs(difference / se)))}
 
 
+def clustering(values: ArrayLike, groups: ArrayLike) -> dict[str, Any]:
+    """Return how alike values of one group are, and how many independent values as many are worth.
+
+    The intraclass correlation is the analysis of variance's (Donner 1986, Int. Stat. Rev. 54:67). The design effect of
+    a mean is 1 + (m - 1) ICC with m = sum n_i^2 / n, the mean size of the group that a value is in (Kerry & Bland 2001,
+    Stat. Med. 20:377); a negative ICC counts as 0.
+
+    Parameters
+    ----------
+    values, groups : (n,) numbers, and the group of each.
+
+    Returns
+    -------
+    result : `intraclass`, `design_effect`, `effective_n` (n over the design effect). None with fewer than two groups,
+        if every group has one value, or if all values are equal.
+    """
+    numbers, codes = _floats(values), np.unique(np.asarray(groups), return_inverse=True)[1]
+    sizes = np.bincount(codes).astype(np.float64)
+    n, count = len(numbers), len(sizes)
+    nothing = dict.fromkeys(["intraclass", "design_effect", "effective_n"])
+    if count < 2 or count == n or _constant(numbers):
+        return nothing
+    means = np.bincount(codes, numbers) / sizes
+    between = float((sizes * (means - numbers.mean()) ** 2).sum()) / (count - 1)
+    within = float(((numbers - means[codes]) ** 2).sum()) / (n - count)
+    mean_size = float(n - (sizes**2).sum() / n) / (count - 1)
+    intraclass = (between - within) / (between + (mean_size - 1) * within)
+    design_effect = 1 + (float((sizes**2).sum()) / n - 1) * max(intraclass, 0)
+    return {"intraclass": intraclass, "design_effect": design_effect, "effective_n": n / design_effect}
+
+
 def _floats(values: ArrayLike) -> Floats:
     return np.asarray(values, dtype=np.float64)
 

@@ -50,8 +50,8 @@ def write(
 ) -> None:
     """Write shards, index and manifest of a data set, while a thread of its own reads the next patches.
 
-    Files get their final names when all of them are complete, the manifest last. Of a patch no more than 16 bytes are
-    kept in memory, by which patches with the same id or the same pixels are found.
+    Files get their final names when all of them are complete, the manifest last. Of a patch no more than 8 bytes are
+    kept in memory, by which patches with the same id are found.
 
     `patches_sha256` in the manifest is the digest of all that a result depends on, so that patches which are prepared
     anew and come out the same retrain nothing.
@@ -73,7 +73,6 @@ def write(
     tumour: Counter[str] = Counter()
     groups: dict[str, set[str]] = {split: set() for split in parts}
     id_keys: list[npt.NDArray[np.int64]] = []
-    pixel_keys: list[npt.NDArray[np.int64]] = []
     shape: tuple[int, ...] = ()
     with contextlib.ExitStack() as final:
         shards = {split: [final.enter_context(atomic(folder / name)) for name in shard_names(split)] for split in parts}
@@ -102,7 +101,6 @@ def write(
                     pending.clear()
                 # Python's hash of a text differs from process to process, which does not matter within one.
                 id_keys.append(np.fromiter(map(hash, some.ids), np.int64, len(some.ids)))
-                pixel_keys.append(np.frombuffer(b"".join(digests), np.int64)[::2])
                 count[some.split] += len(some.ids)
                 tumour[some.split] += int(some.labels.sum())
                 groups[some.split].update(some.groups)
@@ -119,7 +117,6 @@ def write(
                     f"{'; '.join(tally.in_words(tally.excluded)) or 'none'}; ignored: "
                     f"{'; '.join(tally.in_words(tally.ignored)) or 'nothing'}"
                 )
-        equal = _rows_at(index, _repeated(pixel_keys), IDENTITY).sort_values(["split", "position"])
         digests_of_all = {"patches_sha256": _identity(index, shape, list(count)), "index_sha256": digest(index)}
     named = {split: groups[split] - {""} for split in parts}
     write_sealed(
@@ -136,7 +133,6 @@ def write(
                 }
                 for split in parts
             },
-            "duplicates": duplicates(equal),
             "groups_on_both_sides": len(set().union(*named.values())) < sum(map(len, named.values())),
             "excluded": dict(sorted(tally.excluded.items())),
             "ignored": dict(sorted(tally.ignored.items())),
@@ -209,34 +205,6 @@ def _csv(rows: pa.RecordBatch) -> bytes:
         as_pandas: pd.DataFrame = rows.to_pandas()
         return as_pandas.to_csv(index=False, header=False, lineterminator="\n").encode()
     return text.getvalue()
-
-
-def duplicates(rows: pd.DataFrame) -> dict[str, int]:
-    """Count the patches that are equal pixel for pixel to another one, and warn of what makes scores too good or wrong.
-
-    Parameters
-    ----------
-    rows : of the index, by split and position; at least all those whose pixels another row has as well.
-
-    Returns
-    -------
-    within_a_split : patches that repeat an earlier one of their split.
-    in_several_splits, in_both_classes : patches that also stand in another split, or have the other label as well.
-    """
-    equal = rows[rows.duplicated("pixel_sha256", keep=False)]
-    counts = {"within_a_split": int(rows.duplicated(["split", "pixel_sha256"]).sum())}
-    for name, column in (("in_several_splits", "split"), ("in_both_classes", "label")):
-        found = equal[equal.groupby("pixel_sha256")[column].transform("nunique") > 1]
-        counts[name] = len(found)
-        if len(found):
-            first = found[found["pixel_sha256"] == found["pixel_sha256"].iloc[0]].drop_duplicates(column)
-            log.warning(
-                "%d patches stand %s, equal pixel for pixel, such as %s",
-                len(found),
-                name.replace("_", " "),
-                " and ".join(first["patch_id"]),
-            )
-    return counts
 
 
 def _rows(some: Patches, start: int, digests: list[bytes]) -> pa.RecordBatch:

@@ -27,7 +27,10 @@ KINDS = {0: "false positives", 1: "false negatives"}
 
 @style.styled
 def gallery(
-    errors: pd.DataFrame, images: npt.NDArray[np.uint8], heatmaps: Mapping[str, npt.NDArray[np.float32]]
+    errors: pd.DataFrame,
+    images: npt.NDArray[np.uint8],
+    heatmaps: Mapping[str, npt.NDArray[np.float32]],
+    kinds: Mapping[int, str] = KINDS,
 ) -> Figure:
     """Draw false positives and below them false negatives, each above its Grad-CAM overlay if there is one.
 
@@ -37,8 +40,9 @@ def gallery(
     images : (n, side, side, 3) uint8, the patches.
     heatmaps : from a patch's id to its heat map, (h, w) in [0, 1] (Grad-CAM, Selvaraju et al. 2017, ICCV); may lack
         patches.
+    kinds : what patches of label 0, and of label 1, are called.
     """
-    places = {label: np.flatnonzero(errors["label"] == label) for label in KINDS}
+    places = {label: np.flatnonzero(errors["label"] == label) for label in kinds}
     overlays = bool(errors["patch_id"].isin(list(heatmaps)).any())
     height = 2 if overlays else 1
     columns = max(1, *map(len, places.values()))
@@ -50,7 +54,7 @@ def gallery(
         style.blank(axes)
     heat = None
     for row, (label, chosen) in enumerate(places.items()):
-        panels[height * row, 0].set_ylabel(KINDS[label])
+        panels[height * row, 0].set_ylabel(kinds[label])
         if overlays and len(chosen):
             panels[height * row + 1, 0].set_ylabel("Grad-CAM")
         for column, place in enumerate(chosen):
@@ -75,23 +79,26 @@ def gallery(
 
 def _caption(error: "pd.Series[Any]") -> str:
     """Return score, patch and group as lines that fit below a patch."""
-    lines = [f"score {error['score']:.4f}"]
-    for name in (str(error["patch_id"]), str(error["group"])):
-        lines.append("")
-        # Names such as 8863_idx5_x51_y1251_class0 are broken after an underscore or a hyphen.
-        for part in re.findall(r"[^_-]*[_-]?", name):
-            if len(lines[-1] + part) > LINE:
-                lines.append("")
-            lines[-1] += part
-    return "\n".join(line for line in lines if line)
+    return "\n".join(lines(f"score {error['score']:.4f}", str(error["patch_id"]), str(error["group"])))
+
+
+def lines(*texts: str) -> list[str]:
+    """Return texts as lines that fit below a patch."""
+    found = []
+    for text in texts:
+        found.append("")
+        # Names such as 8863_idx5_x51_y1251_class0 are broken after an underscore or a hyphen, others between words.
+        for part in re.findall(r"[^ _-]*[ _-]?", text):
+            if len(found[-1] + part.rstrip()) > LINE:
+                found.append("")
+            found[-1] += part
+    return [line for line in found if line]
 
 
 def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the data set, and notes on the run that it shows."""
     errors = read_csv(inputs.files["errors"][0], ["patch_id", "group", "run"])
-    test, notes = inputs.test_patches, []
-    position = test.positions(errors["patch_id"])
-    images = test.take(np.array([position[patch] for patch in errors["patch_id"]], np.int64))
+    images, notes = inputs.test_images(errors["patch_id"]), []
     maps = {}
     for path in inputs.files["heatmaps"]:
         with np.load(path) as file:

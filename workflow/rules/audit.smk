@@ -1,0 +1,28 @@
+# Needs: a prepared data set. Gives: what it holds twice and on both sides of its split, audit.json,
+# duplicates.csv and near_duplicates.csv in results/data/{dataset}. Of the records alone, so all studies share it.
+
+
+rule audit:
+    input:
+        records(*prepared.SPLITS),
+        manifest=f"{DATA}/manifest.json",
+    output:
+        about=paths.AUDIT,
+        duplicates=paths.DUPLICATES,
+        near_duplicates=paths.NEAR_DUPLICATES,
+    log:
+        f"{paths.LOGS}/audit/{{dataset}}.log",
+    benchmark:
+        f"{paths.LOGS}/audit/{{dataset}}.jsonl"
+    wildcard_constraints:
+        dataset=one_of([*SPLIT, *CROSS_VALIDATED]),
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(60),
+    params:
+        scale=lambda wildcards: FORMATS[STUDY.datasets[wildcards.dataset].source.format].scale,
+        code=code.digest("audit"),
+    script:
+        "../scripts/audit.py"
