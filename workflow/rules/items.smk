@@ -55,13 +55,13 @@ INPUTS = {
 def has(needed, dataset):
     """Return whether the study, or a data set, has what an item of the registry needs."""
     scored = dataset in SCORED_DATASETS if dataset else bool(SCORED_DATASETS)
-    prepared_there = bool(if_there(*expand(records(*prepared.SPLITS), dataset=dataset)))
+    all_patches = bool(dataset and if_there(*expand(records(*prepared.SPLITS), dataset=dataset)))
     return {
         "runs": bool(RUN_DATASETS),
         "searches": bool(SEARCHES),
         "scores": scored,
-        "records": prepared_there,
-        "audit": scored and prepared_there,
+        "records": all_patches,
+        "audit": scored and all_patches,
         "leaky": bool(LEAKY_SPLITS),
         "patches": scored and bool(if_there(*expand(records("test"), dataset=dataset))),
     }[needed]
