@@ -49,7 +49,7 @@ def contradicted_table(inputs: Inputs) -> Table:
     """Return the table of the data set."""
     shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
     scored = figure_data.mean_scores(shown, inputs.by_run("predictions"))
-    places = prepared.index(inputs.files["patches"][0].parent, ["patch_id", "x", "y"], "test")
+    places = prepared.index(inputs.files["patches"][0].parent, ["patch_id", "x", "y"])
     table = contradicted(scored, places)
     title = f"Labels on {inputs.dataset} that the models contradict"
     grids = {"": table.groupby("label").head(PRINTED)}
