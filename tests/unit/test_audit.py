@@ -99,9 +99,11 @@ def test_counts_by_hand(tmp_path):
 
 def test_published_counts_stand_beside_those_of_the_whole_data_alone():
     about = {"counts": [{"part": "train", "beside": "train", "distinct": 5}, {"part": "test", "beside": "train"}]}
+    about["shared_groups"] = {"test train": ["a", "b"]}
     whole = {"patches_are": "published", "split": "published", "format": "pcam"}
     table = counted(about, whole)
     assert table["published_distinct"].tolist() == [220_025, pd.NA]
+    assert table["shared_names"].tolist() == ["", "a; b"]
     for other in ({"patches_are": "subset"}, {"format": "idc"}, {"split": {"by": "group"}}):
         assert counted(about, whole | other)["published_distinct"].isna().all()
     assert [len(part) for part in in_print(table).values()] == [1, 1]

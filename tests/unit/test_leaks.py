@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from histobench.results.columns import names
 from histobench.results.tables import leaks as table_of_leaks
 from histobench.results.tables import leaky_split as table_of_splits
+from histobench.results.tables.contradicted import contradicted
 from histobench.results.tables.leaks import ALL, NO_COPIES, NO_GROUPS, NO_LEAKS, NO_NEAR, ONCE, leaks
 from histobench.results.tables.leaky_split import APART, ENOUGH, SHARED, leaky_split
 from support.frames import cell, run
@@ -160,3 +161,17 @@ def test_an_arm_without_a_run_says_why():
     row = splits(MANY, [noisy(1, 1)], [noisy(1, 2)], collapsed=True)
     assert row["gap"] == "leaky: collapsed; grouped: collapsed"
     assert np.isnan(row["difference"])
+
+
+def test_contradicted_labels_have_their_places_where_these_are_known():
+    scored = pd.DataFrame(
+        {"patch_id": list("abcd"), "group": "g", "label": [0, 0, 1, 1], "score": [0.9, 0.1, 0.2, 0.4]}
+    )
+    scored = scored.assign(scored_by=2, contradicting=[2, 0, 2, 1])
+    places = pd.DataFrame({"patch_id": list("dcba"), "x": [4, -1, 2, 1], "y": [40, -1, 20, 10]})
+    made = contradicted(scored, places)
+    assert made[["patch_id", "x", "y"]].astype(object).to_numpy().tolist() == [
+        ["a", 1, 10],
+        ["c", pd.NA, pd.NA],
+        ["d", 4, 40],
+    ]

@@ -119,7 +119,7 @@ def refusals(study: Study, jobs: Sequence[Job], given: Namespace) -> list[str]:
         path = given.slurm_partition_config or os.environ.get("SNAKEMAKE_SLURM_PARTITIONS")
         known = submission.read_partitions(Path(path)) if path else []
         models = [study.devices[name].get("gpu_model", "") for name in devices]
-        if any(_stage(job.rule) in ("simulate", "prepare", "import", "evaluate") for job in jobs):
+        if any(_stage(job.rule) in ("simulate", "prepare", "import", "evaluate", "audit") for job in jobs):
             models.append("")
         if known and not given.set_resources:  # by these jobs may ask for cards of other names: profiles/slurm-gres
             found += [

@@ -7,7 +7,7 @@ import pandas as pd
 
 from histobench.core.formats import FORMATS
 from histobench.results import audit, duplicates
-from histobench.results.columns import Column, names, text
+from histobench.results.columns import Column, hidden, names, text
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
 
@@ -27,6 +27,7 @@ COLUMNS = [
     Column("published_distinct", "Published, distinct pixel for pixel", footnote=PUBLISHED),
     Column("distinct_turned", "Distinct, turned ones counted once"),
     Column("uniform", "Nearly uniform"),
+    hidden("shared_names"),  # of the shared slides or patients, separated by semicolons
 ]
 
 NOTES = [
@@ -38,7 +39,8 @@ NOTES = [
     "the same difference hash.",
     f"Nearly uniform: the deviation of green is below {duplicates.UNIFORM:g} of 256 levels. Such patches are compared "
     "for equality, and by their places, alone.",
-    "duplicates.csv and near_duplicates.csv, beside the records, name the patches.",
+    "duplicates.csv and near_duplicates.csv, beside the records, name the patches; the CSV file names shared slides or "
+    "patients.",
 ]
 
 
@@ -51,10 +53,12 @@ def counted(about: Mapping[str, Any], manifest: Mapping[str, Any]) -> pd.DataFra
     manifest : of the data set. Published counts stand beside those of the whole published data alone.
     """
     table = pd.DataFrame(about["counts"]).reindex(columns=names(COLUMNS))
+    pairs = zip(table["part"], table["beside"], strict=True)
+    table["shared_names"] = ["; ".join(about["shared_groups"].get(" ".join(pair), [])) for pair in pairs]
     whole = manifest["patches_are"] == "published" and isinstance(manifest["split"], str)
     published = FORMATS[manifest["format"]].distinct if whole else {}
     table["published_distinct"] = table["part"].where(table["part"] == table["beside"]).map(published)
-    return table.astype(dict.fromkeys(names(COLUMNS)[2:], "Int64"))
+    return table.astype({column.name: "Int64" for column in COLUMNS if not column.is_text})
 
 
 def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from histobench.core import prepared
 from histobench.results import figure_data
-from histobench.results.columns import Column, names, text
+from histobench.results.columns import MISSING, Column, names, text
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
 
@@ -17,7 +17,7 @@ PRINTED = 10
 COLUMNS = [
     text("patch_id", "Patch"),
     text("group", "Slide or patient"),
-    *(Column(name, name, format=str) for name in "xy"),
+    *(Column(name, name, format=lambda value: MISSING if pd.isna(value) else str(value)) for name in "xy"),
     Column("label"),
     Column("score", "Mean score"),
     Column("scored_by", "Runs"),
@@ -28,7 +28,7 @@ NOTES = [
     "Scores are means over all runs on the data set that did not collapse; none was trained on these patches. A label "
     "that all contradict may be wrong, or the patch hard: this is for a pathologist to say, and nothing was corrected.",
     f"In print the {PRINTED} surest of either label; the CSV file has up to {PER_CLASS}. x and y: the upper left "
-    "corner in the slide, -1 where unknown.",
+    "corner in the slide.",
 ]
 
 
@@ -38,9 +38,10 @@ def contradicted(scored: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scored : see `figure_data.mean_scores`.
-    places : `patch_id`, `x`, `y`.
+    places : `patch_id`, `x`, `y`, -1 where unknown.
     """
     table = figure_data.surest(scored, PER_CLASS).merge(places, on="patch_id", how="left")
+    table[["x", "y"]] = table[["x", "y"]].where(table[["x", "y"]] >= 0)
     return table[names(COLUMNS)].astype(dict.fromkeys(("x", "y", "label", "scored_by", "contradicting"), "Int64"))
 
 
@@ -48,8 +49,7 @@ def contradicted_table(inputs: Inputs) -> Table:
     """Return the table of the data set."""
     shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
     scored = figure_data.mean_scores(shown, inputs.by_run("predictions"))
-    folder = inputs.files["patches"][0].parent
-    places = prepared.index(folder, ["patch_id", "x", "y"], prepared.tested(folder))
+    places = prepared.index(inputs.files["patches"][0].parent, ["patch_id", "x", "y"])
     table = contradicted(scored, places)
     title = f"Labels on {inputs.dataset} that the models contradict"
     grids = {"": table.groupby("label").head(PRINTED)}

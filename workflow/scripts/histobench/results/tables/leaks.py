@@ -88,7 +88,7 @@ def leaks(
             "n": len(some),
             "left_out": len(test) - len(some),
             "positives": int(some["label"].sum()),
-            "groups": some.loc[some["group"] != "", "group"].nunique(),
+            "groups": some.loc[some["group"] != "", "group"].nunique() if (test["group"] != "").any() else None,
             "unit": unit,
             "gap": "",
             "runs": " ".join(runs["folder"]),
@@ -114,7 +114,7 @@ def leaks(
         if (some["group"] != "").all():
             errors = some[seeds].mean(axis=1) - some["label"]
             row |= statistics.clustering(errors, some["group"])
-    return pd.DataFrame(rows, columns=names(COLUMNS))
+    return pd.DataFrame(rows, columns=names(COLUMNS)).astype({"groups": "Int64"})
 
 
 def by_seed(runs: pd.DataFrame, predictions: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, list[str]]:
