@@ -35,7 +35,9 @@ STAGES = {
     "simulate": "simulate",
     "prepare": "prepare",
     "import": "import",
+    "select": "select",
     "evaluate": "evaluate",
+    "gather": "evaluate",
     "controls": "evaluate",
     "audit": "audit",
 }
@@ -135,7 +137,10 @@ def pending(text: str, study: Study) -> list[Job]:
     lines = [line.split("\t") for line in text.splitlines()]
     found = {
         Job("tune", path) if rule == "tune_worker" else Job(rule, _key(rule, path, study)): None
-        for path, _, rule, *_, state in (fields for fields in lines if len(fields) > 3)
+        for path, _, rule, *_, state in (
+            (path, date, rule.removesuffix(usage.UNSPLIT), *rest)
+            for path, date, rule, *rest in (fields for fields in lines if len(fields) > 3)
+        )
         if state == "update pending"
     }
     return list(found)
@@ -184,7 +189,7 @@ def submissions(study: Study, jobs: Sequence[Job], heads: int) -> int:
             *cell, seed = Path(job.key).parts[-6:]
             run = Run(**vars(Cell(*cell)), seed=int(seed.removeprefix("seed-")))
             runs[submission.group(study, run, paths.of(study.paths.run_log, run))].add(run)
-        elif job.rule in (*ON_DEVICES, *WITHOUT_DEVICE) or _stage(job.rule) not in ("download", RESULTS):
+        elif job.rule in (*ON_DEVICES, *WITHOUT_DEVICE) or _stage(job.rule) not in ("download", "select", RESULTS):
             others += 1
     return others + sum(math.ceil(len(each) / heads) if kind else 1 for (_, kind), each in runs.items())
 

@@ -111,6 +111,8 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
         found.append(_of_record("train", folder / runs.ABOUT, log / "train", **known))
         found.append(_of_benchmark("predict", log / "predict", **known))
         found.append(_of_benchmark("evaluate", log / "evaluate", **known))
+    for path in sorted(logs.glob(f"*/*/*/*/*/*/gather{SUFFIX}")):
+        found.append(_of_benchmark("gather", path.with_suffix(""), **dict(zip(NAMES, path.parts[-7:-2], strict=True))))
     for rule in ("controls", "explain"):
         found += [_of_benchmark(rule, logs / rule / name, dataset=name) for name in datasets]
     found.append(_of_benchmark("describe_models", logs / "describe_models"))
@@ -280,6 +282,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("train", "predict", "tune", "tune_worker"), NAMES),
 }
 
+# Rules of which there is a second one, with this at its end, for data sets that are cross-validated.
+OF_PARTS, UNSPLIT = ("prepare", "extract_features", "import_features"), "_unsplit"
+
 # Rules whose jobs go on with what those before them have done: for these no time is too short.
 GO_ON = ("train", "extract_features", "tune", "tune_worker")
 
@@ -322,7 +327,8 @@ def block(found: Iterable[Usage]) -> str:
             for resource, tries in (("mem_mb", _memory), ("runtime", _time))
             for line in _lines(resource, names, {kind: tries(some) for kind, some in kinds.items()})
         ]
-        lines += [f"  {rule}:", *told] if told else []
+        for name in (rule, f"{rule}{UNSPLIT}") if rule in OF_PARTS else (rule,):
+            lines += [f"  {name}:", *told] if told else []
     return "\n".join([f"{HEAD}set-resources:", *lines, ""]) if lines else NOTHING
 
 
