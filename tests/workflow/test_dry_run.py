@@ -58,7 +58,7 @@ def test_a_bare_dry_run_plans_the_papers_study(bare):
     assert planned["train"] == 22 + 20 + 20 + 4 * (4 + 2 + 1) + 2 * 2 + 2 * (7 + 6)
     assert planned["tune"] == 2 * 2
     # Those of `timing` and so on are there for their seconds: nobody asks for their scores.
-    assert planned["predict"] == planned["evaluate"] == 22 + 20 + 20 + 2 * 2
+    assert planned["predict"] == planned["evaluate"] == 22 + 20 + 20 + 2 * 2 + 2 * (7 + 6)
     assert planned["prepare"] == planned["audit"] == planned["controls"] == 3
     # Seven backbones on PCam, all but InceptionV3 on both of IDC; EfficientNetV2 is trained end to end.
     assert planned["extract_features"] == 7 + 6 + 6
