@@ -17,17 +17,18 @@ matrix:
   - {datasets: [cv], models: [mobilenet], modes: [tl], recipes: [tiny], devices: [cpu], seeds: [1]}
 """
 RESULT = "results/tiny/runs/cv/b2/full/tiny/cpu/seed-1"
+LEAKS = "results/tiny/tables/leaks_cv.csv"
 FIGURE = "results/tiny/figures/auc_against_training_data.png"
 
 
 def test_folds_are_trained_apart_and_are_one_row(project):
     (project / "cv.yaml").write_text(CONFIG)
-    options = (*TINY_CONFIG, "cv.yaml", "--", "results/tiny/runs.csv", FIGURE)
+    options = (*TINY_CONFIG, "cv.yaml", "--", "results/tiny/runs.csv", FIGURE, LEAKS)
     planned = Counter(plan(project, *options))
     assert planned["train"] == planned["predict"] == 9
     assert (planned["prepare_unsplit"], planned["extract_features_unsplit"]) == (1, 1)
     assert (planned["gather"], planned["evaluate"], planned["select_patches"]) == (3, 0, 6)
-    snakemake(project, *TINY, "cv.yaml", "--", "results/tiny/runs.csv", FIGURE)
+    snakemake(project, *TINY, "cv.yaml", "--", "results/tiny/runs.csv", FIGURE, LEAKS)
 
     runs = pd.read_csv(project / "results/tiny/runs.csv").set_index(["dataset", "model"])
     assert len(runs) == 3
@@ -46,6 +47,13 @@ def test_folds_are_trained_apart_and_are_one_row(project):
         assert not (folder / "metrics.json").exists()
     about = json.loads((project / RESULT / "run.json").read_text())
     assert [name.split("/")[3] for name in about["members"]] == [f"cv.fold-{fold}" for fold in (1, 2, 3)]
+
+    # Folds are the parts that the audit looks at.
+    audit = json.loads((project / "results/data/cv/audit.json").read_text())
+    assert {row["part"] for row in audit["counts"]} == {"fold-1", "fold-2", "fold-3"}
+    assert sum(row["patches"] for row in audit["counts"] if row["part"] == row["beside"]) == whole["n"]
+    leaks = pd.read_csv(project / LEAKS)
+    assert leaks["n"].iloc[0] == whole["n"]
 
     # A reader of results alone gathers what is there, and trains nothing.
     (project / RESULT / "metrics.json").unlink()

@@ -6,6 +6,10 @@ rule audit:
     input:
         records(*prepared.SPLITS),
         manifest=f"{DATA}/manifest.json",
+        # Of a cross-validation, each of which has its index beside it.
+        folds=lambda wildcards: (
+            of_folds("manifest.json")(wildcards) if representative(wildcards.dataset) != wildcards.dataset else []
+        ),
     output:
         about=paths.AUDIT,
         duplicates=paths.DUPLICATES,

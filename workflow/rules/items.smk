@@ -86,7 +86,7 @@ def has(needed, dataset):
         "subsets": any(STUDY.subset_of(name) for name in SCORED_DATASETS),
         "published": any(STUDY.datasets[name].source.patches == "published" for name in SCORED_DATASETS),
         "records": prepared_there,
-        "audit": scored and prepared_there and dataset in SPLIT,
+        "audit": scored and prepared_there,
         "leaky": bool(LEAKY_SPLITS),
         "patches": bool(dataset) and scored and bool(if_there(*test_patches(dataset))),
     }[needed]

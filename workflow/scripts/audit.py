@@ -7,4 +7,5 @@ with job.start(snakemake):
 
     from histobench.results import audit
 
-    audit.write(Path(snakemake.input.manifest).parent, snakemake.params.scale)
+    folds = [Path(path).parent for path in snakemake.input.get("folds", [])]
+    audit.write(Path(snakemake.input.manifest).parent, snakemake.params.scale, folds)

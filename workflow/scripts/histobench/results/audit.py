@@ -34,7 +34,7 @@ TURNED = (
 
 
 class Parts:
-    """The patches of all parts of a data set, numbered through.
+    """The patches of all parts of a data set, or of what its folds are tested on, numbered through.
 
     Attributes
     ----------
@@ -42,16 +42,19 @@ class Parts:
     of_part : the numbers of the patches of each part.
     """
 
-    def __init__(self, folder: Path) -> None:
-        names = list(prepared.manifest(folder)["patches"])
-        frames = [prepared.index(folder, COLUMNS, name).assign(split=name) for name in names]
+    def __init__(self, folder: Path, folds: Sequence[Path] = ()) -> None:
+        places = {name: (folder, name) for name in prepared.parts(folder)}
+        if folds:
+            places = {fold.name.rpartition(".")[2]: (fold, "test") for fold in folds}
+        names = list(places)
+        frames = [prepared.index(place[0], COLUMNS, place[1]).assign(split=name) for name, place in places.items()]
         self.rows = pd.concat(frames, ignore_index=True)
         ends = np.cumsum([len(frame) for frame in frames])
         self.of_part = {
             name: np.arange(end - len(frame), end) for name, frame, end in zip(names, frames, ends, strict=True)
         }
         self._ends = ends
-        self._records = [Records(folder, name) for name in names]
+        self._records = [Records(*place) for place in places.values()]
 
     def take(self, numbers: Integers) -> Bytes:
         """Return the patches with these numbers, (n, side, side, 3)."""
@@ -63,7 +66,7 @@ class Parts:
         return images
 
 
-def write(folder: Path, scale: float) -> None:
+def write(folder: Path, scale: float, folds: Sequence[Path] = ()) -> None:
     """Audit a data set.
 
     Parameters
@@ -71,8 +74,9 @@ def write(folder: Path, scale: float) -> None:
     folder : of the prepared data set. It gets counts, see :func:`_counts`; a row for each patch that another one equals
         or shows in part, see :func:`_duplicates`; and a row for each pair of such patches, see :func:`_pairs`.
     scale : pixels of the slide, in which places are given, in a pixel of a patch.
+    folds : of a cross-validation, the folders of its folds; what each is tested on is a part.
     """
-    parts = Parts(folder)
+    parts = Parts(folder, folds)
     rows = parts.rows
     group = pd.factorize(rows["group"])[0]
     group[(rows["group"] == "").to_numpy()] = -1

@@ -138,18 +138,19 @@ def by_seed(runs: pd.DataFrame, predictions: Mapping[str, pd.DataFrame]) -> tupl
 def _choices(test: pd.DataFrame, about: Mapping[str, Any], copies: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """Return which test patches each row of the table is about."""
     known = test[["patch_id", "label"]].merge(
-        copies[["patch_id", "same", "copies_in", "near_in"]], on="patch_id", how="left"
+        copies[["patch_id", "split", "same", "copies_in", "near_in"]], on="patch_id", how="left"
     )
     # A patch without a copy is its own class.
     same = known["same"].fillna(pd.Series(-1 - np.arange(len(known)), known.index, dtype=np.float64))
     repeated = pd.DataFrame({"same": same, "label": known["label"]}).duplicated().to_numpy()
-    elsewhere = {row["beside"] for row in about["counts"] if row["part"] == "test"} - {"test"}
 
-    def leaks(column: str) -> Any:
-        return known[column].fillna("").str.split().map(lambda parts: not elsewhere.isdisjoint(parts)).to_numpy(bool)
+    def leaks(column: str) -> NDArray[np.bool_]:
+        there = zip(known["split"].fillna(""), known[column].fillna("").str.split(), strict=True)
+        return np.array([bool(set(parts) - {own}) for own, parts in there], bool)
 
     equal, near = leaks("copies_in"), leaks("near_in")
-    shared = {name for part in elsewhere for name in about["shared_groups"].get(f"test {part}", [])}
+    # Of a cross-validation every part is tested on, and none shares a group with another.
+    shared = {name for pair, names in about["shared_groups"].items() if "test" in pair.split() for name in names}
     grouped = test["group"].isin(shared).to_numpy()
     return {
         ALL: np.ones(len(test), bool),
