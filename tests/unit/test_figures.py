@@ -16,6 +16,7 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 from histobench.results.figures import style
 from histobench.results.figures.auc_against_seconds import auc_against_seconds
 from histobench.results.figures.auc_against_size import auc_against_size
+from histobench.results.figures.auc_against_training_data import auc_against_training_data, sizes
 from histobench.results.figures.auc_by_mode import auc_by_mode
 from histobench.results.figures.calibration import bins, calibration, slope_and_intercept
 from histobench.results.figures.curves import MAX_BANDS, precision_recall, roc
@@ -385,3 +386,26 @@ def test_pairs_of_two_parts_come_first_and_stand_above_each_other():
     assert drawn_images[2][1].replace("\n", " ") == "test, normal c mirrored"
     nothing = pairs(shown.head(0), images[:0])
     assert "No two patches are equal" in nothing.axes[0].texts[0].get_text()
+
+
+def test_training_data_draw_the_auc_against_what_their_part_is_counted_by():
+    runs, rows = [], []
+    kinds = {"cv": ("", ""), "tenth": ("cv", "train_fraction"), "two": ("cv", "train_groups"), "other": ("", "")}
+    for number, (dataset, (subset_of, subset_by)) in enumerate(kinds.items()):
+        for model in ("b2", "b6"):
+            names = {"dataset": dataset, "model": model, "mode": "full", "recipe": "paper", "device": "cpu"}
+            about = {"model_name": model.upper(), "subset_of": subset_of, "subset_by": subset_by}
+            rows.append(names | about | {"auc": 0.8 + 0.01 * len(rows), "auc_low": 0.7, "auc_high": 0.95})
+            runs += [names | {"n_train": 100 + number, "n_train_groups": seed + number} for seed in (4, 6)]
+    table = pd.DataFrame(rows)
+    asked = table.drop(columns=["auc", "auc_low", "auc_high", "model_name"])
+    frame = sizes(pd.DataFrame(runs), asked, table.drop(columns=["subset_of", "subset_by"]))
+    counted = frame[["dataset", "n_train", "n_train_groups"]].drop_duplicates().to_numpy().tolist()
+    assert counted == [["cv", 100, 5], ["tenth", 101, 6], ["two", 102, 7]]
+    patches, slides = auc_against_training_data(frame).axes
+    for axes, part in ((patches, "tenth"), (slides, "two")):
+        drawn = [aucs for line in axes.get_lines() if len(aucs := line.get_ydata()) == 2]
+        wanted = frame.loc[frame["dataset"].isin(["cv", part]), "auc"]
+        assert sorted(np.concatenate(drawn).tolist()) == sorted(wanted)
+    unknown = auc_against_training_data(frame.assign(n_train_groups=0))
+    assert "no data set with train_groups" in {text.get_text() for text in unknown.axes[1].texts}

@@ -183,6 +183,12 @@ class Dataset:
         return 0 if isinstance(self.split, str) else self.split.get("folds", 0)
 
     @property
+    def subset_by(self) -> str:
+        """The key by which a part of another's training patches is given, "" for all of them."""
+        given = [key for key in ("train_fraction", "train_groups") if getattr(self.selection, key, None) is not None]
+        return given[0] if given else ""
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The parts in which records of its own lie."""
         return (WHOLE,) if self.folds else SPLITS

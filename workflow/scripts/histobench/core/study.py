@@ -165,6 +165,7 @@ class Study:
         end_to_end : whether every epoch runs over patches, not over cached features.
         timing_only, tuned_from, classifier : see :mod:`histobench.core.recipes`.
         subset_of : the data set of whose training patches this one has a part, "" if it has all of its own.
+        subset_by : "train_fraction" or "train_groups", by which that part is given, or "".
         """
         cells = []
         for cell, seeds in self.cells.items():
@@ -188,6 +189,7 @@ class Study:
                     "timing_only": self.timing_only(cell.recipe),
                     "tuned_from": self.recipes[cell.recipe].get("tuned_from", ""),
                     "subset_of": self.subset_of(cell.dataset),
+                    "subset_by": self.datasets[cell.dataset].subset_by,
                     "classifier": recipes.classifier(self.recipes[cell.recipe], cell.mode),
                 }
             )

@@ -68,7 +68,7 @@ COLUMNS = (
 TEXTS = [
     *("dataset", "format", "model", "model_name", "mode", "recipe", "device", "split", "patches", "weights"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
-    *("transfer", "classifier", "precision", "backend", "gap", "tuned_from", "subset_of", "year"),
+    *("transfer", "classifier", "precision", "backend", "gap", "tuned_from", "subset_of", "subset_by", "year"),
 ]
 """Columns of `runs.csv` and `cells.csv` that hold strings."""
 

@@ -5,13 +5,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from histobench.results.cells import MODE_NAMES
-from histobench.results.columns import CELL
+from histobench.results.cells import NAMES as CELL
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 from histobench.results.tables import performance
 
 SIZES = {"n_train": "Training patches", "n_train_groups": "Slides or patients trained on"}
 """Columns that the panels show, and the labels of their axes."""
+
+BY = {"n_train": "train_fraction", "n_train_groups": "train_groups"}
+"""Which parts of training data each panel shows, by `subset_by` of `cells.csv`, beside all of it."""
 
 
 @style.styled
@@ -20,8 +23,8 @@ def auc_against_training_data(frame: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    frame : one row per cell: `whole`, the data set whose training patches these are a part of, `label`, the columns of
-        `SIZES` (0 where slides are unknown), `auc`, `auc_low`, `auc_high`.
+    frame : one row per cell: `whole`, the data set whose training patches these are a part of, `subset_by`, "" for all
+        of them, `label`, the columns of `SIZES` (0 where slides are unknown), `auc`, `auc_low`, `auc_high`.
 
     Returns
     -------
@@ -34,11 +37,11 @@ def auc_against_training_data(frame: pd.DataFrame) -> Figure:
     for row, dataset in enumerate(datasets):
         of_dataset = frame[frame["whole"] == dataset]
         for axes, (size, name) in zip(panels[row], SIZES.items(), strict=True):
-            shown = of_dataset[of_dataset[size] > 0]
+            shown = of_dataset[of_dataset["subset_by"].isin(["", BY[size]]) & (of_dataset[size] > 0)]
             axes.set(xlabel=name, title=dataset, xscale="log")
-            if shown.empty:
+            if not (shown["subset_by"] == BY[size]).any():
                 axes.set(xlim=(1, 10))
-                style.remark(axes, "slides or patients unknown", (0.5, 0.5), (0, 0), "center")
+                style.remark(axes, f"no data set with {BY[size]}", (1.5, 0.5), (0, 0), "center")
                 continue
             low, high = float(shown[size].min()), float(shown[size].max())
             axes.set(xlim=(low / 1.25, high * 1.25))
@@ -67,7 +70,7 @@ def sizes(runs: pd.DataFrame, cells: pd.DataFrame, table: pd.DataFrame) -> pd.Da
     whole = cells.assign(whole=cells["subset_of"].where(cells["subset_of"] != "", cells["dataset"]))
     whole = whole[whole["whole"].isin(cells.loc[cells["subset_of"] != "", "subset_of"])]
     means = runs.groupby(CELL, sort=False)[list(SIZES)].mean().reset_index()
-    frame = whole[[*CELL, "whole"]].merge(table, on=CELL).merge(means, on=CELL)
+    frame = whole[[*CELL, "whole", "subset_by"]].merge(table, on=CELL).merge(means, on=CELL)
     frame = frame[np.isfinite(frame["auc"].astype(float))]
     label = frame["model_name"] + ", " + frame["mode"].map(MODE_NAMES)
     for name in ("recipe", "device"):
