@@ -75,8 +75,8 @@ def explain(
     # The recipe with the values that a search has set.
     spec = about["specification"] | {"recipe": about["recipe"]}
     # For a head on cached features, the scaling of patches is part of the specification of the features.
-    image = spec["input"] or about["features"]["specification"]["input"]
-    if image is None or "knn" in spec["recipe"]:  # no network that is here made these scores
+    image = None if "knn" in spec["recipe"] else spec["input"] or about["features"]["specification"]["input"]
+    if image is None:  # no network that is here made these scores
         _write(output, str(folder), [], np.empty((0, 1, 1), np.float32))
         log.info("nothing explained: the scores of %s are not those of a network that is here", folder)
         return
