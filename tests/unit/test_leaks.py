@@ -36,7 +36,7 @@ def about(**shared):
 
 def copies(*rows):
     """Return rows of duplicates.csv."""
-    return pd.DataFrame(rows, columns=["patch_id", "same", "copies_in", "near_in"])
+    return pd.DataFrame(rows, columns=["patch_id", "same", "copies_in", "near_in"]).assign(split="test")
 
 
 LABELS = np.array([0, 1] * 10)
@@ -175,3 +175,13 @@ def test_contradicted_labels_have_their_places_where_these_are_known():
         ["c", pd.NA, pd.NA],
         ["d", 4, 40],
     ]
+
+
+def test_of_a_cross_validation_another_fold_gives_away_what_is_tested_on():
+    """Every patch is tested on, in its own fold: a copy there gives nothing away, one in another fold does."""
+    found = copies(("p0000", 7, "fold-1", ""), ("p0001", 8, "fold-1 fold-2", ""), ("p0002", 9, "", "fold-2"))
+    found["split"] = "fold-1"
+    counts = [{"part": f"fold-{part}", "beside": f"fold-{part}"} for part in (1, 2)]
+    runs, predictions = of_seeds(scored(LABELS, SCORES, GROUPS))
+    made = leaks(CELL, runs, predictions, {"counts": counts, "shared_groups": {"fold-2 fold-1": []}}, found)
+    assert made["left_out"].tolist() == [0, 0, 1, 2, 0, 2]

@@ -34,7 +34,10 @@ def test_folds_are_trained_apart_and_are_one_row(project):
     assert len(runs) == 3
     whole = prepared.manifest(project / "results/data/cv")["patches"]["all"]
     assert set(runs["n_test"]) == {whole["n"]}
-    assert runs.loc[("half", "b2"), "n_train"] == round(runs.loc[("cv", "b2"), "n_train"] / 2)
+    halves = [len(prepared.index(project / f"results/data/half.seed-1.fold-{k}", split="train")) for k in (1, 2, 3)]
+    folds = [len(prepared.index(project / f"results/data/cv.fold-{k}", split="train")) for k in (1, 2, 3)]
+    assert halves == [round(0.5 * number) for number in folds]
+    assert runs.loc[("half", "b2"), "n_train"] == round(sum(halves) / 3)
     # The result is of the scores that the folds gave, each patch by the model that had not seen its patient.
     gathered = pd.read_csv(project / RESULT / "predictions.csv").query("split == 'test'").set_index("patch_id")
     for fold in (1, 2, 3):
