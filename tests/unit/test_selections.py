@@ -135,7 +135,7 @@ def stored(tmp_path_factory):
         "both": fold(2, train_groups=3, subset_seed=1),
     }
     for name, selection in chosen.items():
-        selections.write(root / name, name, selection, {})
+        selections.write(root / name, name, selection, {"split": prepared.manifest(root / selection.of)["split"]})
     return root
 
 
@@ -212,7 +212,7 @@ def test_the_split_is_told_in_words(stored):
 
 def test_controls_of_folds_score_every_patch(stored):
     for number in range(1, FOLDS + 1):
-        selections.write(stored / f"fold-{number}", f"fold-{number}", fold(number), {})
+        selections.write(stored / f"fold-{number}", f"fold-{number}", fold(number), {"split": "published"})
     indexes = [prepared.index(stored / f"fold-{number}", controls.COLUMNS) for number in range(1, FOLDS + 1)]
     floor = controls.colour_floor(*indexes)
     for split in ("valid", "test"):

@@ -60,7 +60,9 @@ def test_folds_are_trained_apart_and_are_one_row(project):
 
     # A reader of results alone gathers what is there, and trains nothing.
     (project / RESULT / "metrics.json").unlink()
-    gaps = Counter(plan(project, "--config", "missing_runs=gap", *options))
+    gaps = Counter(
+        plan(project, "--config", "missing_runs=gap", *TINY_CONFIG, "cv.yaml", "--", f"{RESULT}/metrics.json")
+    )
     assert (gaps["gather"], gaps["train"]) == (1, 0)
     # Other folds train anew; the patches stay as they are.
     (project / "cv.yaml").write_text(CONFIG.replace("seed: 1}}", "seed: 2}}"))

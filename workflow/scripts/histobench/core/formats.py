@@ -205,6 +205,8 @@ class Dataset:
         """
         found = asdict(self)
         found["source"]["files"] = list(self.source.files)  # their addresses and digests are the downloads'
+        if self.folds and not self.selection:
+            found["split"] = WHOLE  # into which folds the patches come is said by each of these
         return {key: value for key, value in found.items() if key != "selection" or value}
 
     def differences(self, before: Mapping[str, Any] | None) -> dict[str, str]:

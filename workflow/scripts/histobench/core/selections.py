@@ -93,6 +93,7 @@ def write(folder: Path, dataset: str, selection: Selection, definition: Mapping[
         | {
             "dataset": dataset,
             "definition": definition,
+            "split": definition["split"],
             "selection": asdict(selection),
             "patches": {
                 split: {
