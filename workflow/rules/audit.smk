@@ -1,5 +1,5 @@
 # Needs: a prepared data set. Gives: what it holds twice and on both sides of its split, audit.json,
-# duplicates.csv and near_duplicates.csv in results/data/{dataset}. Of the records alone, so all studies share it.
+# duplicates.csv and near_duplicates.csv in results/data/{dataset}. Of the records and their split alone, so all studies share it.
 
 
 rule audit:
@@ -8,7 +8,7 @@ rule audit:
         manifest=f"{DATA}/manifest.json",
         # Of a cross-validation, each of which has its index beside it.
         folds=lambda wildcards: (
-            of_folds("manifest.json")(wildcards) if representative(wildcards.dataset) != wildcards.dataset else []
+            [] if behind(wildcards.dataset) == [wildcards.dataset] else of_folds("manifest.json")(wildcards)
         ),
     output:
         about=paths.AUDIT,

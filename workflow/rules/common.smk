@@ -244,17 +244,16 @@ def features_of(cell):
     return FEATURES.format(**names)
 
 
+def indexes(dataset):
+    """Return the files that say which patch of a data set is what, and where it lies."""
+    own, stored = DATA.format(dataset=dataset), DATA.format(dataset=STUDY.stored(dataset))
+    further = [] if stored == own else [f"{stored}/index.parquet", f"{stored}/manifest.json"]
+    return [f"{own}/index.parquet", *further]
+
+
 def records(*splits):
-    """Return a function from a data set to the shards of these splits and the indexes that say what is what."""
-
-    @once_for("dataset")
-    def files(wildcards):
-        dataset, stored = wildcards.dataset, STUDY.stored(wildcards.dataset)
-        indexes = dict.fromkeys([DATA.format(dataset=dataset), DATA.format(dataset=stored)])
-        about = [] if stored == dataset else [f"{DATA.format(dataset=stored)}/manifest.json"]
-        return [*(f"{folder}/index.parquet" for folder in indexes), *about, *shards(dataset, *splits)]
-
-    return files
+    """Return a function from a data set to the shards of these splits and the indexes of their patches."""
+    return once_for("dataset")(lambda wildcards: [*indexes(wildcards.dataset), *shards(wildcards.dataset, *splits)])
 
 
 def of_stored(name):
@@ -298,14 +297,12 @@ def starts_from_weights(wildcards):
 
 def patches(*splits):
     """Return a function from a run to what it reads of a data set: records, or features and the index."""
-    stored = records(*splits)
 
     @once_for("dataset", "mode", "recipe")
     def files(wildcards):
         check_cluster()
-        if STUDY.cached(wildcards.mode, wildcards.recipe):
-            return [path for path in stored(wildcards) if not path.endswith(".tfrecord")]
-        return stored(wildcards)
+        read = [] if STUDY.cached(wildcards.mode, wildcards.recipe) else shards(wildcards.dataset, *splits)
+        return [*indexes(wildcards.dataset), *read]
 
     return files
 
@@ -342,20 +339,18 @@ def of_members(file):
     return lambda wildcards: [str(paths.of(RUN, run) / file) for run in STUDY.trained(of_run(wildcards))]
 
 
-def representative(dataset):
-    """Return the data set whose manifest and index stand for a data set: of gathered ones, the first behind it."""
-    return next((runs[0].dataset for run, runs in STUDY.trained_for.items() if run.dataset == dataset), dataset)
+@cache
+def behind(dataset):
+    """Return the data sets that the first result on a data set is gathered from: its folds, or itself alone."""
+    return next(
+        ([run.dataset for run in runs] for result, runs in STUDY.trained_for.items() if result.dataset == dataset),
+        [dataset],
+    )
 
 
 def of_folds(file):
-    """Return a function from a data set to the paths of a file of it, or of all folds that its first results are of."""
-
-    def files(wildcards):
-        behind = next((runs for run, runs in STUDY.trained_for.items() if run.dataset == wildcards.dataset), ())
-        names = [run.dataset for run in behind] or [wildcards.dataset]
-        return [f"{DATA.format(dataset=name)}/{file}" for name in names]
-
-    return files
+    """Return a function from a data set to the paths of a file of the data sets `behind` it."""
+    return lambda wildcards: [f"{DATA.format(dataset=name)}/{file}" for name in behind(wildcards.dataset)]
 
 
 def of_searches(file):

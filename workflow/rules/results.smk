@@ -7,7 +7,7 @@ rule collect_runs:
         metrics=listed(of_scored_runs(runs.METRICS)),
         about=listed(of_runs(runs.ABOUT)),
         timing=listed(of_runs(runs.TIMING)),
-        manifests=expand(f"{DATA}/manifest.json", dataset=map(representative, RUN_DATASETS)),
+        manifests=expand(f"{DATA}/manifest.json", dataset=[behind(name)[0] for name in RUN_DATASETS]),
         controls=expand(rules.controls.output.metrics, dataset=RUN_DATASETS),
     output:
         runs=f"{RESULTS}/runs.csv",
@@ -111,7 +111,7 @@ rule report:
         cells=rules.collect_runs.output.cells,
         tables=expand(f"{TABLE}/{{item}}.json", item=TABLES),
         figures=expand(f"{FIGURE}/{{item}}.svg", item=FIGURES),
-        manifests=expand(f"{DATA}/manifest.json", dataset=map(representative, RUN_DATASETS)),
+        manifests=expand(f"{DATA}/manifest.json", dataset=[behind(name)[0] for name in RUN_DATASETS]),
         about=listed(of_runs(runs.ABOUT)),
     output:
         page=f"{RESULTS}/report.html",

@@ -216,15 +216,14 @@ def folder_gone(dataset: Dataset, data: Path) -> str:
     source = dataset.source
     if source.own is None or not (data / "manifest.json").exists():
         return ""
-    where = ""
-    for key, place in (("path", source.folder), ("root", source.own.root or source.folder)):
-        where = where or f"sources.{source.name}.{key}: {place}"
+    for key, place in (("path", source.folder), ("root", source.own.root)):
+        where = f"sources.{source.name}.{key}: {place}"
         try:
-            if Path(place).exists():
-                where = ""
+            if place and not Path(place).exists():
+                break
         except OSError as error:
             raise HistobenchError(f"configuration: {where}: cannot be read: {error.strerror}") from error
-    if not where:
+    else:
         return ""
     where += ": not found"
     if differences := dataset.differences(prepared.manifest(data).get("definition")):
