@@ -21,10 +21,10 @@ def files(folder):
     return [folder / name for name in paths.AUDIT_FILES]
 
 
-def audited(folder, chunks, scale=1):
+def audited(folder, chunks, downsample=1):
     """Write records and audit them; return counts by (part, beside), patches and pairs."""
     small.write(folder, chunks)
-    audit.write(folder, scale)
+    audit.write(folder, downsample)
     about, copies, near = audit.read(files(folder))
     return {(row["part"], row["beside"]): row for row in about["counts"]}, copies, near
 

@@ -22,7 +22,7 @@ def tissue():
     return np.stack([pcam_patch(rng, style, number % 2)[0] for number in range(40)])
 
 
-def found_in(images, groups=None, places=None, scale=1.0, uniform=None):
+def found_in(images, groups=None, places=None, downsample=1.0, uniform=None):
     """Find what is in an array of patches."""
     n = len(images)
     return find(
@@ -31,7 +31,7 @@ def found_in(images, groups=None, places=None, scale=1.0, uniform=None):
         np.zeros(n, bool) if uniform is None else uniform,
         np.full(n, -1) if groups is None else np.array(groups),
         np.full((n, 2), -1) if places is None else np.array(places),
-        scale,
+        downsample,
     )
 
 
@@ -128,13 +128,13 @@ def test_overlapping_places_are_compared_at_their_shift(tissue):
     corners = [(0, 0), (0, 48), (0, 100), (0, 190)]
     images = np.stack([slide[y : y + SIDE, x : x + SIDE] for y, x in corners])
     places = [(4 * x, 4 * y) for y, x in corners]
-    found = found_in(images, [0] * 4, places, scale=4)
+    found = found_in(images, [0] * 4, places, downsample=4)
     assert pairs(found) == {(0, 1), (1, 2)}
     assert found.near["by_place"].all()
     assert found.near["correlation"].tolist() == pytest.approx([1, 1])
     assert found.near["overlap"].tolist() == pytest.approx([48 / 96, 44 / 96])
     # Such windows lie in the middle of both halves: other slides, or no places, and pixels alone tell.
-    assert not found_in(images, [0, 1, 2, 3], places, scale=4).near["by_place"].any()
+    assert not found_in(images, [0, 1, 2, 3], places, downsample=4).near["by_place"].any()
 
 
 def test_places_that_pixels_contradict_count_for_nothing(tissue):
@@ -152,7 +152,7 @@ def test_places_all_the_same_or_unknown_are_none():
 def test_places_between_pixels(tissue):
     """A shift of 10.5 px is compared at 10 and at 11."""
     images = np.stack([tissue[0], np.roll(tissue[0], -10, 1)])
-    found = found_in(images, [0, 0], [(0, 0), (42, 0)], scale=4)
+    found = found_in(images, [0, 0], [(0, 0), (42, 0)], downsample=4)
     assert pairs(found) == {(0, 1)}
 
 

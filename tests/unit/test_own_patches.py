@@ -383,6 +383,13 @@ def test_equal_values_are_equal_texts(value, text):
     assert as_text(value) == text
 
 
+def test_a_downsample_is_the_audits_and_prepares_nothing_anew(tmp_path):
+    plain = example("A table of your own", tmp_path)
+    stated = example("A table of your own", tmp_path, downsample=4)
+    assert (plain.source.downsample, stated.source.downsample) == (1, 4)
+    assert plain.definition() == stated.definition()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -391,6 +398,7 @@ def test_equal_values_are_equal_texts(value, text):
         ({"pattern": "a"}, r"sources.mine.pattern: expected named groups, .* found none"),
         ({"columns": {"path": "{}.png"}}, r"sources.mine.columns.path: expected the name of a column in each pair"),
         ({"columns": {"paht": "x"}}, r"'paht' is not defined; did you mean 'path'"),
+        ({"downsample": 0}, r"downsample"),
         ({"format": "folder", "where": {"a": [1]}}, r"sources.mine: where is not for `format: folder`"),
         ({"format": "folder", "pattern": "(?P<patient>.)"}, r"of the names label, group, split, x, y; found patient"),
     ],

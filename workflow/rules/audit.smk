@@ -26,7 +26,7 @@ rule audit:
         mem_mb=megabytes(2000),
         runtime=minutes(60),
     params:
-        scale=lambda wildcards: FORMATS[STUDY.datasets[wildcards.dataset].source.format].scale,
+        downsample=lambda wildcards: STUDY.datasets[wildcards.dataset].source.downsample,
         code=code.digest("audit"),
     script:
         "../scripts/audit.py"

@@ -8,4 +8,4 @@ with job.start(snakemake):
     from histobench.results import audit
 
     folds = [Path(path).parent for path in snakemake.input.get("folds", [])]
-    audit.write(Path(snakemake.input.manifest).parent, snakemake.params.scale, folds)
+    audit.write(Path(snakemake.input.manifest).parent, snakemake.params.downsample, folds)

@@ -31,8 +31,8 @@ class Format:
     slide_files : those of `files` that a source can do without (`slide_metadata: false`).
     centre : height and width in pixels of the central square that alone decides the label; 0 where the whole patch
         does.
-    scale : pixels of the slide, in which places are given, in a pixel of a patch. PCam's patches are of level 2 of a
-        slide, their places in pixels of level 0; with IDC both are in pixels of the reduced image. 1 if nobody says.
+    downsample : pixels of the slide, in which places are given, in a pixel of a patch. PCam's patches are of level 2 of
+        a slide, their places in pixels of level 0; with IDC both are in pixels of the reduced image.
     distinct : patches of each published split that are distinct pixel for pixel, as published.
     simulate : the keys of a source's `simulate` beside its seed: dict for numbers by split, int for a number; none
         where the format cannot be simulated.
@@ -47,7 +47,7 @@ class Format:
     can_be_split: bool = True
     slide_files: frozenset[str] = frozenset()
     centre: int = 0
-    scale: int = 1
+    downsample: float = 1
     distinct: Mapping[str, int] = field(default_factory=dict)
     simulate: Mapping[str, type] = field(default_factory=dict)
     simulated: Callable[[Mapping[str, Any]], tuple[dict[str, int], dict[str, float]]] = lambda _: ({}, {})
@@ -111,7 +111,7 @@ FORMATS = {
         can_be_split=False,
         slide_files=frozenset(pcam_file(split, "meta") for split in SPLITS),
         centre=32,
-        scale=4,
+        downsample=4,
         distinct={"train": 220_025, "valid": 28_108, "test": 29_383},
         simulate={"patches": dict, "slides": dict},
         simulated=lambda simulate: (dict(simulate["patches"]), {}),
@@ -160,6 +160,11 @@ class Source:
     simulate: Mapping[str, Any] | None = None
     own: Own | None = None
 
+    @property
+    def downsample(self) -> float:
+        """See :class:`Format`; of patches of one's own the configuration says it."""
+        return self.own.downsample if self.own else FORMATS[self.format].downsample
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -205,6 +210,8 @@ class Dataset:
         """
         found = asdict(self)
         found["source"]["files"] = list(self.source.files)  # their addresses and digests are the downloads'
+        if self.source.own:
+            del found["source"]["own"]["downsample"]  # the audit's
         if self.folds and not self.selection:
             found["split"] = WHOLE  # into which folds the patches come is said by each of these
         return {key: value for key, value in found.items() if key != "selection" or value}

@@ -17,8 +17,8 @@ IN_PATHS = ("label", "group", "split", "x", "y")
 CLASSES = {"normal": 0, "tumour": 1}
 # Which keys of a source are for which format.
 KEYS = {
-    "folder": ("labels", "splits", "pattern", "crop_to_aspect_ratio"),
-    "table": ("labels", "splits", "pattern", "crop_to_aspect_ratio", "root", "columns", "where"),
+    "folder": ("labels", "splits", "pattern", "crop_to_aspect_ratio", "downsample"),
+    "table": ("labels", "splits", "pattern", "crop_to_aspect_ratio", "downsample", "root", "columns", "where"),
 }
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -37,6 +37,7 @@ class Own:
     splits : from values of the split, as text, to "train", "valid" or "test".
     pattern : a regular expression, found in the path, whose named groups are further columns; "" for none.
     crop_to_aspect_ratio : whether a larger image is cut to its central square, and that resized to the patch size.
+    downsample : pixels of the slide, in which places are given, in a pixel of a patch.
     root : what the paths of a table are relative to, a folder or an archive; "" for the table's folder.
     columns : of a table, from names in `COLUMNS` to a column, or to a text with names of columns in braces.
     where : of a table, from a column to the values of the rows that count.
@@ -46,6 +47,7 @@ class Own:
     splits: Mapping[str, str] = field(default_factory=lambda: SPLIT_NAMES)
     pattern: str = ""
     crop_to_aspect_ratio: bool = False
+    downsample: float = 1
     root: str = ""
     columns: Mapping[str, str] = field(default_factory=lambda: {"path": "path", "label": "label"})
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

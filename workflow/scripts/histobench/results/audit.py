@@ -66,14 +66,14 @@ class Parts:
         return images
 
 
-def write(folder: Path, scale: float, folds: Sequence[Path] = ()) -> None:
+def write(folder: Path, downsample: float, folds: Sequence[Path] = ()) -> None:
     """Audit a data set.
 
     Parameters
     ----------
     folder : of the prepared data set. It gets counts, see :func:`_counts`; a row for each patch that another one equals
         or shows in part, see :func:`_duplicates`; and a row for each pair of such patches, see :func:`_pairs`.
-    scale : pixels of the slide, in which places are given, in a pixel of a patch.
+    downsample : pixels of the slide, in which places are given, in a pixel of a patch.
     folds : of a cross-validation, the folders of its folds; what each is tested on is a part.
     """
     parts = Parts(folder, folds)
@@ -86,7 +86,7 @@ def write(folder: Path, scale: float, folds: Sequence[Path] = ()) -> None:
         (rows["green_std"] < duplicates.UNIFORM).to_numpy(),
         group,
         rows[["x", "y"]].to_numpy(np.int64),
-        scale,
+        downsample,
     )
     relations = {
         (part, other): _relation(rows, found, parts.of_part[part], parts.of_part[other])

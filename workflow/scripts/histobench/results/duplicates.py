@@ -102,7 +102,7 @@ def find(
     uniform: npt.NDArray[np.bool_],
     groups: Integers,
     places: Integers,
-    scale: float = 1.0,
+    downsample: float = 1.0,
 ) -> Found:
     """Find the patches of a data set that show the same.
 
@@ -113,7 +113,7 @@ def find(
     uniform : (n,) whether it is nearly uniform, see `UNIFORM`: such patches are compared for equality alone.
     groups : (n,) number of its slide, -1 where unknown.
     places : (n, 2) x and y of its upper left corner in its slide, -1 where unknown.
-    scale : pixels of the slide, in which places are given, in a pixel of a patch.
+    downsample : pixels of the slide, in which places are given, in a pixel of a patch.
     """
     _, first = np.unique(equal, return_index=True)
     seen, sums, side = _look(take, first, uniform)
@@ -124,7 +124,7 @@ def find(
     skipped: dict[str, int] = {}
     pairs = pd.concat(
         [
-            by_place(groups, places, scale, side, np.flatnonzero(alone), skipped),
+            by_place(groups, places, downsample, side, np.flatnonzero(alone), skipped),
             by_hash(seen[alone[seen["patch"]]], side, skipped),
         ]
     ).drop_duplicates(["first", "second"])
@@ -323,13 +323,13 @@ def _centres(windows: pd.DataFrame, side: int) -> tuple[Integers, Integers]:
 
 
 def by_place(
-    groups: Integers, places: Integers, scale: float, side: int, numbers: Integers, skipped: dict[str, int]
+    groups: Integers, places: Integers, downsample: float, side: int, numbers: Integers, skipped: dict[str, int]
 ) -> pd.DataFrame:
     """Return pairs of patches of one slide that cover at least `OVERLAP` of each other by their places.
 
     Parameters
     ----------
-    groups, places, scale : of all patches, see :func:`find`.
+    groups, places, downsample : of all patches, see :func:`find`.
     side : of a patch in pixels.
     numbers : of the patches to look at.
     skipped : gets the number of patches of slides with too many pairs.
@@ -345,15 +345,15 @@ def by_place(
         # Places that are all the same are none.
         if len(some) < 2 or (places[some] == places[some[0]]).all():
             continue
-        tree = cKDTree(places[some] / (scale * side))
+        tree = cKDTree(places[some] / (downsample * side))
         if (tree.count_neighbors(tree, 1 - OVERLAP, p=np.inf) - len(some)) // 2 > MOST_PAIRS:
             skipped[TOO_MANY_PLACES] = skipped.get(TOO_MANY_PLACES, 0) + len(some)
             continue
         pairs = some[tree.query_pairs(1 - OVERLAP, p=np.inf, output_type="ndarray")]
-        covered = np.prod(1 - np.abs(places[pairs[:, 0]] - places[pairs[:, 1]]) / (scale * side), axis=1)
+        covered = np.prod(1 - np.abs(places[pairs[:, 0]] - places[pairs[:, 1]]) / (downsample * side), axis=1)
         found.append(np.sort(pairs[covered >= OVERLAP], axis=1))
     first, second = np.concatenate(found).T
-    dx, dy = ((places[second] - places[first]) / scale).T
+    dx, dy = ((places[second] - places[first]) / downsample).T
     turns = {"first_turn": np.uint8(0), "second_turn": np.uint8(0)}
     return pd.DataFrame({"first": first, "second": second, **turns, "dy": dy, "dx": dx, "by_place": True})
 
