@@ -13,8 +13,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
-from histobench.core import catalogue, devices, optimizers, paths, prepared, recipes, runs, sources
-from histobench.core.augmentations import AUGMENTATIONS
+from histobench.core import catalogue, devices, paths, prepared, recipe_checks, recipes, runs, sources
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import AS_TEXT, HistobenchError, named, nearest, number_as_text
 from histobench.core.files import Remote
@@ -52,7 +51,7 @@ class Study:
         self.mirror: str | None = config.get("downloads", {}).get("mirror")
         self.recipes: dict[str, dict[str, Any]] = dict(config["recipes"])
         for name, recipe in self.recipes.items():
-            _check_recipe(name, recipe)
+            recipe_checks.check(name, recipe)
         self.devices: dict[str, dict[str, Any]] = dict(config["devices"])
         self.models = catalogue.models(config.get("models", {}))
         self.sources = {name: sources.source(name, block) for name, block in config["sources"].items()}
@@ -454,46 +453,6 @@ class Study:
                 self.left_out[cell] = reason
             seeds = self.cells.setdefault(cell, [])
             seeds += [seed for seed in block["seeds"] if seed not in seeds]
-
-
-def _check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
-    """Refuse a recipe that contradicts itself, or that cannot be trained."""
-    where = f"configuration: recipes.{name}"
-    if "knn" in recipe:
-        if foreign := sorted(set(recipe) - set(recipes.OF_KNN)):
-            raise HistobenchError(
-                f"{where}: {', '.join(foreign)} {'does' if len(foreign) == 1 else 'do'} not go with `knn`, by which "
-                f"nothing is trained; leave out what is none of {', '.join(recipes.OF_KNN)}"
-            )
-    else:
-        optimizers.check(name, recipe)
-    for key in ("knn", "standardize"):
-        if recipe.get(key) and recipes.transfer(recipe) != "cached":
-            raise HistobenchError(
-                f"{where}: `{key}` works on features that are the same in every epoch, those of `transfer: cached`, "
-                "not of end-to-end training, which augmentation needs as well; leave out one of them"
-            )
-    if "search" in recipe:
-        search_settings.check(name, recipe)
-    for kind in recipe.get("augmentation", []):
-        named(f"recipes.{name}.augmentation", kind, dict.fromkeys(AUGMENTATIONS))
-    short = {"steps_per_epoch", "validation_steps"} & set(recipe)
-    if short and not recipe.get("timing_only"):
-        raise HistobenchError(
-            f"configuration: recipes.{name}: {', '.join(sorted(short))} cuts epochs short, which is for their seconds "
-            "alone; say `timing_only: true` as well, or leave it out"
-        )
-    if recipe.get("augmentation") and recipe.get("transfer") == "cached":
-        raise HistobenchError(
-            f"configuration: recipes.{name}: `transfer: cached` computes the features of a patch once, `augmentation` "
-            "changes the patch in every epoch; leave out one of them, or say `transfer: end_to_end`"
-        )
-    head_epochs = recipe.get("finetune", {}).get("head_epochs", 0)
-    if head_epochs >= recipes.epochs(recipe):
-        raise HistobenchError(
-            f"configuration: recipes.{name}.finetune.head_epochs: {head_epochs} of {recipe['epochs']} epochs leave "
-            "none for the upper layers"
-        )
 
 
 def _is_integer(_: Any, value: Any) -> bool:

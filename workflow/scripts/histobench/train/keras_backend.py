@@ -38,6 +38,7 @@ if KERAS_2:
         minimum=tf.minimum,
         reshape=tf.reshape,
         shape=tf.shape,
+        sum=tf.reduce_sum,
         take=tf.gather,
         transpose=tf.transpose,
         where=tf.where,
