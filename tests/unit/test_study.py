@@ -293,6 +293,34 @@ def test_a_long_name_is_one():
     assert study(study="x" * 50).name == "x" * 50
 
 
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        ({}, "it needs patches of at least 80 px, not of 50 px"),
+        ({"resize": 88}, "it needs patches of a multiple of 16 px, not of 88 px; see `resize`"),
+        ({"resize": 96, "dropout": 0.5}, "it has no dense layer but its output: dropout is for others"),
+        ({"resize": 96}, ""),
+    ],
+)
+def test_p4m_takes_sides_that_keep_its_symmetry_and_no_dense_layer(recipe, reason):
+    known = configuration()["recipes"]["paper"]
+    made = study(
+        recipes={"paper": known | recipe},
+        matrix=[
+            {
+                "datasets": ["idc"],
+                "models": [model],
+                "modes": ["full"],
+                "recipes": ["paper"],
+                "devices": ["cpu"],
+                "seeds": [1],
+            }
+            for model in ("p4m", "b6")
+        ],
+    )
+    assert made.left_out.get(Cell("idc", "p4m", "full", "paper", "cpu"), "") == reason
+
+
 OWN = {"application": "Xception", "preprocessing": "tf", "smallest_input": 71}
 
 

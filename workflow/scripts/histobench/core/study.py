@@ -95,7 +95,7 @@ class Study:
         model, mode, recipe = self.models[cell.model], MODES[cell.mode], self.recipes[cell.recipe]
         if model.embeddings:
             return self._why_not_on(model.embeddings, cell) or self._lacks_precision(cell)
-        if reason := self._too_small(model, self.input(cell.dataset, cell.model, recipes.scaling(recipe))):
+        if reason := self._unfit_side(model, self.input(cell.dataset, cell.model, recipes.scaling(recipe))):
             return reason
         if mode.frozen and model.application is None:
             return "it has no pretrained backbone to transfer from"
@@ -107,8 +107,13 @@ class Study:
             return "k nearest neighbours are those of a frozen backbone's features: mode `tl` alone has them"
         if recipes.standardize(recipe) and not self.cached(cell.mode, cell.recipe):
             return "`standardize` is for heads on cached features: mode `tl` alone has them"
-        if model.application is None and not mode.frozen and recipe.get("dense_units") == 0:
-            return "its dense layer is a part of it: `dense_units: 0` is for models with a backbone"
+        if model.application is None:
+            if cell.model in catalogue.WITHOUT_DENSE_LAYER:
+                searched = recipe.get("search", {}).get("space", {})
+                if said := [key for key in ("dense_units", "dropout") if key in recipe or key in searched]:
+                    return f"it has no dense layer but its output: {' and '.join(said)} is for others"
+            elif recipe.get("dense_units") == 0:
+                return "its dense layer is a part of it: `dense_units: 0` is for models with a backbone"
         if mode.unfreezes and mode.key not in recipe:
             return f"the recipe does not say `{mode.key}`"
         return self._lacks_precision(cell)
@@ -290,7 +295,7 @@ class Study:
             microns = spec.embeddings.microns_per_pixel if spec.embeddings.format == "stamp" else None
             settings = {"format": spec.embeddings.format, "microns_per_pixel": microns}
             return {"features": names, "embeddings": settings, "input": None}
-        reason = "it has no backbone" if spec.application is None else self._too_small(spec, image)
+        reason = "it has no backbone" if spec.application is None else self._unfit_side(spec, image)
         if reason:
             raise HistobenchError(f"features of {model} on {dataset} ({scaling}) cannot be extracted: {reason}")
         return {
@@ -339,10 +344,13 @@ class Study:
                     f"another name, for instance models.{key}.name: {key}"
                 )
 
-    def _too_small(self, model: catalogue.Model, image: Mapping[str, Any]) -> str | None:
-        if image["side"] >= model.smallest_input:
-            return None
-        return f"it needs patches of at least {model.smallest_input} px, not of {image['side']} px"
+    def _unfit_side(self, model: catalogue.Model, image: Mapping[str, Any]) -> str | None:
+        side, multiple = image["side"], model.side_multiple
+        if side < model.smallest_input:
+            return f"it needs patches of at least {model.smallest_input} px, not of {side} px"
+        if side % multiple:
+            return f"it needs patches of a multiple of {multiple} px, not of {side} px; see `resize`"
+        return None
 
     def _model(self, key: str, *, pretrained: bool = True) -> dict[str, Any]:
         model = self.models[key]

@@ -73,7 +73,6 @@ class Trainer:
         augmentation = Augmentation(self.kinds, train.shape) if self.kinds else None
         self._trained = join(network, train, spec["input"], augmentation=augmentation, resident=self.resident)
         self._validated = join(network, valid, spec["input"], resident=self.resident)
-        self._covered = covered(train, valid, spec)
         self._averages: averages.Averages | None = None
         self.optimizer: keras.optimizers.Optimizer | None = None
 
@@ -90,7 +89,7 @@ class Trainer:
         if stage.start:
             unfreeze(self.network.layers[0], recipe["finetune"]["upper_layers"])
             rate = recipe["finetune"]["learning_rate"]
-        steps = len(spans(self._covered["train"], recipe["batch_size"]))
+        steps = len(spans(covered(self.train, self.valid, self.spec)["train"], recipe["batch_size"]))
         self.rate = LearningRate(rate, recipe.get("schedule"), stage, steps)
         # The model for validation never uses the optimizer that Keras gives it.
         for model, smoothing, arguments in (
@@ -121,7 +120,7 @@ class Trainer:
         """Return the batches of an epoch of training, counted from 0."""
         seed, recipe = self.spec["run"]["seed"], self.spec["recipe"]
         draws = draw(self.kinds, seed, epoch, len(self.train), self.train.shape)
-        positions = order(len(self.train), seed, epoch)[: self._covered["train"]]
+        positions = order(len(self.train), seed, epoch)[: covered(self.train, self.valid, self.spec)["train"]]
         return Batches(
             self.train,
             positions,
@@ -151,7 +150,7 @@ class Trainer:
 
     @cached_property
     def _validation(self) -> Any:
-        positions = np.arange(self._covered["valid"])
+        positions = np.arange(covered(self.train, self.valid, self.spec)["valid"])
         batch_size = self.spec["recipe"]["batch_size"]
         return Batches(self.valid, positions, batch_size, resident=self.resident).for_keras()
 

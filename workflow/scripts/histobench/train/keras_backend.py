@@ -28,6 +28,7 @@ if KERAS_2:
         cast=tf.cast,
         clip=tf.clip_by_value,
         concatenate=tf.concat,
+        conv=lambda inputs, kernel, strides, padding: tf.nn.conv2d(inputs, kernel, strides, padding.upper()),
         convert_to_tensor=tf.convert_to_tensor,
         exp=tf.exp,
         flip=lambda x, axis: tf.reverse(x, [axis]),
