@@ -62,6 +62,11 @@ class Study:
             if model.embeddings and not isinstance(model.embeddings.path, str):
                 for dataset in model.embeddings.path:
                     named(f"models.{name}.embeddings.path", dataset, self.datasets)
+                    if whole := self.subset_of(dataset):
+                        raise HistobenchError(
+                            f"configuration: models.{name}.embeddings.path: {dataset} has a part of the patches of "
+                            f"{whole} and uses its embeddings; name {whole} instead"
+                        )
         for name, recipe in self.recipes.items():
             if "tuned_from" in recipe:
                 named(f"recipes.{name}.tuned_from", recipe["tuned_from"], self.recipes)
