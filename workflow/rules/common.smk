@@ -269,13 +269,15 @@ def specification_of_model(model):
 
 def is_public(model):
     """Say whether anybody can have a model: its weights start at random or come from a public address."""
-    if model.embeddings:
+    if model.embeddings or model.weights_run:
         return False
     return model.weights is None or str(model.weights.url).startswith(("https://", "http://"))
 
 
 def weights_file(model):
-    """Return the pretrained weights of a model, if there are any."""
+    """Return the pretrained weights of a model, if there are any: a file, or what a run has learned."""
+    if run := STUDY.models[model].weights_run:
+        return [str(paths.of(RUN, run) / name) for name in (runs.WEIGHTS, runs.ABOUT)]
     file = STUDY.models[model].weights_file
     return [f"{WEIGHTS}/{file}"] if file else []
 

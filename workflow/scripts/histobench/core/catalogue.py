@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from histobench.core.cells import Run
 from histobench.core.embeddings import FORMATS
 from histobench.core.errors import HistobenchError, named
 from histobench.core.files import Remote
@@ -62,6 +63,7 @@ class Model:
         ``keras.applications.imagenet_utils.preprocess_input`` ("tf", "caffe", "torch"), "none" if the model has a layer
         for it, "unit" for x / 255.
     weights : the pretrained weights of the backbone without its top; None for random weights.
+    weights_run : the run whose backbone this one starts from; None for weights from elsewhere.
     weights_origin : for tables: "ImageNet", "own file" or its name in the configuration, "random", or "" if the model
         has no backbone; of embeddings the encoder.
     embeddings : what stands in for a network; None for a CNN.
@@ -76,6 +78,7 @@ class Model:
     weights_origin: str = ""
     embeddings: Embeddings | None = None
     side_multiple: int = 1
+    weights_run: Run | None = None
 
     @property
     def weights_file(self) -> str | None:
@@ -147,6 +150,9 @@ def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
             result[key] = _embeddings(key, given)
             continue
         fields: dict[str, Any] = {k: v for k, v in given.items() if k != "weights"}
+        if "run" in (weights := given.get("weights", {})):
+            result[key] = _of_run(key, fields, weights["run"], result)
+            continue
         if key not in CATALOGUE:
             missing = {"application", "preprocessing", "smallest_input", "weights"} - set(given)
             if missing:
@@ -162,6 +168,26 @@ def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
             model = replace(model, **_weights(f"configuration: models.{key}.weights", given["weights"]))
         result[key] = model
     return result
+
+
+def _of_run(key: str, given: Mapping[str, Any], text: str, known: Mapping[str, Model]) -> Model:
+    """Return a model that starts from what a run has learned; it is of the same class as the run's."""
+    where = f"configuration: models.{key}"
+    try:
+        run = Run.of(text)
+    except ValueError as error:
+        raise HistobenchError(f"{where}.weights.run: {error}") from None
+    if key in CATALOGUE:
+        raise HistobenchError(f"{where}.weights.run: {key} is a model of the catalogue; give this one a key of its own")
+    trained: Model = named(f"models.{key}.weights.run", run.model, known)
+    wanted = given.get("application", trained.application)
+    if wanted is None or wanted != trained.application:
+        raise HistobenchError(
+            f"{where}.weights.run: expected a run of {wanted or 'a CNN of keras.applications, which has a backbone'}, "
+            f"found one of {trained.name}"
+        )
+    fields: dict[str, Any] = {"name": f"{trained.name} ({run.dataset})", **given}
+    return replace(trained, key=key, weights=None, weights_origin=f"run {run}", weights_run=run, **fields)
 
 
 def _embeddings(key: str, given: Mapping[str, Any]) -> Model:

@@ -59,6 +59,8 @@ class Study:
         for name, block in sorted(config["datasets"].items(), key=lambda each: "subset_of" in each[1]):
             self.datasets[name] = self._subset(name, block) if "subset_of" in block else self._dataset(name, block)
         for name, model in self.models.items():
+            if model.weights_run:
+                self._check_origin(name, model.weights_run)
             if model.embeddings and not isinstance(model.embeddings.path, str):
                 for dataset in model.embeddings.path:
                     named(f"models.{name}.embeddings.path", dataset, self.datasets)
@@ -102,6 +104,8 @@ class Study:
             return self._why_not_on(model.embeddings, cell) or self._lacks_precision(cell)
         if reason := self._unfit_side(model, self.input(cell.dataset, cell.model, recipes.scaling(recipe))):
             return reason
+        if reason := self._foreign_weights(cell):
+            return reason
         if mode.frozen and model.application is None:
             return "it has no pretrained backbone to transfer from"
         if not mode.pretrained and model.application is None:
@@ -122,6 +126,44 @@ class Study:
         if mode.unfreezes and mode.key not in recipe:
             return f"the recipe does not say `{mode.key}`"
         return self._lacks_precision(cell)
+
+    def _check_origin(self, key: str, run: Run) -> None:
+        """Refuse weights of a run that does not train a backbone, or that this study cannot have."""
+        where = f"configuration: models.{key}.weights.run"
+        for of, names in (
+            ("datasets", self.datasets),
+            ("recipes", self.recipes),
+            ("devices", self.devices),
+            ("modes", MODES),
+        ):
+            named(f"models.{key}.weights.run, {of}", getattr(run, of[:-1]), names)
+        reason = self.why_not(run.cell)
+        if MODES[run.mode].cacheable:
+            reason = f"in mode {run.mode} it trains no backbone"
+        elif self.gathered(run.dataset):
+            reason = f"{run.dataset} has a run for each of its parts; name a data set with one split"
+        elif "dense_units" in self.recipes[run.recipe].get("search", {}).get("space", {}):
+            reason = f"{run.recipe} searches for dense_units; write what it has found into a recipe of its own"
+        if reason:
+            raise HistobenchError(f"{where}: {run} cannot be started from: {reason}")
+
+    def _foreign_weights(self, cell: Cell) -> str:
+        """Return why a cell cannot start from what a run has learned, "" if it can, or starts from something else."""
+        run = self.models[cell.model].weights_run
+        if run is None or not MODES[cell.mode].pretrained:
+            return ""
+        here, there = (self.datasets[self.stored(name)] for name in (cell.dataset, run.dataset))
+        if here.source == there.source and (here != there or here.folds):
+            return (
+                f"its weights are of a run on {run.dataset}, which may have trained on test patches of {cell.dataset}"
+            )
+        ours, theirs = (
+            self.input(each.dataset, each.model, recipes.scaling(self.recipes[each.recipe]))["preprocessing"]
+            for each in (cell, run)
+        )
+        if ours != theirs:
+            return f"its weights are of a run with `input_scaling: {self.recipes[run.recipe]['input_scaling']}`"
+        return ""
 
     def _lacks_precision(self, cell: Cell) -> str:
         """Return that a cell's device does not support the precision of its recipe, "" if it does."""
@@ -360,8 +402,11 @@ class Study:
     def _model(self, key: str, *, pretrained: bool = True) -> dict[str, Any]:
         model = self.models[key]
         if not pretrained:
-            model = replace(model, weights=None, weights_origin="scratch")
-        return {field: getattr(model, field) for field in ("key", "application", "weights_origin")}
+            model = replace(model, weights=None, weights_run=None, weights_origin="scratch")
+        spec = {field: getattr(model, field) for field in ("key", "application", "weights_origin")}
+        if pretrained and model.weights_run:
+            spec["weights_head"] = list(recipes.dense(self.recipes[model.weights_run.recipe]))
+        return spec
 
     def _dataset(self, name: str, block: Mapping[str, Any]) -> Dataset:
         source = named(f"datasets.{name}.source", block["source"], self.sources)

@@ -173,7 +173,10 @@ def backbone(
         )
     keras.utils.set_random_seed(seed)
     model = application(include_top=False, weights=None, input_shape=shape, pooling="avg")
-    if weights is not None:
+    if weights is not None and "weights_head" in spec:
+        # Of a run, which has saved the head as well, and may have left layers as they were.
+        load(keras.Sequential([keras.Input(shape), model, *_head(seed, Dense(*spec["weights_head"]))]), weights)
+    elif weights is not None:
         load_pretrained(model, weights)
     return model
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from histobench.core import features, prepared, source_files
+from histobench.core import features, prepared, runs, source_files
 from histobench.core.files import digest, read_sealed, write_sealed, written_by
 from histobench.core.job import Task
 
@@ -36,6 +36,13 @@ def _peak_memory_mib() -> int:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10))  # macOS counts bytes, others KiB
 
 
+def _sha256_of_weights(path: Path) -> str:
+    """Return the sha256 of a weights file, which is as it was downloaded, or as a run has written it."""
+    if path.with_name(runs.ABOUT).exists():
+        return str(runs.trained(path.parent)["weights_sha256"])
+    return source_files.verified(path)
+
+
 class About:
     """The facts about a run, a search or features that are known when its job starts.
 
@@ -54,7 +61,7 @@ class About:
         task = self.task
         digests = {
             "patches": prepared.manifest(task.data)["patches_sha256"],
-            "weights": source_files.verified(task.weights) if task.weights else None,
+            "weights": _sha256_of_weights(task.weights) if task.weights else None,
         }
         if task.features:
             sha256 = read_sealed(task.features / features.ABOUT)["sha256"]
