@@ -204,10 +204,15 @@ def test_the_identity_of_a_selection_follows_its_choice_and_its_patches(stored):
 
 
 def test_the_split_is_told_in_words(stored):
-    words = {name: collect.split_in_words(prepared.manifest(stored / name)) for name in ("fold", "part", "both")}
-    assert words["fold"] == "4 folds by group, seed 1"
-    assert words["part"].endswith("; 0.5 of the training patches, seed 1")
-    assert words["both"] == "4 folds by group, seed 1; 3 groups of the training patches, seed 1"
+    manifest = prepared.manifest(stored / "both")
+    assert collect.split_in_words(manifest) == "4 folds by group, seed 1"
+    groups = Selection("all", train_groups=3, subset_seed=1).in_words()
+    assert (
+        collect.split_in_words(manifest, groups) == "4 folds by group, seed 1; 3 groups of the training patches, seed 1"
+    )
+    # Of a subset that each seed draws, the manifest of the first seed's does not say so.
+    assert Selection("all", train_fraction=0.3).in_words() == "0.3 of the training patches, drawn anew by each seed"
+    assert Selection("all").in_words() == ""
 
 
 def test_controls_of_folds_score_every_patch(stored):
@@ -257,6 +262,8 @@ def test_without_a_seed_each_run_draws_its_own():
         "half.seed-2.fold-1": (2, 2),
     }
     assert len(found.runs) == 2 * 2 * 3
+    assert found.drawn_anew("cv")
+    assert found.drawn_anew("half")
     assert found.subset_of("half") == "cv"
 
 
@@ -265,6 +272,8 @@ def test_a_subset_with_a_seed_is_a_data_set_like_any_other():
     subset = {"subset_of": "own", "train_groups": 3, "seed": 4}
     found = of_study({"own": {"source": "own", "split": split}, "three": subset})
     assert [run for run in found.runs if run.dataset == "three"] == list(found.trained_for)[2:]
+    assert not found.drawn_anew("own")
+    assert not found.drawn_anew("three")
     assert found.datasets["three"].selection == Selection("own", train_groups=3, subset_seed=4)
 
 

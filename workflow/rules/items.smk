@@ -26,6 +26,12 @@ STUDY_FACTS = {
     "public": [model for model in STUDY_MODELS if is_public(STUDY.models[model])],
     "searched": [recipe for recipe in STUDY.recipes if STUDY.searched(recipe)],
     "run_datasets": RUN_DATASETS,
+    # Of data sets of which each seed draws its own part: the seed whose part audit and controls are about, see `behind`.
+    "first_seeds": {
+        name: next(run.seed for run in STUDY.trained_for if run.dataset == name)
+        for name in RUN_DATASETS
+        if STUDY.drawn_anew(name)
+    },
     "leaky_splits": LEAKY_SPLITS,
 }
 

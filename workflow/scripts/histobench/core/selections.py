@@ -51,10 +51,11 @@ class Selection:
 
     def in_words(self) -> str:
         """Return what of the training patches counts, "" if all do."""
+        drawn = "drawn anew by each seed" if self.subset_seed is None else f"seed {self.subset_seed}"
         if self.train_groups is not None:
-            return f"{self.train_groups} groups of the training patches, seed {self.subset_seed}"
+            return f"{self.train_groups} groups of the training patches, {drawn}"
         if self.train_fraction is not None:
-            return f"{self.train_fraction:.3g} of the training patches, seed {self.subset_seed}"
+            return f"{self.train_fraction:.3g} of the training patches, {drawn}"
         return ""
 
 

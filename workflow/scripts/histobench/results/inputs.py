@@ -52,6 +52,12 @@ class Inputs:
         encoders: Mapping[str, Mapping[str, Any]] = self.study.get("encoders", {})
         return encoders
 
+    @property
+    def first_seeds(self) -> Mapping[str, int]:
+        """By data sets of which each seed draws its own part: the seed whose part audit and controls are about."""
+        seeds: Mapping[str, int] = self.study.get("first_seeds", {})
+        return seeds
+
     def by_run(self, name: str) -> Mapping[str, pd.DataFrame]:
         """Return "replicates" or "predictions" by run folder."""
         if name == "predictions":

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from histobench.core.prepared import Records
+from histobench.core.prepared import WHOLE, Records, parts
 from histobench.results import audit
 from histobench.results.figures import style
 from histobench.results.figures.gallery import lines
@@ -93,10 +93,12 @@ def duplicates_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     _, copies, near = audit.read(inputs.files["audit"])
     shown = examples(copies, near)
     folder = inputs.files["records"][0].parent
+    stored = parts(folder)
     images = None
     for number, end in enumerate(ENDS):
         for split, some in shown.groupby(f"{end}_split"):
-            records = Records(folder, str(split))
+            # The parts of a cross-validation are its folds, whose patches are stored as one.
+            records = Records(folder, str(split) if split in stored else WHOLE)
             position = records.positions(some[f"{end}_patch_id"])
             taken = records.take(np.array([position[patch] for patch in some[f"{end}_patch_id"]], np.int64))
             if images is None:

@@ -238,4 +238,7 @@ def performance_table(inputs: Inputs) -> Table:
     table = performance(inputs.dataset, inputs.runs, cells, inputs.by_run("replicates"), inputs.published.performance)
     shown = cells[(cells["dataset"] == inputs.dataset) & ~cells["timing_only"]]
     title = f"Performance on the test set of {inputs.dataset}"
-    return Table(title, table, COLUMNS, inputs.announcements(shown), first=first(table))
+    seed = inputs.first_seeds.get(inputs.dataset)
+    drawn = [f"Each seed draws its own part of the patches; the colour floor is that on the part of seed {seed}."]
+    footnotes = drawn if seed is not None and table["floor_auc"].notna().any() else []
+    return Table(title, table, COLUMNS, inputs.announcements(shown), footnotes, first=first(table))
