@@ -100,15 +100,40 @@ def test_smaller_parts_lie_within_larger_ones(unit):
 @pytest.mark.parametrize(
     ("index", "selection", "message"),
     [
-        (whole(groups=3), fold(1), "expected at least 4 slides or patients for 4 folds, found 3"),
+        (
+            whole(groups=3),
+            fold(1),
+            "expected at least 4 slides or patients for 4 folds, found 3. Take at most 3 `folds`",
+        ),
+        (whole(groups=2), fold(1), "found 2. Take patches of more of them, or another `split`"),
         (whole().assign(group=""), fold(1), "96 of 96 patches have no slide or patient, for instance p"),
         (whole().assign(label=1), fold(1), "both classes in the train part, found 48 patches, 48 of them tumour"),
         (
             whole(),
             fold(1, train_groups=7, subset_seed=1),
-            "expected at least 7 slides or patients to train on, found 6",
+            "expected at least 7 slides or patients to train on, found 6. Take `train_groups` below 6",
         ),
-        (whole(), fold(1, train_fraction=0.01, subset_seed=1), "both classes in the train part, found 1 patches"),
+        (
+            whole().assign(split=SPLITS * 32, group=""),
+            Selection("all", train_groups=2, subset_seed=1),
+            "found none. Take `train_fraction`, or say which they are",
+        ),
+        (
+            whole(),
+            fold(1, train_fraction=0.01, subset_seed=1),
+            "both classes in the train part, found 1 patches, . of them tumour. Take a larger `train_fraction` than "
+            "0.01, fewer folds, more patches or groups, or another seed",
+        ),
+        (
+            whole().assign(label=1),
+            Selection("all", folds=3, fold=1, train_groups=1),
+            "Take more `train_groups` than 1, more patches or groups, or another seed",
+        ),
+        (
+            whole().assign(label=1, split=SPLITS * 32),
+            Selection("all", subset_seed=1),
+            "Take more patches or groups, or another",
+        ),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(index, selection, message):

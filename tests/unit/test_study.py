@@ -145,6 +145,11 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
         ("recipes.mine", {"input_scaling": "paper"}, r"recipes\.mine: 'epochs' is a required property"),
         ("recipes.native.finetune.head_epochs", 15, r"native\.finetune\.head_epochs: 15 of 15 epochs leave none"),
         ("recipes.native.finetune.upper_layers", 1.5, r"native\.finetune\.upper_layers: 1\.5 is greater"),
+        (
+            "datasets.idc.split",
+            {"by": "group", "train": 1, "valid": 0.1, "test": 0.1, "seed": 1},
+            r"split\.train: expected a number below 1, found 1",
+        ),
         ("models", {"mine": {"application": "X"}}, r"models\.mine is not in .*needs preprocessing, smallest_i"),
         ("models", {"b2": {"weights": "random"}}, r"models\.b2\.weights: B2 has no pretrained backbone"),
     ],

@@ -647,6 +647,9 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"{where}: unknown key {key!r}{meant or nearest(key, known)}; known keys: {', '.join(known)}"
     elif error.validator == "pattern" and isinstance(error.schema, Mapping):
         yield f"{where}: expected {error.schema['description']}; found {error.instance!r}"
+    elif error.validator in ("exclusiveMinimum", "exclusiveMaximum"):
+        side = "above" if error.validator == "exclusiveMinimum" else "below"
+        yield f"{where}: expected a number {side} {error.validator_value:g}, found {error.instance!r}"
     elif error.validator == "type":
         yield f"{where}: {error.message}{_of_another_type(error.instance, error.validator_value)}"
     elif error.validator == "oneOf" and error.context and isinstance(error.schema, Mapping):

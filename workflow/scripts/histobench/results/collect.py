@@ -36,7 +36,7 @@ COLUMNS = (
     *DECISION_METRICS,
     "threshold",
     *(f"{name}_at_validation_threshold" for name in DECISION_METRICS),
-    *("auc_low", "auc_high", "interval_unit", "floor_auc"),
+    *("auc_low", "auc_high", "interval_unit", "interval_reason", "floor_auc"),
     *("train_seconds", "validation_seconds", "features_seconds", "first_epoch_seconds"),
     *("training_seconds_per_epoch", "training_seconds_per_epoch_low", "training_seconds_per_epoch_high"),
     *("validation_seconds_per_epoch", "validation_seconds_per_epoch_low", "validation_seconds_per_epoch_high"),
@@ -58,6 +58,8 @@ COLUMNS = (
 - `parameters` and `features_seconds` are empty where others have computed the features: nobody here knows.
 - `multiply_adds_forward`: of a forward pass over one patch, or over its cached features; `multiply_adds_trained`: of
   the layers that are trained.
+- `interval_unit`, `interval_reason`: what was resampled for the interval, and why, see
+  :func:`histobench.results.bootstrap.resampled_units`.
 - `classifier`: see :func:`histobench.core.recipes.classifier`. `batch_size`: empty for nearest neighbours.
 - `precision`: Keras's dtype policy, and for nearest neighbours "float64". `tf32`: whether float32 was multiplied in
   TF32, empty if the device cannot.
@@ -68,7 +70,18 @@ COLUMNS = (
 TEXTS = [
     *("dataset", "format", "model", "model_name", "mode", "recipe", "device", "split", "patches", "weights"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
-    *("transfer", "classifier", "precision", "backend", "gap", "tuned_from", "subset_of", "subset_by", "year"),
+    *(
+        "interval_reason",
+        "transfer",
+        "classifier",
+        "precision",
+        "backend",
+        "gap",
+        "tuned_from",
+        "subset_of",
+        "subset_by",
+        "year",
+    ),
 ]
 """Columns of `runs.csv` and `cells.csv` that hold strings."""
 
@@ -207,6 +220,7 @@ def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
         | {"threshold": chosen["threshold"]}
         | {f"{name}_at_validation_threshold": chosen[name] for name in DECISION_METRICS}
         | {"auc_low": low, "auc_high": high, "interval_unit": metrics["intervals"]["unit"]}
+        | {"interval_reason": metrics["intervals"]["reason"]}
     )
 
 
