@@ -169,6 +169,15 @@ def test_the_table_says_what_is_stated_and_what_is_not():
     assert rows["Mine"].count("not stated") == 5
 
 
+def test_subsets_share_the_row_of_the_whole():
+    subset = frames.run("uni", mode="tl", dataset="tenth") | {"subset_of": "pcam"}
+    embeddings = {"found": {}, "features": 1024, "files": 3, "rows_not_used": 7}
+    about = {"specification": {"run": {"dataset": "tenth", "model": "uni"}}, "features": {"embeddings": embeddings}}
+    for missing in ((frames.run("uni", mode="tl"), subset), (subset,)):
+        table = encoders.encoders({"uni": STATED}, {"uni": "UNI"}, frames.cells(missing=missing), [about])
+        assert table[["dataset", "features"]].to_numpy().tolist() == [["pcam", 1024]]
+
+
 def test_a_study_of_embeddings_alone_has_an_empty_table_of_models():
     sizes = pd.DataFrame({"model": ["b2"], "all_layers": [10], "depth": [10], "parameters_millions": [9.5]})
     table = models.compare(models.read(None, sizes, {}), sizes, {})

@@ -46,6 +46,13 @@ def test_what_matters_comes_first_then_data_sets_in_their_order_then_the_study(f
     ]
 
 
+def test_a_table_that_has_nothing_to_tell_is_not_on_the_page(files, tmp_path):
+    table = printing.Table("Claims", pd.DataFrame({"claim": ["a"]}), on_page=False)
+    printing.write(table, tmp_path / "claims", "mine")
+    found = report_content.sections(["a"], **files)
+    assert "Claims of the paper" not in [section.title for section in found]
+
+
 def test_titles_leave_out_the_study_and_figures_have_their_captions(files):
     found = report_content.sections(["a"], **files)[1].items
     assert [item.title for item in found] == ["Table performance_a", "ROC curves", "The surest errors"]

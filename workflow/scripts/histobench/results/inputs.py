@@ -58,6 +58,12 @@ class Inputs:
         seeds: Mapping[str, int] = self.study.get("first_seeds", {})
         return seeds
 
+    @property
+    def gathered(self) -> Mapping[str, int]:
+        """By data sets whose results are gathered from runs on others: from how many each is."""
+        runs: Mapping[str, int] = self.study.get("gathered", {})
+        return runs
+
     def by_run(self, name: str) -> Mapping[str, pd.DataFrame]:
         """Return "replicates" or "predictions" by run folder."""
         if name == "predictions":

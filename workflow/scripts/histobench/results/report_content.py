@@ -16,7 +16,9 @@ SPLITS_IN_WORDS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def sections(datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Path]) -> list[Section]:
-    """Return the sections of the page as `registry.PAGE` lists them, without items that have no file.
+    """Return the sections of the page as `registry.PAGE` lists them.
+
+    Items that have no file are left out, and tables that are not for the page.
 
     Parameters
     ----------
@@ -31,7 +33,8 @@ def sections(datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Pa
         if path is None:
             return []
         if item.kind == "table":
-            return [printing.read(path)]
+            table = printing.read(path)
+            return [table] if table.on_page else []
         # A data set may be called "a_narrow", so its figures must not be taken for narrow ones of "a".
         narrow = None if item.of_dataset else paths.get(f"{item.name}_narrow")
         return [Figure(path.stem, item.title, item.caption, path, narrow)]

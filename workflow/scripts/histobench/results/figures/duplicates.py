@@ -63,10 +63,7 @@ def pairs(shown: pd.DataFrame, images: npt.NDArray[np.uint8]) -> Figure:
     """
     kinds = [kind for kind in KINDS if (shown["kind"] == kind).any()]
     if not kinds:
-        figure, panels = style.new(style.ONE_AND_A_HALF, 0.5)
-        panels[0, 0].set_axis_off()
-        panels[0, 0].text(0, 0.5, NONE, ha="left", va="center", transform=panels[0, 0].transAxes)
-        return figure
+        return style.nothing(NONE)
     columns = int(shown["kind"].value_counts().max())
     side = 1.08  # inches
     figure, panels = style.new(max(0.3 + side * columns, 2.4), 2 * len(kinds) * (side + 0.3), 2 * len(kinds), columns)
