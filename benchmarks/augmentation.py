@@ -14,7 +14,7 @@ from typing import Any
 import common
 
 SIDE, BATCH = 96, 32
-SETS = (("d4",), ("d4", "stain"), ("author",))
+SETS = (("d4",), ("d4", "stain"), ("author-b6",), ("d4", "stain-strong", "colour", "blur"))
 
 
 def rates(threads: int, seconds: float) -> list[tuple[str, float, float]]:

@@ -161,7 +161,7 @@ def histobench(network: str, recipe: dict[str, Any], card: bool, turns: Turns) -
 
         def epoch(patches: int) -> None:
             spec["recipe"]["steps_per_epoch"] = patches // recipe["batch_size"]
-            trainer.fit(0)
+            trainer.fit([])
 
         measured = timed(epoch, recipe["batch_size"], len(part), card, turns)
     operations = multiply_adds(built) + 2 * multiply_adds(built, trained=True)

@@ -18,10 +18,11 @@ from histobench.train import models, predict
 from histobench.tuning import search_files
 from support import jobs
 from support.processes import assert_equal_runs, epochs_done, events, finish, job, kill, start, wait_until
-from support.small import COUNTS, features_specification, search_specification, specification
+from support.small import COUNTS, EVERY_KEY, features_specification, search_specification, specification
 
-# Dropout, and all augmentations; six patches are left over by 16 a batch, fewer than a batch may hold there.
-RUN = specification("tiny", epochs=2, dropout=0.3, augmentation=["d4", "author", "stain"])
+# Dropout, augmentations, and all that a recipe can say of how training goes; six patches are left over by 16 a batch,
+# fewer than a batch may hold there.
+RUN = specification("tiny", dropout=0.3, augmentation=["d4", "author-b6", "stain", "colour", "blur"], **EVERY_KEY)
 KILLED = specification("tiny", epochs=12)
 LINEAR = specification("tiny", "tl", dense_units=0, standardize=True)
 KNN = LINEAR | {"recipe": {"transfer": "cached", "knn": {"n_neighbors": 5, "metric": "cosine"}, "standardize": True}}

@@ -25,10 +25,10 @@ from histobench.tuning import search_files, tuned_recipe
 from support import jobs
 from support.processes import assert_equal_runs, epochs_done, events, finish, job, kill, start, wait_until
 from support.project import ROOT
-from support.small import COUNTS, SHAPE, features_specification, search_specification, specification
+from support.small import COUNTS, EVERY_KEY, SHAPE, features_specification, search_specification, specification
 
-# Dropout, and all augmentations.
-B6 = specification("b6", epochs=3, augmentation=["d4", "author", "stain"])
+# Dropout, augmentations, and all that a recipe can say of how training goes.
+B6 = specification("b6", augmentation=["d4", "author-b6", "stain", "colour", "blur"], **EVERY_KEY)
 MIXED = specification("tiny", epochs=2, precision="mixed_float16")
 # Keras 2 keeps a part of its state apart.
 NADAM = specification("tiny", epochs=2, optimizer={"name": "nadam", "learning_rate": 0.001, "weight_decay": 0.01})
@@ -128,7 +128,8 @@ def test_a_run_that_is_stopped_ends_as_an_undisturbed_one(name, done):
     folder = finished(done / f"{name}-stopped")
     assert events(folder).count("going on after epoch") == sum(stop != ("epoch-0001", "within") for stop in stops)
     rows = read_rows(folder / "history.csv")
-    assert [row["epoch"] for row in rows] == [str(epoch + 1) for epoch in range(spec["recipe"]["epochs"])]
+    last = 3 if "early_stopping" in spec["recipe"] else spec["recipe"]["epochs"]
+    assert [row["epoch"] for row in rows] == [str(epoch + 1) for epoch in range(last)]
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
     assert_equal_runs(folder, finished(done / f"{name}-undisturbed"))
 

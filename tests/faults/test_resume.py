@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from histobench.core import optimizers
+from histobench.core.files import read_sealed
 from histobench.core.prepared import SPLITS
 from histobench.core.state import start_anew
 from support import jobs
@@ -23,7 +24,7 @@ from support.processes import (
     kill,
     wait_until,
 )
-from support.small import features_specification, specification
+from support.small import EVERY_KEY, features_specification, specification
 from support.stops import MOMENTS
 
 # Of jobs in this process, and of those that are killed, which must get on with it while somebody aims at them.
@@ -90,6 +91,17 @@ def test_a_run_by_another_optimizer_that_is_stopped(prepared_folder, tmp_path, r
     train(prepared_folder, tmp_path / "run", **recipe)
     assert "going on after epoch 1" in events(tmp_path / "run")
     assert_equal_runs(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def test_a_run_with_schedule_average_and_early_stopping_that_is_stopped(prepared_folder, tmp_path):
+    recipe = EVERY_KEY | {"model": "b6", "augmentation": ["d4", "stain-strong"]}
+    train(prepared_folder, tmp_path / "undisturbed", **recipe)
+    for epoch in (1, 2, 3):
+        train(prepared_folder, tmp_path / "run", stop=(f"epoch-{epoch:04d}", "after"), **recipe)
+    train(prepared_folder, tmp_path / "run", **recipe)
+    assert events(tmp_path / "run").count("going on after epoch") == 3
+    assert_equal_runs(tmp_path / "run", tmp_path / "undisturbed")
+    assert read_sealed(tmp_path / "run" / "run.json")["epochs"] == 3
 
 
 def test_a_run_that_is_stopped_in_either_stage_of_fine_tuning(prepared_folder, tmp_path):

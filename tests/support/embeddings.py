@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 # Of a pixel, in which the places of these patches are counted.
-MICRONS = 0.2431
+MICRONS = 0.24312
 THEIRS = {"train": "train", "valid": "val", "test": "test"}
 STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "float64": "DoubleStorage"}
 

@@ -20,6 +20,16 @@ RECIPE = {
     "input_scaling": "paper",
     "best_epoch": "val_accuracy",
 }
+# What a recipe can say of how training goes. It stops after three epochs: none is better than the first by so much.
+EVERY_KEY = {
+    "epochs": 5,
+    "optimizer": {"name": "adamw", "learning_rate": 0.001, "weight_decay": 0.01, "clipnorm": 1.0},
+    "schedule": {"name": "cosine", "warmup_epochs": 1, "alpha": 0.1},
+    "label_smoothing": 0.1,
+    "class_weights": "balanced",
+    "average_weights": {"momentum": 0.9},
+    "early_stopping": {"monitor": "val_loss", "patience": 2, "min_delta": 10},
+}
 
 
 def patches(split: str, n: int, seed: int, shape=SHAPE) -> Patches:

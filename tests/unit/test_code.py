@@ -23,12 +23,13 @@ def library(tmp_path, monkeypatch):
 
 
 # What results of days depend on. A module more retrains every study: let it be named here before it is imported.
-MODEL = {"train/models", "train/keras_backend", "core/modes", "core/recipes"}
+MODEL = {"train/models", "train/p4m", "train/keras_backend", "core/modes", "core/recipes"}
 INPUTS = {"train/batches", "train/inputs"}
 READ = {"core/features", "core/prepared"}
 TRAINING = {
     "core/augmentations",
     *("train/fit", "train/checkpoints", "train/batch_norm", "train/augmentation", "train/random_state"),
+    *("train/averages", "train/schedules"),
     *("train/initial_model", "train/standardization", "tuning/tuned_recipe", "core/decision", *MODEL, *READ, *INPUTS),
 }
 DEPENDS_ON = {
@@ -39,7 +40,7 @@ DEPENDS_ON = {
         *(TRAINING - {"train/checkpoints"}),
     },
     "extract_features": {
-        *("train/extract", "train/batch_norm", "core/state", *MODEL, *READ, *INPUTS),
+        *("train/extract", "train/batch_norm", "core/state", *(MODEL - {"train/p4m"}), *READ, *INPUTS),
     },
     "import_features": {"core/embeddings/importing", "core/embeddings/joining", "core/embeddings/__init__", *READ}
     | {"core/datasets/upstream"},

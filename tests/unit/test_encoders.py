@@ -85,14 +85,19 @@ def test_cells_that_need_a_network_are_left_out_with_a_reason(changes, reason):
             {"uni": {"embeddings": UNI | {"path": {"pcm": "x"}}}},
             "models.uni.embeddings.path: 'pcm' is not defined; did",
         ),
+        (
+            {"uni": {"embeddings": UNI | {"path": {"pcam-10": "x"}}}},
+            "models.uni.embeddings.path: pcam-10 has a part of the patches of pcam and uses its embeddings; name pcam",
+        ),
         ({"uni": {"embeddings": {"format": "npz"}}}, "models.uni.embeddings: 'path' is a required property"),
         ({"uni": {"embeddings": UNI | {"path": "/{a}"}}}, "without braces"),
         ({"uni": {"embeddings": UNI | {"license": "MIT"}}}, "unknown key 'license'; did you mean 'licence'"),
     ],
 )
 def test_blocks_that_are_refused(models, message):
+    subset = {"pcam-10": {"subset_of": "pcam", "train_fraction": 0.1}}
     with pytest.raises(HistobenchError) as error:
-        study(models=models)
+        study(models=models, datasets=configuration()["datasets"] | subset)
     assert message in str(error.value)
 
 

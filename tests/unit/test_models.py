@@ -43,7 +43,7 @@ def step(model, mode="full", epoch=0):
     trainer = Trainer(model, part, part, specified, Machine())
     trainer.compile(epoch)
     before = values(model)
-    trainer.fit(epoch)
+    trainer.fit([{}] * epoch)
     return before, values(model)
 
 

@@ -6,6 +6,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -331,9 +332,20 @@ def test_a_file_that_is_not_in_the_layout_is_named(name, message, known, tmp_pat
             lambda text: text.replace("\n", "\nS/no.png,tumour,S,train,1,1\n", 1),
             r"entry 'S/no.png'.* there is no such entry",
         ),
-        (lambda text: text.replace(",train,", ",", 1), r"line 2: expected 6 values, found 5"),
+        (
+            lambda text: text.replace(",train,", ",", 1),
+            r"line 2: expected 6 values between commas, as in the header, found 5",
+        ),
+        (
+            lambda text: text + "./x/../" + text.splitlines()[1] + "\n",
+            r"line 50: '\./x/\.\./.*' stands in line 2, too",
+        ),
+        (
+            lambda text: text.replace(",stroma,", ",nan,", 1),
+            r"expected the label of the patch, found nothing in the col",
+        ),
         (lambda text: text.splitlines()[0] + "\n", r"patches.csv: expected rows, found none"),
-        (lambda text: text.replace("group", "label", 1), r"found 'label' twice"),
+        (lambda text: text.replace("group", "label", 1), r"different names, between commas, found 'label' twice"),
     ],
 )
 def test_a_table_that_says_too_little_is_named(change, message, known, tmp_path):
@@ -341,6 +353,52 @@ def test_a_table_that_says_too_little_is_named(change, message, known, tmp_path)
     path = tmp_path / "patches.csv"
     path.write_text(change(path.read_text()))
     refused(example("A table of your own", tmp_path), message)
+
+
+@pytest.mark.parametrize("nothing", ["", "nan", "NaN", "<NA>"])
+def test_a_text_with_nothing_in_its_braces_is_nothing(nothing, known, tmp_path):
+    of_a_table(known, tmp_path)
+    frame = pd.read_csv(tmp_path / "patches.csv").rename(columns={"group": "Case No."})
+    lost, group = frame["path"].iloc[::2], frame["Case No."].copy()
+    frame.loc[::2, "Case No."] = nothing
+    frame.to_csv(tmp_path / "patches.csv", index=False)
+    title, columns = "A table of your own", {"group": "slide {Case No.}"}
+    dataset, tally = example(title, tmp_path, columns=columns), Tally()
+    found = {row[1]: row[2] for row in each(datasets.read(dataset, tally))}
+    expected = ("slide " + group).where(~frame["path"].isin(lost), "")
+    assert found == dict(zip(frame["path"], expected, strict=True))
+    assert tally.notes["patches whose slide or patient is unknown"] == len(lost) == 24
+    by_group = {"by": "group", "train": 0.5, "valid": 0.25, "test": 0.25, "seed": 1}
+    refused(replace(dataset, split=by_group), r"24 of 48 patches have no slide or patient")
+    dataset = example(title, tmp_path, columns=columns | {"id": "{Case No.}-{x}-{y}"})
+    refused(dataset, r"line 2: expected the id of the patch, found nothing in the column 'Case No\.'")
+
+
+def test_slides_that_differ_by_case_or_spaces_are_named(known, tmp_path, caplog):
+    of_a_table(known, tmp_path)
+    frame = pd.read_csv(tmp_path / "patches.csv")
+    group = frame.loc[3, "group"]
+    frame.loc[3, "group"] = other = f" {group[0]} {group[1:].swapcase()}"
+    frame.to_csv(tmp_path / "patches.csv", index=False)
+    tally = Tally()
+    list(datasets.read(example("A table of your own", tmp_path), tally))
+    reason = "slides or patients whose name differs from another's by case or spaces alone"
+    assert tally.notes[reason] == 1
+    (pair,) = tally.examples[reason]
+    assert set(pair.split(" and ")) == {repr(group), repr(other.strip())}
+    assert "images.tar: 1 slides or patients have a name that differs from another's" in caplog.text
+    assert f"for instance {pair}; they count as two" in caplog.text
+
+
+@pytest.mark.parametrize(("delimiter", "other"), [(",", ";"), (";", ","), ("\t", ",")])
+def test_what_stands_between_values_is_known_by_header_and_first_row(delimiter, other, known, tmp_path):
+    of_a_table(known, tmp_path)
+    name = other.join("upper left corner")
+    frame = pd.read_csv(tmp_path / "patches.csv").rename(columns={"x": name})
+    frame.to_csv(tmp_path / "patches.csv", index=False, sep=delimiter)
+    dataset = example("A table of your own", tmp_path, columns={"x": name})
+    places = {row[1]: row[4] for row in each(datasets.read(dataset, Tally()))}
+    assert places == {row.path: [row[5], row.y] for row in frame.itertuples()}
 
 
 def test_a_table_without_its_columns_or_rows_is_refused(known, tmp_path):
@@ -373,6 +431,8 @@ def test_larger_images_are_left_out_unless_they_are_to_be_cut(known, tmp_path):
         ("1.0", "1"),
         (True, "true"),
         ("FALSE", "false"),
+        ("nan", ""),
+        ("Nan", "Nan"),
         (None, ""),
         (float("nan"), ""),
         (" a ", "a"),
@@ -397,6 +457,7 @@ def test_a_downsample_is_the_audits_and_prepares_nothing_anew(tmp_path):
         ({"pattern": "("}, r"sources.mine.pattern: expected a regular expression, found '\('"),
         ({"pattern": "a"}, r"sources.mine.pattern: expected named groups, .* found none"),
         ({"columns": {"path": "{}.png"}}, r"sources.mine.columns.path: expected the name of a column in each pair"),
+        ({"columns": {"group": "{a}}"}}, r"sources.mine.columns.group: expected the name of a column in each pair"),
         ({"columns": {"paht": "x"}}, r"'paht' is not defined; did you mean 'path'"),
         ({"downsample": 0}, r"downsample"),
         ({"format": "folder", "where": {"a": [1]}}, r"sources.mine: where is not for `format: folder`"),

@@ -144,6 +144,27 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
         ("recipes.knn.knn.n_neighbors", 0, r"n_neighbors: 0 is less than the minimum of 1"),
         ("recipes.mine", {"input_scaling": "paper"}, r"recipes\.mine: 'epochs' is a required property"),
         ("recipes.native.finetune.head_epochs", 15, r"native\.finetune\.head_epochs: 15 of 15 epochs leave none"),
+        (
+            "recipes.native.schedule",
+            {"name": "linear"},
+            r"native\.schedule\.name: 'linear' is not one of \['cosine', 'plateau'\]",
+        ),
+        ("recipes.native.schedule", {"name": "plateau", "monitor": "val_auc"}, r"schedule: 'factor' is a required"),
+        ("recipes.native.schedule", {"name": "cosine", "patience": 1}, r"native\.schedule: unknown key 'patience'"),
+        (
+            "recipes.native.schedule",
+            {"name": "cosine", "warmup_epochs": 5},
+            r"native\.schedule\.warmup_epochs: 5 of 5 epochs of a stage of `finetune` leave none for the decay",
+        ),
+        (
+            "recipes.tuned.early_stopping",
+            {"monitor": "val_auc", "patience": 2},
+            r"recipes\.tuned: early_stopping cannot stand beside `search`",
+        ),
+        ("recipes.native.early_stopping", {"monitor": "auc", "patience": 2}, r"monitor: 'auc' is not one of"),
+        ("recipes.native.average_weights", {"momentum": 1}, r"momentum: expected a number below 1, found 1"),
+        ("recipes.native.class_weights", "equal", r"class_weights: 'balanced' was expected"),
+        ("recipes.knn.schedule", {"name": "cosine"}, r"knn: schedule does not go with `knn`"),
         ("recipes.native.finetune.upper_layers", 1.5, r"native\.finetune\.upper_layers: 1\.5 is greater"),
         (
             "datasets.idc.split",
@@ -275,6 +296,34 @@ def test_a_name_that_cannot_stand_in_a_path(config, block, name):
 
 def test_a_long_name_is_one():
     assert study(study="x" * 50).name == "x" * 50
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        ({}, "it needs patches of at least 80 px, not of 50 px"),
+        ({"resize": 88}, "it needs patches of a multiple of 16 px, not of 88 px; see `resize`"),
+        ({"resize": 96, "dropout": 0.5}, "it has no dense layer but its output: dropout is for others"),
+        ({"resize": 96}, ""),
+    ],
+)
+def test_p4m_takes_sides_that_keep_its_symmetry_and_no_dense_layer(recipe, reason):
+    known = configuration()["recipes"]["paper"]
+    made = study(
+        recipes={"paper": known | recipe},
+        matrix=[
+            {
+                "datasets": ["idc"],
+                "models": [model],
+                "modes": ["full"],
+                "recipes": ["paper"],
+                "devices": ["cpu"],
+                "seeds": [1],
+            }
+            for model in ("p4m", "b6")
+        ],
+    )
+    assert made.left_out.get(Cell("idc", "p4m", "full", "paper", "cpu"), "") == reason
 
 
 OWN = {"application": "Xception", "preprocessing": "tf", "smallest_input": 71}

@@ -61,10 +61,10 @@ def test_the_values_of_a_trial_are_those_of_its_model_and_its_training(model, mo
     steps = []
     original = tuner.fit.Trainer.fit
 
-    def watched(trainer, epoch):
-        steps.append(len(trainer.batches(epoch)))
+    def watched(trainer, history):
+        steps.append(len(trainer.batches(len(history))))
         assert float(trainer.optimizer.learning_rate) == pytest.approx(0.01)
-        return original(trainer, epoch)
+        return original(trainer, history)
 
     monkeypatch.setattr(tuner.fit.Trainer, "fit", watched)
     result = hypermodel.fit(hp, built, callbacks=[seen], epochs=3, initial_epoch=1)
@@ -89,7 +89,7 @@ def test_the_precision_of_the_recipe_outlives_the_clearing_of_the_session(model)
 def test_a_trial_that_diverges_ends_there_with_the_worst_score(model, monkeypatch, name, value):
     whole = {"loss": 0.5, "val_loss": 0.5, "val_auc": 0.6}
     rows = [{"epoch": 1} | whole, {"epoch": 2} | whole | {name: value}, {"epoch": 3} | whole]
-    monkeypatch.setattr(tuner.fit, "epochs", lambda *_: ((row, {}) for row in rows))
+    monkeypatch.setattr(tuner.fit, "epochs", lambda *_, before: ((row, {}) for row in rows))
     hypermodel, hp, seen = model(), hyperparameters(), Weights()
     assert hypermodel.fit(hp, hypermodel.build(hp), callbacks=[seen], epochs=3) == {"val_auc": 0.0}
     assert hypermodel.diverged
@@ -104,7 +104,7 @@ def test_a_trial_that_diverges_ends_there_with_the_worst_score(model, monkeypatc
 def trained(hypermodel, monkeypatch, error, weights=None) -> dict[str, float]:
     """Return the result of a trial of which the second epoch raises an error, with all weights of one value."""
 
-    def epochs(trainer, *_):
+    def epochs(trainer, *, before):
         yield {"epoch": 1, "loss": 0.5, "val_loss": 0.6, "val_auc": 0.9}, {}
         if weights is not None:
             trainer.network.set_weights([np.full_like(each, weights) for each in trainer.network.get_weights()])

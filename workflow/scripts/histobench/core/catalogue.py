@@ -1,4 +1,4 @@
-"""The models that a configuration can name: the twelve CNNs of the study, others of ``keras.applications``, embeddings.
+"""The models that a configuration can name: the catalogue, others of ``keras.applications``, embeddings.
 
 :mod:`histobench.train.models` builds them. Addresses and md5 sums of the ImageNet weights are those of Keras 3.15
 (``keras/src/applications/*.py``). Keras publishes no sum for MobileNet, so that of the first download is recorded.
@@ -58,6 +58,7 @@ class Model:
     key : name in the configuration, in paths and on the command line.
     name : name in tables and figures.
     smallest_input : smallest height and width of a patch, in pixels.
+    side_multiple : of which heights and widths must be multiples.
     application : class in ``keras.applications``; None for a hand-made CNN, which has no pretrained backbone.
     preprocessing : scaling of patches by `input_scaling: native`: a mode of
         ``keras.applications.imagenet_utils.preprocess_input`` ("tf", "caffe", "torch"), "none" if the model has a layer
@@ -76,6 +77,7 @@ class Model:
     weights: Remote | None = None
     weights_origin: str = ""
     embeddings: Embeddings | None = None
+    side_multiple: int = 1
 
     @property
     def weights_file(self) -> str | None:
@@ -95,7 +97,8 @@ NOTOP = "weights_tf_dim_ordering_tf_kernels_notop.h5"
 # In the order of the paper's Table 1. B2 and B6: Bonnet 2024, arXiv:2108.13661; InceptionV3: Szegedy et al. 2016,
 # arXiv:1512.00567; VGG19: Simonyan and Zisserman 2015, arXiv:1409.1556; ResNet50: He et al. 2016, arXiv:1512.03385;
 # MobileNet: Howard et al. 2017, arXiv:1704.04861; DenseNet: Huang et al. 2017, arXiv:1608.06993; EfficientNetV2: Tan
-# and Le 2021, arXiv:2104.00298.
+# and Le 2021, arXiv:2104.00298. The last two are not the paper's: P4M-DenseNet of Veeling et al. 2018,
+# arXiv:1806.03962, and a plain network of its size.
 CATALOGUE: dict[str, Model] = {
     model.key: model
     for model in (
@@ -123,8 +126,14 @@ CATALOGUE: dict[str, Model] = {
                "efficientnet_v2/efficientnetv2-b1_notop.h5", "0e80663031ca32d657f9caa404b6ec37"),
         _keras("efficientnetv2b2", "EfficientNetV2B2", "none",
                "efficientnet_v2/efficientnetv2-b2_notop.h5", "1dfe2e7a5d45b6632553a8961ea609eb"),
+        # Sides before its four poolings are even, and something is left after its last convolution.
+        Model("p4m", "P4M-DenseNet", smallest_input=80, side_multiple=16, preprocessing="unit"),
+        Model("z2", "Z2-DenseNet", smallest_input=80, preprocessing="unit"),
     )
 }  # fmt: skip
+
+# Hand-made CNNs whose maps go straight to the output.
+WITHOUT_DENSE_LAYER = ("p4m", "z2")
 
 
 def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:

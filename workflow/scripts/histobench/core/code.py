@@ -26,7 +26,7 @@ WITHOUT_EFFECT = {
     # A trial has no saved state, and how many steps go on without Python changes no result.
     "tune": {"train/checkpoints", "train/model_size"},
     # Batches are as large as a card's memory allows.
-    "extract_features": {"train/model_size"},
+    "extract_features": {"train/model_size", "train/p4m"},  # which has no frozen backbone
     "predict": {"train/model_size"},
     "explain": {"train/model_size"},
     "describe_models": {"train/keras_backend"},  # the versions of Keras differ in values, not in sizes

@@ -33,7 +33,7 @@ MULTIPLY_ADDS = {
     "b2": 149_520_640, "b6": 257_678_976, "inceptionv3": 339_373_664, "vgg19": 3_583_312_128,
     "resnet50": 708_755_712, "mobilenet": 104_536_832, "densenet121": 520_634_624, "densenet169": 617_234_688,
     "densenet201": 788_349_184, "efficientnetv2b0": 132_828_192, "efficientnetv2b1": 187_657_248,
-    "efficientnetv2b2": 216_035_056,
+    "efficientnetv2b2": 216_035_056, "p4m": 968_897_430, "z2": 120_706_950,
 }  # fmt: skip
 # Passes that training on a patch costs: one forward, and one backward each for the gradients of inputs and of weights.
 # So counted, InceptionV3 in modes "full" and "tl" of Table 2 has the same seconds of a pass on each card, to 5 %.

@@ -13,12 +13,12 @@ from typing import Any
 
 from histobench.core.errors import HistobenchError, nearest
 
-# Arguments that a recipe cannot give, and why. Keras replaces the weights by their moving average when `fit` ends.
+# Arguments that a recipe cannot give, and why.
 EXCLUDED = {
     "jit_compile": "the recipe has a `jit_compile` of its own",
     **dict.fromkeys(
         ("use_ema", "ema_momentum", "ema_overwrite_frequency"),
-        "Keras would average the weights of all of training, but every epoch is a `fit` of its own here",
+        "the recipe has `average_weights`; with this, each epoch, a `fit` of its own, would go on from the average",
     ),
 }
 

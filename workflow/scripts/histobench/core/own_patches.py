@@ -2,7 +2,6 @@
 
 import math
 import re
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,9 @@ COLUMNS = ("path", "label", "id", "group", "split", "x", "y")
 # What a path can say of it, by a pattern.
 IN_PATHS = ("label", "group", "split", "x", "y")
 CLASSES = {"normal": 0, "tumour": 1}
+# What pandas writes of a number or text that is missing.
+MISSING = ("nan", "NaN", "<NA>")
+IN_BRACES = re.compile(r"\{([^{}]*)\}")
 # Which keys of a source are for which format.
 KEYS = {
     "folder": ("labels", "splits", "pattern", "crop_to_aspect_ratio", "downsample"),
@@ -56,20 +58,22 @@ class Own:
 def as_text(value: Any) -> str:
     """Return a value of a table, of a path or of the configuration as text, such that equal ones are equal texts.
 
-    1, 1.0 and "1.0" are "1"; true and "True" are "true"; nothing, or NaN, is "".
+    1, 1.0 and "1.0" are "1"; true and "True" are "true"; nothing, NaN, or a text of `MISSING` is "".
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     text = str(value).strip()
+    if text in MISSING:
+        return ""
     if text.lower() in ("true", "false"):
         return text.lower()
     return text[: text.index(".")] if re.fullmatch(r"-?\d+\.0+", text) else text
 
 
 def fields(text: str) -> list[str]:
-    """Return the names in braces of a text; refuse one whose braces are no such names."""
-    found = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
-    if any(not name or set(name) & set(".[") for name in found):
+    """Return the names in braces of a text, of any characters but braces; refuse one whose braces are no such names."""
+    found = IN_BRACES.findall(text)
+    if "" in found or set("{}") & set(IN_BRACES.sub("", text)):
         raise ValueError("expected the name of a column in each pair of braces")
     return found
 

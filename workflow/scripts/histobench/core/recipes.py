@@ -65,6 +65,11 @@ def epochs(recipe: Mapping[str, Any]) -> int:
     return int(recipe.get("epochs", 1))
 
 
+def lower_is_better(measure: str) -> bool:
+    """Say whether of a measure of the history, such as "val_loss", lower values are better."""
+    return measure.endswith("loss")
+
+
 def transfer(recipe: Mapping[str, Any]) -> str:
     """Return how heads on a frozen backbone are trained: on "cached" features of the backbone, or "end_to_end"."""
     augmented = recipe.get("augmentation") or "augmentation" in recipe.get("search", {}).get("space", {})

@@ -18,15 +18,14 @@ from histobench.core import (
     catalogue,
     devices,
     embeddings,
-    optimizers,
     paths,
     prepared,
+    recipe_checks,
     recipes,
     runs,
     source_files,
     sources,
 )
-from histobench.core.augmentations import AUGMENTATIONS
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import AS_TEXT, HistobenchError, named, nearest, number_as_text
 from histobench.core.files import Remote
@@ -64,7 +63,7 @@ class Study:
         self.mirror: str | None = config.get("downloads", {}).get("mirror")
         self.recipes: dict[str, dict[str, Any]] = dict(config["recipes"])
         for name, recipe in self.recipes.items():
-            _check_recipe(name, recipe)
+            recipe_checks.check(name, recipe)
         self.devices: dict[str, dict[str, Any]] = dict(config["devices"])
         self.models = catalogue.models(config.get("models", {}))
         self.sources = {name: sources.source(name, block) for name, block in config["sources"].items()}
@@ -75,6 +74,11 @@ class Study:
             if model.embeddings and not isinstance(model.embeddings.path, str):
                 for dataset in model.embeddings.path:
                     named(f"models.{name}.embeddings.path", dataset, self.datasets)
+                    if whole := self.subset_of(dataset):
+                        raise HistobenchError(
+                            f"configuration: models.{name}.embeddings.path: {dataset} has a part of the patches of "
+                            f"{whole} and uses its embeddings; name {whole} instead"
+                        )
         for name, recipe in self.recipes.items():
             if "tuned_from" in recipe:
                 named(f"recipes.{name}.tuned_from", recipe["tuned_from"], self.recipes)
@@ -112,7 +116,7 @@ class Study:
             return "seconds are measured on a data set with one split"
         if model.embeddings:
             return self._why_not_on(model.embeddings, cell) or self._lacks_precision(cell)
-        if reason := self._too_small(model, self.input(cell.dataset, cell.model, recipes.scaling(recipe))):
+        if reason := self._unfit_side(model, self.input(cell.dataset, cell.model, recipes.scaling(recipe))):
             return reason
         if mode.frozen and model.application is None:
             return "it has no pretrained backbone to transfer from"
@@ -122,8 +126,13 @@ class Study:
             return "k nearest neighbours are those of a frozen backbone's features: mode `tl` alone has them"
         if recipes.standardize(recipe) and not self.cached(cell.mode, cell.recipe):
             return "`standardize` is for heads on cached features: mode `tl` alone has them"
-        if model.application is None and not mode.frozen and recipe.get("dense_units") == 0:
-            return "its dense layer is a part of it: `dense_units: 0` is for models with a backbone"
+        if model.application is None:
+            if cell.model in catalogue.WITHOUT_DENSE_LAYER:
+                searched = recipe.get("search", {}).get("space", {})
+                if said := [key for key in ("dense_units", "dropout") if key in recipe or key in searched]:
+                    return f"it has no dense layer but its output: {' and '.join(said)} is for others"
+            elif recipe.get("dense_units") == 0:
+                return "its dense layer is a part of it: `dense_units: 0` is for models with a backbone"
         if mode.unfreezes and mode.key not in recipe:
             return f"the recipe does not say `{mode.key}`"
         return self._lacks_precision(cell)
@@ -331,7 +340,7 @@ class Study:
             microns = spec.embeddings.microns_per_pixel if spec.embeddings.format == "stamp" else None
             settings = {"format": spec.embeddings.format, "microns_per_pixel": microns}
             return {"features": names, "embeddings": settings, "input": None}
-        reason = "it has no backbone" if spec.application is None else self._too_small(spec, image)
+        reason = "it has no backbone" if spec.application is None else self._unfit_side(spec, image)
         if reason:
             raise HistobenchError(f"features of {model} on {dataset} ({scaling}) cannot be extracted: {reason}")
         return {
@@ -380,10 +389,13 @@ class Study:
                     f"another name, for instance models.{key}.name: {key}"
                 )
 
-    def _too_small(self, model: catalogue.Model, image: Mapping[str, Any]) -> str | None:
-        if image["side"] >= model.smallest_input:
-            return None
-        return f"it needs patches of at least {model.smallest_input} px, not of {image['side']} px"
+    def _unfit_side(self, model: catalogue.Model, image: Mapping[str, Any]) -> str | None:
+        side, multiple = image["side"], model.side_multiple
+        if side < model.smallest_input:
+            return f"it needs patches of at least {model.smallest_input} px, not of {side} px"
+        if side % multiple:
+            return f"it needs patches of a multiple of {multiple} px, not of {side} px; see `resize`"
+        return None
 
     def _model(self, key: str, *, pretrained: bool = True) -> dict[str, Any]:
         model = self.models[key]
@@ -524,46 +536,6 @@ def content_of_embeddings(
     known = paths.EMBEDDINGS_DIGESTS.format(path=hashlib.sha256(path.encode()).hexdigest()[:16])
     folder, names = embeddings.files(kind, Path(path))
     return source_files.content(folder, Path(place(known)), say, names)
-
-
-def _check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
-    """Refuse a recipe that contradicts itself, or that cannot be trained."""
-    where = f"configuration: recipes.{name}"
-    if "knn" in recipe:
-        if foreign := sorted(set(recipe) - set(recipes.OF_KNN)):
-            raise HistobenchError(
-                f"{where}: {', '.join(foreign)} {'does' if len(foreign) == 1 else 'do'} not go with `knn`, by which "
-                f"nothing is trained; leave out what is none of {', '.join(recipes.OF_KNN)}"
-            )
-    else:
-        optimizers.check(name, recipe)
-    for key in ("knn", "standardize"):
-        if recipe.get(key) and recipes.transfer(recipe) != "cached":
-            raise HistobenchError(
-                f"{where}: `{key}` works on features that are the same in every epoch, those of `transfer: cached`, "
-                "not of end-to-end training, which augmentation needs as well; leave out one of them"
-            )
-    if "search" in recipe:
-        search_settings.check(name, recipe)
-    for kind in recipe.get("augmentation", []):
-        named(f"recipes.{name}.augmentation", kind, dict.fromkeys(AUGMENTATIONS))
-    short = {"steps_per_epoch", "validation_steps"} & set(recipe)
-    if short and not recipe.get("timing_only"):
-        raise HistobenchError(
-            f"configuration: recipes.{name}: {', '.join(sorted(short))} cuts epochs short, which is for their seconds "
-            "alone; say `timing_only: true` as well, or leave it out"
-        )
-    if recipe.get("augmentation") and recipe.get("transfer") == "cached":
-        raise HistobenchError(
-            f"configuration: recipes.{name}: `transfer: cached` computes the features of a patch once, `augmentation` "
-            "changes the patch in every epoch; leave out one of them, or say `transfer: end_to_end`"
-        )
-    head_epochs = recipe.get("finetune", {}).get("head_epochs", 0)
-    if head_epochs >= recipes.epochs(recipe):
-        raise HistobenchError(
-            f"configuration: recipes.{name}.finetune.head_epochs: {head_epochs} of {recipe['epochs']} epochs leave "
-            "none for the upper layers"
-        )
 
 
 def _is_integer(_: Any, value: Any) -> bool:

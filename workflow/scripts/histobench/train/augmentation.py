@@ -7,16 +7,19 @@ tensor otherwise.
 
 References
 ----------
-- Keras, `ImageDataGenerator`: the kind of transform behind "author".
+- Keras, `ImageDataGenerator`: the transforms of "author-inceptionv3" and "author-b6"; their ranges stand in the code of
+  the paper's author, erbon7/pcam_analysis.
 - Ruifrok and Johnston, "Quantification of histochemical staining by color deconvolution", Anal Quant Cytol Histol 23
   (2001) 291-299: the stain matrix.
 - Tellez et al., "Whole-slide mitosis detection in H&E breast histology using PHH3 as a reference to train distilled
   stain-invariant convolutional networks", IEEE Trans Med Imaging 37 (2018) 2126-2136, and Tellez et al., "Quantifying
   the effects of data augmentation and stain color normalization in convolutional neural networks for computational
   pathology", Med Image Anal 58 (2019) 101544: jitter of the stains.
+- Liu et al., "Detecting cancer metastases on gigapixel pathology images", arXiv:1703.02442: the ranges of "colour".
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -29,17 +32,25 @@ from histobench.train.keras_backend import compiled, ops
 
 Floats = npt.NDArray[np.float64]
 
-# The paper names rotation, shifts and zoom. Where it gives no range, these mild ones are our choice.
-ROTATION = 20.0  # degrees, in both directions
-SHIFT = 0.1  # fraction of the side, in both directions
-ZOOM = 0.1  # scales of 1 - ZOOM to 1 + ZOOM, drawn for each axis, as in Keras
+# Of the author's sets. Rotation, which differs between them, stands in `KINDS`, in degrees.
+SHIFT = 0.2  # fraction of the side, in both directions
+ZOOM = 0.2  # scales of 1 - ZOOM to 1 + ZOOM, drawn for each axis
 
 # Optical density of pure hematoxylin, eosin and DAB in red, green and blue. H&E has no DAB: the third row stands for
 # the residual of the first two and is changed with them, as by Tellez et al.
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-# Our choice, between the "light" (0.05) and the "strong" (0.2) setting of Tellez et al. 2019.
-STAIN_SCALE = 0.1  # a concentration is multiplied by 1 - STAIN_SCALE to 1 + STAIN_SCALE
-STAIN_SHIFT = 0.05  # and shifted by up to this, in both directions, in units of natural logarithms
+# By kind: a concentration is multiplied by 1 - scale to 1 + scale, and shifted by up to the second number, in both
+# directions, in units of natural logarithms. "stain" is our choice between the two settings of Tellez et al. 2019.
+STAIN = {"stain-light": (0.05, 0.05), "stain": (0.1, 0.05), "stain-strong": (0.2, 0.2)}
+
+# In both directions, as by Liu et al.: brightness in levels of 0 to 255, hue in turns, saturation and contrast as
+# factors of 1 - c to 1 + c.
+BRIGHTNESS, SATURATION, HUE, CONTRAST = 64.0, 0.25, 0.04, 0.75
+# How bright a colour looks, by ITU-R BT.601, the weights of grey in Pillow and in `tf.image`.
+LUMA = np.array([0.299, 0.587, 0.114])
+
+# Largest deviation of the Gaussian, in pixels, our choice; and pixels on each side of the middle that it covers.
+BLUR, BLUR_RADIUS = 1.5, 4
 
 
 class Kind(NamedTuple):
@@ -93,10 +104,12 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
     The kinds:
 
     - "d4": one of the eight flips and quarter turns of a square, each equally likely;
-    - "author": rotation, shift and zoom, as by the paper's author, as one affine transform with bilinear interpolation
-      and reflection at the borders (`ROTATION`, `SHIFT`, `ZOOM`);
-    - "stain": random changes of the concentrations of hematoxylin, eosin and their residual (`STAIN_SCALE`,
-      `STAIN_SHIFT`).
+    - "author-inceptionv3", "author-b6": rotation, shift, zoom and flips, as by the paper's author for these models, as
+      one affine transform with bilinear interpolation; places outside get the nearest pixel (`SHIFT`, `ZOOM`);
+    - "stain-light", "stain", "stain-strong": random changes of the concentrations of hematoxylin, eosin and their
+      residual (`STAIN`);
+    - "colour": brightness, saturation, hue and contrast, in this order (`BRIGHTNESS` and the others);
+    - "blur": a Gaussian blur of 0 to `BLUR` pixels.
 
     Parameters
     ----------
@@ -151,13 +164,14 @@ def _d4(images: Any, which: Any) -> Any:
     return ops.where(chosen(4), ops.transpose(images, (0, 2, 1, 3)), images)
 
 
-def _sources(draws: Floats, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _sources(draws: Floats, shape: tuple[int, ...], *, rotation: float) -> npt.NDArray[Any]:
     """Return the affine transforms from a pixel of the result to its source in the patch, (n, 6).
 
     Parameters
     ----------
-    draws : (n, 5) in [-1, 1): angle, shift in x and y, zoom in x and y.
+    draws : (n, 7) in [-1, 1): angle, shift in x and y, zoom in x and y; flips in x and y by their signs.
     shape : of a patch.
+    rotation : largest angle in degrees.
 
     Returns
     -------
@@ -165,9 +179,14 @@ def _sources(draws: Floats, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         counted from the centre of the patch.
     """
     height, width = shape[:2]
-    angle, x0, y0, zoom_x, zoom_y = (draws * [np.radians(ROTATION), SHIFT * width, SHIFT * height, ZOOM, ZOOM]).T
+    angle, right, down, zoom_x, zoom_y = (
+        draws[:, :5] * [np.radians(rotation), SHIFT * width, SHIFT * height, ZOOM, ZOOM]
+    ).T
+    zoom_x, zoom_y = (1 + np.array([zoom_x, zoom_y])) * np.where(draws[:, 5:].T < 0, -1, 1)
     cos, sin = np.cos(angle), np.sin(angle)
-    return np.stack([cos * (1 + zoom_x), -sin * (1 + zoom_y), x0, sin * (1 + zoom_x), cos * (1 + zoom_y), y0], axis=1)
+    # As in Keras the shift is turned with the patch.
+    x0, y0 = cos * right - sin * down, sin * right + cos * down
+    return np.stack([cos * zoom_x, -sin * zoom_y, x0, sin * zoom_x, cos * zoom_y, y0], axis=1)
 
 
 def _affine(images: Any, sources: Any) -> Any:
@@ -193,34 +212,33 @@ def _affine(images: Any, sources: Any) -> Any:
 def _neighbours(place: Any, size: int) -> tuple[Any, Any, Any]:
     """Return the pixels on both sides of places along an axis, and the share of the second, (..., 1).
 
-    Places beyond the edge are reflected at it: d c b a | a b c d | d c b a.
+    Places beyond the edge are those of the pixel at the edge.
 
     Parameters
     ----------
     place : float32, in pixels from the centre.
     size : of the patch along the axis.
     """
-    from_edge = ops.abs(place + size / 2)
-    from_edge = from_edge - 2 * size * ops.floor(from_edge / (2 * size))
-    place = ops.clip(ops.minimum(from_edge, 2 * size - from_edge) - 0.5, 0.0, size - 1.0)
+    place = ops.clip(place + (size - 1) / 2, 0.0, size - 1.0)
     before = ops.floor(place)
     pixel = ops.cast(before, "int32")
     return pixel, ops.minimum(pixel + 1, size - 1), (place - before)[..., None]
 
 
-def _mixes(draws: Floats, shape: tuple[int, ...]) -> npt.NDArray[Any]:  # noqa: ARG001
+def _mixes(draws: Floats, shape: tuple[int, ...], *, scale: float, shift: float) -> npt.NDArray[Any]:  # noqa: ARG001
     """Return by what the optical densities of a patch change, (n, 4, 3).
 
     Parameters
     ----------
     draws : (n, 6) in [-1, 1): scales, then shifts, of the stains.
+    scale, shift : their largest changes.
 
     Returns
     -------
     The first three rows are one matrix for: density to concentration, scaling, and back to density; the last row is
     added.
     """
-    scales, shifts = 1 + STAIN_SCALE * draws[:, :3], STAIN_SHIFT * draws[:, 3:]
+    scales, shifts = 1 + scale * draws[:, :3], shift * draws[:, 3:]
     mixes = np.linalg.inv(STAINS) @ (scales[:, :, None] * STAINS)
     return np.concatenate([mixes, (shifts @ STAINS)[:, None]], axis=1)
 
@@ -233,14 +251,92 @@ def _stain(images: Any, mixes: Any) -> Any:
     images : (n, height, width, 3) float32 in (-1, 256], not clipped.
     """
     # One level is added here and subtracted at the end, so that the density of black is finite.
-    density = -ops.log((ops.cast(images, "float32") + 1) / 256)
-    of_red, of_green, of_blue, more = (mixes[:, row][:, None, None, :] for row in range(4))
-    density = density[..., 0:1] * of_red + density[..., 1:2] * of_green + density[..., 2:3] * of_blue + more
+    density = _mixed(-ops.log((ops.cast(images, "float32") + 1) / 256), mixes)
     return 256 * ops.exp(-density) - 1
+
+
+def _mixed(channels: Any, mixes: Any) -> Any:
+    """Return the channels of images, (n, height, width, 3), times the first three of (n, 4, 3) rows, plus the fourth.
+
+    Written out, since a product of matrices may sum in another order for another size of the batch.
+    """
+    of_red, of_green, of_blue, more = (mixes[:, row][:, None, None, :] for row in range(4))
+    return channels[..., 0:1] * of_red + channels[..., 1:2] * of_green + channels[..., 2:3] * of_blue + more
+
+
+def _colours(draws: Floats, shape: tuple[int, ...]) -> npt.NDArray[Any]:  # noqa: ARG001
+    """Return by what the colours of a patch change, (n, 5, 3), see :func:`_colour`.
+
+    Parameters
+    ----------
+    draws : (n, 4) in [-1, 1): brightness, saturation, hue, contrast.
+
+    Notes
+    -----
+    Hue turns colours about the axis of greys, and saturation moves them from or to their grey: both are matrices, as
+    those of HSV colours in `tf.image` are not.
+    """
+    brightness, angle = BRIGHTNESS * draws[:, 0, None, None], 2 * np.pi * HUE * draws[:, 2, None, None]
+    saturation, contrast = 1 + SATURATION * draws[:, 1, None, None], 1 + CONTRAST * draws[:, 3, None, None]
+    grey = np.tile(LUMA[:, None], 3)
+    saturated = saturation * np.eye(3) + (1 - saturation) * grey
+    # Rodrigues' formula, transposed, since rows are colours.
+    axis = np.cross(np.full(3, 1 / np.sqrt(3)), np.eye(3))
+    turned = np.cos(angle) * np.eye(3) + np.sin(angle) * axis + (1 - np.cos(angle)) / 3
+    mixes = saturated @ turned
+    added = brightness * np.ones(3) @ mixes
+    return np.concatenate([mixes, added, np.tile(contrast, 3)], axis=1)
+
+
+def _colour(images: Any, colours: Any) -> Any:
+    """Change the colours of patches, (n, height, width, 3) in 0 to 255, by (n, 5, 3) numbers of :func:`_colours`.
+
+    The first four rows are a mix of channels and what is added. The distance of a channel from its mean over the patch
+    is multiplied by the last row.
+
+    Returns
+    -------
+    images : (n, height, width, 3) float32, not clipped.
+    """
+    mixed = _mixed(ops.cast(images, "float32"), colours)
+    # Of whole levels, whose sum is the same in whatever order.
+    levels = ops.cast(ops.floor(mixed + 0.5), "int32")
+    mean = ops.cast(ops.sum(levels, axis=(1, 2), keepdims=True), "float32") / (images.shape[1] * images.shape[2])
+    return (mixed - mean) * colours[:, 4][:, None, None, :] + mean
+
+
+def _gaussians(draws: Floats, shape: tuple[int, ...]) -> npt.NDArray[Any]:  # noqa: ARG001
+    """Return of (n, 1) draws the weights of Gaussians at -`BLUR_RADIUS` to `BLUR_RADIUS` pixels, a row for each."""
+    deviations = np.maximum(BLUR * (1 + draws) / 2, 1e-3)  # of less, nothing but the middle is left
+    weights = np.exp(-0.5 * (np.arange(-BLUR_RADIUS, BLUR_RADIUS + 1) / deviations) ** 2)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _blur(images: Any, weights: Any) -> Any:
+    """Blur patches, (n, height, width, 3), along both axes by (n, 2 `BLUR_RADIUS` + 1) weights; edges are repeated."""
+    images = ops.cast(images, "float32")
+    for axis in (1, 2):
+        size = images.shape[axis]
+        first, last = ops.take(images, [0], axis=axis), ops.take(images, [size - 1], axis=axis)
+        padded = ops.concatenate([*[first] * BLUR_RADIUS, images, *[last] * BLUR_RADIUS], axis=axis)
+        images = sum(
+            (padded[:, start : start + size] if axis == 1 else padded[:, :, start : start + size])
+            * weights[:, start][:, None, None, None]
+            for start in range(2 * BLUR_RADIUS + 1)
+        )
+    return images
 
 
 KINDS = {
     "d4": Kind(3, _which_of_eight, (), "int32", _d4),
-    "author": Kind(5, _sources, (6,), "float32", _affine),
-    "stain": Kind(6, _mixes, (4, 3), "float32", _stain),
+    **{
+        f"author-{model}": Kind(7, partial(_sources, rotation=degrees), (6,), "float32", _affine)
+        for model, degrees in (("inceptionv3", 40), ("b6", 180))
+    },
+    **{
+        kind: Kind(6, partial(_mixes, scale=scale, shift=shift), (4, 3), "float32", _stain)
+        for kind, (scale, shift) in STAIN.items()
+    },
+    "colour": Kind(4, _colours, (5, 3), "float32", _colour),
+    "blur": Kind(1, _gaussians, (2 * BLUR_RADIUS + 1,), "float32", _blur),
 }

@@ -60,7 +60,8 @@ def size_without_gradients(network: keras.Model, machine: Machine) -> int:
 class Batches(PyDataset):  # type: ignore[misc]
     """Batches of patches or features, in a given order, as a model of :func:`histobench.train.inputs.join` takes them.
 
-    A batch is a pair: inputs by name, and labels, (n, 1) float32. The inputs are either "patches", (n, *part.shape) of
+    A batch is a tuple: inputs by name, labels, (n, 1) float32, and, if patches weigh differently, their weights, (n,)
+    float32. The inputs are either "patches", (n, *part.shape) of
     `part.dtype`, which are read ahead, or, where the patches lie on the device, their "positions", (n,) int32; and the
     random numbers of augmentation.
 
@@ -72,6 +73,7 @@ class Batches(PyDataset):  # type: ignore[misc]
     resident : whether the patches lie on the device.
     draws : of every kind of augmentation an array with a row for each patch of `part`, see
         :func:`histobench.train.augmentation.draw`.
+    weights : (len(part),) float32, of each patch in the loss; None where all weigh the same.
     """
 
     def __init__(
@@ -82,34 +84,36 @@ class Batches(PyDataset):  # type: ignore[misc]
         *,
         resident: bool = False,
         draws: Mapping[str, npt.NDArray[Any]] | None = None,
+        weights: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self._part, self._resident, self._spans = part, resident, spans(len(positions), batch_size)
         self._arrays = {"positions": positions.astype(np.int32)}
         self._arrays |= {kind: values[positions] for kind, values in (draws or {}).items()}
-        self._labels = part.labels[positions, None]
+        # What the loss compares and weighs.
+        self._targets = [part.labels[positions, None], *([] if weights is None else [weights[positions]])]
         self._reader = None if resident else ThreadPoolExecutor(READERS)
         self._being_read: dict[int, Future[Any]] = {}
 
     def __len__(self) -> int:
         return len(self._spans)
 
-    def __getitem__(self, number: int) -> tuple[dict[str, Any], Any]:
+    def __getitem__(self, number: int) -> tuple[Any, ...]:
         """Return a batch; read the next ones in the background."""
         if self._reader is None:
             return self._batch(number)
         for ahead in range(number, min(number + AHEAD, len(self))):
             if ahead not in self._being_read:
                 self._being_read[ahead] = self._reader.submit(self._batch, ahead)
-        batch: tuple[dict[str, Any], Any] = self._being_read.pop(number).result()
+        batch: tuple[Any, ...] = self._being_read.pop(number).result()
         return batch
 
-    def _batch(self, number: int) -> tuple[dict[str, Any], Any]:
+    def _batch(self, number: int) -> tuple[Any, ...]:
         chosen = slice(*self._spans[number])
         inputs: dict[str, Any] = {name: values[chosen] for name, values in self._arrays.items()}
         if not self._resident:
             inputs["patches"] = self._part.take(inputs.pop("positions"))
-        return inputs, self._labels[chosen]
+        return inputs, *(values[chosen] for values in self._targets)
 
     def for_keras(self) -> Any:
         """Return what `fit` and `evaluate` are to be given: under TensorFlow a data set of its own, with equal batches.
@@ -123,16 +127,16 @@ class Batches(PyDataset):  # type: ignore[misc]
         import tensorflow as tf
 
         arrays = {name: tf.constant(values) for name, values in self._arrays.items()}
-        labels, (starts, ends) = tf.constant(self._labels), zip(*self._spans, strict=True)
+        targets, (starts, ends) = list(map(tf.constant, self._targets)), zip(*self._spans, strict=True)
 
-        def batch(start: Any, end: Any) -> tuple[dict[str, Any], Any]:
+        def batch(start: Any, end: Any) -> tuple[Any, ...]:
             inputs = {name: values[start:end] for name, values in arrays.items()}
             if not self._resident:
                 patches = tf.numpy_function(
                     self._part.take, [inputs.pop("positions")], self._part.dtype, stateful=False
                 )
                 inputs["patches"] = tf.ensure_shape(patches, (None, *self._part.shape))
-            return inputs, labels[start:end]
+            return inputs, *(values[start:end] for values in targets)
 
         options = tf.data.Options()
         options.autotune.enabled = False

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +56,9 @@ class Trained(Protocol):
     def compile(self, epoch: int) -> None:
         """Make the optimizer for an epoch, counted from 0."""
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the network have the weights that are scored."""
+
 
 def load(state: State, trainer: Trained) -> Progress:
     """Restore network and optimizer to the last finished epoch and return the progress.
@@ -84,7 +88,8 @@ def save(state: State, trainer: Trained, progress: Progress) -> None:
             # HDF5 ends the process by a segmentation fault where the disk is full when it closes a file.
             if shutil.disk_usage(folder).free < (folder / MODEL).stat().st_size + HDF5_OVERHEAD:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / BEST))
-            trainer.network.save_weights(folder / BEST)
+            with trainer.averaged():
+                trainer.network.save_weights(folder / BEST)
         else:
             link(best_weights(state), folder / BEST)
         # `write_json` would refuse a loss that is NaN, which must not stop the run.

@@ -4,27 +4,31 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from histobench.core.decision import THRESHOLD
 from histobench.core.errors import HistobenchError
 from histobench.core.features import Features
 from histobench.core.modes import MODES
 from histobench.core.prepared import Records
+from histobench.core.recipes import lower_is_better
 from histobench.core.state import State
-from histobench.train import checkpoints, nvml
+from histobench.train import averages, checkpoints, nvml
 from histobench.train.augmentation import Augmentation, draw
-from histobench.train.batches import Batches, order
+from histobench.train.batches import Batches, order, spans
 from histobench.train.hardware import Machine
 from histobench.train.inputs import join, nbytes
 from histobench.train.keras_backend import compiled_by_xla
 from histobench.train.model_size import multiply_adds
 from histobench.train.models import unfreeze
 from histobench.train.random_state import reseed
+from histobench.train.schedules import History, LearningRate, stops
 
 log = logging.getLogger(__name__)
 
@@ -69,25 +73,32 @@ class Trainer:
         augmentation = Augmentation(self.kinds, train.shape) if self.kinds else None
         self._trained = join(network, train, spec["input"], augmentation=augmentation, resident=self.resident)
         self._validated = join(network, valid, spec["input"], resident=self.resident)
+        self._averages: averages.Averages | None = None
         self.optimizer: keras.optimizers.Optimizer | None = None
 
     def compile(self, epoch: int) -> None:
         """Compile for the training in an epoch, counted from 0.
 
-        The loss is binary cross-entropy, the metrics are accuracy and AUC; optimizer and learning rate are those of the
-        recipe. When fine-tuning goes on to the upper layers of the backbone it starts a new optimizer, at the learning
-        rate of `finetune`.
+        The loss is binary cross-entropy, in training with the recipe's label smoothing; the metrics are accuracy and
+        AUC; optimizer and learning rate are those of the recipe. When fine-tuning goes on to the upper layers of the
+        backbone it starts a new optimizer, and schedule, at the learning rate of `finetune`.
         """
         recipe = self.spec["recipe"]
+        stage = next(stage for stage in _stages(self.spec) if epoch in stage)
         rate = recipe["optimizer"]["learning_rate"]
-        if epoch >= _unfreezes_at(self.spec):
+        if stage.start:
             unfreeze(self.network.layers[0], recipe["finetune"]["upper_layers"])
             rate = recipe["finetune"]["learning_rate"]
+        steps = len(spans(covered(self.train, self.valid, self.spec)["train"], recipe["batch_size"]))
+        self.rate = LearningRate(rate, recipe.get("schedule"), stage, steps)
         # The model for validation never uses the optimizer that Keras gives it.
-        for model, arguments in ((self._trained, {"optimizer": _optimizer(self.spec, rate)}), (self._validated, {})):
+        for model, smoothing, arguments in (
+            (self._trained, recipe.get("label_smoothing", 0.0), {"optimizer": _optimizer(self.spec, self.rate)}),
+            (self._validated, 0.0, {}),
+        ):
             model.compile(
                 **arguments,
-                loss="binary_crossentropy",
+                loss=keras.losses.BinaryCrossentropy(label_smoothing=smoothing),
                 metrics=[
                     keras.metrics.BinaryAccuracy(name="accuracy", threshold=THRESHOLD),
                     keras.metrics.AUC(name="auc"),
@@ -99,24 +110,43 @@ class Trainer:
         self.optimizer = self._trained.optimizer
         # Before `fit`, inside whose graph ScheduleFreeAdamW of Keras 3.15 would start from weights of zero.
         self.optimizer.build(self._trained.trainable_variables)
+        self._averages = averages.Averages(self._trained) if averages.arguments(recipe) else None
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the network have its average weights for a while, where the recipe asks for an average."""
+        return self._averages.in_place() if self._averages else nullcontext()
 
     def batches(self, epoch: int) -> Batches:
         """Return the batches of an epoch of training, counted from 0."""
         seed, recipe = self.spec["run"]["seed"], self.spec["recipe"]
-        part, covers = self.train, covered(self.train, self.valid, self.spec)["train"]
-        draws = draw(self.kinds, seed, epoch, len(part), part.shape)
-        positions = order(len(part), seed, epoch)[:covers]
-        return Batches(part, positions, recipe["batch_size"], resident=self.resident, draws=draws)
+        draws = draw(self.kinds, seed, epoch, len(self.train), self.train.shape)
+        positions = order(len(self.train), seed, epoch)[: covered(self.train, self.valid, self.spec)["train"]]
+        return Batches(
+            self.train,
+            positions,
+            recipe["batch_size"],
+            resident=self.resident,
+            draws=draws,
+            weights=self._sample_weights,
+        )
 
-    def fit(self, epoch: int) -> dict[str, float]:
-        """Train for an epoch, counted from 0; return its `MEASURES`."""
+    @cached_property
+    def _sample_weights(self) -> npt.NDArray[np.float32] | None:
+        """The weight of each training patch in the loss, None where all weigh the same."""
+        return balanced(self.train.labels) if self.spec["recipe"].get("class_weights") == "balanced" else None
+
+    def fit(self, history: History) -> dict[str, float]:
+        """Train for the epoch that follows a history; return its `MEASURES`, and the learning rate of its last step."""
+        epoch = len(history)
         reseed(self.network, self.spec["run"]["seed"], epoch)
+        self.rate.before(self.optimizer, history)
         batches, epochs = self.batches(epoch), self.spec["recipe"]["epochs"]
         lines = _ProgressLines(epoch, epochs, len(batches))
         fitted = self._trained.fit(
             batches.for_keras(), initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[lines], shuffle=False
         )
-        return {name: float(fitted.history[name][-1]) for name in MEASURES}
+        measures = {name: float(fitted.history[name][-1]) for name in MEASURES}
+        return measures | {"learning_rate": self.rate.of_last_step(history)}
 
     @cached_property
     def _validation(self) -> Any:
@@ -125,14 +155,15 @@ class Trainer:
         return Batches(self.valid, positions, batch_size, resident=self.resident).for_keras()
 
     def validate(self) -> dict[str, float]:
-        """Return the `MEASURES` of the validation part."""
-        measured = self._validated.evaluate(self._validation, verbose=0, return_dict=True)
+        """Return the `MEASURES` of the validation part, by the average weights where the recipe asks for these."""
+        with self.averaged():
+            measured = self._validated.evaluate(self._validation, verbose=0, return_dict=True)
         return {name: float(measured[name]) for name in MEASURES}
 
 
-def _optimizer(spec: dict[str, Any], rate: float) -> "keras.optimizers.Optimizer":
+def _optimizer(spec: dict[str, Any], rate: LearningRate) -> "keras.optimizers.Optimizer":
     """Return the optimizer of a recipe, by its class: of a name and arguments Keras 2 makes one of its older kind."""
-    arguments = spec["recipe"]["optimizer"] | {"learning_rate": float(rate)}
+    arguments = spec["recipe"]["optimizer"] | averages.arguments(spec["recipe"]) | {"learning_rate": rate.for_keras}
     classes = {name.lower(): value for name, value in vars(keras.optimizers).items()}
     try:
         return classes[arguments.pop("name")](**arguments)
@@ -140,6 +171,17 @@ def _optimizer(spec: dict[str, Any], rate: float) -> "keras.optimizers.Optimizer
         raise HistobenchError(
             f"recipes.{spec['run']['recipe']}.optimizer: Keras {keras.__version__} does not take {arguments}: {error}"
         ) from error
+
+
+def balanced(labels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return a weight for each label, by which both classes weigh the same: n / (2 x patches of its class).
+
+    As `class_weight="balanced"` of scikit-learn. Where there is one class alone, all weigh 1/2.
+    """
+    classes = labels.astype(int)
+    counts = np.bincount(classes, minlength=2)
+    weights: npt.NDArray[np.float32] = (len(classes) / (2 * np.maximum(counts, 1))).astype(np.float32)
+    return np.asarray(weights[classes])
 
 
 def covered(train: Records | Features, valid: Records | Features, spec: dict[str, Any]) -> dict[str, int]:
@@ -150,10 +192,12 @@ def covered(train: Records | Features, valid: Records | Features, spec: dict[str
     return {name: int(min(len(part), steps[name] * recipe["batch_size"])) for name, part in parts.items()}
 
 
-def _unfreezes_at(spec: dict[str, Any]) -> float:
-    """Return the epoch, counted from 0, from which fine-tuning trains upper layers as well; infinity in other modes."""
-    mode = MODES[spec["run"]["mode"]]
-    return mode.frozen_epochs(spec["recipe"]) if mode.unfreezes else math.inf
+def _stages(spec: dict[str, Any]) -> list[range]:
+    """Return the stages of training by their epochs, counted from 0: two of fine-tuning, one of other modes."""
+    mode, epochs = MODES[spec["run"]["mode"]], int(spec["recipe"]["epochs"])
+    ends = [mode.frozen_epochs(spec["recipe"]), epochs] if mode.unfreezes else [epochs]
+    starts = [0, *ends[:-1]]
+    return [range(start, min(end, epochs)) for start, end in zip(starts, ends, strict=True) if start < epochs]
 
 
 class _ProgressLines(keras.callbacks.Callback):
@@ -187,21 +231,32 @@ def better(value: float, best: float | None, rule: str) -> bool:
         return False
     if math.isnan(best):
         return True
-    return value < best if rule == "val_loss" else value > best
+    return value < best if lower_is_better(rule) else value > best
 
 
-def epochs(trainer: Trainer, first: int) -> Iterator[tuple[dict[str, float], dict[str, float | None]]]:
-    """Train from an epoch, counted from 0, to the recipe's last, and yield metrics and seconds of each epoch.
+def stopped(spec: dict[str, Any], history: History) -> bool:
+    """Return whether the recipe's early stopping ends training after this history.
 
-    They are rows of `history` and `timing`, see :func:`fit`. The trainer is compiled, unless `first` is 0.
+    Only the epochs of the last stage count.
     """
-    count = trainer.spec["recipe"]["epochs"]
-    for epoch in range(first, count):
-        if epoch in (0, _unfreezes_at(trainer.spec)):
+    return stops(spec["recipe"].get("early_stopping"), history[_stages(spec)[-1].start :])
+
+
+def epochs(trainer: Trainer, *, before: History) -> Iterator[tuple[dict[str, float], dict[str, float | None]]]:
+    """Train from the epoch that follows a history to the last one, and yield metrics and seconds of each epoch.
+
+    They are rows of `history` and `timing`, see :func:`fit`. The trainer is compiled, unless there was no epoch before.
+    Of the history a recipe without schedule and early stopping needs the length alone.
+    """
+    count, history = trainer.spec["recipe"]["epochs"], list(before)
+    starts = [stage.start for stage in _stages(trainer.spec)]
+    while len(history) < count and not stopped(trainer.spec, history):
+        epoch = len(history)
+        if epoch in starts:
             trainer.compile(epoch)
         joules = nvml.energy()
         start = time.perf_counter()
-        fitted = trainer.fit(epoch)
+        fitted = trainer.fit(history)
         middle = time.perf_counter()
         validated = trainer.validate()
         end = time.perf_counter()
@@ -222,11 +277,12 @@ def epochs(trainer: Trainer, first: int) -> Iterator[tuple[dict[str, float], dic
             middle - start,
             end - middle,
         )
+        history.append(row)
         yield row, timing
 
 
 def fit(trainer: Trainer, state: State) -> checkpoints.Progress:
-    """Train from the last saved epoch to the recipe's last epoch.
+    """Train from the last saved epoch to the recipe's last epoch, or until it stops early.
 
     Parameters
     ----------
@@ -235,13 +291,13 @@ def fit(trainer: Trainer, state: State) -> checkpoints.Progress:
 
     Returns
     -------
-    progress : its `history` has a row per epoch: epoch (from 1), loss, accuracy, auc, and the same with `val_`; its
-        `timing` has epoch, training_seconds, validation_seconds, and energy_joules, the energy that the card used in
-        both, None if it is not measured.
+    progress : its `history` has a row per epoch: epoch (from 1), loss, accuracy, auc, learning_rate (of its last step),
+        and the first three with `val_`; its `timing` has epoch, training_seconds, validation_seconds, and
+        energy_joules, the energy that the card used in both, None if it is not measured.
     """
     recipe = trainer.spec["recipe"]
     progress = checkpoints.load(state, trainer)
-    for row, timing in epochs(trainer, progress.epoch):
+    for row, timing in epochs(trainer, before=progress.history):
         progress.epoch += 1
         progress.history.append(row)
         progress.timing.append(timing)
@@ -250,4 +306,6 @@ def fit(trainer: Trainer, state: State) -> checkpoints.Progress:
             progress.best_epoch, progress.best = progress.epoch, value
             log.info("epoch %d is the best so far", progress.epoch)
         checkpoints.save(state, trainer, progress)
+    if progress.epoch < recipe["epochs"]:
+        log.info("stopped early, after epoch %d of %d", progress.epoch, recipe["epochs"])
     return progress

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from histobench.train.models import build
+from histobench.train.p4m import GroupConvolution
 
 layers = keras.layers
 
@@ -86,11 +87,13 @@ def multiply_adds(model: "keras.Model", *, trained: bool = False) -> int:
     """
     total = 0
     for layer in _flat(model):
-        if isinstance(layer, MULTIPLYING) and (layer.trainable or not trained):
+        if isinstance(layer, (*MULTIPLYING, GroupConvolution)) and (layer.trainable or not trained):
             positions = math.prod(int(length) for length in layer.output.shape[1:-1])
             # Kernels are the weights with more than one dimension; their names differ between Keras 2 and 3.
             kernels = (weight.shape for weight in layer.weights if len(weight.shape) > 1)
-            total += positions * sum(math.prod(int(length) for length in shape) for shape in kernels)
+            # A group convolution has one kernel for the maps of eight orientations.
+            times = 8 if isinstance(layer, GroupConvolution) else 1
+            total += times * positions * sum(math.prod(int(length) for length in shape) for shape in kernels)
     return total
 
 

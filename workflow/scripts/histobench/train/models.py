@@ -16,6 +16,7 @@ from histobench.core.errors import HistobenchError
 from histobench.core.modes import MODES
 from histobench.core.recipes import PAPER, Dense
 from histobench.train.keras_backend import KERAS_2
+from histobench.train.p4m import p4m, z2
 
 layers = keras.layers
 
@@ -105,7 +106,7 @@ def policy(precision: str) -> Iterator[None]:
         keras.mixed_precision.set_global_policy(before)
 
 
-HAND_MADE: dict[str, Callable[[tuple[int, int, int], Dense], keras.Model]] = {"b2": b2, "b6": b6}
+HAND_MADE: dict[str, Callable[[tuple[int, int, int], Dense], keras.Model]] = {"b2": b2, "b6": b6, "p4m": p4m, "z2": z2}
 
 
 def input_shape(image: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -139,7 +140,8 @@ def build(
     """
     if spec["application"] is None:
         keras.utils.set_random_seed(seed)
-        return HAND_MADE[spec["key"]](shape, dense)
+        made = HAND_MADE[spec["key"]]
+        return made(shape, dense)
     frozen = MODES[mode].frozen
     base = backbone(spec, shape, seed=BACKBONE_SEED if frozen else seed, weights=weights)
     base.trainable = not frozen

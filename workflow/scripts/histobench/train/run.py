@@ -60,6 +60,7 @@ def _train(spec: dict[str, Any], state: State, about: provenance.About, machine:
     progress = fit.fit(trainer, state)
     cached = read_sealed(features / ABOUT_FEATURES) if features else None
     facts = {
+        "epochs": progress.epoch,  # fewer than the recipe's where early stopping has ended them
         "best_epoch": progress.best_epoch,
         "parameters": model.count_params() + (cached["backbone_parameters"] if cached else 0),
         "random_backbone_calibrated": cached["random_backbone_calibrated"] if cached else calibrated,
@@ -87,6 +88,7 @@ def _find_neighbours(spec: dict[str, Any], state: State, about: provenance.About
     found, row, timing = neighbours.fit(train_part, valid_part, spec["recipe"])
     cached = read_sealed(features / ABOUT_FEATURES)
     facts = {
+        "epochs": 1,
         "best_epoch": 1,
         "parameters": cached["backbone_parameters"],
         "random_backbone_calibrated": cached["random_backbone_calibrated"],

@@ -88,7 +88,7 @@ class HyperModel(kt.HyperModel):
             trainer = fit.Trainer(model, self._train, self._valid, spec, self._machine)
             trainer.compile(initial_epoch)
             try:
-                for row, timing in fit.epochs(trainer, initial_epoch):
+                for row, timing in fit.epochs(trainer, before=[{}] * initial_epoch):
                     numbers = {name: value if math.isfinite(value) else None for name, value in row.items()}
                     self.epochs.append(numbers | timing)
                     self.diverged = None in numbers.values()

@@ -118,12 +118,26 @@ def read(
                 "need %s",
                 *(found.path, len(unknown), len(patches), unknown[0], named),
             )
+    if alike := _alike(dict.fromkeys(each.group for each in patches)):
+        tally.count(tally.notes, "slides or patients whose name differs from another's by case or spaces alone", *alike)
+        log.warning(
+            "%s: %d slides or patients have a name that differs from another's by case or spaces alone, for instance "
+            "%s; they count as two, which may stand on both sides of a split. If they are one, write them alike",
+            *(found.path, len(alike), alike[0]),
+        )
     tally.total = len(patches)
     held = chunk(size)
     for part in dataset.parts:
         chosen = [each for each, name in zip(patches, splits, strict=True) if name == part]
         for start in range(0, len(chosen), held):
             yield _decoded(found, part, chosen[start : start + held], size, tally, crop=crop)
+
+
+def _alike(groups: Iterable[str]) -> list[str]:
+    """Return those of different groups that differ from an earlier one by case or spaces alone, both in words."""
+    first: dict[str, str] = {}
+    pairs = ((first.setdefault("".join(group.split()).casefold(), group), group) for group in groups)
+    return [f"{one!r} and {other!r}" for one, other in pairs if one != other]
 
 
 def _decoded(found: archives.Files, part: str, some: list[Listed], size: int, tally: Tally, *, crop: bool) -> Patches:

@@ -15,9 +15,11 @@ from typing import Any
 from histobench.core.datasets import Patches, Tally, archives, own, upstream
 from histobench.core.errors import HistobenchError, nearest
 from histobench.core.formats import Dataset, Source
-from histobench.core.own_patches import Own, as_text, fields
+from histobench.core.own_patches import IN_BRACES, Own, as_text, fields
 
-DELIMITERS = ",;\t"
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+# Characters in which header and first row are looked for.
+BEGINNING = 2**20
 
 
 def files(source: Source) -> tuple[Path, list[str] | None]:
@@ -83,6 +85,7 @@ def rows(table: Path, about: Own) -> Iterator[tuple[str, dict[str, str]]]:
     # What is not named has a column of its own name, if there is one.
     here = {key: key for key in ("id", "group", "split", "x", "y") if key in {*names, *found}} | dict(about.columns)
     fill = {key: _filled(text) for key, text in here.items()}
+    root = _root(table, about)
     lines: dict[str, str] = {}
     for line, values in content:
         where = f"{table}, {line}"
@@ -90,6 +93,7 @@ def rows(table: Path, about: Own) -> Iterator[tuple[str, dict[str, str]]]:
         if not _chosen(row, about):
             continue
         path = fill["path"](row)
+        _check_said(where, "path", path, here["path"], row)
         if pattern:
             match = pattern.search(path)
             if match is None:
@@ -100,10 +104,12 @@ def rows(table: Path, about: Own) -> Iterator[tuple[str, dict[str, str]]]:
             if not _chosen(row, about):
                 continue
         said = {key: each(row) for key, each in fill.items()}
-        for key in ("path", "label"):
-            if not said[key]:
-                raise HistobenchError(f"{where}: expected the {key} of the patch, found nothing")
-        if (first := lines.setdefault(path, line)) != line:
+        for key in ("label", "id"):
+            if key in said:
+                _check_said(where, key, said[key], here[key], row)
+        # However its path is written.
+        image = os.path.normpath(os.path.join(root, path))  # noqa: PTH118  # a Path takes five times as long
+        if (first := lines.setdefault(image, line)) != line:
             raise HistobenchError(
                 f"{where}: {path!r} stands in {first}, too; expected one row per patch. Choose rows by `where`, or "
                 "take one away"
@@ -120,8 +126,22 @@ def _chosen(row: Mapping[str, str], about: Own) -> bool:
 
 
 def _filled(text: str) -> Callable[[Mapping[str, str]], str]:
-    """Return a function from a row to what a column's name, or a text with such names in braces, makes of it."""
-    return text.format_map if fields(text) else lambda row: row[text]
+    """Return a function from a row to what a column's name, or a text with such names in braces, makes of it.
+
+    Of a row in which one of these columns is empty it makes "": by the text "slide {number}", all patches without a
+    number would be of one slide else.
+    """
+    names = fields(text)
+    if not names:
+        return lambda row: row[text]
+    return lambda row: IN_BRACES.sub(lambda found: row[found[1]], text) if all(row[name] for name in names) else ""
+
+
+def _check_said(where: str, key: str, value: str, text: str, row: Mapping[str, str]) -> None:
+    """Refuse a row that does not say what each patch must have."""
+    if not value:
+        empty = next(name for name in fields(text) or [text] if not row[name])
+        raise HistobenchError(f"{where}: expected the {key} of the patch, found nothing in the column {empty!r}")
 
 
 def _check(table: Path, about: Own, names: Sequence[str], found: set[str]) -> None:
@@ -169,12 +189,13 @@ def _parquet(table: Path) -> tuple[list[str], Iterator[tuple[str, Sequence[Any]]
 
 def _csv(table: Path) -> tuple[list[str], Iterator[tuple[str, Sequence[Any]]]]:
     text = upstream.text(table)
-    header = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=header.count)
+    delimiter = _delimiter(text[:BEGINNING])
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     names = [name.strip() for name in next(lines, [])]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise HistobenchError(f"{table}: expected columns of different names, found {min(twice)!r} twice")
+        raise HistobenchError(
+            f"{table}: expected columns of different names, between {DELIMITERS[delimiter]}, found {min(twice)!r} twice"
+        )
 
     def content() -> Iterator[tuple[str, Sequence[Any]]]:
         try:
@@ -183,10 +204,25 @@ def _csv(table: Path) -> tuple[list[str], Iterator[tuple[str, Sequence[Any]]]]:
                     continue
                 if len(values) != len(names):
                     raise HistobenchError(
-                        f"{table}, line {lines.line_num}: expected {len(names)} values, found {len(values)}"
+                        f"{table}, line {lines.line_num}: expected {len(names)} values between "
+                        f"{DELIMITERS[delimiter]}, as in the header, found {len(values)}"
                     )
                 yield f"line {lines.line_num}", values
         except csv.Error as error:
             raise HistobenchError(f"{table}, line {lines.line_num}: expected a table, found: {error}") from error
 
     return names, content()
+
+
+def _delimiter(text: str) -> str:
+    """Return what stands between values: by which header and first row have equally many, and most of these."""
+
+    def fits(delimiter: str) -> tuple[bool, int]:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            header, first = next(lines, []), next(filter(None, lines), [])
+        except csv.Error:
+            return False, 0
+        return len(header) == len(first) > 1, len(header)
+
+    return max(DELIMITERS, key=fits)

@@ -47,12 +47,13 @@ class Places:
     ----------
     slide : its name.
     pixels : (n, 2) int64, x and y of the upper left corner.
-    rounded : whether they were computed from another unit, so that they may be off by one pixel.
+    microns_per_pixel : by which they were computed from micrometres, so that they may be off by one pixel; None where
+        the file counts pixels.
     """
 
     slide: str
     pixels: "npt.NDArray[np.int64]"
-    rounded: bool = False
+    microns_per_pixel: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,10 @@ class Rows:
     ----------
     file : that holds them, for errors.
     width : number of features of a patch.
-    patches : whose features they are.
-    take : returns the features of some of these rows, by their numbers, as (k, width) floats of any precision.
-    labels : (n,) int64, what the file says of the patches, -1 where it says nothing; None if it has no labels.
+    patches : whose features they are. A slide that has a file, but no place, has no rows, and any width.
+    take : returns the features of some of these rows, by their numbers, as (k, width) of the type that the file has.
+    labels : (n,), what the file says of the patches, of the type that it has; -1, NaN, None or "" where it says
+        nothing. None if it has no labels.
     found : what the file says of how it was made, the same in all files of a table.
     """
 
@@ -81,7 +83,7 @@ class Rows:
     width: int
     patches: Ids | Places | Positions
     take: "Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]"
-    labels: "npt.NDArray[np.int64] | None" = None
+    labels: "npt.NDArray[Any] | None" = None
     found: Mapping[str, str] = field(default_factory=dict)
 
 

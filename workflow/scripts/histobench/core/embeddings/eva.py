@@ -70,7 +70,7 @@ def _rows(folder: Path, rows: list[dict[str, str]], split: str) -> Rows:
     def take(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return np.stack([values[row] for row in chosen.tolist()])
 
-    return Rows(folder / MANIFEST, width, patches, take, np.array([_target(folder, row) for row in rows], np.int64))
+    return Rows(folder / MANIFEST, width, patches, take, np.array([row["target"] for row in rows]))
 
 
 def _vector(path: Path) -> npt.NDArray[np.float32]:
@@ -86,12 +86,3 @@ def _vector(path: Path) -> npt.NDArray[np.float32]:
             f"{len(tensors)} items: {words}"
         )
     return tensors[0].astype(np.float32)
-
-
-def _target(folder: Path, row: Mapping[str, str]) -> int:
-    try:
-        return int(row["target"]) if row["target"] else -1
-    except ValueError as error:
-        raise HistobenchError(
-            f"{folder / MANIFEST}, {row['origin']}: expected a whole number as target, found {row['target']!r}"
-        ) from error

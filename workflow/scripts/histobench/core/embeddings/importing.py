@@ -73,8 +73,8 @@ def write(folder: Path, data: Path, path: Path, spec: dict[str, Any], content: s
         },
     )
     log.info(
-        "%s: imported %d features of %d patches; %d of %d rows belong to none of them",
-        *(path, tally.width, len(index), tally.unused, tally.rows),
+        "%s: imported %d features of %d patches; %d of %d rows belong to none of them. The files say: %s",
+        *(path, tally.width, len(index), tally.unused, tally.rows, joining.in_words(tally.found)),
     )
 
 

@@ -4,6 +4,7 @@
 (n,).
 """
 
+import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,11 +24,11 @@ def read(folder: Path, names: Sequence[str], settings: Mapping[str, Any]) -> Ite
     del settings
     for name in names:
         path = folder / name
-        with _damage(path), np.load(path, allow_pickle=False) as archive:
+        with _opened(path) as archive:
             ids_name, features_name = (_named(path, archive.files, known) for known in (IDS, FEATURES))
             ids = archive[ids_name]
             labels_name = next((each for each in LABELS if each in archive.files), None)
-            labels = archive[labels_name].astype(np.int64) if labels_name else None
+            labels = archive[labels_name] if labels_name else None
             if ids.dtype.kind != "U" or ids.ndim != 1:
                 raise HistobenchError(
                     f"{path}: expected {ids_name} of shape (n,) and a type of texts, found {ids.shape}, {ids.dtype}; "
@@ -45,9 +46,8 @@ def read(folder: Path, names: Sequence[str], settings: Mapping[str, Any]) -> Ite
                     raise HistobenchError(f"{path}: expected {len(ids)} {labels_name}, found {labels.shape}")
                 for start in range(0, len(ids), ROWS):
                     part = slice(start, min(start + ROWS, len(ids)))
-                    count = (part.stop - start) * shape[1]
-                    held = file.read(count * dtype.itemsize)
-                    values = np.frombuffer(held, dtype).reshape(-1, shape[1])
+                    size = part.stop - start, shape[1]
+                    values = np.frombuffer(file.read(math.prod(size) * dtype.itemsize), dtype).reshape(size)
                     some = None if labels is None else labels[part]
                     yield Rows(path, shape[1], Ids(ids[part].tolist()), values.__getitem__, some)
 
@@ -71,9 +71,17 @@ def _named(path: Path, there: Sequence[str], known: Sequence[str]) -> str:
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an archive, and turn what reading of a damaged one raises into an error for users."""
     try:
-        yield
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            raise HistobenchError(
+                f"{path}: expected a NumPy archive with the ids of patches and their features, as numpy.savez writes "
+                f"it, found one array of shape {found.shape}, as numpy.save writes it; save both by numpy.savez"
+            )
+        with found as archive:
+            yield archive
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise HistobenchError(
             f"{path}: expected a NumPy archive of texts and numbers, as numpy.savez writes it, that is whole, found: "

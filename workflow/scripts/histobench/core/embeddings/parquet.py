@@ -1,10 +1,13 @@
-"""Parquet files with a row per patch: its id, and its features as one column of lists or as columns of numbers.
+"""Parquet files with a row per patch: its id, and its features as one column of lists or as columns of floats.
 
 The id is the column `patch_id`, `patch_ids`, `id` or `ids`. Features are the column of lists `features`, `embeddings`,
-`embedding` or `feats`; without one, all columns of floats, in their order in the file. A column `label` or `labels` is
-compared with the labels of the patches.
+`embedding` or `feats`; without one, the columns of floats with one name and a number each, f0, f1 and so on, by these
+numbers. No other column counts, since it may tell the label. A column `label` or `labels` is compared with the labels
+of the patches.
 """
 
+import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from histobench.core.errors import HistobenchError
 
 IDS, LABELS = ("patch_id", "patch_ids", "id", "ids"), ("label", "labels")
 FEATURES = ("features", "embeddings", "embedding", "feats")
+NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 def read(folder: Path, names: Sequence[str], settings: Mapping[str, Any]) -> Iterator[Rows]:
@@ -31,12 +35,20 @@ def read(folder: Path, names: Sequence[str], settings: Mapping[str, Any]) -> Ite
             with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
                 ids, features, label = _columns(path, file.schema_arrow)
                 wanted = [ids, *features, *([label] if label else [])]
+                said = {"columns": " to ".join(dict.fromkeys((features[0], features[-1])))}
+                start = 0
                 for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
                     if batch.num_rows:
                         values = _values(path, [batch[each] for each in features])
-                        labels = _labels(batch[label]) if label else None
+                        labels = np.array(batch[label].to_pylist(), object) if label else None
                         texts = batch[ids].cast(pa.string()).to_pylist()
-                        yield Rows(path, values.shape[1], Ids(texts), values.__getitem__, labels)
+                        if None in texts:
+                            raise HistobenchError(
+                                f"{path}: expected the id of a patch in the column {ids} of each row, found none in "
+                                f"row {start + texts.index(None)}, counted from 0"
+                            )
+                        yield Rows(path, values.shape[1], Ids(texts), values.__getitem__, labels, said)
+                        start += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise HistobenchError(
                 f"{path}: expected a Parquet file that is whole, found: {error}; write it anew"
@@ -51,14 +63,37 @@ def _columns(path: Path, schema: pa.Schema) -> tuple[str, list[str], str | None]
 
     ids, label = first(IDS), first(LABELS)
     lists = [name for name in FEATURES if name in schema.names and _is_list(schema.field(name).type)]
-    floats = [field.name for field in schema if pa.types.is_floating(field.type) and field.name != label]
-    features = lists[:1] or floats
+    features = lists[:1] or _numbered(path, schema)
     if ids is None or not features:
         raise HistobenchError(
             f"{path}: expected a column {' or '.join(IDS)}, and a column of lists {' or '.join(FEATURES)} or columns "
-            f"of floats, found {', '.join(f'{field.name} ({field.type})' for field in schema)}"
+            "of floats with a number each, f0, f1 and so on, found "
+            f"{', '.join(f'{field.name} ({field.type})' for field in schema)}"
         )
     return ids, features, label
+
+
+def _numbered(path: Path, schema: pa.Schema) -> list[str]:
+    """Return the columns of floats that have one name and a number each, by these numbers; [] where there are none."""
+    found: dict[str, dict[int, str]] = {}
+    for field in schema:
+        if pa.types.is_floating(field.type) and (match := NUMBERED.fullmatch(field.name)):
+            found.setdefault(match[1], {})[int(match[2])] = field.name
+    if len(found) > 1:
+        kinds = ", ".join(next(iter(each.values())) for each in found.values())
+        raise HistobenchError(
+            f"{path}: expected features in columns of one name with a number each, found several such names: {kinds}; "
+            f"write the features into one column of lists, {FEATURES[0]}, or leave out the other columns"
+        )
+    by_number = dict(sorted(next(iter(found.values()), {}).items()))
+    for before, number in itertools.pairwise(by_number):
+        if number != before + 1:
+            raise HistobenchError(
+                f"{path}: expected a column of floats for each number between {by_number[before]} and "
+                f"{by_number[number]}, found none; write all features as floats, or into one column of lists, "
+                f"{FEATURES[0]}"
+            )
+    return list(by_number.values())
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -74,8 +109,4 @@ def _values(path: Path, columns: list[pa.Array]) -> npt.NDArray[Any]:
     if len(lengths) != 1 or None in lengths:
         found = ", ".join("no list" if each is None else str(each) for each in sorted(lengths, key=str)[:5])
         raise HistobenchError(f"{path}: expected lists of one length in each row, found lengths {found}")
-    return np.asarray(column.flatten()).reshape(len(column), -1)
-
-
-def _labels(column: pa.Array) -> npt.NDArray[np.int64]:
-    return np.asarray(column.cast(pa.int64()).fill_null(-1), np.int64)
+    return np.asarray(column.flatten()).reshape(len(column), *lengths)

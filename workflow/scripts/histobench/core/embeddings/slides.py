@@ -40,8 +40,7 @@ def read(
     arrays: tuple[str, str],
     pixels: Callable[[Path, h5py.File], Pixels],
     said: Callable[[h5py.File], Mapping[str, Any]],
-    *,
-    rounded: bool = False,
+    microns_per_pixel: float | None = None,
 ) -> Iterator[Rows]:
     """Yield the rows of files whose names, without suffix, are those of slides.
 
@@ -51,7 +50,7 @@ def read(
     arrays : names of the arrays with features, (n, width), and places, (n, 2).
     pixels : returns for a file a function from its places to pixels, (n, 2) int64; it may refuse the file.
     said : returns what a file says of how it was made; what is None or "None" counts as not said.
-    rounded : see :class:`Places`.
+    microns_per_pixel : see :class:`Places`.
     """
     slides: dict[str, str] = {}
     for name in names:
@@ -62,9 +61,10 @@ def read(
                 "one encoder's features, or take one of the two away"
             )
         with opened(path) as file:
-            features, coords = (_array(path, file, array) for array in arrays)
-            if not len(features) and not len(coords):
-                continue  # a slide without tissue
+            features, coords = (array(path, file, each) for each in arrays)
+            if not len(features) and not len(coords):  # a slide without tissue
+                yield Rows(path, 0, Places(slide, np.empty((0, 2), np.int64)), _picker(path, features, 0))
+                continue
             if features.ndim != 2 or coords.shape != (len(features), 2):
                 raise HistobenchError(
                     f"{path}: expected {arrays[0]} of shape (n, width) and {arrays[1]} of shape (n, 2), found "
@@ -74,17 +74,21 @@ def read(
             found = {key: str(value) for key, value in said(file).items() if value is not None and value != "None"}
             for start in range(0, len(features), ROWS):
                 part = slice(start, start + ROWS)
-                places = Places(slide, convert(coords[part]), rounded)
+                places = Places(slide, convert(coords[part]), microns_per_pixel)
                 yield Rows(path, features.shape[1], places, _picker(path, features, start), found=found)
 
 
-def _array(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+def array(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """Return an array of a file; refuse what is none, or is not stored there, see :func:`check_stored`."""
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
         raise HistobenchError(
             f"{path}: expected an array {name}, found {', '.join(file) or 'nothing'}; correct `format` of the model's "
             "embeddings, or name the folder with the features themselves"
         )
+    if not found.shape:
+        what = "nothing in it" if found.shape is None else "a single value"
+        raise HistobenchError(f"{path}: expected an array {name}, found {what}; write it anew")
     check_stored(path, found)
     return found
 

@@ -35,7 +35,7 @@ def read(folder: Path, names: Sequence[str], settings: Mapping[str, Any]) -> Ite
 
         return convert
 
-    yield from slides.read(folder, names, ("feats", "coords"), pixels, _said, rounded=True)
+    yield from slides.read(folder, names, ("feats", "coords"), pixels, _said, microns)
 
 
 def _said(file: h5py.File) -> Mapping[str, Any]:

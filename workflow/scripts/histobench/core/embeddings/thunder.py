@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.core.embeddings import SPLIT, Positions, Rows
-from histobench.core.embeddings.slides import check_stored, damage, opened
+from histobench.core.embeddings.slides import array, damage, opened
 from histobench.core.errors import HistobenchError
 
 # Images that are read at a time: each is an array of its own.
@@ -37,9 +37,7 @@ def read(folder: Path, names: Sequence[str], settings: Mapping[str, Any]) -> Ite
                 )
             for start in range(0, len(numbers), IMAGES):
                 some = numbers[start : start + IMAGES]
-                values = [file[str(number)] for number in some]
-                for value in values:
-                    check_stored(path, value)
+                values = [array(path, file, str(number)) for number in some]
                 widths = {value.shape for value in values}
                 if len(widths) > 1 or len(next(iter(widths))) != 1:
                     raise HistobenchError(
@@ -58,7 +56,7 @@ def read(folder: Path, names: Sequence[str], settings: Mapping[str, Any]) -> Ite
                     next(iter(widths))[0],
                     Positions(SPLIT[theirs], np.array(some, np.int64)),
                     take,
-                    None if labels is None else np.array([labels[number] for number in some], np.int64),
+                    None if labels is None else np.array([labels[number] for number in some]),
                 )
 
 
@@ -72,6 +70,6 @@ def _numbers(path: Path, file: h5py.File) -> list[int]:
         ) from error
 
 
-def _labels(path: Path) -> dict[int, int]:
+def _labels(path: Path) -> dict[int, Any]:
     with opened(path) as file:
-        return {number: int(file[str(number)][()]) for number in _numbers(path, file)}
+        return {number: file[str(number)][()] for number in _numbers(path, file)}
