@@ -20,6 +20,7 @@ def run(model: str = "b2", seed: int = 1, auc: float = 0.9, **changes: Any) -> d
         | {"n_train": 262144, "n_valid": 32768, "n_test": 32768, "epochs": 15, "best_epoch": 7, "collapsed": False}
         | {"auc": auc, "valid_auc": auc + 0.01, "loss": 1 - auc, "accuracy": auc - 0.05}
         | {"balanced_accuracy": auc - 0.06, "interval_unit": "group", "floor_auc": 0.79, "found_device": "a processor"}
+        | {"interval_reason": "54 groups, at least 10: whole groups are resampled"}
         | {"train_seconds": 100.0, "validation_seconds": 10.0, "features_seconds": 0.0}
         | changes
     )

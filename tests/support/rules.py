@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import keras
 
-from histobench.core import features, job, paths, prepared, runs, source_files
+from histobench.core import features, job, paths, prepared, runs, source_files, usage
 from histobench.core.cells import Run
 from histobench.core.study import Study
 from histobench.tuning import search_files
@@ -222,6 +222,10 @@ class Jobs:
             ),
             outputs,
             datasets=datasets,
+            prepared=datasets,
+            encoders={},
+            subsets={},
+            requests=usage.Requests(()),
             names={key: model.name for key, model in self.study.models.items()},
             timing_only=[],
             cells=self.study.asked_for({}),

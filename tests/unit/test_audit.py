@@ -6,12 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.core import paths
+from histobench.core import paths, prepared, selections
 from histobench.core.datasets import Tally, read
 from histobench.core.formats import FORMATS, Dataset, Source
+from histobench.core.selections import Selection
 from histobench.core.simulation import PCAM, draw_style, pcam_patch
 from histobench.results import audit
+from histobench.results.figures import duplicates
+from histobench.results.inputs import Inputs
 from histobench.results.tables.audit import counted, in_print
+from histobench.train import records
 from support import small
 from support.planted import EQUAL, NEAR, Planted
 from support.small import patches
@@ -95,6 +99,31 @@ def test_counts_by_hand(tmp_path):
         "2 equal one there"
     )
     assert audit.in_words(counts["valid", "train"]) == ""
+
+
+def test_pairs_of_two_folds_are_shown(tmp_path, monkeypatch):
+    """The parts of the audit are folds; their patches are stored in one part."""
+    chunk = patches(prepared.WHOLE, 60, seed=1)
+    chunk.groups[:] = [f"g{number % 6}" for number in range(60)]
+    chunk.images[1] = chunk.images[0]
+    about = {"dataset": "cv", "patches_are": "own", "split": "published", "leaky": False, "format": "table"}
+    records.write(tmp_path / "cv", [chunk], Tally(), about, (prepared.WHOLE,))
+    folds = []
+    for number in (1, 2, 3):
+        folds.append(tmp_path / f"cv.fold-{number}")
+        choice = Selection("cv", folds=3, fold=number, split_seed=1)
+        selections.write(folds[-1], folds[-1].name, choice, {"split": "published"})
+    audit.write(tmp_path / "cv", 1, folds)
+    drawn = []
+    monkeypatch.setattr(duplicates, "pairs", lambda shown, images: drawn.append((shown, images)))
+    inputs = {"audit": files(tmp_path / "cv"), "records": [tmp_path / "cv/index.parquet"]}
+    duplicates.duplicates_figure(Inputs({name: list(map(str, each)) for name, each in inputs.items()}, "cv", {}))
+    ((shown, images),) = drawn
+    row = shown.iloc[0]
+    assert row["first_split"].startswith("fold-")
+    assert row["second_split"].startswith("fold-")
+    assert {row["first_patch_id"], row["second_patch_id"]} == {chunk.ids[0], chunk.ids[1]}
+    assert (images[0] == chunk.images[0]).all()
 
 
 def test_published_counts_stand_beside_those_of_the_whole_data_alone():

@@ -44,6 +44,11 @@ def test_without_tables_or_what_a_run_found_nothing_can_be_told(performance):
     none = {"speed": PAPER.speed[:0], "tuned": PAPER.tuned[:0], "names": {}, "public": [], "epoch": 0}
     verdicts = claims.check(replace(PAPER, performance=performance, **none)).set_index("claim")["verdict"]
     assert verdicts.to_dict() == dict.fromkeys(VERDICTS, claims.UNKNOWN)
+    # Nor on the claim that is about models alone, which always can be.
+    own = replace(PAPER, performance=performance, **none | {"names": {"b2": "B2"}, "public": ["b2"]})
+    assert not claims.can_be_told(claims.compare(PAPER, own))
+    some = replace(own, performance=PAPER.performance, names=PAPER.names)
+    assert claims.can_be_told(claims.compare(PAPER, some))
 
 
 def changed(table, column, value, where):

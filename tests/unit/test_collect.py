@@ -20,7 +20,7 @@ UNIT = {"preprocessing": "unit", "side": 96}
 EPOCHS = [(60.0, 9.0, 9000.0), (20.5, 5.25, 8000.0), (22.0, 5.0, 8200.0), (20.0, 7.0, 8100.0)]
 
 
-def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), instead=None, image=UNIT, **about):
+def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), instead=None, image=UNIT, encoder="", **about):
     """Return the row of a timing run, as read from the file; some files may hold something else `instead`."""
     specification = {
         "run": {name: name for name in NAMES} | {"mode": "full", "seed": 1},
@@ -52,6 +52,8 @@ def collected(folder, epochs=EPOCHS, device=CARD, recipe=(), instead=None, image
         controls={"dataset": folder / "floor.json"},
         names={"model": "B2"},
         timing_only=["recipe"],
+        encoders={} if image else {"model": encoder},
+        subsets={"dataset": "half of them"},
     )
     table = collect.read(folder / "runs.csv")
     assert tuple(table) == collect.COLUMNS
@@ -131,3 +133,12 @@ def test_what_nobody_here_knows_of_the_features_of_others_is_empty(image, parame
     found = [None if pd.isna(row[name]) else row[name] for name in ("parameters", "features_seconds")]
     assert found == [parameters, seconds]
     assert row["weights_differ"] == differ
+    assert row["weights"] == ("" if image else "not stated")
+
+
+def test_what_is_in_no_file_of_a_run_is_told_by_the_configuration(tmp_path):
+    """Nothing depends on the encoder's name, and the folder of one seed's subset does not say that others differ."""
+    features = {"specification": {"input": None}, "extraction_seconds": {}}
+    row = collected(tmp_path, image=None, encoder="UNI", features=features)
+    assert row["weights"] == "UNI"
+    assert row["split"] == "published, by slide; half of them"

@@ -27,7 +27,7 @@ class Study:
     def __init__(self):
         self.cells, self.runs, self.replicates, self.predictions = [], [], {}, {}
 
-    def add(self, mode="full", model="b2", aucs=(), scores=None, collapsed=(), **changes):
+    def add(self, mode="full", model="b2", aucs=(), scores=None, collapsed=(), valid_auc=0.5, **changes):
         """Add a cell and its runs: seeds 1, 2, ... with these AUCs, and replicates around them."""
         added = cell(mode, model, **changes)
         self.cells.append(added)
@@ -35,15 +35,16 @@ class Study:
         for seed, auc in enumerate(aucs, 1):
             folder = f"{'/'.join(names.values())}/seed-{seed}"
             about = {"seed": seed, "auc": auc, "collapsed": seed in collapsed, "interval_unit": "group"}
+            about["valid_auc"] = valid_auc
             self.runs.append({**names, **about, "folder": folder})
             self.replicates[folder] = pd.DataFrame({"replicate": range(39), "auc": auc + REPLICATES})
             self.predictions[folder] = predictions((scores or {}).get(seed, LABELS / 2 + 0.25))
         return self
 
-    def table(self):
-        columns = [*NAMES, "seed", "auc", "collapsed", "interval_unit", "folder"]
+    def table(self, *encoders):
+        columns = [*NAMES, "seed", "auc", "valid_auc", "collapsed", "interval_unit", "folder"]
         runs = pd.DataFrame(self.runs, columns=columns)
-        table = contrasts(runs, pd.DataFrame(self.cells), self.replicates, self.predictions)
+        table = contrasts(runs, pd.DataFrame(self.cells), self.replicates, self.predictions, encoders)
         assert list(table) == names(COLUMNS)
         return table
 
@@ -82,6 +83,23 @@ def test_transfer_against_full_by_hand():
     assert row[["seeds_a", "seeds_b", "unit", "gap"]].tolist() == [1, 1, "group", ""]
     assert (row["recipe"], row["device"]) == ("paper", "cpu")
     assert row["runs"] == f"{TL} {FULL}"
+
+
+def test_heads_on_embeddings_stand_against_the_best_cnn_on_whichever_device():
+    """The CNN is chosen on validation patches: not by its AUC on the test patches."""
+    study = Study().add("full", aucs=[0.9], device="a100").add("full", "b6", [0.8], device="a100", valid_auc=0.7)
+    for number, head in enumerate(("dense head", "linear head", "linear head", "k-NN")):
+        study.add("tl", "uni", [0.85 + number / 100], recipe=f"r{number}", classifier=head)
+    assert study.table().empty
+    table = study.table("uni")
+    assert table["contrast"].tolist() == ["dense head − full", "linear head − full", "k-NN − full"]
+    assert set(table["model_name"]) == {"UNI / B6"}
+    assert table["difference"].tolist() == pytest.approx([0.05, 0.06, 0.08])
+    assert table["recipe"].tolist() == [f"r{number} / paper" for number in (0, 1, 3)]
+    assert (table["p_holm"] == table["p"]).all()  # families of their own
+    # Without a run the first of the matrix, and why there is none.
+    (row,) = Study().add("full").add("full", "b6").add("tl", "uni", [0.9]).table("uni").to_dict("records")
+    assert (row["model"], row["gap"]) == ("uni / b2", "full: ")
 
 
 def test_identical_arms_do_not_differ_whatever_the_order_of_their_replicates():

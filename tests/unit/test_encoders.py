@@ -3,8 +3,11 @@
 import pandas as pd
 import pytest
 
+from histobench.core import features, paths, runs, source_files
+from histobench.core.catalogue import OF_OTHERS
 from histobench.core.costs import Costs
 from histobench.core.errors import HistobenchError
+from histobench.core.files import write_sealed
 from histobench.results import printing
 from histobench.results.tables import encoders, models
 from support import frames
@@ -18,15 +21,18 @@ BLOCK = {
 
 def made(embeddings=UNI, more=(), **changes):
     matrix = [BLOCK, BLOCK | changes]
-    recipes = configuration()["recipes"] | dict(more)
-    return study(models={"uni": {"embeddings": UNI | embeddings}}, matrix=matrix, recipes=recipes)
+    known = configuration()
+    recipes = known["recipes"] | dict(more)
+    datasets = known["datasets"] | {"cv": {"source": "idc", "split": {"by": "group", "folds": 3, "seed": 1}}}
+    models = {"uni": {"embeddings": UNI | embeddings}}
+    return study(models=models, matrix=matrix, recipes=recipes, datasets=datasets)
 
 
 def test_a_head_is_trained_on_embeddings_as_on_cached_features():
     found = made()
     (run,) = found.runs
     spec = found.specification(run)
-    assert (spec["input"], spec["model"]["application"], spec["model"]["weights_origin"]) == (None, None, "UNI")
+    assert (spec["input"], spec["model"]["application"], spec["model"]["weights_origin"]) == (None, None, OF_OTHERS)
     assert found.models["uni"].name == "uni"
     assert found.features_specification("pcam", "uni", "paper", "cpu")["input"] is None
     assert found.weights_files() == study().weights_files()
@@ -47,10 +53,12 @@ PAPER = configuration()["recipes"]["paper"]
         ({"recipes": ["resized"]}, "without patches to `resize`"),
         ({"datasets": ["idc"], "embeddings": {"path": {"pcam": "/data/uni"}}}, "no embeddings of this data set"),
         ({"recipes": ["half"], "devices": ["k80"]}, "k80 has no mixed_float16"),
+        ({"datasets": ["cv"], "recipes": ["short"]}, "seconds are measured on a data set with one split"),
     ],
 )
 def test_cells_that_need_a_network_are_left_out_with_a_reason(changes, reason):
     others = {"augmented": {"augmentation": ["d4"]}, "resized": {"resize": 128}, "half": {"precision": "mixed_float16"}}
+    others["short"] = {"timing_only": True}
     recipes = {
         name: {key: value for key, value in PAPER.items() if key != "transfer"} | more for name, more in others.items()
     }
@@ -94,7 +102,13 @@ def test_blocks_that_are_refused(models, message):
 
 
 def test_facts_that_the_user_fills_in_import_nothing_anew():
-    facts = {"patch_size": 256, "microns_per_pixel": 0.25, "licence": "MIT", "pretraining_overlap": True}
+    facts = {
+        "encoder": "UNI2-h",
+        "patch_size": 256,
+        "microns_per_pixel": 0.25,
+        "licence": "MIT",
+        "pretraining_overlap": True,
+    }
     one, two = made(), made(facts)
     names = ("pcam", "uni", "paper", "cpu")
     assert one.features_specification(*names) == two.features_specification(*names)
@@ -103,6 +117,37 @@ def test_facts_that_the_user_fills_in_import_nothing_anew():
     # But for STAMP's places.
     one, two = (made({"format": "stamp", "microns_per_pixel": microns}) for microns in (0.25, 0.5))
     assert one.features_specification(*names) != two.features_specification(*names)
+
+
+def test_results_of_other_embeddings_are_gaps(tmp_path, monkeypatch):
+    """Where nothing is trained, the files that the configuration names must be those that were imported."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("before", "after"):
+        (tmp_path / f"{name}.npz").write_text(name)
+
+    def gap(path):
+        found = made({"format": "npz", "path": str(path)})
+        (run,) = found.runs
+        return found, run, found.gap(run)
+
+    found, run, reason = gap("before.npz")
+    assert reason == "not run yet"
+    data, folder = paths.of(paths.DATA, run), paths.of(found.paths.run, run)
+    write_sealed(data / "manifest.json", {"patches_sha256": "p", "definition": found.datasets["pcam"].definition()})
+    (data / "index.parquet").touch()
+    imported = {"sha256": {"train": "f"}, "embeddings": {"sha256": source_files.read(tmp_path, ["before.npz"]).sha256}}
+    write_sealed(found.features_folder(run) / features.ABOUT, imported)
+    about = {"specification": found.specification(run), "inputs_sha256": {"patches": "p"}, "features": imported}
+    write_sealed(folder / runs.ABOUT, about)
+    for name in (runs.HISTORY, runs.TIMING, runs.PREDICTIONS):
+        (folder / name).touch()
+    assert gap("before.npz")[2] == ""
+    assert gap("after.npz")[2] == "out of date: trained on other embeddings"
+    assert gap("gone.npz")[2] == ""  # results are looked at on other machines, too
+    assert gap(tmp_path / "results")[2].startswith("its embeddings cannot be read: ")
+    # They were imported anew, and the head was not trained anew yet.
+    write_sealed(found.features_folder(run) / features.ABOUT, imported | {"sha256": {"train": "g"}})
+    assert gap("before.npz")[2] == "out of date: trained on other features"
 
 
 STATED = {"format": "trident", "encoder": "UNI", "patch_size": 256, "microns_per_pixel": 0.25, "licence": "MIT"}
@@ -127,6 +172,15 @@ def test_the_table_says_what_is_stated_and_what_is_not():
     assert "not stated" not in rows["UNI"]
     # Encoder, patch size, micrometres, licence, overlap.
     assert rows["Mine"].count("not stated") == 5
+
+
+def test_subsets_share_the_row_of_the_whole():
+    subset = frames.run("uni", mode="tl", dataset="tenth") | {"subset_of": "pcam"}
+    embeddings = {"found": {}, "features": 1024, "files": 3, "rows_not_used": 7}
+    about = {"specification": {"run": {"dataset": "tenth", "model": "uni"}}, "features": {"embeddings": embeddings}}
+    for missing in ((frames.run("uni", mode="tl"), subset), (subset,)):
+        table = encoders.encoders({"uni": STATED}, {"uni": "UNI"}, frames.cells(missing=missing), [about])
+        assert table[["dataset", "features"]].to_numpy().tolist() == [["pcam", 1024]]
 
 
 def test_a_study_of_embeddings_alone_has_an_empty_table_of_models():

@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from functools import partial
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +14,8 @@ from matplotlib.collections import PathCollection
 from scipy.special import expit, logit
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
+from histobench.results import figure_data
+from histobench.results.columns import write_csv
 from histobench.results.figures import style
 from histobench.results.figures.auc_against_seconds import auc_against_seconds
 from histobench.results.figures.auc_against_size import auc_against_size
@@ -24,9 +27,11 @@ from histobench.results.figures.duplicates import examples as examples_of_duplic
 from histobench.results.figures.duplicates import pairs
 from histobench.results.figures.examples import examples
 from histobench.results.figures.forest import forest
-from histobench.results.figures.gallery import gallery
+from histobench.results.figures.gallery import gallery, gallery_figure
 from histobench.results.figures.groups import per_group
-from histobench.results.figures.learning_curves import learning_curves
+from histobench.results.figures.learning_curves import learning_curves, learning_curves_figure
+from support import frames
+from support.frames import run
 
 AUC_FIGURES = [auc_against_size, auc_by_mode, auc_against_seconds, forest]
 
@@ -293,8 +298,32 @@ def test_no_finite_slope(labels, scores):
 def test_small_test_sets_have_no_reliability_diagram(n, shown):
     figure = calibration({"B2": [predictions(n=n)]})
     assert len(by_gid(figure.axes[0], "bins")) == shown
-    assert ("hidden" in texts(figure)) != shown
+    assert ("Hidden" in texts(figure)) != shown
     assert ("slope" in texts(figure)) == shown
+    # No empty panels where none has enough.
+    assert (figure.get_size_inches()[1] < 1) != shown
+    both = calibration({"B2": [predictions(n=n)], "B6": [predictions(n=1000)]})
+    assert ("hidden" in texts(both)) != shown
+    assert by_gid(both.axes[1], "bins")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "whole", "ticks"),
+    [
+        (2, 3, True, [2, 3]),
+        (2, 3, False, [2, 2.5, 3, 3.5]),
+        (0.7, 1.1, False, [0.6, 0.8, 1.0, 1.2]),
+        (9, 90, True, [10, 20, 50, 100]),
+        (1, 5000, True, [1, 10, 100, 1000]),
+    ],
+)
+def test_a_logarithmic_axis_has_some_plain_ticks_however_narrow_it_is(low, high, whole, ticks):
+    _, panels = style.new(3, 3)
+    axes = panels[0, 0]
+    axes.set(xscale="log", xlim=(low / 1.25, high * 1.25))
+    style.log_ticks(axes.xaxis, low, high, dense=1000, whole=whole)
+    first, last = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if first <= tick <= last] == pytest.approx(ticks)
 
 
 def test_best_epochs_are_marked_on_the_validation_curve():
@@ -364,6 +393,39 @@ def test_errors_stand_above_their_heat_maps(maps):
         assert sorted(axes.images[1].get_extent()) == sorted(axes.images[0].get_extent())
 
 
+@pytest.mark.parametrize(
+    ("changes", "encoders", "networks", "note"),
+    [
+        ({"classifier": "k-NN"}, ["b2"], 3, "its features were computed by others"),
+        ({"classifier": "k-NN"}, [], 3, "nearest neighbours come from no network"),
+        ({}, [], 3, "the scores of 3 networks, one for each fold"),
+        ({}, [], 1, None),
+    ],
+)
+def test_why_errors_have_no_heat_maps_is_said_once(changes, encoders, networks, note, tmp_path):
+    row = run(**changes)
+    errors = pd.DataFrame([{"patch_id": "p", "group": "g", "run": row["folder"], "label": 0, "score": 0.9}])
+    write_csv(tmp_path / "errors.csv", errors)
+    inputs = SimpleNamespace(files={"errors": [tmp_path / "errors.csv"], "heatmaps": []}, dataset="pcam")
+    inputs.runs, inputs.cells = pd.DataFrame([row]), frames.cells(row)
+    inputs.encoders, inputs.gathered = dict.fromkeys(encoders), {"pcam": networks}
+    inputs.test_images = lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8)
+    _, notes = gallery_figure(inputs)
+    without = [each for each in notes if each.startswith("Without Grad-CAM: ")]
+    assert len(without) == (note is not None)
+    assert (note or "") in "".join(without)
+
+
+def test_curves_of_several_folds_say_that_they_are_means(monkeypatch):
+    monkeypatch.setattr(figure_data, "histories", lambda _: {})
+    row = run()
+    inputs = SimpleNamespace(runs=pd.DataFrame([row]), cells=frames.cells(row), dataset="pcam", gathered={"pcam": 3})
+    (note,) = learning_curves_figure(inputs)[1]
+    assert note.startswith("Curves are means over 3 folds; the dot marks the median")
+    inputs.gathered = {}
+    assert learning_curves_figure(inputs)[1] == []
+
+
 def test_pairs_of_two_parts_come_first_and_stand_above_each_other():
     known = ["split", "patch_id", "label"]
     copies = pd.DataFrame(
@@ -407,5 +469,6 @@ def test_training_data_draw_the_auc_against_what_their_part_is_counted_by():
         drawn = [aucs for line in axes.get_lines() if len(aucs := line.get_ydata()) == 2]
         wanted = frame.loc[frame["dataset"].isin(["cv", part]), "auc"]
         assert sorted(np.concatenate(drawn).tolist()) == sorted(wanted)
+    assert [axes.get_title(loc="left") for axes in (patches, slides)] == ["cv", ""]
     unknown = auc_against_training_data(frame.assign(n_train_groups=0))
     assert "no data set with train_groups" in {text.get_text() for text in unknown.axes[1].texts}

@@ -1,5 +1,7 @@
 """What leaks is worth: the AUC without it, and that of a leaky split beside one without leaks."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,6 +101,26 @@ def test_seeds_are_averaged_and_the_whole_test_set_has_the_interval_of_its_metri
     valid = scored([0, 1], [0.1, 0.9], "v", "v").query("split == 'test'").assign(split="valid")
     whole = pd.concat([scored(LABELS, SCORES, GROUPS).query("split == 'test'"), valid])
     assert [alone["auc_low"], alone["auc_high"]] == metrics.evaluate(whole)[0]["intervals"]["auc"]
+
+
+def test_seeds_with_folds_of_their_own_are_not_averaged_by_the_folds_of_the_first(monkeypatch):
+    """The audit knows the folds of one seed: what they give away is nothing to the scores of another one."""
+    runs, predictions = of_seeds(*(scored(LABELS, each, GROUPS) for each in (SCORES, 1 - SCORES)))
+    monkeypatch.setattr(table_of_leaks.audit, "read", lambda _: (about(), copies(), None))
+    monkeypatch.setattr(table_of_leaks.performance, "read", lambda _: pd.DataFrame([CELL]))
+    monkeypatch.setattr(table_of_leaks.best, "best", lambda *_: pd.DataFrame([CELL]))
+
+    def made(**seeds):
+        files = dict.fromkeys(("audit", "performance"))
+        inputs = SimpleNamespace(files=files, runs=runs, dataset="pcam", by_run=lambda _: predictions)
+        inputs.first_seeds, inputs.announcements = seeds, list
+        return table_of_leaks.leaks_table(inputs)
+
+    both, second = made(), made(pcam=2)
+    assert both.frame["auc"].iloc[0] == pytest.approx(0.5)
+    assert second.frame["auc"].iloc[0] == pytest.approx(roc_auc_score(LABELS, 1 - SCORES))
+    assert "those of seed 2" in second.footnotes[-1]
+    assert made(pcam=3).frame.empty  # its run is missing
 
 
 def test_what_cannot_be_told_says_why():

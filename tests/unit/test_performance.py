@@ -9,7 +9,7 @@ import pytest
 from histobench.core.errors import HistobenchError
 from histobench.results.columns import write_csv
 from histobench.results.metrics import evaluate
-from histobench.results.tables.performance import first_per_mode, performance, read, tuned
+from histobench.results.tables.performance import COLUMNS, first_per_mode, performance, read, tuned
 from support.frames import PUBLISHED, cells, replicates, run
 
 
@@ -62,14 +62,18 @@ def test_seeds_are_averaged():
 def test_interval_of_a_single_seed_is_the_runs_own():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 200)
-    half = {"label": labels, "score": 1 / (1 + np.exp(-rng.normal(labels))), "group": ""}
+    half = {"label": labels, "score": 1 / (1 + np.exp(-rng.normal(labels))), "group": [f"g{i % 9}" for i in range(200)]}
     ids = [f"{i:03d}" for i in range(200)]
     predictions = pd.concat([pd.DataFrame({"split": split, "patch_id": ids} | half) for split in ("valid", "test")])
     metrics, resampled = evaluate(predictions, resamples=100)
     row = run(auc=metrics["test"]["auc"], interval_unit=metrics["intervals"]["unit"])
+    row["interval_reason"] = metrics["intervals"]["reason"]
     found = table(row, bootstrap={row["folder"]: resampled})
     assert [found["auc_low"][0], found["auc_high"][0]] == metrics["intervals"]["auc"]
-    assert found["interval"][0] == "bootstrap over patches, ignores clustering"
+    why = "9 groups, fewer than 10: patches are resampled, which ignores clustering"
+    assert found["interval"][0] == why
+    (footnote,) = [each for column in COLUMNS if (each := column.footnote_of(found)).startswith("95 %")]
+    assert footnote == f"95 % intervals: bootstrap; {why}."
 
 
 def test_collapsed_seeds_are_counted_not_averaged():

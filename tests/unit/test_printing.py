@@ -75,7 +75,7 @@ def test_markdown(tmp_path):
     assert third.count("collapsed") == 4
     assert third[heading.index("Seeds")] == "0 (2 collapsed)"
     assert text.count("† At or below the colour floor") == 1
-    assert "95 % intervals: bootstrap over groups." in text
+    assert "95 % intervals: bootstrap; 54 groups, at least 10: whole groups are resampled." in text
 
 
 def test_what_is_the_same_in_all_rows_is_said_once(tmp_path):

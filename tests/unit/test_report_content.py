@@ -7,6 +7,8 @@ from histobench.results import printing, registry, report_content
 from support.frames import cells, run
 
 MANIFEST = {
+    "dataset": "idc",
+    "split": "published",
     "patches_are": "subset",
     "format": "idc",
     "patches": {
@@ -44,6 +46,13 @@ def test_what_matters_comes_first_then_data_sets_in_their_order_then_the_study(f
     ]
 
 
+def test_a_table_that_has_nothing_to_tell_is_not_on_the_page(files, tmp_path):
+    table = printing.Table("Claims", pd.DataFrame({"claim": ["a"]}), on_page=False)
+    printing.write(table, tmp_path / "claims", "mine")
+    found = report_content.sections(["a"], **files)
+    assert "Claims of the paper" not in [section.title for section in found]
+
+
 def test_titles_leave_out_the_study_and_figures_have_their_captions(files):
     found = report_content.sections(["a"], **files)[1].items
     assert [item.title for item in found] == ["Table performance_a", "ROC curves", "The surest errors"]
@@ -71,6 +80,15 @@ def test_the_lead_says_what_was_compared_on_what_and_how_much_of_it_is_there():
         "3 models, by transfer learning and full training, on pcam and idc (1,314 training, 300 test patches): "
         "2 of 3 runs finished; 100 s of device time."
     )
+
+
+def test_the_counts_of_a_cross_validation_are_those_of_all_folds():
+    fold = MANIFEST | {"dataset": "cv.fold-1", "split": {"by": "group", "folds": 3, "seed": 1}}
+    rows = [run(dataset="cv", n_train=1314, n_valid=300, n_test=1914)]
+    told = "cv (1,914 test patches in 3 folds, 1,314 training and 300 validation patches in each): 1 of 1"
+    assert told in lead(*rows, manifests={"cv": fold})
+    facts = report_content.facts(pd.DataFrame(rows), {"cv": fold}, [about()], [])
+    assert "idc; of cv.fold-1, the first of its parts: train: 1,314 patches" in dict(facts["Data sets"])["cv"]
 
 
 def test_an_extraction_that_several_heads_share_counts_once():

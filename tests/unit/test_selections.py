@@ -100,15 +100,40 @@ def test_smaller_parts_lie_within_larger_ones(unit):
 @pytest.mark.parametrize(
     ("index", "selection", "message"),
     [
-        (whole(groups=3), fold(1), "expected at least 4 slides or patients for 4 folds, found 3"),
+        (
+            whole(groups=3),
+            fold(1),
+            "expected at least 4 slides or patients for 4 folds, found 3. Take at most 3 `folds`",
+        ),
+        (whole(groups=2), fold(1), "found 2. Take patches of more of them, or another `split`"),
         (whole().assign(group=""), fold(1), "96 of 96 patches have no slide or patient, for instance p"),
         (whole().assign(label=1), fold(1), "both classes in the train part, found 48 patches, 48 of them tumour"),
         (
             whole(),
             fold(1, train_groups=7, subset_seed=1),
-            "expected at least 7 slides or patients to train on, found 6",
+            "expected at least 7 slides or patients to train on, found 6. Take `train_groups` below 6",
         ),
-        (whole(), fold(1, train_fraction=0.01, subset_seed=1), "both classes in the train part, found 1 patches"),
+        (
+            whole().assign(split=SPLITS * 32, group=""),
+            Selection("all", train_groups=2, subset_seed=1),
+            "found none. Take `train_fraction`, or say which they are",
+        ),
+        (
+            whole(),
+            fold(1, train_fraction=0.01, subset_seed=1),
+            "both classes in the train part, found 1 patches, . of them tumour. Take a larger `train_fraction` than "
+            "0.01, fewer folds, more patches or groups, or another seed",
+        ),
+        (
+            whole().assign(label=1),
+            Selection("all", folds=3, fold=1, train_groups=1),
+            "Take more `train_groups` than 1, more patches or groups, or another seed",
+        ),
+        (
+            whole().assign(label=1, split=SPLITS * 32),
+            Selection("all", subset_seed=1),
+            "Take more patches or groups, or another",
+        ),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(index, selection, message):
@@ -204,10 +229,15 @@ def test_the_identity_of_a_selection_follows_its_choice_and_its_patches(stored):
 
 
 def test_the_split_is_told_in_words(stored):
-    words = {name: collect.split_in_words(prepared.manifest(stored / name)) for name in ("fold", "part", "both")}
-    assert words["fold"] == "4 folds by group, seed 1"
-    assert words["part"].endswith("; 0.5 of the training patches, seed 1")
-    assert words["both"] == "4 folds by group, seed 1; 3 groups of the training patches, seed 1"
+    manifest = prepared.manifest(stored / "both")
+    assert collect.split_in_words(manifest) == "4 folds by group, seed 1"
+    groups = Selection("all", train_groups=3, subset_seed=1).in_words()
+    assert (
+        collect.split_in_words(manifest, groups) == "4 folds by group, seed 1; 3 groups of the training patches, seed 1"
+    )
+    # Of a subset that each seed draws, the manifest of the first seed's does not say so.
+    assert Selection("all", train_fraction=0.3).in_words() == "0.3 of the training patches, drawn anew by each seed"
+    assert Selection("all").in_words() == ""
 
 
 def test_controls_of_folds_score_every_patch(stored):
@@ -257,6 +287,8 @@ def test_without_a_seed_each_run_draws_its_own():
         "half.seed-2.fold-1": (2, 2),
     }
     assert len(found.runs) == 2 * 2 * 3
+    assert found.drawn_anew("cv")
+    assert found.drawn_anew("half")
     assert found.subset_of("half") == "cv"
 
 
@@ -265,6 +297,8 @@ def test_a_subset_with_a_seed_is_a_data_set_like_any_other():
     subset = {"subset_of": "own", "train_groups": 3, "seed": 4}
     found = of_study({"own": {"source": "own", "split": split}, "three": subset})
     assert [run for run in found.runs if run.dataset == "three"] == list(found.trained_for)[2:]
+    assert not found.drawn_anew("own")
+    assert not found.drawn_anew("three")
     assert found.datasets["three"].selection == Selection("own", train_groups=3, subset_seed=4)
 
 

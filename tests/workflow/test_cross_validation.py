@@ -58,6 +58,13 @@ def test_folds_are_trained_apart_and_are_one_row(project):
     leaks = pd.read_csv(project / LEAKS)
     assert leaks["n"].iloc[0] == whole["n"]
 
+    # What would be the same for a subset is shown once.
+    page = snakemake(project, "-n", *TINY_CONFIG, "cv.yaml")
+    for name in ("figures/examples_{}.svg", "tables/contradicted_{}.csv", "figures/contradicted_patches_{}.svg"):
+        assert name.format("cv") in page
+        assert name.format("half") not in page
+    assert "figures/gallery_half.svg" in page
+
     # A reader of results alone gathers what is there, and trains nothing.
     (project / RESULT / "metrics.json").unlink()
     gaps = Counter(

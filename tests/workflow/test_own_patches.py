@@ -105,3 +105,26 @@ def test_of_a_table_the_files_that_it_lists_count(project):
     (project / "images.zip").unlink()
     gone = "sources.mine.root: images.zip: not found; the patches that were prepared from it before"
     assert gone in snakemake(project, "-n", *options)
+
+
+def test_a_finished_study_is_idle(project):
+    """How many patches there are, and so how long jobs may take, is known only when they are prepared."""
+    timing = "{epochs: 60, batch_size: 32, optimizer: {name: adam, learning_rate: 0.001}, input_scaling: paper, "
+    recipes = f"{{many: {timing}best_epoch: last, timing_only: true}}}}"
+    models = "{theirs: {embeddings: {format: npz, path: theirs.npz}}}"
+    matrix = "[{datasets: [mine], models: [theirs], modes: [tl], recipes: [many], devices: [cpu], seeds: [1]}]"
+    config = f"{CONFIG.partition('matrix')[0]}models: {models}\nrecipes: {recipes}\nmatrix: {matrix}\n"
+    (project / "mine.yaml").write_text(config)
+    ids, rng = [], np.random.default_rng(1)
+    for number in range(24):
+        name = f"{('train', 'valid', 'test')[number % 3]}/{number // 3 % 2}/{number}.bmp"
+        path = project / "patches" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(path)
+        ids.append(name)
+    np.savez(project / "theirs.npz", ids=ids, features=rng.normal(size=(24, 4)).astype(np.float32))
+    options = (*TINY_CONFIG, "mine.yaml", "--", "results/tiny/runs.csv")
+    before = plan(project, *options)
+    assert before["collect_runs"] == before["train"] == 1
+    snakemake(project, *TINY, "mine.yaml", "--", "results/tiny/runs.csv")
+    assert NOTHING in snakemake(project, "-n", *options)

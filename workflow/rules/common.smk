@@ -1,7 +1,6 @@
 # Configuration, paths and wildcards for all rules files. Helpers only, no rules.
 import atexit
 import gc
-import hashlib
 import inspect
 import json
 import os
@@ -31,7 +30,6 @@ from histobench.core import (
     costs,
     datasets,
     devices,
-    embeddings,
     features,
     paths,
     prepared,
@@ -39,13 +37,14 @@ from histobench.core import (
     runs,
     source_files,
     submission,
+    usage,
 )
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
 from histobench.core.formats import FORMATS
 from histobench.core.modes import MODES
-from histobench.core.study import WRITE_TO, Study, check_keys
+from histobench.core.study import WRITE_TO, Study, check_keys, content_of_embeddings
 from histobench.results import registry
 from histobench.tuning import search_files, search_settings
 
@@ -159,19 +158,17 @@ def embeddings_of(wildcards):
 
 
 @cache
-def content_of_embeddings(kind, path):
-    """Return a digest of the files of a table of embeddings."""
-    cached = paths.EMBEDDINGS_DIGESTS.format(path=hashlib.sha256(path.encode()).hexdigest()[:16])
+def embeddings_digest(kind, path):
+    """Return a digest of the files of a table of embeddings, looked at once."""
     try:
-        folder, names = embeddings.files(kind, Path(path))
-        return source_files.content(folder, Path(placed(cached)), logger.info, names)
+        return content_of_embeddings(kind, path, placed, logger.info)
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
 
 
 def embeddings_content(wildcards):
     """Return a digest of the files of a model's embeddings of a data set."""
-    return content_of_embeddings(STUDY.models[wildcards.model].embeddings.format, embeddings_path(wildcards))
+    return embeddings_digest(STUDY.models[wildcards.model].embeddings.format, embeddings_path(wildcards))
 
 
 def dataset_to_read(wildcards):
@@ -240,8 +237,7 @@ def shards(dataset, *splits):
 
 def features_of(cell):
     """Return the folder of the cached features of a cell."""
-    names = vars(cell) | {"dataset": STUDY.stored(cell.dataset), "scaling": recipes.scaling(STUDY.recipes[cell.recipe])}
-    return FEATURES.format(**names)
+    return str(STUDY.features_folder(cell))
 
 
 def indexes(dataset):

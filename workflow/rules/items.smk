@@ -23,9 +23,17 @@ STUDY_FACTS = {
         for model in STUDY_MODELS
         if model in ENCODERS
     },
+    # Data sets whose results are gathered from runs on others, and from how many each.
+    "gathered": {name: len(behind(name)) for name in RUN_DATASETS if STUDY.gathered(name)},
     "public": [model for model in STUDY_MODELS if is_public(STUDY.models[model])],
     "searched": [recipe for recipe in STUDY.recipes if STUDY.searched(recipe)],
     "run_datasets": RUN_DATASETS,
+    # Of data sets of which each seed draws its own part: the seed whose part audit and controls are about, see `behind`.
+    "first_seeds": {
+        name: next(run.seed for run in STUDY.trained_for if run.dataset == name)
+        for name in RUN_DATASETS
+        if STUDY.drawn_anew(name)
+    },
     "leaky_splits": LEAKY_SPLITS,
 }
 
@@ -77,6 +85,7 @@ INPUTS = {
 def has(needed, dataset):
     """Return whether the study, or a data set, has what an item of the registry needs."""
     scored = dataset in SCORED_DATASETS if dataset else bool(SCORED_DATASETS)
+    patches_there = bool(dataset) and scored and bool(if_there(*test_patches(dataset)))
     prepared_there = dataset in [*SPLIT, *CROSS_VALIDATED] and bool(if_there(*all_patches(dataset)))
     return {
         "runs": bool(RUN_DATASETS),
@@ -88,7 +97,8 @@ def has(needed, dataset):
         "records": prepared_there,
         "audit": scored and prepared_there,
         "leaky": bool(LEAKY_SPLITS),
-        "patches": bool(dataset) and scored and bool(if_there(*test_patches(dataset))),
+        "patches": patches_there,
+        "own patches": patches_there and STUDY.subset_of(dataset) not in SCORED_DATASETS,
     }[needed]
 
 

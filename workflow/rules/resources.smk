@@ -201,10 +201,13 @@ def run_memory(wildcards):
 
 
 def requests(wildcards):
-    """Return what jobs of the study's cells ask for in their first try, as fields of `usage.Usage`."""
+    """Return what jobs of the study's cells ask for in their first try.
+
+    Of patches of one's own that is another once they are prepared and counted.
+    """
     run = list(dict.fromkeys(run.cell for run in STUDY.runs))
     of_cells = [
-        {"rule": rule, **vars(each), "requested_minutes": minutes, "requested_mb": run_memory(each)}
+        usage.Usage(rule, **vars(each), requested_minutes=minutes, requested_mb=run_memory(each))
         for each in run
         for rule, minutes in time_limits(each).items()
     ]
@@ -214,13 +217,13 @@ def requests(wildcards):
         if STUDY.cached(each.mode, each.recipe)
     }
     of_backbones = [
-        {
-            "rule": "extract_features",
+        usage.Usage(
+            "extract_features",
             **dict(zip(("dataset", "model", "scaling", "device"), names)),
-            "requested_minutes": costs.minutes(COSTS.extract(*names)),
-            "requested_mb": CNN_MEMORY,
-        }
+            requested_minutes=costs.minutes(COSTS.extract(*names)),
+            requested_mb=CNN_MEMORY,
+        )
         for names in sorted(backbones)
         if names[1] in CNNS
     ]
-    return of_cells + of_backbones
+    return usage.Requests((*of_cells, *of_backbones))

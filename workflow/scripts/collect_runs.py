@@ -20,10 +20,11 @@ with job.start(snakemake):
         controls=dict(zip(snakemake.params.datasets, map(Path, snakemake.input.controls), strict=True)),
         names=snakemake.params.names,
         timing_only=snakemake.params.timing_only,
+        encoders=snakemake.params.encoders,
+        subsets=snakemake.params.subsets,
     )
     write_csv(Path(snakemake.output.cells), pd.DataFrame(snakemake.params.cells))
     results, logs = Path(snakemake.output.jobs).parent, Path(snakemake.log[0]).parent
     jobs = usage.of_study(results, logs, usage.trained(folders), snakemake.params.prepared)
-    others = [usage.Usage(**each) for each in snakemake.params.requests]
-    write_text(Path(snakemake.output.requests), usage.block([*jobs, *others]))
+    write_text(Path(snakemake.output.requests), usage.block([*jobs, *snakemake.params.requests.jobs]))
     collect.write_jobs(Path(snakemake.output.jobs), usage.with_accounts(jobs))

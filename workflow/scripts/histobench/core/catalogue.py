@@ -16,6 +16,8 @@ from histobench.core.files import Remote
 
 # What tables say of a fact on embeddings that the user leaves out.
 NOT_STATED = "not stated"
+# What runs on embeddings depend on as the origin of weights: not the encoder, which is the user's word.
+OF_OTHERS = "embeddings of others"
 KERAS_WEIGHTS = "https://storage.googleapis.com/tensorflow/keras-applications"
 
 
@@ -64,8 +66,8 @@ class Model:
         for it, "unit" for x / 255.
     weights : the pretrained weights of the backbone without its top; None for random weights.
     weights_run : the run whose backbone this one starts from; None for weights from elsewhere.
-    weights_origin : for tables: "ImageNet", "own file" or its name in the configuration, "random", or "" if the model
-        has no backbone; of embeddings the encoder.
+    weights_origin : for tables: "ImageNet", "own file" or its name in the configuration, "random", "run " and its name, ""
+        if the model has no backbone, or `OF_OTHERS`, for which tables print the encoder.
     embeddings : what stands in for a network; None for a CNN.
     """
 
@@ -211,9 +213,7 @@ def _embeddings(key: str, given: Mapping[str, Any]) -> Model:
     if isinstance(overlap := fields.get("pretraining_overlap"), bool):  # YAML takes a plain `no` for one
         fields["pretraining_overlap"] = "yes" if overlap else "no"
     table = Embeddings(**fields)
-    return Model(
-        key, given.get("name", key), smallest_input=1, weights_origin=table.encoder or NOT_STATED, embeddings=table
-    )
+    return Model(key, given.get("name", key), smallest_input=1, weights_origin=OF_OTHERS, embeddings=table)
 
 
 def _weights(where: str, given: str | Mapping[str, Any]) -> dict[str, Any]:

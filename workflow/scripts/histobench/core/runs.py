@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histobench.core.errors import HistobenchError
+from histobench.core.features import ABOUT as ABOUT_FEATURES
 from histobench.core.files import as_written, read_sealed, text_with_digest, unchanged
 
 # Written by training.
@@ -25,7 +26,15 @@ PREDICTION_COLUMNS = ("split", "patch_id", "group", "label", "score")
 LEFT_OUT = "left out: "
 
 
-def gap(folder: Path, specification: Mapping[str, Any], patches: str | None, *, scored: bool = True) -> str:
+def gap(
+    folder: Path,
+    specification: Mapping[str, Any],
+    patches: str | None,
+    *,
+    scored: bool = True,
+    features: Path | None = None,
+    embeddings: str = "",
+) -> str:
     """Return the reason why a run has no current result, "" if it has one.
 
     Parameters
@@ -34,6 +43,9 @@ def gap(folder: Path, specification: Mapping[str, Any], patches: str | None, *, 
     specification : of the run in the present study, see :meth:`histobench.core.study.Study.specification`.
     patches : digest of the patches of its data set, `patches_sha256` of the manifest; None if there is no manifest.
     scored : whether the run must have predictions.
+    features : folder of the cached features that it is trained on; None where it is trained on patches.
+    embeddings : digest of the files of others that these features are imported from; "" where there are none, or they
+        are gone.
     """
     needed = (HISTORY, TIMING, ABOUT, *([PREDICTIONS] if scored else []))
     if not all((folder / name).exists() for name in needed):
@@ -48,6 +60,15 @@ def gap(folder: Path, specification: Mapping[str, Any], patches: str | None, *, 
         return "out of date: trained by another configuration"
     if about["inputs_sha256"]["patches"] != patches:
         return "out of date: trained on data prepared otherwise"
+    if features is not None and (features / ABOUT_FEATURES).exists():
+        try:
+            there = read_sealed(features / ABOUT_FEATURES)
+        except HistobenchError as error:
+            return f"its features are damaged: {error}"
+        if about["features"]["sha256"] != there["sha256"]:
+            return "out of date: trained on other features"
+        if embeddings and embeddings != there["embeddings"]["sha256"]:
+            return "out of date: trained on other embeddings"
     return ""
 
 

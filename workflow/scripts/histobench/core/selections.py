@@ -17,6 +17,9 @@ from histobench.core.prepared import INDEX, SPLITS, index, manifest
 if TYPE_CHECKING:
     import pandas as pd
 
+# As the schema of the configuration has it: one to test on, one to choose the epoch by, one to train on.
+FEWEST_FOLDS = 3
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -51,10 +54,11 @@ class Selection:
 
     def in_words(self) -> str:
         """Return what of the training patches counts, "" if all do."""
+        drawn = "drawn anew by each seed" if self.subset_seed is None else f"seed {self.subset_seed}"
         if self.train_groups is not None:
-            return f"{self.train_groups} groups of the training patches, seed {self.subset_seed}"
+            return f"{self.train_groups} groups of the training patches, {drawn}"
         if self.train_fraction is not None:
-            return f"{self.train_fraction:.3g} of the training patches, seed {self.subset_seed}"
+            return f"{self.train_fraction:.3g} of the training patches, {drawn}"
         return ""
 
 
@@ -138,13 +142,26 @@ def choose(whole: "pd.DataFrame", selection: Selection) -> "pd.DataFrame":
     for split in SPLITS:
         part = chosen[chosen["split"] == split]
         if set(part["label"]) != {0, 1}:
+            remedies = ", ".join(_remedies(selection, split))
             raise HistobenchError(
                 f"expected patches of both classes in the {split} part, found {len(part)} patches, "
-                f"{int(part['label'].sum())} of them tumour. Take fewer folds, more patches or groups, or another seed"
+                f"{int(part['label'].sum())} of them tumour. Take {remedies}, or another seed"
             )
     chosen = chosen.sort_values("split", key=lambda names: names.map(SPLITS.index), kind="stable")
     chosen["position"] = chosen.groupby("split").cumcount().astype("int32")
     return chosen[[*INDEX, "part", "record"]].reset_index(drop=True)
+
+
+def _remedies(selection: Selection, split: str) -> list[str]:
+    """Return by what a part of a selection would get patches of both classes."""
+    remedies = ["more patches or groups"]
+    if selection.folds > FEWEST_FOLDS:
+        remedies.insert(0, "fewer folds")
+    if split == "train" and selection.train_groups is not None:
+        remedies.insert(0, f"more `train_groups` than {selection.train_groups}")
+    if split == "train" and selection.train_fraction is not None:
+        remedies.insert(0, f"a larger `train_fraction` than {selection.train_fraction:g}")
+    return remedies
 
 
 def folds(patches: "pd.DataFrame", number: int, seed: int) -> Any:
@@ -163,7 +180,12 @@ def folds(patches: "pd.DataFrame", number: int, seed: int) -> Any:
         )
     groups = patches["group"].nunique()
     if groups < number:
-        raise HistobenchError(f"expected at least {number} slides or patients for {number} folds, found {groups}")
+        remedy = (
+            f"at most {groups} `folds`" if groups >= FEWEST_FOLDS else "patches of more of them, or another `split`"
+        )
+        raise HistobenchError(
+            f"expected at least {number} slides or patients for {number} folds, found {groups}. Take {remedy}"
+        )
     ordered = patches.sort_values(["group", "patch_id"])
     result = pd.Series(0, patches.index)
     splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
@@ -187,7 +209,13 @@ def _subset(patches: "pd.DataFrame", selection: Selection) -> "pd.DataFrame":
     if selection.train_groups is not None:
         number = selection.train_groups
         if number > len(names):
-            raise HistobenchError(f"expected at least {number} slides or patients to train on, found {len(names)}")
+            raise HistobenchError(
+                f"expected at least {number} slides or patients to train on, found {len(names)}. Take `train_groups` "
+                f"below {len(names)}: with {len(names)} all training patches count, as without `subset_of`"
+                if names.size
+                else "expected known slides or patients, of which `train_groups` are trained on, found none. Take "
+                "`train_fraction`, or say which they are, see 'Patches of your own' in config/README.md"
+            )
     else:
         assert selection.train_fraction is not None
         number = max(1, round(selection.train_fraction * len(names)))

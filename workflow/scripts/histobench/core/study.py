@@ -3,9 +3,10 @@
 Imported by the Snakefile, so it stays cheap: no TensorFlow, pandas or NumPy.
 """
 
+import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,18 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
-from histobench.core import catalogue, devices, paths, prepared, recipe_checks, recipes, runs, sources
+from histobench.core import (
+    catalogue,
+    devices,
+    embeddings,
+    paths,
+    prepared,
+    recipe_checks,
+    recipes,
+    runs,
+    source_files,
+    sources,
+)
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import AS_TEXT, HistobenchError, named, nearest, number_as_text
 from histobench.core.files import Remote
@@ -72,6 +84,8 @@ class Study:
         for name, recipe in self.recipes.items():
             if "tuned_from" in recipe:
                 named(f"recipes.{name}.tuned_from", recipe["tuned_from"], self.recipes)
+        # Of tables of embeddings, by path, since the study was read.
+        self._digests: dict[str, str] = {}
         self.missing_runs: str = config.get("missing_runs", "train")
         # The seeds of each cell, in the order of the matrix.
         self.cells: dict[Cell, list[int]] = {}
@@ -100,6 +114,8 @@ class Study:
     def why_not(self, cell: Cell) -> str:
         """Return why a cell cannot run, "" if it can."""
         model, mode, recipe = self.models[cell.model], MODES[cell.mode], self.recipes[cell.recipe]
+        if self.gathered(cell.dataset) and self.timing_only(cell.recipe):
+            return "seconds are measured on a data set with one split"
         if model.embeddings:
             return self._why_not_on(model.embeddings, cell) or self._lacks_precision(cell)
         if reason := self._unfit_side(model, self.input(cell.dataset, cell.model, recipes.scaling(recipe))):
@@ -110,8 +126,6 @@ class Study:
             return "it has no pretrained backbone to transfer from"
         if not mode.pretrained and model.application is None:
             return "it has no pretrained weights, so `full` is from scratch already"
-        if self.gathered(cell.dataset) and self.timing_only(cell.recipe):
-            return "seconds are measured on a data set with one split"
         if "knn" in recipe and not mode.cacheable:
             return "k nearest neighbours are those of a frozen backbone's features: mode `tl` alone has them"
         if recipes.standardize(recipe) and not self.cached(cell.mode, cell.recipe):
@@ -272,7 +286,33 @@ class Study:
             if differences:
                 return f"out of date: its data set was prepared otherwise: {'; '.join(differences.values())}"
             patches = manifest["patches_sha256"]
-        return runs.gap(paths.of(self.paths.run, run), self.specification(run), patches, scored=self.scored(run))
+        try:
+            content = self._content_of_embeddings(run)
+        except (HistobenchError, OSError) as error:
+            return f"its embeddings cannot be read: {error}"
+        return runs.gap(
+            paths.of(self.paths.run, run),
+            self.specification(run),
+            patches,
+            scored=self.scored(run),
+            features=self.features_folder(run) if self.cached(run.mode, run.recipe) else None,
+            embeddings=content,
+        )
+
+    def features_folder(self, cell: Cell) -> Path:
+        """Return the folder of the cached features that runs of a cell are trained on."""
+        names = vars(cell) | {"dataset": self.stored(cell.dataset)}
+        return Path(self.paths.features.format(**names, scaling=recipes.scaling(self.recipes[cell.recipe])))
+
+    def _content_of_embeddings(self, run: Run) -> str:
+        """Return the digest of the embeddings that a run's features come from; "" for none, or where they are gone."""
+        table = self.models[run.model].embeddings
+        path = table.path_for(self.stored(run.dataset)) if table else None
+        if table is None or path is None or not Path(path).exists():
+            return ""
+        if path not in self._digests:
+            self._digests[path] = content_of_embeddings(table.format, path)
+        return self._digests[path]
 
     def cached(self, mode: str, recipe: str) -> bool:
         """Say whether runs of this mode and recipe train a head on cached features."""
@@ -467,6 +507,12 @@ class Study:
         selection = self.datasets[dataset].selection
         return selection.of if selection else dataset
 
+    def drawn_anew(self, dataset: str) -> bool:
+        """Say whether each seed draws folds, or a part of the training patches, of its own."""
+        of, split = self.datasets[dataset], self.datasets[self.stored(dataset)].split
+        folds = not isinstance(split, str) and "folds" in split and "seed" not in split
+        return folds or bool(of.subset_by and of.selection and of.selection.subset_seed is None)
+
     def _selected(self, dataset: str, seed: int) -> list[str]:
         """Return the data sets that runs of a seed are trained on for the results on a data set."""
         if not self.gathered(dataset):
@@ -475,9 +521,8 @@ class Study:
         whole = self.datasets[self.stored(dataset)]
         selection = of.selection or Selection(whole.name)
         split_seed = whole.split.get("seed") if not isinstance(whole.split, str) else None
-        subset = selection.train_fraction is not None or selection.train_groups is not None
-        own = (whole.folds and split_seed is None) or (subset and selection.subset_seed is None)
-        if subset and selection.subset_seed is None:
+        own = self.drawn_anew(dataset)
+        if of.subset_by and selection.subset_seed is None:
             selection = replace(selection, subset_seed=seed)
         names = []
         for fold in range(1, whole.folds + 1) if whole.folds else (0,):
@@ -511,6 +556,31 @@ class Study:
                 self.left_out[cell] = reason
             seeds = self.cells.setdefault(cell, [])
             seeds += [seed for seed in block["seeds"] if seed not in seeds]
+
+
+def content_of_embeddings(
+    kind: str,
+    path: str,
+    place: Callable[[str], str] = str,
+    say: Callable[[str], None] = lambda _: None,
+) -> str:
+    """Return a digest of the files of a table of embeddings.
+
+    Parameters
+    ----------
+    kind : one of :data:`histobench.core.embeddings.FORMATS`.
+    path : of the table.
+    place : returns where a file of the results lies.
+    say : called with a line if many files are to be read.
+
+    Raises
+    ------
+    HistobenchError
+        if there is nothing of that format, or a file cannot be read.
+    """
+    known = paths.EMBEDDINGS_DIGESTS.format(path=hashlib.sha256(path.encode()).hexdigest()[:16])
+    folder, names = embeddings.files(kind, Path(path))
+    return source_files.content(folder, Path(place(known)), say, names)
 
 
 def _is_integer(_: Any, value: Any) -> bool:
@@ -594,6 +664,9 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"{where}: unknown key {key!r}{meant or nearest(key, known)}; known keys: {', '.join(known)}"
     elif error.validator == "pattern" and isinstance(error.schema, Mapping):
         yield f"{where}: expected {error.schema['description']}; found {error.instance!r}"
+    elif error.validator in ("exclusiveMinimum", "exclusiveMaximum"):
+        side = "above" if error.validator == "exclusiveMinimum" else "below"
+        yield f"{where}: expected a number {side} {error.validator_value:g}, found {error.instance!r}"
     elif error.validator == "type":
         yield f"{where}: {error.message}{_of_another_type(error.instance, error.validator_value)}"
     elif error.validator == "oneOf" and error.context and isinstance(error.schema, Mapping):

@@ -12,6 +12,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -77,6 +78,16 @@ class Usage(NamedTuple):
     slurm_job: str = ""
     ended: float | None = None
     record: str = ""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What jobs ask for.
+
+    An object, and so no reason for Snakemake to do anything anew: what a job asked for is no part of what it does.
+    """
+
+    jobs: tuple[Usage, ...]
 
 
 def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Iterable[str]) -> list[Usage]:

@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from histobench.core import paths, recipes, runs, usage
+from histobench.core.catalogue import NOT_STATED, OF_OTHERS
 from histobench.core.decision import AT_THRESHOLD
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, read_sealed, unchanged
 from histobench.core.formats import FORMATS
 from histobench.core.prepared import SPLITS
-from histobench.core.selections import Selection
 from histobench.results import paper
 from histobench.results.columns import read_csv, write_csv
 
@@ -36,7 +36,7 @@ COLUMNS = (
     *DECISION_METRICS,
     "threshold",
     *(f"{name}_at_validation_threshold" for name in DECISION_METRICS),
-    *("auc_low", "auc_high", "interval_unit", "floor_auc"),
+    *("auc_low", "auc_high", "interval_unit", "interval_reason", "floor_auc"),
     *("train_seconds", "validation_seconds", "features_seconds", "first_epoch_seconds"),
     *("training_seconds_per_epoch", "training_seconds_per_epoch_low", "training_seconds_per_epoch_high"),
     *("validation_seconds_per_epoch", "validation_seconds_per_epoch_low", "validation_seconds_per_epoch_high"),
@@ -58,6 +58,8 @@ COLUMNS = (
 - `parameters` and `features_seconds` are empty where others have computed the features: nobody here knows.
 - `multiply_adds_forward`: of a forward pass over one patch, or over its cached features; `multiply_adds_trained`: of
   the layers that are trained.
+- `interval_unit`, `interval_reason`: what was resampled for the interval, and why, see
+  :func:`histobench.results.bootstrap.resampled_units`.
 - `classifier`: see :func:`histobench.core.recipes.classifier`. `batch_size`: empty for nearest neighbours.
 - `precision`: Keras's dtype policy, and for nearest neighbours "float64". `tf32`: whether float32 was multiplied in
   TF32, empty if the device cannot.
@@ -68,15 +70,30 @@ COLUMNS = (
 TEXTS = [
     *("dataset", "format", "model", "model_name", "mode", "recipe", "device", "split", "patches", "weights"),
     *("data_differs", "recipe_differs", "steps_differ", "weights_differ", "interval_unit", "found_device", "folder"),
-    *("transfer", "classifier", "precision", "backend", "gap", "tuned_from", "subset_of", "subset_by", "year"),
+    *(
+        "interval_reason",
+        "transfer",
+        "classifier",
+        "precision",
+        "backend",
+        "gap",
+        "tuned_from",
+        "subset_of",
+        "subset_by",
+        "year",
+    ),
 ]
 """Columns of `runs.csv` and `cells.csv` that hold strings."""
 
 
-def split_in_words(manifest: Mapping[str, Any]) -> str:
-    """Return how a data set is split, as printed in tables."""
-    selection = manifest.get("selection")
-    subset = Selection(**selection).in_words() if selection else ""
+def split_in_words(manifest: Mapping[str, Any], subset: str = "") -> str:
+    """Return how a data set is split, as printed in tables.
+
+    Parameters
+    ----------
+    manifest : of the data set, or of one that its results are gathered from.
+    subset : which of its training patches count, see :meth:`histobench.core.selections.Selection.in_words`.
+    """
     return "; ".join(filter(None, [_split_in_words(manifest), subset]))
 
 
@@ -98,6 +115,8 @@ def _row(
     floors: Mapping[str, Mapping[str, Any]],
     names: Mapping[str, str],
     timing_only: Sequence[str],
+    encoders: Mapping[str, str],
+    subsets: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the row of one run."""
     about = read_sealed(folder / runs.ABOUT)
@@ -115,7 +134,7 @@ def _row(
     # If a backbone's own preprocessing is the same as the paper's, the recipe is the paper's in effect.
     effective = recipe | ({"input_scaling": "paper"} if image and image["preprocessing"] == "unit" else {})
     weights_differ = (
-        paper.weights_differ(spec["model"]["weights_origin"], application) if image else "embeddings of others",
+        paper.weights_differ(spec["model"]["weights_origin"], application) if image else OF_OTHERS,
         paper.transfer_differs(application, spec["run"]["mode"], recipe),
     )
     extraction = features["extraction_seconds"] if features else {}
@@ -123,10 +142,10 @@ def _row(
         **spec["run"],
         "model_name": names[spec["run"]["model"]],
         "format": manifest["format"],
-        "split": split_in_words(manifest),
+        "split": split_in_words(manifest, subsets.get(spec["run"]["dataset"], "")),
         "leaky": manifest["leaky"],
         "patches": manifest["patches_are"],
-        "weights": spec["model"]["weights_origin"],
+        "weights": spec["model"]["weights_origin"] if image else encoders[spec["run"]["model"]] or NOT_STATED,
         "transfer": recipe.get("transfer", ""),
         "classifier": recipes.classifier(recipe, spec["run"]["mode"]),
         "data_differs": paper.data_differ(manifest),
@@ -201,6 +220,7 @@ def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
         | {"threshold": chosen["threshold"]}
         | {f"{name}_at_validation_threshold": chosen[name] for name in DECISION_METRICS}
         | {"auc_low": low, "auc_high": high, "interval_unit": metrics["intervals"]["unit"]}
+        | {"interval_reason": metrics["intervals"]["reason"]}
     )
 
 
@@ -212,6 +232,8 @@ def write(
     controls: Mapping[str, Path],
     names: Mapping[str, str],
     timing_only: Sequence[str] = (),
+    encoders: Mapping[str, str] | None = None,
+    subsets: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``runs.csv``, one row per run folder, in the given order.
 
@@ -223,13 +245,15 @@ def write(
         colour floor's metrics.
     names : from the key of a model to its printed name.
     timing_only : recipes whose runs are for timing only and have no metrics.
+    encoders : from the key of a model that is a table of embeddings to their encoder, "" where it is not stated.
+    subsets : from the name of a data set that has a part of another's training patches to which part, in words.
     """
     manifests = {name: read_sealed(file) for name, file in data.items()}
     for name, file in data.items():
         if (found := manifests[name]["dataset"]) not in (name, file.parent.name):
             raise _foreign(file, f"of the data set {found}", "`prepare`")
     floors = {name: _metrics(file) for name, file in controls.items()}
-    rows = [_row(folder, manifests, floors, names, timing_only) for folder in folders]
+    rows = [_row(folder, manifests, floors, names, timing_only, encoders or {}, subsets or {}) for folder in folders]
     # Nearest neighbours have no batches.
     write_csv(path, pd.DataFrame(rows, columns=list(COLUMNS)).astype({"batch_size": "Int64"}))
 

@@ -52,6 +52,18 @@ class Inputs:
         encoders: Mapping[str, Mapping[str, Any]] = self.study.get("encoders", {})
         return encoders
 
+    @property
+    def first_seeds(self) -> Mapping[str, int]:
+        """By data sets of which each seed draws its own part: the seed whose part audit and controls are about."""
+        seeds: Mapping[str, int] = self.study.get("first_seeds", {})
+        return seeds
+
+    @property
+    def gathered(self) -> Mapping[str, int]:
+        """By data sets whose results are gathered from runs on others: from how many each is."""
+        runs: Mapping[str, int] = self.study.get("gathered", {})
+        return runs
+
     def by_run(self, name: str) -> Mapping[str, pd.DataFrame]:
         """Return "replicates" or "predictions" by run folder."""
         if name == "predictions":

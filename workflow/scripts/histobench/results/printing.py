@@ -50,6 +50,7 @@ class Table:
     first : names of the most important columns, in order, which may include "remark". They are printed first, and a
         page shows only them at first. By default all columns in the order of the frame.
     to_copy : lines to be copied from below the table as they are, "" for none.
+    on_page : whether the page of the study shows it; its files are there either way.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Table:
     grids: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     first: Sequence[str] = ()
     to_copy: str = ""
+    on_page: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Printed:
     runs : run folders behind it.
     study : name of the study, may be "".
     to_copy : lines to be copied as they are, "" for none.
+    on_page : whether the page of the study shows it.
     """
 
     kind: ClassVar[str] = "table"
@@ -109,6 +112,7 @@ class Printed:
     runs: list[str]
     study: str = ""
     to_copy: str = ""
+    on_page: bool = True
 
     @property
     def full_title(self) -> str:
@@ -169,6 +173,7 @@ def printed(table: Table, name: str, study: str = "") -> Printed:
         title=table.title,
         study=study,
         to_copy=table.to_copy,
+        on_page=table.on_page,
         grids=grids,
         notes=[*table.notes, *([f"{NOT_COMPARABLE}: {differs}."] if differs else [])],
         left_out=_left_out(frame, known, out) if out.any() else "",

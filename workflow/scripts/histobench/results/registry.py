@@ -27,9 +27,10 @@ class Item:
     of_dataset : whether there is one for every data set.
     needs : what a study must have for it: "runs", "searches", "encoders" (embeddings of others), "subsets" (runs on
         parts of training patches), "scores" (of test patches), "published" (scores on the whole of a published data
-        set), "patches" (scores, and the test patches themselves), "records" (all patches), "audit" (scores, and all
-        patches, in parts), "leaky" (a data set with a leaky split beside one without, of one source), or "" for
-        nothing.
+        set), "patches" (scores, and the test patches themselves), "own patches" (the same, but not where these are
+        those of another data set of the study, of which this one is a subset), "records" (all patches), "audit"
+        (scores, and all patches, in parts), "leaky" (a data set with a leaky split beside one without, of one source),
+        or "" for nothing.
     """
 
     name: str
@@ -110,7 +111,7 @@ PAGE: tuple[Section | Item, ...] = (
         "Patches of the test set, six of each class, evenly spaced over it. In PCam the square marks the 32 px centre "
         "whose tissue decides the label. The paper's Figures 1 and 2.",
         of_dataset=True,
-        needs="patches",
+        needs="own patches",
     ),
     _of_dataset(
         "roc",
@@ -152,9 +153,25 @@ PAGE: tuple[Section | Item, ...] = (
         "The surest errors",
         ("patches", "errors", "heatmaps"),
         "The most confident errors of the run that is best on the validation set, with Grad-CAM for the predicted "
-        "class.",
+        "class where one network of this study has scored them.",
         of_dataset=True,
         needs="patches",
+    ),
+    _table(
+        "contradicted",
+        ("predictions", "patches"),
+        "Test patches whose label the models contradict most surely, for a pathologist to look at.",
+        of_dataset=True,
+        needs="own patches",
+    ),
+    _figure(
+        "contradicted_patches",
+        "Labels that the models contradict",
+        ("patches", "contradicted"),
+        "Test patches whose label the mean score of all runs contradicts most surely.",
+        module="contradicted",
+        of_dataset=True,
+        needs="own patches",
     ),
     Section(
         "Audit of {dataset}",
@@ -184,22 +201,6 @@ PAGE: tuple[Section | Item, ...] = (
         "validation patches give away; and how many independent patches they are worth.",
         of_dataset=True,
         needs="audit",
-    ),
-    _table(
-        "contradicted",
-        ("predictions", "patches"),
-        "Test patches whose label the models contradict most surely, for a pathologist to look at.",
-        of_dataset=True,
-        needs="patches",
-    ),
-    _figure(
-        "contradicted_patches",
-        "Labels that the models contradict",
-        ("patches", "contradicted"),
-        "Test patches whose label the mean score of all runs contradicts most surely.",
-        module="contradicted",
-        of_dataset=True,
-        needs="patches",
     ),
     Section(
         "Leaky split", "What it adds to the AUC that patches of one slide or patient are on both sides of a split."

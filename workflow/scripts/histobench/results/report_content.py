@@ -16,7 +16,9 @@ SPLITS_IN_WORDS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def sections(datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Path]) -> list[Section]:
-    """Return the sections of the page as `registry.PAGE` lists them, without items that have no file.
+    """Return the sections of the page as `registry.PAGE` lists them.
+
+    Items that have no file are left out, and tables that are not for the page.
 
     Parameters
     ----------
@@ -31,7 +33,8 @@ def sections(datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Pa
         if path is None:
             return []
         if item.kind == "table":
-            return [printing.read(path)]
+            table = printing.read(path)
+            return [table] if table.on_page else []
         # A data set may be called "a_narrow", so its figures must not be taken for narrow ones of "a".
         narrow = None if item.of_dataset else paths.get(f"{item.name}_narrow")
         return [Figure(path.stem, item.title, item.caption, path, narrow)]
@@ -56,20 +59,26 @@ def lead(runs: pd.DataFrame, cells: pd.DataFrame, manifests: Mapping[str, Mappin
     Parameters
     ----------
     runs, cells : as in `runs.csv` and `cells.csv`.
-    manifests : of the data sets that have runs, by name.
+    manifests : of the data sets that have runs, or of one that their results are gathered from, by name.
     """
     can = cells[~cells["left_out"].astype(bool)]
     models, modes = can["model"].nunique(), [mode.in_words for key, mode in MODES.items() if (can["mode"] == key).any()]
     compared = f"{models} model{'s' * (models != 1)}, by {printing.words(modes)},"
-    on = printing.words([_with_patches(name, manifests.get(name)) for name in can["dataset"].unique()])
+    on = printing.words([_with_patches(name, manifests.get(name), runs) for name in can["dataset"].unique()])
     done = f"{len(runs)} of {runs_wanted(cells)} runs finished"
     return f"{compared} on {on}: {done}" + (f"; {_device_time(runs)} of device time." if len(runs) else ".")
 
 
-def _with_patches(name: str, manifest: Mapping[str, Any] | None) -> str:
+def _with_patches(name: str, manifest: Mapping[str, Any] | None, runs: pd.DataFrame) -> str:
     """Return the name of a data set with the numbers of patches of its splits, if they are known."""
     if manifest is None:
         return name
+    split = manifest["split"]
+    if not isinstance(split, str) and "folds" in split:
+        # Of all folds together: the manifest is that of one.
+        run = runs[runs["dataset"] == name].iloc[0]
+        each = f"{run['n_train']:,} training and {run['n_valid']:,} validation patches in each"
+        return f"{name} ({run['n_test']:,} test patches in {split['folds']} folds, {each})"
     counted = [f"{count['n']:,} {SPLITS_IN_WORDS[split]}" for split, count in manifest["patches"].items()]
     return f"{name} ({', '.join(counted)} patches)"
 
@@ -93,12 +102,12 @@ def facts(
     Parameters
     ----------
     runs : as in `runs.csv`.
-    manifests : of the data sets, by name.
+    manifests : of the data sets, or of one that their results are gathered from, by name.
     abouts : the `run.json` of every run.
     left_out : sentences, see :meth:`histobench.core.study.Study.left_out_in_words`.
     """
     lists = {
-        "Data sets": [(name, _patches(manifest)) for name, manifest in manifests.items()],
+        "Data sets": [(name, _patches(name, manifest)) for name, manifest in manifests.items()],
         "Exclusions of patches": [(name, _excluded(manifest)) for name, manifest in manifests.items()],
         "Versions": _versions(abouts) if abouts else [],
         "Devices": _devices(runs, abouts),
@@ -107,13 +116,15 @@ def facts(
     return {title: rows for title, rows in lists.items() if rows}
 
 
-def _patches(manifest: Mapping[str, Any]) -> str:
+def _patches(name: str, manifest: Mapping[str, Any]) -> str:
+    # Results on some data sets are gathered from others, of which the first stands for all.
+    first = f"of {manifest['dataset']}, the first of its parts: " if manifest["dataset"] != name else ""
     parts = [
         f"{part}: {count['n']:,} patches, {count['tumour_fraction']:.0%} tumour"
         + (f", {count['groups']:,} slides or patients" if count["groups"] else ", slides or patients unknown")
         for part, count in manifest["patches"].items()
     ]
-    return f"{manifest['patches_are']} patches in the format {manifest['format']}; " + "; ".join(parts)
+    return f"{manifest['patches_are']} patches in the format {manifest['format']}; {first}" + "; ".join(parts)
 
 
 def _excluded(manifest: Mapping[str, Any]) -> str:

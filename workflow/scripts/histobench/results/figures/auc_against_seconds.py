@@ -37,7 +37,7 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
         shown = frame[(frame["dataset"] == dataset) & (frame["device"] == device)]
         title = f"{dataset}, {device}" if dataset else ""
         axes.set(xscale="log", xlim=(low / room, high * room), title=title)
-        style.log_ticks(axes.xaxis, dense=high / low < 200)
+        style.log_ticks(axes.xaxis, low, high, dense=200)
         axes.margins(y=0.1)
         for mode in modes:
             some = shown[shown["mode"] == mode]

@@ -37,7 +37,7 @@ def auc_against_size(frame: pd.DataFrame) -> Figure:
             low, high = _limits(shown[size], log=log)
             axes.set(xlabel=name, title=dataset, xscale="log" if log else "linear", xlim=(low, high))
             if log:
-                style.log_ticks(axes.xaxis, dense=high / low < 1000)
+                style.log_ticks(axes.xaxis, low, high, dense=1000)
             axes.margins(y=0.1)
             for origin in ("published", "ours"):
                 some = shown[shown["origin"] == origin]

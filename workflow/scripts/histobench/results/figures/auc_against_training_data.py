@@ -38,14 +38,14 @@ def auc_against_training_data(frame: pd.DataFrame) -> Figure:
         of_dataset = frame[frame["whole"] == dataset]
         for axes, (size, name) in zip(panels[row], SIZES.items(), strict=True):
             shown = of_dataset[of_dataset["subset_by"].isin(["", BY[size]]) & (of_dataset[size] > 0)]
-            axes.set(xlabel=name, title=dataset, xscale="log")
+            axes.set(xlabel=name, xscale="log")
             if not (shown["subset_by"] == BY[size]).any():
                 axes.set(xlim=(1, 10))
                 style.remark(axes, f"no data set with {BY[size]}", (1.5, 0.5), (0, 0), "center")
                 continue
             low, high = float(shown[size].min()), float(shown[size].max())
             axes.set(xlim=(low / 1.25, high * 1.25))
-            style.log_ticks(axes.xaxis, dense=high / low < 1000)
+            style.log_ticks(axes.xaxis, low, high, dense=1000, whole=True)
             # Side by side, so that intervals of two models do not hide each other.
             shift = {label: 1.02 ** (number - (len(looks) - 1) / 2) for number, label in enumerate(looks)}
             for label, some in shown.groupby("label", sort=False):
@@ -53,6 +53,7 @@ def auc_against_training_data(frame: pd.DataFrame) -> Figure:
                 at, colour = ordered[size] * shift[str(label)], looks[str(label)]["color"]
                 (handles[label],) = axes.plot(at, ordered["auc"], marker="o", markersize=3, **looks[str(label)])
                 axes.vlines(at, ordered["auc_low"], ordered["auc_high"], color=colour, linewidth=0.8)
+        panels[row, 0].set_title(dataset, loc="left")
         panels[row, 0].set_ylabel("Test AUC")
     if handles:
         figure.legend(handles=list(handles.values()), labels=list(handles), loc="outside upper center", ncols=3)

@@ -89,8 +89,12 @@ def calibration(scores: Mapping[str, Sequence[Seed]]) -> Figure:
 
     Returns
     -------
-    figure : panels with fewer than `MIN_PATCHES` patches say so and are empty otherwise.
+    figure : panels with fewer than `MIN_PATCHES` patches say so and are empty otherwise; if all have fewer, a line that
+        says so.
     """
+    enough = {label: all(len(labels) >= MIN_PATCHES for labels, _, _ in seeds) for label, seeds in scores.items()}
+    if scores and not any(enough.values()):
+        return style.nothing(f"Hidden: fewer than {MIN_PATCHES:,} test patches.")
     columns = max(len(scores), 1) if len(scores) <= 4 else 4 if len(scores) <= 8 else 5
     rows = max(-(-len(scores) // columns), 1)
     side = style.DOUBLE / max(columns, 3)
@@ -100,7 +104,7 @@ def calibration(scores: Mapping[str, Sequence[Seed]]) -> Figure:
     for axes, (label, seeds) in zip(panels, scores.items(), strict=True):
         style.panel_title(axes, label, columns)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        if all(len(labels) >= MIN_PATCHES for labels, _, _ in seeds):
+        if enough[label]:
             _reliability(axes, seeds)
         else:
             hidden = f"fewer than {MIN_PATCHES:,}\ntest patches:\nhidden"

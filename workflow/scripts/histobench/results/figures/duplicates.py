@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from histobench.core.prepared import Records
+from histobench.core.prepared import WHOLE, Records, parts
 from histobench.results import audit
 from histobench.results.figures import style
 from histobench.results.figures.gallery import lines
@@ -63,10 +63,7 @@ def pairs(shown: pd.DataFrame, images: npt.NDArray[np.uint8]) -> Figure:
     """
     kinds = [kind for kind in KINDS if (shown["kind"] == kind).any()]
     if not kinds:
-        figure, panels = style.new(style.ONE_AND_A_HALF, 0.5)
-        panels[0, 0].set_axis_off()
-        panels[0, 0].text(0, 0.5, NONE, ha="left", va="center", transform=panels[0, 0].transAxes)
-        return figure
+        return style.nothing(NONE)
     columns = int(shown["kind"].value_counts().max())
     side = 1.08  # inches
     figure, panels = style.new(max(0.3 + side * columns, 2.4), 2 * len(kinds) * (side + 0.3), 2 * len(kinds), columns)
@@ -93,10 +90,12 @@ def duplicates_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     _, copies, near = audit.read(inputs.files["audit"])
     shown = examples(copies, near)
     folder = inputs.files["records"][0].parent
+    stored = parts(folder)
     images = None
     for number, end in enumerate(ENDS):
         for split, some in shown.groupby(f"{end}_split"):
-            records = Records(folder, str(split))
+            # The parts of a cross-validation are its folds, whose patches are stored as one.
+            records = Records(folder, str(split) if split in stored else WHOLE)
             position = records.positions(some[f"{end}_patch_id"])
             taken = records.take(np.array([position[patch] for patch in some[f"{end}_patch_id"]], np.int64))
             if images is None:

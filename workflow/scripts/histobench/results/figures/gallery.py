@@ -111,10 +111,12 @@ def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     if figure_data.labelled(runs, inputs.cells, inputs.dataset).empty:
         notes.append(figure_data.NO_RUN)
     for run in runs[runs["folder"].isin(errors["run"])].itertuples():
-        if run.model in inputs.encoders:
-            notes.append("Without Grad-CAM: its features were computed by others, by a network that is not here.")
         name = f"{run.model_name}, {MODE_NAMES[str(run.mode)]}, seed {run.seed}"
         notes.append(f"{name}: the best run on the validation patches.")
-        if run.classifier == KNN:
+        if run.model in inputs.encoders:
+            notes.append("Without Grad-CAM: its features were computed by others, by a network that is not here.")
+        elif run.classifier == KNN:
             notes.append("Without Grad-CAM: the scores of nearest neighbours come from no network.")
+        elif (networks := inputs.gathered.get(inputs.dataset, 1)) > 1:
+            notes.append(f"Without Grad-CAM: these are the scores of {networks} networks, one for each fold.")
     return gallery(errors, images, maps), notes

@@ -60,7 +60,7 @@ def learning_curves(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]])
             low, high = limits[metric]
             if metric == "loss":
                 axes.set(yscale="log", ylim=(low / 1.2, high * 1.2))
-                style.log_ticks(axes.yaxis, dense=high / low < 30)
+                style.log_ticks(axes.yaxis, low, high, dense=30)
                 style.panel_title(axes, label, columns)
             else:
                 axes.set_ylim(low - 0.03, high + 0.03)
@@ -93,4 +93,6 @@ def learning_curves_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     """Return the figure of the data set."""
     shown = figure_data.labelled(inputs.runs, inputs.cells, inputs.dataset)
     shown = shown[shown["classifier"] != KNN]  # nothing was trained in epochs
-    return learning_curves(figure_data.histories(shown)), []
+    networks = inputs.gathered.get(inputs.dataset, 1)
+    notes = [f"Curves are means over {networks} folds; the dot marks the median of the epochs whose weights were kept."]
+    return learning_curves(figure_data.histories(shown)), notes if networks > 1 else []

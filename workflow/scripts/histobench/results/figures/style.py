@@ -146,6 +146,14 @@ def bands(axes: Axes, rows: Sequence[str], title: str) -> None:
         axes.axhspan(height - 0.5, height + 0.5, color="#F5F5F5", zorder=0, linewidth=0)
 
 
+def nothing(why: str) -> Figure:
+    """Return a figure of one line, which says why there is nothing to draw."""
+    figure, panels = new(ONE_AND_A_HALF, 0.5)
+    panels[0, 0].set_axis_off()
+    panels[0, 0].text(0, 0.5, why, ha="left", va="center", transform=panels[0, 0].transAxes)
+    return figure
+
+
 def blank(axes: Axes) -> None:
     """Prepare a square panel for an image."""
     axes.set(xticks=[], yticks=[])
@@ -167,9 +175,21 @@ def panel_title(axes: Axes, label: str, columns: int) -> None:
     axes.set_title(text, fontsize=7 if columns <= 4 else SMALL)
 
 
-def log_ticks(axis: Axis, *, dense: bool) -> None:
-    """Write the ticks of a logarithmic axis as plain numbers: 1, 10, 100, or where `dense`, 1, 2, 5, 10."""
-    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if dense else (1,)))
+def log_ticks(axis: Axis, low: float, high: float, *, dense: float, whole: bool = False) -> None:
+    """Write the ticks of a logarithmic axis as plain numbers: 1, 10, 100.
+
+    Parameters
+    ----------
+    low, high : the range of the values.
+    dense : where it spans a factor below this one, ticks are 1, 2, 5, 10; below five they are evenly spaced, as on a
+        linear axis.
+    whole : whether the values are counts, so that in such a narrow range ticks are whole numbers.
+    """
+    if high / low < 5:
+        locator: ticker.Locator = ticker.MaxNLocator(5, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1)
+    else:
+        locator = ticker.LogLocator(subs=(1, 2, 5) if high / low < dense else (1,))
+    axis.set_major_locator(locator)
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_locator(ticker.NullLocator())
 

@@ -253,6 +253,9 @@ def all_models_are_published(tables: Tables) -> Verdict:
     return (FAILS if missing else HOLDS), numbers + (f"; not {', '.join(missing)}" if missing else "")
 
 
+OF_MODELS = "All models are published"
+"""The claim that is about no run."""
+
 CLAIMS: dict[str, Callable[[Tables], Verdict]] = {
     "Transfer learning is always worse than full training": tl_is_always_worse,
     "Deeper is not always better": deeper_is_not_always_better,
@@ -268,8 +271,13 @@ CLAIMS: dict[str, Callable[[Tables], Verdict]] = {
     "InceptionV3-TL costs about what B2 and B6 cost": iv3_tl_costs_what_b2_and_b6_cost,
     "The deepest model trains in about an hour": the_deepest_trains_in_an_hour,
     "Tuning helps": tuning_helps,
-    "All models are published": all_models_are_published,
+    OF_MODELS: all_models_are_published,
 }
+
+
+def can_be_told(table: pd.DataFrame) -> bool:
+    """Return whether runs tell anything on a claim, by a table of :func:`compare`."""
+    return bool(((table["our_verdict"] != UNKNOWN) & (table["claim"] != OF_MODELS)).any())
 
 
 def claims_table(inputs: Inputs) -> Table:
@@ -289,4 +297,6 @@ def claims_table(inputs: Inputs) -> Table:
         public=inputs.study["public"],
     )
     table = compare(of_the_paper(published, inputs.study["all_names"]), ours)
-    return Table("Claims of the paper", table, COLUMNS, inputs.announcements(), [ROUNDING])
+    # Without any run it is about the paper's own tables.
+    on_page = inputs.runs.empty or can_be_told(table)
+    return Table("Claims of the paper", table, COLUMNS, inputs.announcements(), [ROUNDING], on_page=on_page)

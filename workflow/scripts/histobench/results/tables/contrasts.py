@@ -1,11 +1,11 @@
 """Paired contrasts of cells on one test set.
 
-Transfer learning against full training, training against the baselines on the same frozen features, tuned against
-untuned.
+Transfer learning against full training, training against the baselines on the same frozen features, heads on embeddings
+of others against a CNN that was trained in full, tuned against untuned.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,17 +26,22 @@ COMPARED = ("tl", "full")
 TRAINED = ("full", "finetune")
 """Modes that are contrasted with the baselines of the same backbone, which say what training it adds."""
 BASELINES = (recipes.LINEAR_HEAD, recipes.KNN)
+HEADS = (recipes.DENSE_HEAD, *BASELINES)
+"""On embeddings of others, which no network here can be trained for, they are contrasted with a CNN."""
 
 NOTES = [
     "Differences of the mean AUC on the test set, a minus b. Interval and p are from a paired bootstrap: both arms "
     "on the same resampled groups or patches (see Unit), within which the seeds of each arm are resampled. They do not "
     "include the spread over seeds of an arm with one seed, and half of its variance for an arm with two.",
     f"The smallest p of {RESAMPLES:,} resamples is {2 / (RESAMPLES + 1):.3f}; Holm's, of m contrasts, m times that.",
-    "p Holm is adjusted for all contrasts of one data set; those with a linear head or k-NN are families of their own.",
+    "p Holm is adjusted for all contrasts of one data set; those with a linear head or "
+    "k-NN, and those of heads on embeddings, are families of their own, by their names.",
     "DeLong's p is secondary. It treats patches as independent, which those of a slide or patient are not, so it is "
     "too small; and it uses only one seed, the lowest that both arms have.",
     "If there are several recipes and devices, TL − full uses the first with both modes, and what is less a linear "
     "head or k-NN, the first of each on a device that has both. Collapsed runs are left out.",
+    "Heads on embeddings of others, the first of each kind, are less the CNN trained in full that is best on the "
+    "validation patches: another model, on whichever device.",
 ]
 
 COLUMNS = [
@@ -65,6 +70,7 @@ def contrasts(
     cells: pd.DataFrame,
     replicates: Mapping[str, pd.DataFrame],
     predictions: Mapping[str, pd.DataFrame],
+    encoders: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return the contrasts of a study.
 
@@ -75,6 +81,8 @@ def contrasts(
     with a dense head; if no recipe has both modes, with the same device. So are those of a mode and a baseline, by
     whichever recipes. The arms of `TUNED` are the cell of the tuned recipe and that of the recipe it was
     tuned from, with the same data set, model, mode and device. Modes and tuned cells that cannot run have no row.
+    Of each model of `encoders` the arms are the first cell of each of `HEADS`, and the CNN in mode "full" with the
+    highest mean AUC on the validation patches.
 
     Parameters
     ----------
@@ -82,15 +90,17 @@ def contrasts(
     cells : one row per cell, as in `cells.csv`.
     replicates : from a run's folder to its bootstrap replicates, as in `bootstrap.csv`.
     predictions : from a run's folder to its predictions, as in `predictions.csv`.
+    encoders : keys of the models that are tables of embeddings.
 
     Returns
     -------
     table : one row per contrast, by data set, with the columns `COLUMNS`.
 
-        - `mode`: of both arms, "" where they differ. `recipe`, `device`: of both, "a / b" if they differ.
+        - `mode`: of both arms, "" where they differ. `model`, `recipe`, `device`: of both, "a / b" if they differ.
         - `auc_a`, `auc_b`: means over the `seeds_a` and `seeds_b` seeds that finished and did not collapse.
         - `difference` with its 95 % interval, `p`: see `statistics.paired_bootstrap`. `p_holm`: see `statistics.holm`,
-          over the contrasts of the data set that have a result; those with a baseline are families by their names.
+          over the contrasts of the data set that have a result; those with a baseline, and of heads on
+          embeddings, are families by their names.
         - `delong_p`: see `statistics.delong`, for the lowest seed that both arms have; NaN without one, or if the test
           is not defined.
         - `unit`: what was resampled, "group" or "patch"; "" if neither arm has a run.
@@ -105,11 +115,12 @@ def contrasts(
     rows = [
         _row(*arms, runs, replicates, predictions)
         for _, of_dataset in cells.groupby("dataset", sort=False)
-        for arms in _arms(of_dataset)
+        for arms in (*_arms(of_dataset), *_arms_of_embeddings(of_dataset, runs, encoders))
     ]
     table = pd.DataFrame(rows, columns=names(COLUMNS))
     # Baselines, of which a study may have many, must not make it harder to find a difference between two trainings.
-    of_baseline = table["contrast"].where(table["contrast"].str.endswith(BASELINES), "")
+    apart = table["contrast"].str.endswith(BASELINES) | table["contrast"].str.startswith(HEADS)
+    of_baseline = table["contrast"].where(apart, "")
     for _, family in table.groupby(["dataset", of_baseline]):
         table.loc[family.index, "p_holm"] = statistics.holm(family["p"])
     return table
@@ -130,6 +141,23 @@ def _arms(cells: pd.DataFrame) -> Iterator[tuple[str, Cell, Cell]]:
         absent = {**cell, "recipe": cell["tuned_from"], "gap": "not in the matrix"}
         untuned = cells[(cells[NAMES] == [absent[name] for name in NAMES]).all(axis=1)].to_dict("records")
         yield TUNED, cell, untuned[0] if untuned else absent
+
+
+def _arms_of_embeddings(
+    cells: pd.DataFrame, runs: pd.DataFrame, encoders: Sequence[str]
+) -> Iterator[tuple[str, Cell, Cell]]:
+    """Yield each contrast of one data set's heads on embeddings, as :func:`_arms` does."""
+    usable = can_represent(cells)
+    of_others = usable["model"].isin(list(encoders))
+    trained = usable[~of_others & (usable["mode"] == COMPARED[1])]
+    if trained.empty or not of_others.any():
+        return
+    learnt = runs[~runs["collapsed"].astype(bool)]
+    valid = learnt.groupby(NAMES)["valid_auc"].mean().reset_index()
+    # Without any run the first of the matrix.
+    best = trained.merge(valid, on=NAMES, how="left").sort_values("valid_auc", ascending=False, kind="stable")
+    for head in usable[of_others].drop_duplicates(["model", "classifier"]).to_dict("records"):
+        yield f"{head['classifier']} − {MODE_NAMES[COMPARED[1]]}", head, best.to_dict("records")[0]
 
 
 def _first_pair(cells: pd.DataFrame) -> dict[str, Cell]:
@@ -157,12 +185,12 @@ def _row(
     finished = pd.concat([finished_a, finished_b])
     name_a, name_b = contrast.split(" − ")
     gaps = [*_gaps(name_a, a, finished_a, runs_a), *_gaps(name_b, b, finished_b, runs_b)]
-    if a["device"] != b["device"]:
+    if a["model"] == b["model"] and a["device"] != b["device"]:
         gaps.append("no device has both")
     row = (
-        {"contrast": contrast, **{name: a[name] for name in ("dataset", "model", "model_name")}}
+        {"contrast": contrast, "dataset": a["dataset"]}
         | {"mode": a["mode"] if a["mode"] == b["mode"] else ""}
-        | {name: " / ".join(dict.fromkeys([a[name], b[name]])) for name in ("recipe", "device")}
+        | {name: " / ".join(dict.fromkeys([a[name], b[name]])) for name in ("model", "model_name", "recipe", "device")}
         | {"auc_a": runs_a["auc"].mean(), "auc_b": runs_b["auc"].mean()}
         | {"seeds_a": len(runs_a), "seeds_b": len(runs_b)}
         | {"unit": finished["interval_unit"].iloc[0] if len(finished) else ""}
@@ -222,5 +250,6 @@ def _of(folder: str, frames: Mapping[str, pd.DataFrame], file: str) -> pd.DataFr
 
 def contrasts_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
-    table = contrasts(inputs.runs, inputs.cells, inputs.by_run("replicates"), inputs.by_run("predictions"))
+    replicates, predictions = inputs.by_run("replicates"), inputs.by_run("predictions")
+    table = contrasts(inputs.runs, inputs.cells, replicates, predictions, list(inputs.encoders))
     return Table("Paired contrasts of the AUC", table, COLUMNS, inputs.announcements(), NOTES, first=FIRST)

@@ -35,4 +35,10 @@ def controls_table(inputs: Inputs) -> Table:
         row += [test[AT_THRESHOLD]["balanced_accuracy"], control["auc_mean"], *(control["auc_interval"] or nothing)]
         rows.append([*row, control["holds_chance"]])
     table = pd.DataFrame(rows, columns=names(COLUMNS))
-    return Table("Floor and control on the test set", table, COLUMNS, inputs.announcements(), NOTES)
+    first = ", ".join(f"{name} of seed {seed}" for name, seed in inputs.first_seeds.items())
+    drawn = (
+        [f"Where each seed draws its own folds or training patches, both are of the first one's: {first}."]
+        if first
+        else []
+    )
+    return Table("Floor and control on the test set", table, COLUMNS, inputs.announcements(), [*NOTES, *drawn])

@@ -34,6 +34,8 @@ COLUMNS = [
     text("said", "The files say"),
 ]
 
+FIRST = ["model_name", "dataset", "encoder", "licence", "pretraining_overlap", "features"]
+
 NOTES = [
     "Encoder, patch size, micrometres per pixel of the slides, licence and overlap are what the configuration states "
     "(models.<model>.embeddings); nobody has checked them.",
@@ -42,7 +44,7 @@ NOTES = [
 
 def encoders(stated: Mapping[str, Mapping[str, Any]], printed: Mapping[str, str], cells: pd.DataFrame,
              abouts: Iterable[Mapping[str, Any]]) -> pd.DataFrame:  # fmt: skip
-    """Return a row for each model that is a table of embeddings, and each data set.
+    """Return a row for each model that is a table of embeddings, and each data set; subsets share that of the whole.
 
     Parameters
     ----------
@@ -51,13 +53,11 @@ def encoders(stated: Mapping[str, Mapping[str, Any]], printed: Mapping[str, str]
     cells : as in `cells.csv`.
     abouts : the `run.json` of the runs on these features; without one nothing is known of what was imported.
     """
-    found = {
-        (about["specification"]["run"]["dataset"], about["specification"]["run"]["model"]): about["features"][
-            "embeddings"
-        ]
-        for about in abouts
-    }
-    asked = cells[cells["model"].isin(list(stated)) & ~cells["left_out"].astype(bool)]
+    whole = cells["subset_of"].where(cells["subset_of"] != "", cells["dataset"])
+    stored = dict(zip(cells["dataset"], whole, strict=True))
+    runs = ((about["specification"]["run"], about["features"]["embeddings"]) for about in abouts)
+    found = {(stored[run["dataset"]], run["model"]): imported for run, imported in runs}
+    asked = cells.assign(dataset=whole)[cells["model"].isin(list(stated)) & ~cells["left_out"].astype(bool)]
     rows = []
     for dataset, model in asked[["dataset", "model"]].drop_duplicates().itertuples(index=False, name=None):
         table, imported = stated[model], found.get((dataset, model), {})
@@ -69,8 +69,8 @@ def encoders(stated: Mapping[str, Mapping[str, Any]], printed: Mapping[str, str]
             | {name: table[name] for name in facts}
             | {name: imported.get(name) for name in counts}
         )
-    whole = dict.fromkeys(("patch_size", "features", "files", "rows_not_used"), "Int64")
-    return pd.DataFrame(rows, columns=names(COLUMNS)).astype(whole | {"microns_per_pixel": "float64"})
+    kinds = dict.fromkeys(("patch_size", "features", "files", "rows_not_used"), "Int64")
+    return pd.DataFrame(rows, columns=names(COLUMNS)).astype(kinds | {"microns_per_pixel": "float64"})
 
 
 def encoders_table(inputs: Inputs) -> Table:
@@ -78,4 +78,4 @@ def encoders_table(inputs: Inputs) -> Table:
     abouts = (read_sealed(Path(path)) for path in inputs.files["imported"])
     table = encoders(inputs.encoders, inputs.study["all_names"], inputs.cells, abouts)
     announced = inputs.announcements(inputs.cells[inputs.cells["model"].isin(list(inputs.encoders))])
-    return Table("Features of others", table, COLUMNS, announced, NOTES)
+    return Table("Features of others", table, COLUMNS, announced, NOTES, first=FIRST)

@@ -168,14 +168,23 @@ def _interval(name: str, replicates: "pd.Series[float]") -> dict[str, float]:
 
 
 def leaks_table(inputs: Inputs) -> Table:
-    """Return the table of the data set; without rows if every run on it collapsed."""
+    """Return the table of the data set; without rows if no run on it that counts has learnt."""
     about, copies, _ = audit.read(inputs.files["audit"])
     scores = performance.read(inputs.files["performance"])
     chosen = best.best(inputs.runs, scores[scores["dataset"] == inputs.dataset])
-    table = pd.DataFrame(columns=names(COLUMNS))
+    table, notes = pd.DataFrame(columns=names(COLUMNS)), list(NOTES)
+    audited = inputs.first_seeds.get(inputs.dataset)
+    if audited is not None:
+        notes.append(
+            f"Each seed draws its own folds. The audit is of those of seed {audited}, so its run alone counts here."
+        )
     for cell in chosen.to_dict("records"):
         runs = runs_of(cell, inputs.runs)
         learnt = runs[~runs["collapsed"].astype(bool)]
+        if audited is not None:
+            learnt = learnt[learnt["seed"] == audited]
+        if learnt.empty:
+            continue
         table = leaks(cell, learnt, inputs.by_run("predictions"), about, copies)
     title = f"The AUC on {inputs.dataset} without what leaks"
-    return Table(title, table, COLUMNS, inputs.announcements(), NOTES, first=FIRST)
+    return Table(title, table, COLUMNS, inputs.announcements(), notes, first=FIRST)

@@ -34,7 +34,7 @@ PUBLISHED_NOTE = "Published values: Bonnet 2024, Table 3 (PCam) and Table 4 (IDC
 
 def _intervals_are(table: pd.DataFrame) -> str:
     kinds = table.loc[table["auc_low"].notna(), "interval"].unique()
-    return f"95 % intervals: {', '.join(kinds)}." if len(kinds) else ""
+    return f"95 % intervals: bootstrap; {'; '.join(kinds)}." if len(kinds) else ""
 
 
 def _below_floor_is(table: pd.DataFrame) -> str:
@@ -81,8 +81,6 @@ COLUMNS = [
     GAP,
     RUNS,
 ]
-
-INTERVALS = {"group": "bootstrap over groups", "patch": "bootstrap over patches, ignores clustering"}
 
 
 def performance(
@@ -184,21 +182,21 @@ def tuned(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
 
 def _of_runs(runs: pd.DataFrame, replicates: Mapping[str, pd.DataFrame]) -> dict[str, object]:
     """Return the columns that come from the runs of a cell; without runs numbers are NaN and strings ""."""
-    texts = ["transfer", "weights", "patches", "split", "backend", *DIFFERS]
+    texts = ["transfer", "weights", "patches", "split", "interval_reason", "backend", *DIFFERS]
     first = runs.iloc[0] if len(runs) else pd.Series(dict.fromkeys(texts, "") | {"n_test": pd.NA, "floor_auc": np.nan})
     learnt = runs[~runs["collapsed"].astype(bool)]
     means = {metric: float(learnt[metric].mean()) if len(learnt) else np.nan for metric in METRICS}
     return {
         **means,
         **_intervals(list(learnt["folder"]), replicates),
-        "interval": INTERVALS[first["interval_unit"]] if len(runs) else "",
+        "interval": first["interval_reason"],
         **_over_seeds(learnt["auc"].astype(float)),
         "n": first["n_test"],
         "seeds": len(learnt),
         "collapsed": len(runs) - len(learnt),
         "floor_auc": first["floor_auc"],
         "below_floor": bool(means["auc"] <= first["floor_auc"]),
-        **{name: first[name] for name in texts},
+        **{name: first[name] for name in texts if name != "interval_reason"},
         "runs": " ".join(runs["folder"]),
     }
 
@@ -238,4 +236,7 @@ def performance_table(inputs: Inputs) -> Table:
     table = performance(inputs.dataset, inputs.runs, cells, inputs.by_run("replicates"), inputs.published.performance)
     shown = cells[(cells["dataset"] == inputs.dataset) & ~cells["timing_only"]]
     title = f"Performance on the test set of {inputs.dataset}"
-    return Table(title, table, COLUMNS, inputs.announcements(shown), first=first(table))
+    seed = inputs.first_seeds.get(inputs.dataset)
+    drawn = [f"Each seed draws its own part of the patches; the colour floor is that on the part of seed {seed}."]
+    footnotes = drawn if seed is not None and table["floor_auc"].notna().any() else []
+    return Table(title, table, COLUMNS, inputs.announcements(shown), footnotes, first=first(table))
