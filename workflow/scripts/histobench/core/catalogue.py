@@ -66,8 +66,8 @@ class Model:
         for it, "unit" for x / 255.
     weights : the pretrained weights of the backbone without its top; None for random weights.
     weights_run : the run whose backbone this one starts from; None for weights from elsewhere.
-    weights_origin : for tables: "ImageNet", "own file" or its name in the configuration, "random", "run " and its name, ""
-        if the model has no backbone, or `OF_OTHERS`, for which tables print the encoder.
+    weights_origin : for tables: "ImageNet", "own file" or its name in the configuration, "random", "run" and its name,
+        "" if the model has no backbone, or `OF_OTHERS`, for which tables print the encoder.
     embeddings : what stands in for a network; None for a CNN.
     """
 

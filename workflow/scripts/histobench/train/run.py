@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from histobench.core import optimizers, recipes, runs
+from histobench.core.errors import HistobenchError
 from histobench.core.features import ABOUT as ABOUT_FEATURES
 from histobench.core.features import Features, open_splits
 from histobench.core.files import digest, link, read_sealed
@@ -85,7 +86,10 @@ def _find_neighbours(spec: dict[str, Any], state: State, about: provenance.About
     assert features is not None
     train_part, valid_part = (Features(about.task.data, features, split) for split in ("train", "valid"))
     state.event("starting")
-    found, row, timing = neighbours.fit(train_part, valid_part, spec["recipe"])
+    try:
+        found, row, timing = neighbours.fit(train_part, valid_part, spec["recipe"])
+    except HistobenchError as error:
+        raise HistobenchError(f"recipes.{spec['run']['recipe']} on {spec['run']['dataset']}: {error}") from error
     cached = read_sealed(features / ABOUT_FEATURES)
     facts = {
         "epochs": 1,
