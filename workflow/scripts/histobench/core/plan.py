@@ -235,8 +235,8 @@ def _cost(job: Job, costs: Costs) -> Estimate:
 
 NOTE = """\
 Hours are those of jobs one after another, by what an epoch, or an extraction or prediction, takes: measured in this
-folder; published, Table 2 of the paper; or estimated from that, which may be off by factors. Runs that have started are
-counted whole."""
+folder; published, Table 2 of the paper; or estimated from that, which may be off by factors. Runs that have started, or
+that may stop early, are counted whole."""
 
 
 def _table(study: Study, devices: Mapping[str, Sequence[tuple[str, Estimate]]]) -> list[str]:

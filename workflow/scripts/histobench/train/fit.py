@@ -90,10 +90,10 @@ class Trainer:
             unfreeze(self.network.layers[0], recipe["finetune"]["upper_layers"])
             rate = recipe["finetune"]["learning_rate"]
         steps = len(spans(covered(self.train, self.valid, self.spec)["train"], recipe["batch_size"]))
-        self.rate = LearningRate(rate, recipe.get("schedule"), stage, steps)
+        self._rate = LearningRate(rate, recipe.get("schedule"), stage, steps)
         # The model for validation never uses the optimizer that Keras gives it.
         for model, smoothing, arguments in (
-            (self._trained, recipe.get("label_smoothing", 0.0), {"optimizer": _optimizer(self.spec, self.rate)}),
+            (self._trained, recipe.get("label_smoothing", 0.0), {"optimizer": _optimizer(self.spec, self._rate)}),
             (self._validated, 0.0, {}),
         ):
             model.compile(
@@ -139,14 +139,14 @@ class Trainer:
         """Train for the epoch that follows a history; return its `MEASURES`, and the learning rate of its last step."""
         epoch = len(history)
         reseed(self.network, self.spec["run"]["seed"], epoch)
-        self.rate.before(self.optimizer, history)
+        self._rate.before(self.optimizer, history)
         batches, epochs = self.batches(epoch), self.spec["recipe"]["epochs"]
         lines = _ProgressLines(epoch, epochs, len(batches))
         fitted = self._trained.fit(
             batches.for_keras(), initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[lines], shuffle=False
         )
         measures = {name: float(fitted.history[name][-1]) for name in MEASURES}
-        return measures | {"learning_rate": self.rate.of_last_step(history)}
+        return measures | {"learning_rate": self._rate.of_last_step(history)}
 
     @cached_property
     def _validation(self) -> Any:
