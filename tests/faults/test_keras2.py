@@ -204,7 +204,7 @@ def test_neighbours_are_those_of_keras_3(done, prepared_folder, tmp_path):
 
 def test_a_run_folder_is_that_of_keras_3(done, prepared_folder, tmp_path):
     b6 = done / "b6-undisturbed"
-    jobs.run("train", prepared_folder, tmp_path, spec=B6 | {"recipe": B6["recipe"] | {"epochs": 1}})
+    jobs.run("train", prepared_folder, tmp_path, spec=B6 | {"recipe": B6["recipe"] | {"epochs": 2}})
     assert read_json(b6 / "run.json")["versions"]["keras"] == "2.14.0"
     assert read_json(tmp_path / "run.json")["versions"]["keras"] == keras.__version__
     assert sorted(path.name for path in b6.iterdir()) == sorted(path.name for path in tmp_path.iterdir())

@@ -16,16 +16,16 @@ def lines() -> list[str]:
 
 def test_a_search_at_work_tells_how_far_it_is_and_who_is_at_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert lines() == ["Searches: 0 of 4 ended"]
+    assert lines() == ["Searches: 0 of 2 ended"]
     folder = tmp_path / SEARCH
     for number in range(3):
         trial = folder / ".state" / search_files.PROJECT / f"trial_{number:04d}"
         trial.mkdir(parents=True)
         if number < 2:  # the last one has not ended
             (trial / search_files.TRIAL).write_text(json.dumps({}))
-    assert lines() == ["Searches: 0 of 4 ended"]
+    assert lines() == ["Searches: 0 of 2 ended"]
     with held(folder / search_files.worker_folder("worker-1")):
         (_, told) = lines()
     assert told.startswith("  pcam/vgg19/full/tuned/a100: 2 of 30 trials; pid ")
     (folder / search_files.RECIPE).write_text("batch_size: 64")
-    assert lines() == ["Searches: 1 of 4 ended"]
+    assert lines() == ["Searches: 1 of 2 ended"]

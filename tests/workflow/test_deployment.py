@@ -78,7 +78,7 @@ def test_in_another_working_directory_the_files_of_the_repository_are_found(proj
     (there / "config").mkdir()
     own = yaml.safe_load((project / "config/config.yaml").read_text()) | {"study": "own"}
     (there / "config/config.yaml").write_text(yaml.safe_dump(own))
-    assert "Study own: 120 runs" in snakemake(there, "--list-rules", "--snakefile", str(project / "Snakefile"))
+    assert "Study own: 121 runs" in snakemake(there, "--list-rules", "--snakefile", str(project / "Snakefile"))
 
 
 MODULE = """

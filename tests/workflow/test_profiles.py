@@ -138,5 +138,5 @@ def test_a_start_without_slurm_says_so_and_a_plan_does_not_need_it(project, tmp_
 def test_an_overlay_that_replaces_the_demos_own_is_seen(project):
     (project / "mine.yaml").write_text("downloads: {mirror: elsewhere}")
     demo = ("--list-rules", "--profile", "profiles/demo")
-    assert "Study paper: 120 runs" in snakemake(project, *demo, "--configfile", "mine.yaml")
+    assert "Study paper: 121 runs" in snakemake(project, *demo, "--configfile", "mine.yaml")
     assert "Study demo: 7 runs" in snakemake(project, *demo, "--configfile", "config/demo.yaml", "mine.yaml")
