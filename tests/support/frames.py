@@ -35,6 +35,7 @@ def cell(mode: str = "full", model: str = "b2", **changes: Any) -> dict[str, Any
         | {"year": "", "cuda_cores": "", "gflops": ""}
         | {f"peak_tflops_{rate}": "" for rate in ("float32", "tf32", "mixed_float16", "mixed_bfloat16")}
         | {"seeds": 1, "gap": "", "left_out": False, "end_to_end": True, "timing_only": False, "tuned_from": ""}
+        | {"averaged_from": "", "averaged_over": ""}
         | {"subset_of": "", "subset_by": "", "classifier": "dense head" if mode == "tl" else "CNN"}
         | changes
     )

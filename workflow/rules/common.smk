@@ -25,6 +25,7 @@ atexit.register(gc.freeze)
 sys.path.insert(0, str(WORKFLOW / "scripts"))
 
 from histobench.core import (
+    averaged,
     cells,
     code,
     costs,
@@ -328,12 +329,17 @@ def of_runs(file):
 
 
 def of_scored_runs(file, dataset=None):
-    """Return the paths of a file in the folders of all runs with scores, or of those on a data set."""
+    """Return the paths of a file in the folders of all results with scores, or of those on a data set."""
     return [str(paths.of(RUN, run) / file) for run in RUNS if STUDY.scored(run) and dataset in (None, run.dataset)]
 
 
 def of_members(file):
-    """Return a function from a gathered result to the paths of a file of the run folder, for the runs behind it."""
+    """Return a function from a result to the paths of a file of the run folder, for the results that it is made of."""
+    return lambda wildcards: [str(paths.of(RUN, run) / file) for run in STUDY.members(of_run(wildcards))]
+
+
+def averaged_run(file):
+    """Return a function from an average over flips and turns to a file in the folder of the run whose weights score."""
     return lambda wildcards: [str(paths.of(RUN, run) / file) for run in STUDY.trained(of_run(wildcards))]
 
 
@@ -358,7 +364,11 @@ def of_searches(file):
 
 def of_dataset(file):
     """Return a function from a data set to the paths of a file of the run folder, for its runs with scores."""
-    return lambda wildcards: of_scored_runs(file, wildcards.dataset)
+    return lambda wildcards: [
+        str(paths.of(RUN, run) / file)
+        for run in RUNS
+        if STUDY.scored(run) and run.dataset == wildcards.dataset and run.recipe not in STUDY.averages
+    ]
 
 
 def explained_models(dataset):
@@ -416,6 +426,10 @@ TRAINED_ON = [name for name in STUDY.datasets if not STUDY.gathered(name)]
 # Models without a network, and those that have one.
 ENCODERS = [name for name, model in STUDY.models.items() if model.embeddings]
 CNNS = [name for name in STUDY.models if name not in ENCODERS]
+# Recipes of runs, and of results that average scores: over flips and turns, and over seeds.
+TRAINING = [name for name in STUDY.recipes if name not in STUDY.averages]
+TURNED = [name for name, average in STUDY.averages.items() if averaged.SEEDS not in average.kinds]
+OVER_SEEDS = [name for name in STUDY.averages if name not in TURNED]
 PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
 # Files of this repository, wherever the working directory is: no `prefix` of a module is for them.

@@ -13,6 +13,7 @@ rule evaluate:
         f"{RUN_LOG}/evaluate.jsonl"
     wildcard_constraints:
         dataset=one_of(TRAINED_ON),
+        recipe=one_of([*TRAINING, *TURNED]),
     group:
         job_of_run
     conda:
@@ -35,7 +36,7 @@ rule gather:
         history=of_members(runs.HISTORY),
         timing=of_members(runs.TIMING),
         manifests=lambda wildcards: [
-            f"{DATA.format(dataset=run.dataset)}/manifest.json" for run in STUDY.trained(of_run(wildcards))
+            f"{DATA.format(dataset=run.dataset)}/manifest.json" for run in STUDY.members(of_run(wildcards))
         ],
     output:
         predictions=f"{RUN}/{runs.PREDICTIONS}",
@@ -50,6 +51,7 @@ rule gather:
         f"{RUN_LOG}/gather.jsonl"
     wildcard_constraints:
         dataset=one_of(GATHERED),
+        recipe=one_of([*TRAINING, *TURNED]),
     conda:
         "../../envs/report.yaml"
     resources:
@@ -60,6 +62,38 @@ rule gather:
         code=code.digest("gather"),
     script:
         "../scripts/gather.py"
+
+
+# The mean score of each patch over the seeds of a cell.
+rule average_seeds:
+    input:
+        predictions=of_members(runs.PREDICTIONS),
+        about=of_members(runs.ABOUT),
+        history=of_members(runs.HISTORY),
+        timing=of_members(runs.TIMING),
+    output:
+        predictions=f"{RUN}/{runs.PREDICTIONS}",
+        metrics=f"{RUN}/{runs.METRICS}",
+        replicates=f"{RUN}/{runs.REPLICATES}",
+        history=f"{RUN}/{runs.HISTORY}",
+        timing=f"{RUN}/{runs.TIMING}",
+        about=f"{RUN}/{runs.ABOUT}",
+    log:
+        f"{RUN_LOG}/average_seeds.log",
+    benchmark:
+        f"{RUN_LOG}/average_seeds.jsonl"
+    wildcard_constraints:
+        recipe=one_of(OVER_SEEDS),
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(EVALUATION),
+    params:
+        spec=specification,
+        code=code.digest("average_seeds"),
+    script:
+        "../scripts/average_seeds.py"
 
 
 rule controls:

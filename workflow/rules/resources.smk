@@ -177,6 +177,8 @@ def time_limits(cell):
         "train": costs.minutes(COSTS.train(cell), shortest),
         "predict": costs.minutes(COSTS.predict(cell), shortest),
     }
+    if cell.recipe in TURNED:
+        limits["predict_turned"] = costs.minutes(COSTS.predict_turned(cell))
     if STUDY.searched(cell.recipe):
         limits |= dict.fromkeys(("tune", "tune_worker"), costs.minutes(COSTS.tune_job(cell)))
     return limits
@@ -187,7 +189,9 @@ def time_limit(rule):
     return once_for(*cells.NAMES)(lambda wildcards: time_limits(cell(wildcards))[rule])
 
 
-training_time_limit, prediction_time_limit, search_time_limit = map(time_limit, ("train", "predict", "tune"))
+training_time_limit, prediction_time_limit, turned_time_limit, search_time_limit = map(
+    time_limit, ("train", "predict", "predict_turned", "tune")
+)
 
 
 def extraction_time_limit(wildcards):

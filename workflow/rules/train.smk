@@ -21,6 +21,7 @@ rule train:
         f"{RUN_LOG}/train.jsonl"
     wildcard_constraints:
         dataset=one_of(TRAINED_ON),
+        recipe=one_of(TRAINING),
     # The longest jobs first, searches before these, so that none of them runs alone in the end.
     priority: 1
     group:

@@ -154,6 +154,11 @@ class Costs:
         scored = self._patches[cell.dataset]["valid"] + self._patches[cell.dataset]["test"]
         return Estimate(self._start(cell) + seconds / self.passes(cell) * scored, origin)
 
+    def predict_turned(self, cell: Cell) -> Estimate:
+        """Return the seconds of a prediction that passes over each patch in its eight flips and turns."""
+        seconds, origin = self.predict(cell)
+        return Estimate(self._start(cell) + 8 * max(0.0, seconds - self._start(cell)), origin)
+
     def extract(self, dataset: str, model: str, scaling: str, device: str) -> Estimate:
         """Return the seconds of the extraction of a backbone's features: one pass over all patches."""
         if (measured := self._learned.extract.get((dataset, model, scaling, device))) is not None:

@@ -27,7 +27,13 @@ from histobench.core.study import WRITE_TO, Study
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
 # Rules whose jobs run on the device of their run, and their columns in the plan.
-ON_DEVICES = {"extract_features": "extract", "tune": "tune", "train": "train", "predict": "predict"}
+ON_DEVICES = {
+    "extract_features": "extract",
+    "tune": "tune",
+    "train": "train",
+    "predict": "predict",
+    "predict_turned": "predict",
+}
 # All other rules, by the first word of their name. Those not listed make tables, figures and the report.
 STAGES = {
     "download": "download",
@@ -38,6 +44,7 @@ STAGES = {
     "select": "select",
     "evaluate": "evaluate",
     "gather": "evaluate",
+    "average": "evaluate",
     "controls": "evaluate",
     "audit": "audit",
 }
@@ -216,7 +223,9 @@ def asked(found: Sequence[usage.Usage], block: Path) -> list[str]:
 def _device(job: Job) -> str:
     """Return the device of a job of one of the rules `ON_DEVICES`."""
     *_, above, last = Path(job.key).parts
-    in_its_folder = job.rule in ("train", "predict") or (job.rule == "tune" and last.startswith("worker-"))
+    in_its_folder = job.rule in ("train", "predict", "predict_turned") or (
+        job.rule == "tune" and last.startswith("worker-")
+    )
     return above if in_its_folder else last
 
 
@@ -229,7 +238,7 @@ def _cost(job: Job, costs: Costs) -> Estimate:
         if names[-1].startswith("worker-"):
             return Estimate(0.0, "estimated")  # the cost of the search stands with its first job
         return costs.tune(Cell(*names[-5:]))
-    cost = costs.train if job.rule == "train" else costs.predict
+    cost = {"train": costs.train, "predict": costs.predict, "predict_turned": costs.predict_turned}[job.rule]
     return cost(Cell(*names[-6:-1]))
 
 
@@ -241,12 +250,13 @@ that may stop early, are counted whole."""
 
 def _table(study: Study, devices: Mapping[str, Sequence[tuple[str, Estimate]]]) -> list[str]:
     """Return a table with a row for each device: its jobs by rule, and their hours by origin."""
+    columns = list(dict.fromkeys(ON_DEVICES.values()))
 
     def row(name: str, jobs: Sequence[tuple[str, Estimate]]) -> list[str]:
-        counts = Counter(rule for rule, _ in jobs)
+        counts = Counter(ON_DEVICES[rule] for rule, _ in jobs)
         hours = [sum(cost.seconds for _, cost in jobs if cost.origin == origin) / 3600 for origin in ORIGINS]
         cells = [
-            *(str(counts[rule] or "") for rule in ON_DEVICES),
+            *(str(counts[name] or "") for name in columns),
             *(f"{value:,.1f}" if value else "" for value in hours),
         ]
         return [name, *cells, f"{sum(hours):,.1f}"]
@@ -258,7 +268,7 @@ def _table(study: Study, devices: Mapping[str, Sequence[tuple[str, Estimate]]]) 
     if len(cards) > 1:
         rows.append(row("all GPUs", [job for name in cards for job in devices[name]]))
     rows += [row(name, devices[name]) for name in processors]
-    header = ["device", *ON_DEVICES.values(), *ORIGINS, "hours"]
+    header = ["device", *columns, *ORIGINS, "hours"]
     align = ["left", *["right"] * (len(header) - 1)]
     # As texts, so that empty cells stay empty.
     table = str(tabulate(rows, header, tablefmt="plain", colalign=align, disable_numparse=True))

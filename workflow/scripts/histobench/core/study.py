@@ -15,6 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from histobench.core import (
+    averaged,
     catalogue,
     devices,
     embeddings,
@@ -64,6 +65,8 @@ class Study:
         self.recipes: dict[str, dict[str, Any]] = dict(config["recipes"])
         for name, recipe in self.recipes.items():
             recipe_checks.check(name, recipe)
+        # By the recipes of results that are averages of others.
+        self.averages: dict[str, averaged.Averaged] = {}
         self.devices: dict[str, dict[str, Any]] = dict(config["devices"])
         self.models = catalogue.models(config.get("models", {}))
         self.sources = {name: sources.source(name, block) for name, block in config["sources"].items()}
@@ -91,8 +94,11 @@ class Study:
         self.cells: dict[Cell, list[int]] = {}
         # Cells that cannot run, and why.
         self.left_out: dict[Cell, str] = {}
+        asked: dict[Cell, set[str]] = {}
         for number, block in enumerate(config["matrix"]):
-            self._expand(number, block)
+            for cell in self._expand(number, block):
+                asked.setdefault(cell, set()).update(block.get("average_scores", ()))
+        self._add_averages(asked)
         self._check_names()
         # Of each run that has a row in the results those that are trained for it: itself, or one for each fold.
         self.trained_for = {
@@ -104,7 +110,7 @@ class Study:
                 if cell not in self.left_out
             )
         }
-        self.runs = list(itertools.chain.from_iterable(self.trained_for.values()))
+        self.runs = list(dict.fromkeys(itertools.chain.from_iterable(self.trained_for.values())))
         if not self.runs:
             raise HistobenchError(
                 "configuration: the matrix makes no run; "
@@ -113,6 +119,8 @@ class Study:
 
     def why_not(self, cell: Cell) -> str:
         """Return why a cell cannot run, "" if it can."""
+        if average := self.averages.get(cell.recipe):
+            return self._why_no_average(cell, average)
         model, mode, recipe = self.models[cell.model], MODES[cell.mode], self.recipes[cell.recipe]
         if self.gathered(cell.dataset) and self.timing_only(cell.recipe):
             return "seconds are measured on a data set with one split"
@@ -140,6 +148,16 @@ class Study:
         if mode.unfreezes and mode.key not in recipe:
             return f"the recipe does not say `{mode.key}`"
         return self._lacks_precision(cell)
+
+    def _why_no_average(self, cell: Cell, average: averaged.Averaged) -> str:
+        """Return why there are no scores to average, "" if there are."""
+        if reason := self.why_not(replace(cell, recipe=average.recipe)):
+            return reason
+        if self.timing_only(average.recipe):
+            return "it is there for its seconds"
+        if averaged.D4 in average.kinds and self.cached(cell.mode, cell.recipe):
+            return "a turned patch has no cached features: say `transfer: end_to_end`"
+        return ""
 
     def _check_origin(self, key: str, run: Run) -> None:
         """Refuse weights of a run that does not train a backbone, or that this study cannot have."""
@@ -229,6 +247,7 @@ class Study:
         left_out : whether the cell cannot run.
         end_to_end : whether every epoch runs over patches, not over cached features.
         timing_only, tuned_from, classifier : see :mod:`histobench.core.recipes`.
+        averaged_from : the recipe of the runs whose scores are averaged, "" where none are; `averaged_over`: its kinds.
         subset_of : the data set of whose training patches this one has a part, "" if it has all of its own.
         subset_by : "train_fraction" or "train_groups", by which that part is given, or "".
         """
@@ -253,6 +272,8 @@ class Study:
                     "end_to_end": not self.cached(cell.mode, cell.recipe),
                     "timing_only": self.timing_only(cell.recipe),
                     "tuned_from": self.recipes[cell.recipe].get("tuned_from", ""),
+                    "averaged_from": self.averages[cell.recipe].recipe if cell.recipe in self.averages else "",
+                    "averaged_over": " ".join(self.averages[cell.recipe].kinds) if cell.recipe in self.averages else "",
                     "subset_of": self.subset_of(cell.dataset),
                     "subset_by": self.datasets[cell.dataset].subset_by,
                     "classifier": recipes.classifier(self.recipes[cell.recipe], cell.mode),
@@ -270,7 +291,7 @@ class Study:
 
     def gap(self, run: Run) -> str:
         """Return why a run has no current result, in words, "" if it has one; see :func:`histobench.core.runs.gap`."""
-        reasons = [self._gap(each) for each in self.trained_for.get(run, (run,))]
+        reasons = [self._gap(each) for each in (*self.trained_for.get(run, (run,)), *self._turned(run))]
         return "; ".join(dict.fromkeys(filter(None, reasons)))
 
     def _gap(self, run: Run) -> str:
@@ -499,8 +520,26 @@ class Study:
         return selection.of if selection else ""
 
     def trained(self, run: Run) -> tuple[Run, ...]:
-        """Return the runs that are trained for a result: itself, or one for each fold."""
-        return tuple(replace(run, dataset=name) for name in self._selected(run.dataset, run.seed))
+        """Return the runs that are trained for a result: itself, those on folds, those whose scores are averaged."""
+        average = self.averages.get(run.recipe)
+        own = replace(run, recipe=average.recipe) if average else run
+        return tuple(itertools.chain.from_iterable(map(self.trained, self.members(run)))) or (own,)
+
+    def members(self, run: Run) -> tuple[Run, ...]:
+        """Return the results that a result is made of: one for each seed, or each fold; none for any other."""
+        average = self.averages.get(run.recipe)
+        if average and averaged.SEEDS in average.kinds:
+            seeds = self.cells[replace(run, recipe=average.recipe).cell]
+            return tuple(replace(run, recipe=average.of_each_seed, seed=seed) for seed in seeds)
+        if self.gathered(run.dataset):
+            return tuple(replace(run, dataset=name) for name in self._selected(run.dataset, run.seed))
+        return ()
+
+    def _turned(self, run: Run) -> tuple[Run, ...]:
+        """Return the results behind a result that are scored on flipped and turned patches."""
+        if members := self.members(run):
+            return tuple(itertools.chain.from_iterable(map(self._turned, members)))
+        return (run,) if run.recipe in self.averages else ()
 
     def stored(self, dataset: str) -> str:
         """Return the data set whose records and features a data set uses."""
@@ -539,7 +578,32 @@ class Study:
             names.append(name)
         return names
 
-    def _expand(self, number: int, block: Mapping[str, Any]) -> None:
+    def _add_averages(self, asked: Mapping[Cell, set[str]]) -> None:
+        """Put the cells of averages that the matrix asks for behind those that they are of."""
+        trained, self.cells = self.cells, {}
+        for cell, seeds in trained.items():
+            self.cells[cell] = seeds
+            for kinds in averaged.combinations(asked[cell]):
+                average = averaged.Averaged(cell.recipe, kinds)
+                if average.name in self.recipes and average.name not in self.averages:
+                    raise HistobenchError(
+                        f"configuration: recipes.{average.name}: this name is that of an average of {cell.recipe} "
+                        "(`average_scores`); choose another"
+                    )
+                # What it is compared with is the recipe itself.
+                recipe = {key: value for key, value in self.recipes[cell.recipe].items() if key != "tuned_from"}
+                self.averages[average.name] = average
+                self.recipes[average.name] = recipe | {"average_scores": list(kinds)}
+                found = replace(cell, recipe=average.name)
+                reason = self.why_not(found)
+                if not reason and averaged.SEEDS in kinds and len(seeds) < 2:
+                    reason = "it has one seed, of which there is nothing to average"
+                if reason:
+                    self.left_out[found] = reason
+                self.cells[found] = [min(seeds)] if averaged.SEEDS in kinds else list(seeds)
+
+    def _expand(self, number: int, block: Mapping[str, Any]) -> Iterator[Cell]:
+        """Add the cells of a block of the matrix, and yield them."""
         where = f"matrix block {number + 1}"
         known: dict[str, Mapping[str, Any]] = {
             "datasets": self.datasets,
@@ -556,6 +620,7 @@ class Study:
                 self.left_out[cell] = reason
             seeds = self.cells.setdefault(cell, [])
             seeds += [seed for seed in block["seeds"] if seed not in seeds]
+            yield cell
 
 
 def content_of_embeddings(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from snakemake_executor_plugin_slurm.partitions import Partition
 
 # Rules whose jobs of a run are one job of the scheduler, in their order.
-OF_A_RUN = ("train", "predict", "evaluate")
+OF_A_RUN = ("train", "predict", "predict_turned", "evaluate")
 # What groups of heads are called in `group-components` of a profile, which says of how many runs they are at most.
 HEADS = "heads"
 # Characters at the end of a log among which the error stands that ended a job.

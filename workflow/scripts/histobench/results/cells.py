@@ -21,10 +21,10 @@ NAMES = list(core_cells.NAMES)
 def can_represent(cells: pd.DataFrame) -> pd.DataFrame:
     """Return the cells that may represent their data set, model and mode.
 
-    Those of timing recipes and of tuned recipes, and those that cannot run, may not.
+    Those of timing recipes and of tuned recipes, averages of others, and those that cannot run, may not.
     """
-    excluded = cells["timing_only"].astype(bool) | cells["left_out"].astype(bool) | (cells["tuned_from"] != "")
-    return cells[~excluded]
+    found = (cells["tuned_from"] != "") | (cells["averaged_from"] != "")
+    return cells[~(cells["timing_only"].astype(bool) | cells["left_out"].astype(bool) | found)]
 
 
 def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
@@ -43,6 +43,11 @@ def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
         given order, with a new index.
     """
     return can_represent(cells).drop_duplicates(["dataset", "model", "mode"], ignore_index=True)
+
+
+def without_averages(runs: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs, as in `runs.csv`, but for results that average scores of others."""
+    return runs[~runs["recipe"].isin(cells.loc[cells["averaged_from"] != "", "recipe"])]
 
 
 def runs_wanted(cells: pd.DataFrame) -> int:

@@ -78,6 +78,8 @@ TEXTS = [
         "backend",
         "gap",
         "tuned_from",
+        "averaged_from",
+        "averaged_over",
         "subset_of",
         "subset_by",
         "year",

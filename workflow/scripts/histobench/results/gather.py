@@ -49,6 +49,26 @@ def write(folder: Path, members: Sequence[Path], specification: dict[str, Any], 
     runs.write_predictions(
         folder / runs.PREDICTIONS, predictions[list(runs.PREDICTION_COLUMNS)].itertuples(index=False, name=None)
     )
+    # Every patch is tested on once.
+    patches = counts.mean().round().astype(int).to_dict() | {"n_test": int(counts["n_test"].sum())}
+    write_about(folder, members, specification, abouts, {"patches": patches})
+
+
+def write_about(
+    folder: Path,
+    members: Sequence[Path],
+    specification: dict[str, Any],
+    abouts: Sequence[dict[str, Any]],
+    facts: dict[str, Any],
+) -> None:
+    """Write history, timing and ``run.json`` of a result of several runs: their means, and these facts.
+
+    Parameters
+    ----------
+    folder, members, specification : see :func:`write`.
+    abouts : what ``run.json`` of each says.
+    facts : what to say instead of the first one.
+    """
     for name in (runs.HISTORY, runs.TIMING):
         tables = pd.concat([pd.read_csv(unchanged(member / name)) for member in members])
         means = tables.groupby("epoch", as_index=False).mean().astype(object)
@@ -64,11 +84,10 @@ def write(folder: Path, members: Sequence[Path], specification: dict[str, Any], 
                 part: round(statistics.mean(about["epoch_patches"][part] for about in abouts))
                 for part in ("train", "valid")
             },
-            # Every patch is tested on once.
-            "patches": counts.mean().round().astype(int).to_dict() | {"n_test": int(counts["n_test"].sum())},
             "peak_memory_mib": max(about["peak_memory_mib"] for about in abouts),
             "inputs_sha256": {"patches": [about["inputs_sha256"]["patches"] for about in abouts]},
             "weights_sha256": [about["weights_sha256"] for about in abouts],
             "members": [str(member) for member in members],
-        },
+        }
+        | facts,
     )

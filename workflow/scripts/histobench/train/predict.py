@@ -1,7 +1,7 @@
 """Prediction: scores of a run's validation and test patches with the weights of its best epoch."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,14 +60,14 @@ def predict(task: Task, output: Path) -> None:
         assert task.features is not None
         score: Scorer = neighbours.load(Features(task.data, task.features, "train"), recipe, task.weights).scores
     else:
-        model = _model(spec, recipe, parts[0])
+        model = network(spec, recipe, parts[0])
         models.load(model, task.weights)
         score = partial(scores, model, image=spec["input"], machine=machine)
-    runs.write_predictions(output, _rows(task, score, parts))
+    runs.write_predictions(output, rows(task, score, parts))
     log.info("predicted %s", ", ".join(f"{len(part)} {part.split}" for part in parts))
 
 
-def _model(spec: dict[str, Any], recipe: dict[str, Any], part: Records | Features) -> keras.Model:
+def network(spec: dict[str, Any], recipe: dict[str, Any], part: Records | Features) -> keras.Model:
     """Return the network of a run, or its head for features, without its trained weights."""
     seed, dense = spec["run"]["seed"], recipes.dense(recipe)
     if isinstance(part, Features):
@@ -75,7 +75,8 @@ def _model(spec: dict[str, Any], recipe: dict[str, Any], part: Records | Feature
     return models.build(spec["model"], spec["run"]["mode"], models.input_shape(spec["input"]), seed=seed, dense=dense)
 
 
-def _rows(task: Task, score: Scorer, parts: list[Records | Features]) -> Iterator[tuple[str, str, str, int, str]]:
+def rows(task: Task, score: Scorer, parts: Sequence[Records | Features]) -> Iterator[tuple[str, str, str, int, str]]:
+    """Yield the rows of predictions of some parts; refuse scores that are no numbers."""
     for part in parts:
         values = score(part)
         if not np.isfinite(values).all():

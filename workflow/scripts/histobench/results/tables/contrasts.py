@@ -21,6 +21,12 @@ from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
 
 TRANSFER, TUNED = "TL − full", "tuned − untuned"
+AVERAGED = {
+    "d4": "mean over D4 − single",
+    "seeds": "mean over seeds − single",
+    "d4 seeds": "mean over D4 and seeds − single",
+}
+"""By what is averaged: scores over the eight flips and turns of a patch, over the seeds of a cell, or both."""
 COMPARED = ("tl", "full")
 """Modes of `TRANSFER`."""
 TRAINED = ("full", "finetune")
@@ -137,10 +143,15 @@ def _arms(cells: pd.DataFrame) -> Iterator[tuple[str, Cell, Cell]]:
                 a, b = pair
                 yield f"{MODE_NAMES[a]} − {MODE_NAMES.get(b, b)}", arms[a], arms[b]
     run = ~cells["left_out"].astype(bool) & ~cells["timing_only"].astype(bool)
-    for cell in cells[run & (cells["tuned_from"] != "")].to_dict("records"):
-        absent = {**cell, "recipe": cell["tuned_from"], "gap": "not in the matrix"}
-        untuned = cells[(cells[NAMES] == [absent[name] for name in NAMES]).all(axis=1)].to_dict("records")
-        yield TUNED, cell, untuned[0] if untuned else absent
+    for column in ("tuned_from", "averaged_from"):
+        for cell in cells[run & (cells[column] != "")].to_dict("records"):
+            absent = {**cell, "recipe": cell[column], "gap": "not in the matrix"}
+            origin = cells[(cells[NAMES] == [absent[name] for name in NAMES]).all(axis=1)].to_dict("records")
+            yield (
+                AVERAGED[cell["averaged_over"]] if cell["averaged_over"] else TUNED,
+                cell,
+                origin[0] if origin else absent,
+            )
 
 
 def _arms_of_embeddings(

@@ -1,0 +1,123 @@
+"""Results that average scores: which the matrix makes, what they are made of, and that they are the mean."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from histobench.core.averaged import Averaged, combinations
+from histobench.core.cells import Cell, Run
+from histobench.core.errors import HistobenchError
+from histobench.core.files import read_sealed
+from histobench.core.prepared import Records
+from histobench.core.runs import read_rows, write_predictions
+from histobench.results import average_seeds
+from histobench.results.tables.contrasts import AVERAGED
+from histobench.train import models, predict_turned
+from support import jobs
+from support.paper import configuration, study
+from support.small import SHAPE, specification
+
+
+def made(seeds=(1, 2), **changes):
+    recipes = configuration()["recipes"] | changes.pop("recipes", {})
+    block = {"datasets": ["pcam"], "models": ["b2"], "modes": ["full"], "recipes": ["paper"], "devices": ["cpu"]}
+    block |= {"seeds": list(seeds), "average_scores": ["d4", "seeds"]}
+    folds = {"source": "idc", "split": {"by": "group", "folds": 5, "seed": 1}}
+    return study(recipes=recipes, matrix=[block | changes], datasets=configuration()["datasets"] | {"idc-cv": folds})
+
+
+def runs(recipe, *seeds, dataset="pcam"):
+    return [Run(dataset, "b2", "full", recipe, "cpu", seed) for seed in seeds]
+
+
+def test_averages_stand_behind_the_cell_that_they_are_of():
+    found = made()
+    assert [(cell.recipe, seeds) for cell, seeds in found.cells.items()] == [
+        ("paper", [1, 2]), ("paper.d4", [1, 2]), ("paper.seeds", [1]), ("paper.d4.seeds", [1]),
+    ]  # fmt: skip
+    assert not found.left_out
+    # Nothing is trained for them.
+    assert found.runs == runs("paper", 1, 2)
+    asked = {row["recipe"]: row for row in found.asked_for({})}
+    assert (asked["paper.d4.seeds"]["averaged_from"], asked["paper.d4.seeds"]["averaged_over"]) == ("paper", "d4 seeds")
+    assert asked["paper"]["averaged_over"] == ""
+    assert set(AVERAGED) == {" ".join(kinds) for kinds in combinations(("seeds", "d4"))}
+
+
+def test_an_average_is_made_of_seeds_and_these_of_folds():
+    (average,) = runs("paper.d4.seeds", 1, dataset="idc-cv")
+    found = made(datasets=["idc-cv"])
+    assert list(found.members(average)) == runs("paper.d4", 1, 2, dataset="idc-cv")
+    folds = [f"idc-cv.fold-{fold}" for fold in range(1, 6)]
+    of_folds = found.members(found.members(average)[1])
+    assert [(run.dataset, run.recipe, run.seed) for run in of_folds] == [(fold, "paper.d4", 2) for fold in folds]
+    assert found.members(of_folds[0]) == ()
+    assert found.trained(of_folds[0]) == tuple(runs("paper", 2, dataset=folds[0]))
+    assert len(found.trained(average)) == 10 and {run.recipe for run in found.trained(average)} == {"paper"}
+    assert found._turned(average) == tuple(
+        run for seed in (1, 2) for fold in folds for run in runs("paper.d4", seed, dataset=fold)
+    )
+    assert Averaged("paper", ("d4", "seeds")).of_each_seed == "paper.d4"
+
+
+@pytest.mark.parametrize(
+    ("changes", "recipe", "reason"),
+    [
+        ({"seeds": [3]}, "paper.seeds", "it has one seed"),
+        ({"models": ["mobilenet", "b2"], "modes": ["tl", "full"]}, "paper.d4", "a turned patch has no cached features"),
+        ({"recipes": {"paper": configuration()["recipes"]["timing"]}}, "paper.d4", "it is there for its seconds"),
+    ],
+)
+def test_what_cannot_be_averaged_is_left_out_with_a_reason(changes, recipe, reason):
+    model, mode = ("mobilenet", "tl") if "models" in changes else ("b2", "full")
+    assert reason in made(**changes).left_out[Cell("pcam", model, mode, recipe, "cpu")]
+
+
+def test_a_recipe_of_that_name_is_refused():
+    paper = configuration()["recipes"]["paper"]
+    with pytest.raises(HistobenchError, match=r"recipes\.paper\.d4: this name is that of an average of paper"):
+        made(recipes={"paper.d4": paper})
+
+
+def test_a_change_of_the_recipe_is_one_of_its_averages():
+    spec = made().specification(runs("paper.d4", 1)[0])
+    assert spec["recipe"].pop("average_scores") == ["d4"]
+    assert spec["recipe"] == made().specification(runs("paper", 1)[0])["recipe"]
+
+
+def test_scores_of_all_eight_orientations_are_averaged(prepared_folder, tmp_path):
+    spec, source = specification("b2", epochs=1), tmp_path / "run"
+    jobs.train(prepared_folder, source, spec)
+    of_average = spec | {"recipe": spec["recipe"] | {"average_scores": ["d4"]}}
+    folder = tmp_path / "average"
+    folder.mkdir()
+    predict_turned.predict(jobs.Task(spec=of_average, data=prepared_folder, weights=source / "best.weights.h5"), folder)
+    network = models.build(spec["model"], "full", SHAPE, seed=1)
+    models.load(network, source / "best.weights.h5")
+    test = Records(prepared_folder, "test")
+    images = test.take(np.arange(len(test))) / np.float32(255)
+    turned = [np.rot90(images[:, :, ::step], turns, (1, 2)) for step in (1, -1) for turns in range(4)]
+    expected = np.mean([network.predict(each, verbose=0)[:, 0] for each in turned], axis=0)
+    rows = [row for row in read_rows(folder / "predictions.csv") if row["split"] == "test"]
+    np.testing.assert_allclose([float(row["score"]) for row in rows], expected, atol=1e-5)
+    assert [row["patch_id"] for row in rows] == test.ids
+    about = read_sealed(folder / "run.json")
+    assert about["specification"] == of_average
+    assert (folder / "history.csv").read_text() == (source / "history.csv").read_text()
+
+
+def test_seeds_are_averaged_patch_by_patch(prepared_folder, tmp_path):
+    folders = [tmp_path / f"seed-{seed}" for seed in (1, 2)]
+    for seed, each in enumerate(folders, 1):
+        jobs.train(prepared_folder, each, specification("b2", epochs=1, seed=seed))
+    spec = specification("b2", epochs=1) | {"recipe": {"average_scores": ["seeds"]}}
+    folder = tmp_path / "average"
+    folder.mkdir()
+    average_seeds.write(folder, folders, spec)
+    one, two, mean = (pd.read_csv(each / "predictions.csv") for each in (*folders, folder))
+    np.testing.assert_allclose(mean["score"], (one["score"] + two["score"]) / 2)
+    assert mean.drop(columns="score").equals(one.drop(columns="score"))
+    assert read_sealed(folder / "run.json")["members"] == [str(each) for each in folders]
+    write_predictions(folders[1] / "predictions.csv", two.iloc[1:].itertuples(index=False, name=None))
+    with pytest.raises(HistobenchError, match=r"seed-2/predictions\.csv: expected the patches and labels of .*seed-1"):
+        average_seeds.write(folder, folders, spec)

@@ -1,0 +1,65 @@
+"""Rows for which nothing is trained, in a study that is really run: over flips and turns, over seeds, over folds."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from support.project import LOCAL, plan, snakemake
+
+STUDY = {
+    "datasets": {"idc-cv": {"source": "idc-simulated", "split": {"by": "group", "folds": 3, "seed": 1}}},
+    "matrix": [
+        {
+            "datasets": ["pcam-simulated", "idc-cv"],
+            "models": ["b2"],
+            "modes": ["full"],
+            "recipes": ["tiny"],
+            "devices": ["cpu"],
+            "seeds": [1, 2],
+            "average_scores": ["d4", "seeds"],
+        }
+    ],
+}
+ARGUMENTS = (*LOCAL, "--configfile", "tests/configs/tiny.yaml", "averages.yaml")
+
+
+@pytest.fixture(scope="module")
+def averaged(finished, once):
+    def make(folder) -> None:
+        shutil.copytree(finished, folder, symlinks=True)
+        (folder / "averages.yaml").write_text(yaml.safe_dump(STUDY))
+        jobs = plan(folder, "tables", *ARGUMENTS)
+        # One run on PCam is there; three folds for each seed.
+        assert (jobs["train"], jobs["predict_turned"], jobs["average_seeds"], jobs["gather"]) == (7, 8, 4, 4)
+        snakemake(folder, "tables", *ARGUMENTS)
+
+    return once("averages", make)
+
+
+@pytest.mark.parametrize("dataset", ["pcam-simulated", "idc-cv"])
+def test_scores_are_the_mean_of_those_that_they_are_of(averaged, dataset):
+    def scores(recipe, seed):
+        path = averaged / f"results/tiny/runs/{dataset}/b2/full/{recipe}/cpu/seed-{seed}/predictions.csv"
+        return pd.read_csv(path).set_index(["split", "patch_id"])["score"].sort_index()
+
+    for recipe in ("tiny", "tiny.d4"):
+        mean = (scores(recipe, 1) + scores(recipe, 2)) / 2
+        np.testing.assert_allclose(scores(f"{recipe}.seeds", 1), mean, atol=1e-12)
+    assert not np.allclose(scores("tiny", 1), scores("tiny.d4", 1), atol=1e-4)
+
+
+def test_each_has_a_row_and_a_contrast_to_the_row_that_it_comes_from(averaged):
+    table = pd.read_csv(averaged / "results/tiny/tables/performance_idc-cv.csv")
+    assert table["recipe"].tolist() == ["tiny", "tiny.d4", "tiny.seeds", "tiny.d4.seeds"]
+    assert table["seeds"].tolist() == [2, 2, 1, 1]
+    contrasts = pd.read_csv(averaged / "results/tiny/tables/contrasts.csv").query("dataset == 'idc-cv'")
+    assert contrasts["recipe"].tolist() == [f"tiny{end} / tiny" for end in (".d4", ".seeds", ".d4.seeds")]
+    assert contrasts["difference"].notna().all()
+    assert set(pd.read_csv(averaged / "results/tiny/tables/best.csv")["recipe"]) == {"tiny"}
+
+
+def test_nothing_is_left_to_do(averaged):
+    assert not plan(averaged, "tables", *ARGUMENTS)
