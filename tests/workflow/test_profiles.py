@@ -139,4 +139,4 @@ def test_an_overlay_that_replaces_the_demos_own_is_seen(project):
     (project / "mine.yaml").write_text("downloads: {mirror: elsewhere}")
     demo = ("--list-rules", "--profile", "profiles/demo")
     assert "Study paper: 121 runs" in snakemake(project, *demo, "--configfile", "mine.yaml")
-    assert "Study demo: 7 runs" in snakemake(project, *demo, "--configfile", "config/demo.yaml", "mine.yaml")
+    assert "Study demo: 9 runs" in snakemake(project, *demo, "--configfile", "config/demo.yaml", "mine.yaml")
