@@ -177,8 +177,8 @@ def test_there_is_nothing_to_start_anew_before_the_first_start(tmp_path):
 # Training, in processes that are really killed.
 
 
-def start_training(data: Path, folder: Path, epochs: int = MANY) -> subprocess.Popen:
-    return job("train", data, folder, spec=specification("b6", epochs=epochs))
+def start_training(data: Path, folder: Path, epochs: int = MANY, **recipe) -> subprocess.Popen:
+    return job("train", data, folder, spec=specification("b6", epochs=epochs, **recipe))
 
 
 def kill_at(process: subprocess.Popen, folder: Path, moment: str, rng: random.Random) -> str:
@@ -213,14 +213,23 @@ def test_a_run_that_is_killed_and_told_to_end(prepared_folder, tmp_path):
     assert_equal_runs(folder, tmp_path / "undisturbed")
 
 
+# All that a recipe can say of how training goes, with patience for 22 epochs.
+MOST = {key: value for key, value in EVERY_KEY.items() if key != "epochs"} | {
+    "augmentation": ["d4", "stain-strong"],
+    "early_stopping": EVERY_KEY["early_stopping"] | {"patience": 21},
+}
+
+
 @pytest.mark.long
-def test_ten_kills_of_a_training(prepared_folder, tmp_path):
+@pytest.mark.parametrize("recipe", [{}, MOST], ids=["plain", "every key"])
+def test_ten_kills_of_a_training(prepared_folder, tmp_path, recipe):
     undisturbed, folder, rng = tmp_path / "undisturbed", tmp_path / "run", random.Random(10)
-    finish(start_training(prepared_folder, undisturbed, 24))
+    finish(start_training(prepared_folder, undisturbed, 24, **recipe))
     for _ in range(10):
-        kill_at(start_training(prepared_folder, folder, 24), folder, rng.choice(["epoch", "save"]), rng)
-    finish(start_training(prepared_folder, folder, 24))
+        kill_at(start_training(prepared_folder, folder, 24, **recipe), folder, rng.choice(["epoch", "save"]), rng)
+    finish(start_training(prepared_folder, folder, 24, **recipe))
     assert_equal_runs(folder, undisturbed)
+    assert read_sealed(folder / "run.json")["epochs"] == (22 if recipe else 24)
 
 
 # Feature extraction.
