@@ -11,9 +11,12 @@ from histobench.core.files import read_sealed
 from histobench.core.prepared import Records
 from histobench.core.runs import read_rows, write_predictions
 from histobench.results import average_seeds
+from histobench.results.columns import write_csv
+from histobench.results.inputs import Inputs
 from histobench.results.tables.contrasts import AVERAGED
 from histobench.train import models, predict_turned
 from support import jobs
+from support.frames import cell, run
 from support.paper import configuration, study
 from support.small import SHAPE, specification
 
@@ -83,6 +86,17 @@ def test_a_change_of_the_recipe_is_one_of_its_averages():
     spec = made().specification(runs("paper.d4", 1)[0])
     assert spec["recipe"].pop("average_scores") == ["d4"]
     assert spec["recipe"] == made().specification(runs("paper", 1)[0])["recipe"]
+
+
+def test_only_rows_and_contrasts_know_averages(tmp_path):
+    """What counts, times, chooses or draws runs gets those that were trained."""
+    rows = [run(recipe=recipe) for recipe in ("paper", "paper.d4")]
+    of = {"paper": {}, "paper.d4": {"averaged_from": "paper", "averaged_over": "d4"}}
+    write_csv(tmp_path / "runs.csv", pd.DataFrame(rows))
+    write_csv(tmp_path / "cells.csv", pd.DataFrame([cell(recipe=recipe, **more) for recipe, more in of.items()]))
+    inputs = Inputs({name: [str(tmp_path / f"{name}.csv")] for name in ("runs", "cells")}, "", {})
+    assert inputs.runs["recipe"].tolist() == inputs.cells["recipe"].tolist() == ["paper"]
+    assert inputs.all_runs["recipe"].tolist() == inputs.all_cells["recipe"].tolist() == list(of)
 
 
 def test_scores_of_all_eight_orientations_are_averaged(prepared_folder, tmp_path):

@@ -112,9 +112,7 @@ def test_seeds_with_folds_of_their_own_are_not_averaged_by_the_folds_of_the_firs
 
     def made(**seeds):
         files = dict.fromkeys(("audit", "performance"))
-        inputs = SimpleNamespace(
-            files=files, runs=runs, cells=pd.DataFrame([cell()]), dataset="pcam", by_run=lambda _: predictions
-        )
+        inputs = SimpleNamespace(files=files, runs=runs, dataset="pcam", by_run=lambda _: predictions)
         inputs.first_seeds, inputs.announcements = seeds, list
         return table_of_leaks.leaks_table(inputs)
 

@@ -44,6 +44,13 @@ class Model(keras.Model):
         self.stop_training = False
 
 
+def any_history(test):
+    """Try a test with histories of a measure, and rules for it."""
+    monitor = st.sampled_from(["val_auc", "val_loss"])
+    cases = given(values=VALUES, patience=st.integers(1, 3), min_delta=st.sampled_from([0.0, 0.05]), monitor=monitor)
+    return settings(max_examples=30, deadline=None)(cases(test))
+
+
 def kerass(callback, values, monitor):
     """Yield after each epoch the model that a callback of Keras has seen these values with."""
     callback.set_model(Model(0.01))
@@ -53,13 +60,7 @@ def kerass(callback, values, monitor):
         yield callback.model
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    values=VALUES,
-    patience=st.integers(1, 3),
-    min_delta=st.sampled_from([0.0, 0.05]),
-    monitor=st.sampled_from(["val_auc", "val_loss"]),
-)
+@any_history
 def test_a_plateau_reduces_the_rate_as_keras_does(values, patience, min_delta, monitor):
     plateau = {
         "monitor": monitor,
@@ -77,13 +78,7 @@ def test_a_plateau_reduces_the_rate_as_keras_does(values, patience, min_delta, m
         assert reduced(0.01, plateau, history[: epoch + 1]) == pytest.approx(float(model.optimizer.learning_rate))
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    values=VALUES,
-    patience=st.integers(1, 3),
-    min_delta=st.sampled_from([0.0, 0.05]),
-    monitor=st.sampled_from(["val_auc", "val_loss"]),
-)
+@any_history
 def test_training_stops_where_keras_stops_it(values, patience, min_delta, monitor):
     rule = {"monitor": monitor, "patience": patience, "min_delta": min_delta}
     mode = "min" if monitor == "val_loss" else "max"

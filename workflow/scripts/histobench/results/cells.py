@@ -45,9 +45,9 @@ def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
     return can_represent(cells).drop_duplicates(["dataset", "model", "mode"], ignore_index=True)
 
 
-def without_averages(runs: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs, as in `runs.csv`, but for results that average scores of others."""
-    return runs[~runs["recipe"].isin(cells.loc[cells["averaged_from"] != "", "recipe"])]
+def without_averages(rows: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of runs or cells, with a column `recipe`, but for those that average scores of others."""
+    return rows[~rows["recipe"].isin(cells.loc[cells["averaged_from"] != "", "recipe"])]
 
 
 def runs_wanted(cells: pd.DataFrame) -> int:

@@ -13,7 +13,7 @@ from histobench.core.decision import THRESHOLD
 from histobench.core.files import read_sealed, unchanged
 from histobench.results import evaluation
 from histobench.results.bootstrap import Floats, Integers
-from histobench.results.cells import MODE_NAMES, without_averages
+from histobench.results.cells import MODE_NAMES
 from histobench.results.cells import NAMES as CELL
 from histobench.results.tables.performance import DIFFERS
 
@@ -79,8 +79,7 @@ def against_seconds(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """Return the runs on a data set that figures show, with a printed `label` for each cell.
 
-    Collapsed runs, those for timing only, and averages of others are left out. The label includes recipe and device if
-    there are several.
+    Collapsed runs and those for timing only are left out. The label includes recipe and device if there are several.
 
     Parameters
     ----------
@@ -88,7 +87,6 @@ def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFr
     dataset : its name.
     """
     of_seconds = cells.loc[cells["timing_only"].astype(bool), "recipe"]
-    runs = without_averages(runs, cells)
     shown = runs[(runs["dataset"] == dataset) & ~runs["collapsed"].astype(bool) & ~runs["recipe"].isin(of_seconds)]
     label = shown["model_name"] + ", " + shown["mode"].map(MODE_NAMES)
     same = shown.drop_duplicates(CELL)

@@ -12,6 +12,7 @@ import pandas as pd
 from histobench.core.files import unchanged
 from histobench.core.prepared import Records, manifest, tested
 from histobench.results import announcements, collect, evaluation, paper
+from histobench.results.cells import without_averages
 
 
 class Inputs:
@@ -33,12 +34,22 @@ class Inputs:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """All of `runs.csv`."""
-        return collect.read(self.files["runs"][0])
+        """Those of `runs.csv` that were trained: averages of their scores are no runs to count, time or choose from."""
+        return without_averages(self.all_runs, self.all_cells)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """All of `cells.csv`."""
+        """Those of `cells.csv` whose runs are trained."""
+        return without_averages(self.all_cells, self.all_cells)
+
+    @cached_property
+    def all_runs(self) -> pd.DataFrame:
+        """All of `runs.csv`, averages included."""
+        return collect.read(self.files["runs"][0])
+
+    @cached_property
+    def all_cells(self) -> pd.DataFrame:
+        """All of `cells.csv`, averages included."""
         return collect.read(self.files["cells"][0])
 
     @cached_property

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from histobench.results.cells import NAMES, without_averages
+from histobench.results.cells import NAMES
 from histobench.results.columns import Column, names, pick
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
@@ -24,7 +24,7 @@ def best(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    runs : as in `runs.csv`, without averages of others.
+    runs : as in `runs.csv`.
     scores : see `performance.read`.
 
     Returns
@@ -49,6 +49,6 @@ def in_print(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def best_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
-    table = best(without_averages(inputs.runs, inputs.cells), performance.read(inputs.files["performance"]))
+    table = best(inputs.runs, performance.read(inputs.files["performance"]))
     announced = inputs.announcements(inputs.cells[~inputs.cells["timing_only"]])
     return Table("Best model of each data set", table, COLUMNS, announced, [NOTE], grids=in_print(table))

@@ -262,5 +262,5 @@ def _of(folder: str, frames: Mapping[str, pd.DataFrame], file: str) -> pd.DataFr
 def contrasts_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
     replicates, predictions = inputs.by_run("replicates"), inputs.by_run("predictions")
-    table = contrasts(inputs.runs, inputs.cells, replicates, predictions, list(inputs.encoders))
+    table = contrasts(inputs.all_runs, inputs.all_cells, replicates, predictions, list(inputs.encoders))
     return Table("Paired contrasts of the AUC", table, COLUMNS, inputs.announcements(), NOTES, first=FIRST)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from histobench.results import audit, bootstrap, metrics, statistics
-from histobench.results.cells import runs_of, without_averages
+from histobench.results.cells import runs_of
 from histobench.results.columns import ALL_ROWS, BOOTSTRAP, CELL, GAP, RUNS, Column, names, text, three_digits
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
@@ -171,7 +171,7 @@ def leaks_table(inputs: Inputs) -> Table:
     """Return the table of the data set; without rows if no run on it that counts has learnt."""
     about, copies, _ = audit.read(inputs.files["audit"])
     scores = performance.read(inputs.files["performance"])
-    chosen = best.best(without_averages(inputs.runs, inputs.cells), scores[scores["dataset"] == inputs.dataset])
+    chosen = best.best(inputs.runs, scores[scores["dataset"] == inputs.dataset])
     table, notes = pd.DataFrame(columns=names(COLUMNS)), list(NOTES)
     audited = inputs.first_seeds.get(inputs.dataset)
     if audited is not None:

@@ -232,9 +232,9 @@ def _over_seeds(aucs: pd.Series) -> dict[str, float]:
 
 def performance_table(inputs: Inputs) -> Table:
     """Return the table of the data set."""
-    cells = inputs.cells
-    table = performance(inputs.dataset, inputs.runs, cells, inputs.by_run("replicates"), inputs.published.performance)
-    shown = cells[(cells["dataset"] == inputs.dataset) & ~cells["timing_only"]]
+    runs, cells = inputs.all_runs, inputs.all_cells
+    table = performance(inputs.dataset, runs, cells, inputs.by_run("replicates"), inputs.published.performance)
+    shown = inputs.cells[(inputs.cells["dataset"] == inputs.dataset) & ~inputs.cells["timing_only"]]
     title = f"Performance on the test set of {inputs.dataset}"
     seed = inputs.first_seeds.get(inputs.dataset)
     drawn = [f"Each seed draws its own part of the patches; the colour floor is that on the part of seed {seed}."]
