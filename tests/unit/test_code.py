@@ -29,7 +29,7 @@ READ = {"core/features", "core/prepared"}
 TRAINING = {
     "core/augmentations",
     *("train/fit", "train/checkpoints", "train/batch_norm", "train/augmentation", "train/random_state"),
-    *("train/averages", "train/schedules"),
+    *("train/average_weights", "train/schedules"),
     *("train/initial_model", "train/standardization", "tuning/tuned_recipe", "core/decision", *MODEL, *READ, *INPUTS),
 }
 DEPENDS_ON = {

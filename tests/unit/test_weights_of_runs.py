@@ -71,6 +71,18 @@ def test_no_cell_starts_from_its_test_patches_or_another_scaling(run, dataset, r
     assert reason in left and bool(reason) == bool(left)
 
 
+def test_no_cell_starts_from_its_test_patches_by_way_of_another_data_set():
+    """From IDC to PCam, and back to a random split of IDC."""
+    chain = {
+        "first": {"weights": {"run": RUN.replace("pcam/", "idc/")}},
+        "second": {"weights": {"run": RUN.replace("mobilenet", "first")}},
+    }
+    (reason,) = study(
+        models=chain, matrix=[block(datasets=["idc-random", "pcam"], models=["second"], modes=["full"])]
+    ).left_out.values()
+    assert reason == "its weights are of a run on idc, which may have trained on test patches of idc-random"
+
+
 @pytest.mark.parametrize("mode", ["full", "finetune"])
 def test_the_backbone_is_that_of_the_run_and_the_head_is_new(mode, prepared_folder, tmp_path):
     """Layers that fine-tuning has left as they were included."""

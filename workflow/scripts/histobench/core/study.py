@@ -179,16 +179,23 @@ class Study:
         if reason:
             raise HistobenchError(f"{where}: {run} cannot be started from: {reason}")
 
+    def _origins(self, cell: Cell) -> Iterator[Run]:
+        """Yield the run whose weights a cell starts from, if it does, then the one that this started from, and so on."""
+        while MODES[cell.mode].pretrained and (run := self.models[cell.model].weights_run):
+            yield run
+            cell = run.cell
+
     def _foreign_weights(self, cell: Cell) -> str:
         """Return why a cell cannot start from what a run has learned, "" if it can, or starts from something else."""
-        run = self.models[cell.model].weights_run
-        if run is None or not MODES[cell.mode].pretrained:
+        origins = list(self._origins(cell))
+        here = self.datasets[self.stored(cell.dataset)]
+        for run in origins:
+            there = self.datasets[self.stored(run.dataset)]
+            if here.source == there.source and (here != there or here.folds):
+                return f"its weights are of a run on {run.dataset}, which may have trained on test patches of {cell.dataset}"
+        if not origins:
             return ""
-        here, there = (self.datasets[self.stored(name)] for name in (cell.dataset, run.dataset))
-        if here.source == there.source and (here != there or here.folds):
-            return (
-                f"its weights are of a run on {run.dataset}, which may have trained on test patches of {cell.dataset}"
-            )
+        run = origins[0]
         ours, theirs = (
             self.input(each.dataset, each.model, recipes.scaling(self.recipes[each.recipe]))["preprocessing"]
             for each in (cell, run)

@@ -19,7 +19,7 @@ from histobench.core.modes import MODES
 from histobench.core.prepared import Records
 from histobench.core.recipes import lower_is_better
 from histobench.core.state import State
-from histobench.train import averages, checkpoints, nvml
+from histobench.train import average_weights, checkpoints, nvml
 from histobench.train.augmentation import Augmentation, draw
 from histobench.train.batches import Batches, order, spans
 from histobench.train.hardware import Machine
@@ -73,7 +73,7 @@ class Trainer:
         augmentation = Augmentation(self.kinds, train.shape) if self.kinds else None
         self._trained = join(network, train, spec["input"], augmentation=augmentation, resident=self.resident)
         self._validated = join(network, valid, spec["input"], resident=self.resident)
-        self._averages: averages.Averages | None = None
+        self._averages: average_weights.Averages | None = None
         self.optimizer: keras.optimizers.Optimizer | None = None
 
     def compile(self, epoch: int) -> None:
@@ -110,7 +110,7 @@ class Trainer:
         self.optimizer = self._trained.optimizer
         # Before `fit`, inside whose graph ScheduleFreeAdamW of Keras 3.15 would start from weights of zero.
         self.optimizer.build(self._trained.trainable_variables)
-        self._averages = averages.Averages(self._trained) if averages.arguments(recipe) else None
+        self._averages = average_weights.Averages(self._trained) if average_weights.arguments(recipe) else None
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network have its average weights for a while, where the recipe asks for an average."""
@@ -163,7 +163,9 @@ class Trainer:
 
 def _optimizer(spec: dict[str, Any], rate: LearningRate) -> "keras.optimizers.Optimizer":
     """Return the optimizer of a recipe, by its class: of a name and arguments Keras 2 makes one of its older kind."""
-    arguments = spec["recipe"]["optimizer"] | averages.arguments(spec["recipe"]) | {"learning_rate": rate.for_keras}
+    arguments = (
+        spec["recipe"]["optimizer"] | average_weights.arguments(spec["recipe"]) | {"learning_rate": rate.for_keras}
+    )
     classes = {name.lower(): value for name, value in vars(keras.optimizers).items()}
     try:
         return classes[arguments.pop("name")](**arguments)
