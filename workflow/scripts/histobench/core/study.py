@@ -180,7 +180,7 @@ class Study:
             raise HistobenchError(f"{where}: {run} cannot be started from: {reason}")
 
     def _origins(self, cell: Cell) -> Iterator[Run]:
-        """Yield the run whose weights a cell starts from, if it does, then the one that this started from, and so on."""
+        """Yield the run whose weights a cell starts from, if any, then the one that this started from, and so on."""
         while MODES[cell.mode].pretrained and (run := self.models[cell.model].weights_run):
             yield run
             cell = run.cell
@@ -192,7 +192,10 @@ class Study:
         for run in origins:
             there = self.datasets[self.stored(run.dataset)]
             if here.source == there.source and (here != there or here.folds):
-                return f"its weights are of a run on {run.dataset}, which may have trained on test patches of {cell.dataset}"
+                return (
+                    f"its weights are of a run on {run.dataset}, which may have trained on test patches of "
+                    f"{cell.dataset}"
+                )
         if not origins:
             return ""
         run = origins[0]
