@@ -8,15 +8,16 @@ from histobench.core.averaged import Averaged, combinations
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import read_sealed
+from histobench.core.modes import ENSEMBLE
 from histobench.core.prepared import Records
 from histobench.core.runs import read_rows, write_predictions
-from histobench.results import average_seeds
+from histobench.results import average_scores
 from histobench.results.columns import write_csv
 from histobench.results.inputs import Inputs
-from histobench.results.tables.contrasts import AVERAGED
+from histobench.results.tables.contrasts import AVERAGED, contrasts
 from histobench.train import models, predict_turned
 from support import jobs
-from support.frames import cell, run
+from support.frames import cell, cells, replicates, run
 from support.paper import configuration, study
 from support.small import SHAPE, specification
 
@@ -42,9 +43,12 @@ def test_averages_stand_behind_the_cell_that_they_are_of():
     # Nothing is trained for them.
     assert found.runs == runs("paper", 1, 2)
     asked = {row["recipe"]: row for row in found.asked_for({})}
-    assert (asked["paper.d4.seeds"]["averaged_from"], asked["paper.d4.seeds"]["averaged_over"]) == ("paper", "d4 seeds")
+    assert (asked["paper.d4.seeds"]["averaged_from"], asked["paper.d4.seeds"]["averaged_over"]) == (
+        "b2/full/paper/cpu",
+        "d4 seeds",
+    )
     assert asked["paper"]["averaged_over"] == ""
-    assert set(AVERAGED) == {" ".join(kinds) for kinds in combinations(("seeds", "d4"))}
+    assert set(AVERAGED) == {*(" ".join(kinds) for kinds in combinations(("seeds", "d4"))), ENSEMBLE}
 
 
 def test_an_average_is_made_of_seeds_and_these_of_folds():
@@ -91,7 +95,7 @@ def test_a_change_of_the_recipe_is_one_of_its_averages():
 def test_only_rows_and_contrasts_know_averages(tmp_path):
     """What counts, times, chooses or draws runs gets those that were trained."""
     rows = [run(recipe=recipe) for recipe in ("paper", "paper.d4")]
-    of = {"paper": {}, "paper.d4": {"averaged_from": "paper", "averaged_over": "d4"}}
+    of = {"paper": {}, "paper.d4": {"averaged_from": "b2/full/paper/a100", "averaged_over": "d4"}}
     write_csv(tmp_path / "runs.csv", pd.DataFrame(rows))
     write_csv(tmp_path / "cells.csv", pd.DataFrame([cell(recipe=recipe, **more) for recipe, more in of.items()]))
     inputs = Inputs({name: [str(tmp_path / f"{name}.csv")] for name in ("runs", "cells")}, "", {})
@@ -127,11 +131,101 @@ def test_seeds_are_averaged_patch_by_patch(prepared_folder, tmp_path):
     spec = specification("b2", epochs=1) | {"recipe": {"average_scores": ["seeds"]}}
     folder = tmp_path / "average"
     folder.mkdir()
-    average_seeds.write(folder, folders, spec)
+    average_scores.write(folder, folders, spec)
     one, two, mean = (pd.read_csv(each / "predictions.csv") for each in (*folders, folder))
     np.testing.assert_allclose(mean["score"], (one["score"] + two["score"]) / 2)
     assert mean.drop(columns="score").equals(one.drop(columns="score"))
     assert read_sealed(folder / "run.json")["members"] == [str(each) for each in folders]
     write_predictions(folders[1] / "predictions.csv", two.iloc[1:].itertuples(index=False, name=None))
     with pytest.raises(HistobenchError, match=r"seed-2/predictions\.csv: expected the patches and labels of .*seed-1"):
-        average_seeds.write(folder, folders, spec)
+        average_scores.write(folder, folders, spec)
+
+
+def ensembles(**named):
+    b2 = {"datasets": ["pcam", "idc"], "models": ["b2"], "modes": ["full"], "recipes": ["paper"]}
+    b2 |= {"devices": ["cpu"], "seeds": [1, 2]}
+    b6 = b2 | {"datasets": ["pcam"], "models": ["b6"], "recipes": ["native"]}
+    b6 |= {"seeds": [2, 3], "average_scores": ["d4"]}
+    timed = b2 | {"datasets": ["pcam"], "recipes": ["timing"]}
+    return study(matrix=[b2, b6, timed], ensembles=named)
+
+
+B2, B6 = "b2/full/paper/cpu", "b6/full/native.d4/cpu"
+
+
+def test_an_ensemble_has_a_row_where_all_of_its_cells_have_one():
+    found = ensembles(both=[B2, B6])
+    (cell,) = (cell for cell in found.cells if cell.mode == ENSEMBLE)
+    assert cell == Cell("pcam", "both", "ensemble", "ensemble", "cpu")
+    assert found.cells[cell] == [2]  # the seed that both have
+    run = Run(**vars(cell), seed=2)
+    members = (Run("pcam", "b2", "full", "paper", "cpu", 2), Run("pcam", "b6", "full", "native.d4", "cpu", 2))
+    assert found.members(run) == members
+    assert found.trained(run) == (members[0], Run("pcam", "b6", "full", "native", "cpu", 2))
+    assert found._turned(run) == members[1:]
+    assert set(found.runs) == set(ensembles(other=[B6, B2]).runs)
+    (asked,) = (row for row in found.asked_for({}) if row["mode"] == ENSEMBLE)
+    assert (asked["averaged_from"], asked["averaged_over"]) == (f"{B2} {B6}", ENSEMBLE)
+    assert found.specification(run)["recipe"] == {"average_scores": [B2, B6]}
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"both": ["b2/full/paper", B6]}, "ensembles.both: expected model/mode/recipe/device, found 'b2/full/paper'"),
+        ({"both": [B2, "b9/full/paper/cpu"]}, "the matrix has all of its cells on no data set; on pcam it lacks b9/"),
+        ({"b2": [B2, B6]}, "ensembles.b2: a model has this name"),
+        ({"one": [B2, B6], "two": [B2, "one/ensemble/ensemble/cpu"]}, "ensembles.two: one/.* is an ensemble itself"),
+        ({"both": [B2]}, "ensembles.both"),
+    ],
+)
+def test_an_ensemble_of_what_is_not_there_is_refused(named, message):
+    with pytest.raises(HistobenchError, match=message):
+        ensembles(**named)
+
+
+def test_an_ensemble_of_timed_runs_is_left_out():
+    left_out = ensembles(both=[B2, "b2/full/timing/cpu"]).left_out
+    assert (
+        left_out[Cell("pcam", "both", "ensemble", "ensemble", "cpu")] == "b2/full/timing/cpu is there for its seconds"
+    )
+
+
+def test_only_cells_that_an_ensemble_names_are_one():
+    reason = "an ensemble is a result of cells that `ensembles` names"
+    assert ensembles().why_not(Cell("pcam", "b2", "ensemble", "paper", "cpu")) == reason
+
+
+def test_an_ensemble_is_as_large_as_all_of_its_networks(prepared_folder, tmp_path):
+    folders = [tmp_path / model for model in ("b2", "b6")]
+    for model, each in zip(("b2", "b6"), folders, strict=True):
+        jobs.train(prepared_folder, each, specification(model, epochs=1))
+    spec = specification("b2", epochs=1)
+    spec |= {"run": spec["run"] | {"mode": ENSEMBLE}, "recipe": {"average_scores": [B2, B6]}}
+    folder = tmp_path / "ensemble"
+    folder.mkdir()
+    average_scores.write(folder, folders, spec)
+    one, two, mean = (pd.read_csv(each / "predictions.csv") for each in (*folders, folder))
+    np.testing.assert_allclose(mean["score"], (one["score"] + two["score"]) / 2)
+    about, *members = (read_sealed(each / "run.json") for each in (folder, *folders))
+    assert about["parameters"] == members[0]["parameters"] + members[1]["parameters"]
+    assert about["multiply_adds"]["forward"] == sum(each["multiply_adds"]["forward"] for each in members)
+
+
+def test_an_ensemble_is_contrasted_with_each_of_its_cells():
+    rows = [
+        run("b2", recipe="paper"),
+        run("b6", recipe="native.d4"),
+        run("both", mode=ENSEMBLE, recipe=ENSEMBLE, auc=0.95),
+    ]
+    table = cells(*rows)
+    ensemble = table["mode"] == ENSEMBLE
+    table.loc[ensemble, ["averaged_from", "averaged_over"]] = [f"{B2} {B6}", ENSEMBLE]
+    predictions = pd.DataFrame(
+        {"split": "test", "patch_id": list("abcd"), "label": [0, 0, 1, 1], "score": [0.1, 0.2, 0.6, 0.9]}
+    )
+    found = contrasts(pd.DataFrame(rows), table, replicates(*rows), {row["folder"]: predictions for row in rows})
+    assert found["contrast"].tolist() == ["ensemble − member"] * 2
+    assert found["recipe"].tolist() == ["ensemble / paper", "ensemble / native.d4"]
+    assert found["model"].tolist() == ["both / b2", "both / b6"]
+    np.testing.assert_allclose(found["difference"], 0.05, atol=0.02)

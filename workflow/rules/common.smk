@@ -426,10 +426,10 @@ TRAINED_ON = [name for name in STUDY.datasets if not STUDY.gathered(name)]
 # Models without a network, and those that have one.
 ENCODERS = [name for name, model in STUDY.models.items() if model.embeddings]
 CNNS = [name for name in STUDY.models if name not in ENCODERS]
-# Recipes of runs, and of results that average scores: over flips and turns, and over seeds.
+# Recipes of runs, and of results that average scores: over flips and turns, and over seeds or cells.
 TRAINING = [name for name in STUDY.recipes if name not in STUDY.averages]
-TURNED = [name for name, average in STUDY.averages.items() if averaged.SEEDS not in average.kinds]
-OVER_SEEDS = [name for name in STUDY.averages if name not in TURNED]
+TURNED = [name for name, average in STUDY.averages.items() if average.kinds == (averaged.D4,)]
+OVER_RESULTS = [name for name in STUDY.averages if name not in TURNED]
 PRINTED_NAMES = {key: model.name for key, model in STUDY.models.items()}
 
 # Files of this repository, wherever the working directory is: no `prefix` of a module is for them.

@@ -64,8 +64,8 @@ rule gather:
         "../scripts/gather.py"
 
 
-# The mean score of each patch over the seeds of a cell.
-rule average_seeds:
+# The mean score of each patch over the seeds of a cell, or over the cells of an ensemble.
+rule average_scores:
     input:
         predictions=of_members(runs.PREDICTIONS),
         about=of_members(runs.ABOUT),
@@ -79,11 +79,11 @@ rule average_seeds:
         timing=f"{RUN}/{runs.TIMING}",
         about=f"{RUN}/{runs.ABOUT}",
     log:
-        f"{RUN_LOG}/average_seeds.log",
+        f"{RUN_LOG}/average_scores.log",
     benchmark:
-        f"{RUN_LOG}/average_seeds.jsonl"
+        f"{RUN_LOG}/average_scores.jsonl"
     wildcard_constraints:
-        recipe=one_of(OVER_SEEDS),
+        recipe=one_of(OVER_RESULTS),
     conda:
         "../../envs/report.yaml"
     resources:
@@ -91,9 +91,9 @@ rule average_seeds:
         runtime=minutes(EVALUATION),
     params:
         spec=specification,
-        code=code.digest("average_seeds"),
+        code=code.digest("average_scores"),
     script:
-        "../scripts/average_seeds.py"
+        "../scripts/average_scores.py"
 
 
 rule controls:

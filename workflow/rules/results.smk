@@ -23,7 +23,7 @@ rule collect_runs:
     params:
         datasets=RUN_DATASETS,
         prepared=list(dict.fromkeys(STUDY.stored(name) for name in RUN_DATASETS)),
-        names=STUDY_FACTS["names"],
+        names=PRINTED_NAMES,
         encoders={model: stated["encoder"] for model, stated in STUDY_FACTS["encoders"].items()},
         subsets={name: STUDY.datasets[name].selection.in_words() for name in RUN_DATASETS if STUDY.subset_of(name)},
         timing_only=[recipe for recipe in STUDY.recipes if STUDY.timing_only(recipe)],

@@ -1,12 +1,17 @@
-"""Results that need no training: scores averaged over flips and turns of a patch, or over the seeds of a cell.
+"""Results that need no training: scores averaged over flips and turns of a patch, the seeds of a cell, or cells.
 
-Such a result has a recipe of its own, called after that of the runs behind it: `strong.d4`, `strong.seeds` and, of
-both, `strong.d4.seeds`.
+A result of one cell has a recipe of its own, called after that of the runs behind it: `strong.d4`, `strong.seeds` and,
+of both, `strong.d4.seeds`. An ensemble of cells has a name, which stands for the model; its mode and recipe are
+"ensemble".
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple
 from typing import NamedTuple
+
+from histobench.core.cells import Cell
+from histobench.core.errors import HistobenchError
 
 D4, SEEDS = "d4", "seeds"
 # In the order in which scores are averaged.
@@ -35,3 +40,42 @@ def combinations(kinds: Iterable[str]) -> Iterator[tuple[str, ...]]:
     asked = [kind for kind in KINDS if kind in set(kinds)]
     for number in range(1, len(asked) + 1):
         yield from itertools.combinations(asked, number)
+
+
+class Member(NamedTuple):
+    """A cell of an ensemble, whichever the data set."""
+
+    model: str
+    mode: str
+    recipe: str
+    device: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+    @classmethod
+    def of(cls, cell: Cell) -> "Member":
+        """Return what a cell is but for its data set."""
+        return cls(*astuple(cell)[1:])
+
+    def on(self, dataset: str) -> Cell:
+        """Return the cell on a data set."""
+        return Cell(dataset, *self)
+
+
+def members(name: str, texts: Iterable[str]) -> tuple[Member, ...]:
+    """Return the members of an ensemble of the configuration, such as "b2/full/paper/a100"."""
+    found = []
+    for text in texts:
+        if len(parts := text.split("/")) != len(Member._fields):
+            raise HistobenchError(
+                f"configuration: ensembles.{name}: expected {'/'.join(Member._fields)}, found {text!r}"
+            )
+        found.append(Member(*parts))
+    return tuple(found)
+
+
+def seeds_in_common(cells: Mapping[Cell, list[int]], of: Iterable[Cell]) -> list[int]:
+    """Return the seeds that all of these cells have, in the order of the first."""
+    first, *others = (cells[cell] for cell in of)
+    return [seed for seed in first if all(seed in each for each in others)]

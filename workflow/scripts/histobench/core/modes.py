@@ -34,9 +34,14 @@ class Mode:
         return int(recipe["epochs"]) if self.frozen else 0
 
 
+ENSEMBLE = "ensemble"
+
 MODES = {
     "tl": Mode(frozen=True, key="transfer"),
     "full": Mode(),
     "scratch": Mode(pretrained=False),
     "finetune": Mode(frozen=True, unfreezes=True, key="finetune"),
+    # Of a result that nothing is trained for: the mean score of other cells.
+    ENSEMBLE: Mode(pretrained=False),
 }
+TRAINED = {name: mode for name, mode in MODES.items() if name != ENSEMBLE}

@@ -31,7 +31,7 @@ from histobench.core.cells import Cell, Run
 from histobench.core.errors import AS_TEXT, HistobenchError, named, nearest, number_as_text
 from histobench.core.files import Remote
 from histobench.core.formats import FORMATS, Dataset
-from histobench.core.modes import MODES
+from histobench.core.modes import ENSEMBLE, MODES, TRAINED
 from histobench.core.selections import Selection
 from histobench.tuning import search_settings
 
@@ -99,6 +99,10 @@ class Study:
             for cell in self._expand(number, block):
                 asked.setdefault(cell, set()).update(block.get("average_scores", ()))
         self._add_averages(asked)
+        # By their names, which stand for a model.
+        self.ensembles: dict[str, tuple[averaged.Member, ...]] = {}
+        for name, texts in config.get("ensembles", {}).items():
+            self._add_ensemble(name, averaged.members(name, texts))
         self._check_names()
         # Of each run that has a row in the results those that are trained for it: itself, or one for each fold.
         self.trained_for = {
@@ -119,6 +123,8 @@ class Study:
 
     def why_not(self, cell: Cell) -> str:
         """Return why a cell cannot run, "" if it can."""
+        if cell.mode == ENSEMBLE:
+            return self._why_no_ensemble(cell)
         if average := self.averages.get(cell.recipe):
             return self._why_no_average(cell, average)
         model, mode, recipe = self.models[cell.model], MODES[cell.mode], self.recipes[cell.recipe]
@@ -159,6 +165,24 @@ class Study:
             return "a turned patch has no cached features: say `transfer: end_to_end`"
         return ""
 
+    def _why_no_ensemble(self, cell: Cell) -> str:
+        """Return why there is no ensemble, "" if there is one."""
+        if cell.model not in self.ensembles:
+            return "an ensemble is a result of cells that `ensembles` names"
+        for member in self.ensembles[cell.model]:
+            if reason := self.why_not(member.on(cell.dataset)):
+                return f"{member} cannot run: {reason}"
+            if self.timing_only(member.recipe):
+                return f"{member} is there for its seconds"
+        return ""
+
+    def _averaged_from(self, cell: Cell) -> tuple[averaged.Member, ...]:
+        """Return the cells whose scores are averaged for a cell; none for one that is trained."""
+        if cell.mode == ENSEMBLE:
+            return self.ensembles[cell.model]
+        average = self.averages.get(cell.recipe)
+        return (averaged.Member.of(replace(cell, recipe=average.recipe)),) if average else ()
+
     def _check_origin(self, key: str, run: Run) -> None:
         """Refuse weights of a run that does not train a backbone, or that this study cannot have."""
         where = f"configuration: models.{key}.weights.run"
@@ -166,7 +190,7 @@ class Study:
             ("datasets", self.datasets),
             ("recipes", self.recipes),
             ("devices", self.devices),
-            ("modes", MODES),
+            ("modes", TRAINED),
         ):
             named(f"models.{key}.weights.run, {of}", getattr(run, of[:-1]), names)
         reason = self.why_not(run.cell)
@@ -257,7 +281,8 @@ class Study:
         left_out : whether the cell cannot run.
         end_to_end : whether every epoch runs over patches, not over cached features.
         timing_only, tuned_from, classifier : see :mod:`histobench.core.recipes`.
-        averaged_from : the recipe of the runs whose scores are averaged, "" where none are; `averaged_over`: its kinds.
+        averaged_from : the cells whose scores are averaged, printed as :class:`histobench.core.averaged.Member`, ""
+            where none are; `averaged_over`: over what.
         subset_of : the data set of whose training patches this one has a part, "" if it has all of its own.
         subset_by : "train_fraction" or "train_groups", by which that part is given, or "".
         """
@@ -282,7 +307,7 @@ class Study:
                     "end_to_end": not self.cached(cell.mode, cell.recipe),
                     "timing_only": self.timing_only(cell.recipe),
                     "tuned_from": self.recipes[cell.recipe].get("tuned_from", ""),
-                    "averaged_from": self.averages[cell.recipe].recipe if cell.recipe in self.averages else "",
+                    "averaged_from": " ".join(map(str, self._averaged_from(cell))),
                     "averaged_over": " ".join(self.averages[cell.recipe].kinds) if cell.recipe in self.averages else "",
                     "subset_of": self.subset_of(cell.dataset),
                     "subset_by": self.datasets[cell.dataset].subset_by,
@@ -371,6 +396,15 @@ class Study:
         if reason := self.why_not(run):
             raise HistobenchError(f"{run.cell} cannot run: {reason}")
         recipe = self.recipes[run.recipe]
+        if run.mode == ENSEMBLE:
+            # Their own specifications are those of the files that it is made of.
+            first, *_ = members = self.ensembles[run.model]
+            return {
+                "run": asdict(run),
+                "model": self._model(run.model),
+                "recipe": {"average_scores": [str(member) for member in members]},
+                "input": self.input(run.dataset, first.model, recipes.scaling(self.recipes[first.recipe])),
+            }
         return {
             "run": asdict(run),
             **self._backend(run.device),
@@ -532,11 +566,13 @@ class Study:
     def trained(self, run: Run) -> tuple[Run, ...]:
         """Return the runs that are trained for a result: itself, those on folds, those whose scores are averaged."""
         average = self.averages.get(run.recipe)
-        own = replace(run, recipe=average.recipe) if average else run
+        own = replace(run, recipe=average.recipe) if average and run.mode != ENSEMBLE else run
         return tuple(itertools.chain.from_iterable(map(self.trained, self.members(run)))) or (own,)
 
     def members(self, run: Run) -> tuple[Run, ...]:
-        """Return the results that a result is made of: one for each seed, or each fold; none for any other."""
+        """Return the results that a result is made of: one for each cell, seed or fold; none for any other."""
+        if run.mode == ENSEMBLE:
+            return tuple(Run(**vars(each.on(run.dataset)), seed=run.seed) for each in self.ensembles[run.model])
         average = self.averages.get(run.recipe)
         if average and averaged.SEEDS in average.kinds:
             seeds = self.cells[replace(run, recipe=average.recipe).cell]
@@ -612,13 +648,46 @@ class Study:
                     self.left_out[found] = reason
                 self.cells[found] = [min(seeds)] if averaged.SEEDS in kinds else list(seeds)
 
+    def _add_ensemble(self, name: str, members: tuple[averaged.Member, ...]) -> None:
+        """Put an ensemble behind the cells of the matrix, for each data set on which it has all of its members."""
+        where = f"configuration: ensembles.{name}"
+        if name in self.models:
+            raise HistobenchError(f"{where}: a model has this name; choose another")
+        if ENSEMBLE in self.recipes and ENSEMBLE not in self.averages:
+            raise HistobenchError(f"configuration: recipes.{ENSEMBLE}: this name is that of ensembles; choose another")
+        if len(set(members)) < len(members):
+            raise HistobenchError(f"{where}: a cell stands there twice")
+        if foreign := [str(each) for each in members if each.mode == ENSEMBLE]:
+            raise HistobenchError(f"{where}: {foreign[0]} is an ensemble itself; name the cells that it is of")
+        datasets = list(dict.fromkeys(cell.dataset for cell in self.cells))
+        lacking = {dataset: [each for each in members if each.on(dataset) not in self.cells] for dataset in datasets}
+        if all(lacking.values()):
+            nearest_dataset = min(datasets, key=lambda dataset: len(lacking[dataset]))
+            raise HistobenchError(
+                f"{where}: the matrix has all of its cells on no data set; on {nearest_dataset} it lacks "
+                f"{', '.join(map(str, lacking[nearest_dataset]))}"
+            )
+        self.ensembles[name] = members
+        self.models[name] = catalogue.Model(name, name, smallest_input=1)
+        # What rules ask of any recipe; nothing is trained by it.
+        first = self.recipes[members[0].recipe]
+        self.averages[ENSEMBLE] = averaged.Averaged(ENSEMBLE, (ENSEMBLE,))
+        self.recipes.setdefault(ENSEMBLE, {"epochs": 1, "input_scaling": first["input_scaling"]})
+        for dataset in (dataset for dataset in datasets if not lacking[dataset]):
+            cell = Cell(dataset, name, ENSEMBLE, ENSEMBLE, members[0].device)
+            seeds = averaged.seeds_in_common(self.cells, (each.on(dataset) for each in members))
+            reason = self.why_not(cell) or ("" if seeds else "its cells have no seed in common")
+            if reason:
+                self.left_out[cell] = reason
+            self.cells[cell] = seeds or [min(self.cells[members[0].on(dataset)])]
+
     def _expand(self, number: int, block: Mapping[str, Any]) -> Iterator[Cell]:
         """Add the cells of a block of the matrix, and yield them."""
         where = f"matrix block {number + 1}"
         known: dict[str, Mapping[str, Any]] = {
             "datasets": self.datasets,
             "models": self.models,
-            "modes": MODES,
+            "modes": TRAINED,
             "recipes": self.recipes,
             "devices": self.devices,
         }

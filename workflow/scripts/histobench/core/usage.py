@@ -10,7 +10,7 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +122,7 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
         found.append(_of_record("train", folder / runs.ABOUT, log / "train", **known))
         found.append(_of_benchmark("predict", log / "predict", **known))
         found.append(_of_benchmark("evaluate", log / "evaluate", **known))
-    for rule in ("predict_turned", "gather", "average_seeds"):
+    for rule in ("predict_turned", "gather", "average_scores"):
         for path in sorted(logs.glob(f"*/*/*/*/*/*/{rule}{SUFFIX}")):
             known = dict(zip(NAMES, path.parts[-7:-2], strict=True))
             found.append(_of_benchmark(rule, path.with_suffix(""), **known))
@@ -133,8 +133,18 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
 
 
 def trained(folders: Iterable[Path]) -> list[Path]:
-    """Return the run folders behind results: the same, or those of the folds of a cross-validation."""
-    return [Path(member) for folder in folders for member in read_sealed(folder / runs.ABOUT).get("members", [folder])]
+    """Return the run folders behind results, each once: the same, those of folds, those whose scores are averaged."""
+    found = dict.fromkeys(each for folder in folders for each in _behind(folder))
+    return list(found)
+
+
+def _behind(folder: Path) -> Iterator[Path]:
+    about = read_sealed(folder / runs.ABOUT)
+    behind = about.get("members") or ([about["scored_by"]] if "scored_by" in about else [])
+    for each in behind:
+        yield from _behind(Path(each))
+    if not behind:
+        yield folder
 
 
 def _is_imported(about: Path) -> bool:

@@ -27,4 +27,5 @@ MODES = {
     "full": ModeStyle("full", "full training", "blue", "o", "////"),
     "scratch": ModeStyle("scratch", "training from scratch", "green", "^", "...."),
     "finetune": ModeStyle("fine-tuned", "fine-tuning", "purple", "D", "xxxx"),
+    "ensemble": ModeStyle("ensemble", "ensembles", "grey", "*", "++++"),
 }

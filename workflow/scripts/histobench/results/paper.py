@@ -106,6 +106,8 @@ def recipe_differs(recipe: Mapping[str, Any]) -> str:
     """
     if "knn" in recipe:
         return "nearest neighbours instead of a head"
+    if "epochs" not in recipe:  # of an ensemble
+        return f"the mean score of {_words(recipe['average_scores'])}"
     whole = dict(recipe) | {"precision": recipes.precision(recipe), "jit_compile": recipes.jit_compile(recipe)}
     given = {key: value for key, value in whole.items() if key not in NO_PROTOCOL and value not in (None, [])}
     differences = []

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from histobench.core import recipes
+from histobench.core.averaged import Member
 from histobench.core.errors import HistobenchError
+from histobench.core.modes import ENSEMBLE
 from histobench.results import statistics
 from histobench.results.bootstrap import RESAMPLES
 from histobench.results.cells import MODE_NAMES, NAMES, Cell, can_represent, runs_of
@@ -25,8 +27,9 @@ AVERAGED = {
     "d4": "mean over D4 − single",
     "seeds": "mean over seeds − single",
     "d4 seeds": "mean over D4 and seeds − single",
+    ENSEMBLE: "ensemble − member",
 }
-"""By what is averaged: scores over the eight flips and turns of a patch, over the seeds of a cell, or both."""
+"""By what is averaged: scores over the eight flips and turns of a patch, over the seeds of a cell, both, or cells."""
 COMPARED = ("tl", "full")
 """Modes of `TRANSFER`."""
 TRAINED = ("full", "finetune")
@@ -143,15 +146,19 @@ def _arms(cells: pd.DataFrame) -> Iterator[tuple[str, Cell, Cell]]:
                 a, b = pair
                 yield f"{MODE_NAMES[a]} − {MODE_NAMES.get(b, b)}", arms[a], arms[b]
     run = ~cells["left_out"].astype(bool) & ~cells["timing_only"].astype(bool)
-    for column in ("tuned_from", "averaged_from"):
-        for cell in cells[run & (cells[column] != "")].to_dict("records"):
-            absent = {**cell, "recipe": cell[column], "gap": "not in the matrix"}
-            origin = cells[(cells[NAMES] == [absent[name] for name in NAMES]).all(axis=1)].to_dict("records")
-            yield (
-                AVERAGED[cell["averaged_over"]] if cell["averaged_over"] else TUNED,
-                cell,
-                origin[0] if origin else absent,
-            )
+    for cell in cells[run & (cells["tuned_from"] != "")].to_dict("records"):
+        origin = {**cell, "recipe": cell["tuned_from"]}
+        yield TUNED, cell, _cell(cells, origin) or {**origin, "gap": "not in the matrix"}
+    for cell in cells[run & (cells["averaged_from"] != "")].to_dict("records"):
+        for member in str(cell["averaged_from"]).split():
+            origin = {**cell, **dict(zip(Member._fields, member.split("/"), strict=True))}
+            yield AVERAGED[str(cell["averaged_over"])], cell, _cell(cells, origin) or origin
+
+
+def _cell(cells: pd.DataFrame, names: Cell) -> Cell | None:
+    """Return the cell of these names, None if the matrix has none."""
+    found = cells[(cells[NAMES] == [names[name] for name in NAMES]).all(axis=1)].to_dict("records")
+    return found[0] if found else None
 
 
 def _arms_of_embeddings(

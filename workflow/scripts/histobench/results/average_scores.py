@@ -1,4 +1,4 @@
-"""One result of the runs of all seeds of a cell, by the mean score of each patch: an ensemble.
+"""One result of several on the same patches, by the mean score of each patch: of the seeds of a cell, or of cells.
 
 It is a run folder like any other, but for weights: tables and statistics read it as one run.
 """
@@ -12,6 +12,7 @@ import pandas as pd
 from histobench.core import runs
 from histobench.core.errors import HistobenchError
 from histobench.core.files import read_sealed
+from histobench.core.modes import ENSEMBLE
 from histobench.results import evaluation, gather
 
 KEYS = ["split", "patch_id"]
@@ -20,12 +21,13 @@ KEYS = ["split", "patch_id"]
 def write(folder: Path, members: Sequence[Path], specification: dict[str, Any]) -> None:
     """Write the averaged predictions, history, timing and ``run.json`` of results on the same patches.
 
-    History and seconds are means over the seeds, epoch by epoch: those of one training.
+    History and seconds are means over the results, epoch by epoch: those of one training. Of an ensemble of cells
+    parameters and multiply-adds are those of all of its networks.
 
     Parameters
     ----------
     folder : to write into.
-    members : folders of the results, one a seed.
+    members : folders of the results, one a seed or a cell.
     specification : of the average, see :meth:`histobench.core.study.Study.specification`.
 
     Raises
@@ -46,5 +48,16 @@ def write(folder: Path, members: Sequence[Path], specification: dict[str, Any]) 
     rows = averaged[list(runs.PREDICTION_COLUMNS)].itertuples(index=False, name=None)
     runs.write_predictions(folder / runs.PREDICTIONS, rows)
     abouts = [read_sealed(member / runs.ABOUT) for member in members]
-    recipe = abouts[0]["recipe"] | {"average_scores": specification["recipe"]["average_scores"]}
-    gather.write_about(folder, members, specification, abouts, {"recipe": recipe})
+    if specification["run"]["mode"] == ENSEMBLE:
+        facts = {"recipe": specification["recipe"], "features": None, "parameters": _total(abouts, "parameters")}
+        sizes = pd.DataFrame([about["multiply_adds"] for about in abouts])
+        facts["multiply_adds"] = {name: None if sizes[name].hasnans else int(sizes[name].sum()) for name in sizes}
+    else:
+        facts = {"recipe": abouts[0]["recipe"] | {"average_scores": specification["recipe"]["average_scores"]}}
+    gather.write_about(folder, members, specification, abouts, facts)
+
+
+def _total(abouts: Sequence[dict[str, Any]], name: str) -> int | None:
+    """Return the sum of a number of ``run.json``, None where it is unknown of one."""
+    values = [about[name] for about in abouts]
+    return None if None in values else sum(values)
