@@ -51,7 +51,7 @@ DEPENDS_ON = {
         *INPUTS,
     },
     "explain": {
-        *("train/explain", "train/batch_norm", "core/decision", *MODEL, *READ, *INPUTS),
+        *("train/explain", "train/whole_network", "train/batch_norm", "core/decision", *MODEL, *READ, *INPUTS),
     },
     "describe_models": {"train/model_size", *(MODEL - {"train/keras_backend"})},
     "simulate": {"core/simulation", "core/formats", "core/prepared"},

@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from histobench.core import recipes, runs
+from histobench.core import runs
 from histobench.core.decision import THRESHOLD
 from histobench.core.errors import HistobenchError
 from histobench.core.files import atomic
 from histobench.core.prepared import Records
-from histobench.train import models
-from histobench.train.batch_norm import calibrate
+from histobench.train import whole_network
 from histobench.train.batches import spans
 from histobench.train.inputs import Preprocessing
 
@@ -72,10 +71,7 @@ def explain(
             "delete it and start again"
         )
     about = runs.trained(folder)
-    # The recipe with the values that a search has set.
-    spec = about["specification"] | {"recipe": about["recipe"]}
-    # For a head on cached features, the scaling of patches is part of the specification of the features.
-    image = None if "knn" in spec["recipe"] else spec["input"] or about["features"]["specification"]["input"]
+    image = whole_network.image(about)
     if image is None:  # no network that is here made these scores
         _write(output, str(folder), [], np.empty((0, 1, 1), np.float32))
         log.info("nothing explained: the scores of %s are not those of a network that is here", folder)
@@ -84,7 +80,8 @@ def explain(
     positions = _positions(part, patches, data)
     predicted = _predicted(folder / runs.PREDICTIONS, patches)
     prepared = Preprocessing(image["side"], image["preprocessing"])
-    visual, behind = split(_trained(spec, image, data, folder, weights.get(spec["model"]["key"])))
+    model = about["specification"]["model"]["key"]
+    visual, behind = split(whole_network.load(folder, about, image, data, weights.get(model)))
     by_batch = [
         scores_and_maps(visual, behind, prepared(part.take(positions[start:end])))
         for start, end in spans(len(positions), BATCH_SIZE)
@@ -155,26 +152,6 @@ def scaled(maps: Floats) -> Floats:
     result = np.zeros_like(positive)
     np.divide(positive, highest, out=result, where=highest > 0)
     return result
-
-
-def _trained(
-    spec: dict[str, Any], image: Mapping[str, Any], data: Path, run_folder: Path, weights: Path | None
-) -> keras.Model:
-    """Return the whole CNN with its trained weights."""
-    mode, shape, seed = spec["run"]["mode"], models.input_shape(image), spec["run"]["seed"]
-    dense = recipes.dense(spec["recipe"])
-    if spec["input"] is not None:
-        model = models.build(spec["model"], mode, shape, seed=seed, dense=dense)
-        models.load(model, run_folder / runs.WEIGHTS)
-        return model
-    backbone = models.backbone(spec["model"], shape, weights=weights)
-    backbone.trainable = False
-    if weights is None:
-        calibrate(backbone, Records(data, "train"), image)
-    standardize = recipes.standardize(spec["recipe"])
-    head = models.head(backbone.output_shape[1], seed=seed, dense=dense, standardize=standardize)
-    models.load(head, run_folder / runs.WEIGHTS)
-    return keras.Sequential([keras.Input(shape), backbone, *head.layers])
 
 
 def _positions(part: Records, patches: list[str], data: Path) -> npt.NDArray[np.int64]:
