@@ -42,6 +42,7 @@ class StudyPaths:
     search, search_log : folders of a search for hyperparameters and of its logs.
     controls : folder with the colour floor and the shuffled-label control of a data set.
     errors, heatmaps : files with the surest errors on a data set, and with Grad-CAM of them.
+    rescored, changed_scores : files with the runs on a data set that score changed patches, and with these scores.
     """
 
     def __init__(self, study: str) -> None:
@@ -54,6 +55,8 @@ class StudyPaths:
         self.search, self.search_log = f"{self.results}/searches/{CELL}", f"{self.logs}/searches/{CELL}"
         self.controls = f"{self.results}/controls/{{dataset}}"
         self.errors, self.heatmaps = f"{self.results}/errors/{{dataset}}.csv", f"{self.results}/explain/{{dataset}}.npz"
+        self.rescored = f"{self.results}/robustness/runs/{{dataset}}.csv"
+        self.changed_scores = f"{self.results}/robustness/{{dataset}}.csv"
 
 
 def of(path: str, names: Any = None, **more: str) -> Path:
