@@ -1,4 +1,4 @@
-"""Scores of changed patches, in a study that is really run: by a run on patches, by folds, by heads on cached features."""
+"""Scores of changed patches in a study that is really run: by a run on patches, by folds, by heads on features."""
 
 import shutil
 

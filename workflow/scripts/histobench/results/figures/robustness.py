@@ -32,7 +32,7 @@ def auc_by_change(table: pd.DataFrame) -> Figure:
     table = table[table["auc"].notna()]
     if table.empty:
         return style.nothing(figure_data.NO_RUN)
-    changes = [change for change in table["change"].unique() if change != UNCHANGED]
+    changes = list(table["change"].unique())
     runs = list(table["label"].unique())
     room = max(0.16, 0.09 * len(runs))  # inches, of a row
     figure, panels = style.new(style.ONE_AND_A_HALF, 0.6 + room * len(changes) + 0.14 * len(runs))
@@ -46,7 +46,6 @@ def auc_by_change(table: pd.DataFrame) -> Figure:
         colour = style.LINE_COLOURS[number % len(style.LINE_COLOURS)]
         look = {"colour": colour, "marker": MARKERS[number % len(MARKERS)]}
         axes.axvline(float(some.loc[some["change"] == UNCHANGED, "auc"].iloc[0]), **style.REFERENCE | {"color": colour})
-        some = some[some["change"] != UNCHANGED]
         at = some["change"].map(heights).to_numpy(np.float64) - offset
         axes.hlines(at, some["auc_low"], some["auc_high"], color=colour, linewidth=0.9)
         style.points(axes, some["auc"], at, filled=True, label=label, **look)
