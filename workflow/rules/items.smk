@@ -35,6 +35,7 @@ STUDY_FACTS = {
         if STUDY.drawn_anew(name)
     },
     "leaky_splits": LEAKY_SPLITS,
+    "ablation": STUDY.ablation,
 }
 
 
@@ -61,6 +62,7 @@ INPUTS = {
     "imported": lambda dataset: [path for run, path in zip(RUNS, of_runs(runs.ABOUT)) if run.model in ENCODERS],
     "performance": lambda dataset: [f"{TABLE}/performance_{name}.csv" for name in DATASETS],
     "speed": lambda dataset: f"{TABLE}/speed.csv",
+    "ablation": lambda dataset: f"{TABLE}/ablation.csv",
     "searches": lambda dataset: f"{TABLE}/searches.csv",
     "trials": lambda dataset: f"{TABLE}/trials.csv",
     "search_outputs": lambda dataset: [*of_searches(search_files.ABOUT), *of_searches(search_files.TRIALS)],
@@ -97,6 +99,7 @@ def has(needed, dataset):
         "records": prepared_there,
         "audit": scored and prepared_there,
         "leaky": bool(LEAKY_SPLITS),
+        "ablation": bool(STUDY.ablation),
         "patches": patches_there,
         "own patches": patches_there and STUDY.subset_of(dataset) not in SCORED_DATASETS,
     }[needed]

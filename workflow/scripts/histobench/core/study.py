@@ -103,6 +103,8 @@ class Study:
         self.ensembles: dict[str, tuple[averaged.Member, ...]] = {}
         for name, texts in config.get("ensembles", {}).items():
             self._add_ensemble(name, averaged.members(name, texts))
+        self.ablation: dict[str, str] = dict(config.get("ablation", {}))
+        self._check_ablation()
         self._check_names()
         # Of each run that has a row in the results those that are trained for it: itself, or one for each fold.
         self.trained_for = {
@@ -680,6 +682,23 @@ class Study:
             if reason:
                 self.left_out[cell] = reason
             self.cells[cell] = seeds or [min(self.cells[members[0].on(dataset)])]
+
+    def _check_ablation(self) -> None:
+        """Refuse steps that the matrix has not got, or that are added to one further below."""
+        there = {f"{cell.mode}/{cell.recipe}": None for cell in self.cells}
+        above = set[str]()
+        for step, base in self.ablation.items():
+            for name in (step, base):
+                if name not in there:
+                    raise HistobenchError(
+                        f"configuration: ablation: expected the mode and the recipe of a cell of the matrix, found "
+                        f"{name!r}{nearest(name, there)}"
+                    )
+            if base == step or (base in self.ablation and base not in above):
+                raise HistobenchError(
+                    f"configuration: ablation.{step}: {base}, which it is added to, must stand above it"
+                )
+            above.add(step)
 
     def _expand(self, number: int, block: Mapping[str, Any]) -> Iterator[Cell]:
         """Add the cells of a block of the matrix, and yield them."""

@@ -30,7 +30,7 @@ class Item:
         set), "patches" (scores, and the test patches themselves), "own patches" (the same, but not where these are
         those of another data set of the study, of which this one is a subset), "records" (all patches), "audit"
         (scores, and all patches, in parts), "leaky" (a data set with a leaky split beside one without, of one source),
-        or "" for nothing.
+        "ablation" (its steps), or "" for nothing.
     """
 
     name: str
@@ -230,6 +230,25 @@ PAGE: tuple[Section | Item, ...] = (
         "contrasts",
         ("replicates", "predictions"),
         "Differences of the AUC between cells on the same test patches, with paired intervals and p values.",
+    ),
+    Section(
+        "Ablation",
+        "What each step from one recipe to another adds, on validation patches: no test patch has a say in it.",
+    ),
+    _figure(
+        "ablation_steps",
+        "What each step adds",
+        ("ablation",),
+        "Difference of the validation AUC that each step of a recipe makes, with its paired 95 % interval; to the "
+        "right, the AUC that it reaches.",
+        module="ablation",
+        needs="ablation",
+    ),
+    _table(
+        "ablation",
+        ("predictions",),
+        "The validation AUC of each step from one recipe to another, and its difference to the one before.",
+        needs="ablation",
     ),
     Section("Published by others", "Classifiers of the same test patches."),
     _table(
