@@ -95,9 +95,13 @@ class Study:
         # Cells that cannot run, and why.
         self.left_out: dict[Cell, str] = {}
         asked: dict[Cell, set[str]] = {}
+        # By cells, the other data sets on whose test patches their runs are to be scored.
+        self.external: dict[Cell, list[str]] = {}
         for number, block in enumerate(config["matrix"]):
             for cell in self._expand(number, block):
                 asked.setdefault(cell, set()).update(block.get("average_scores", ()))
+                elsewhere = self.external.setdefault(cell, [])
+                elsewhere += [name for name in block.get("external", ()) if name not in (cell.dataset, *elsewhere)]
         self._add_averages(asked)
         # By their names, which stand for a model.
         self.ensembles: dict[str, tuple[averaged.Member, ...]] = {}
@@ -165,6 +169,19 @@ class Study:
             return "it is there for its seconds"
         if averaged.D4 in average.kinds and self.cached(cell.mode, cell.recipe):
             return "a turned patch has no cached features: say `transfer: end_to_end`"
+        return ""
+
+    def why_not_external(self, cell: Cell, dataset: str) -> str:
+        """Return why the runs of a cell cannot be scored on the test patches of another data set, "" if they can."""
+        if reason := self.why_not(cell):
+            return reason
+        if self.timing_only(cell.recipe):
+            return "it is there for its seconds"
+        if self.models[cell.model].embeddings or "knn" in self.recipes[cell.recipe]:
+            return "it has no network that could score other patches"
+        for trained in (cell.dataset, *(run.dataset for run in self._origins(cell))):
+            if self.datasets[trained].source == self.datasets[dataset].source:
+                return f"it has learned from {trained}, whose patches are of the same source as those of {dataset}"
         return ""
 
     def _why_no_ensemble(self, cell: Cell) -> str:
@@ -713,6 +730,12 @@ class Study:
         for key, defined in known.items():
             for name in block[key]:
                 named(f"{where}, {key}", name, defined)
+        for name in block.get("external", ()):
+            named(f"{where}, external", name, self.datasets)
+            if whole := self.subset_of(name):
+                raise HistobenchError(
+                    f"configuration: {where}, external: {name} has the test patches of {whole}; name {whole} instead"
+                )
         for cell in itertools.starmap(Cell, itertools.product(*(block[key] for key in known))):
             if reason := self.why_not(cell):
                 self.left_out[cell] = reason
