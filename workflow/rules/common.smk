@@ -81,6 +81,7 @@ RESULTS, LOGS = STUDY.paths.results, STUDY.paths.logs
 RUN, RUN_LOG = STUDY.paths.run, STUDY.paths.run_log
 FEATURES = STUDY.paths.features
 SEARCH, SEARCH_LOG = STUDY.paths.search, STUDY.paths.search_log
+EXTERNAL, EXTERNAL_LOG = STUDY.paths.external, STUDY.paths.external_log
 
 
 # That of the module, if this workflow is one: when functions are called it is another one's.
@@ -191,6 +192,13 @@ def specification(wildcards):
         return STUDY.specification(Run(**vars(cell(wildcards)), seed=int(wildcards.seed)))
     except HistobenchError as error:
         raise WorkflowError(str(error)) from None
+
+
+def why_not_external(wildcards):
+    """Refuse a prediction of patches that the run may have learned from, or that it has no network for."""
+    if reason := STUDY.why_not_external(cell(wildcards), wildcards.tested_on):
+        raise WorkflowError(f"{cell(wildcards)} cannot be tested on {wildcards.tested_on}: {reason}")
+    return ""
 
 
 def search_specification(wildcards):

@@ -12,6 +12,32 @@ LEAKY_SPLITS = [
     and STUDY.datasets[leaky].source.name == STUDY.datasets[other].source.name
 ]
 
+
+def external_results():
+    """Return what is asked for on the test patches of other data sets: cells, folders of their results, gaps."""
+    asked = []
+    for cell, others in STUDY.external.items():
+        seeds = [run for run in RUNS if run.cell == cell]
+        trained = [each for run in seeds for each in STUDY.trained(run)]
+        for name in others:
+            reason = STUDY.why_not_external(cell, name)
+            folders = [EXTERNAL.format(tested_on=name, **vars(run)) for run in trained if not reason]
+            if not TRAINS:
+                folders = [folder for folder in folders if Path(folder, runs.METRICS).exists()]
+            gap = reason or ("" if folders else "no scores of it are there")
+            facts = {"model_name": PRINTED_NAMES[cell.model], "tested_on": name, "folders": folders, "gap": gap}
+            asked.append(asdict(cell) | facts)
+    return asked
+
+
+EXTERNAL_RESULTS = external_results()
+
+
+def of_external(file):
+    """Return the paths of a file that each run has on the test patches of each other data set."""
+    return [f"{folder}/{file}" for each in EXTERNAL_RESULTS for folder in each["folders"]]
+
+
 # Values of the configuration that tables and figures need and that are in no file.
 STUDY_FACTS = {
     "name": STUDY.name,
@@ -35,6 +61,8 @@ STUDY_FACTS = {
         if STUDY.drawn_anew(name)
     },
     "leaky_splits": LEAKY_SPLITS,
+    "ablation": STUDY.ablation,
+    "external": EXTERNAL_RESULTS,
 }
 
 
@@ -61,6 +89,10 @@ INPUTS = {
     "imported": lambda dataset: [path for run, path in zip(RUNS, of_runs(runs.ABOUT)) if run.model in ENCODERS],
     "performance": lambda dataset: [f"{TABLE}/performance_{name}.csv" for name in DATASETS],
     "speed": lambda dataset: f"{TABLE}/speed.csv",
+    "ablation": lambda dataset: f"{TABLE}/ablation.csv",
+    "external": lambda dataset: f"{TABLE}/external.csv",
+    "external_metrics": lambda dataset: of_external(runs.METRICS),
+    "external_replicates": lambda dataset: of_external(runs.REPLICATES),
     "searches": lambda dataset: f"{TABLE}/searches.csv",
     "trials": lambda dataset: f"{TABLE}/trials.csv",
     "search_outputs": lambda dataset: [*of_searches(search_files.ABOUT), *of_searches(search_files.TRIALS)],
@@ -102,6 +134,8 @@ def has(needed, dataset):
         "records": prepared_there,
         "audit": scored and prepared_there,
         "leaky": bool(LEAKY_SPLITS),
+        "ablation": bool(STUDY.ablation),
+        "external": bool(EXTERNAL_RESULTS),
         "patches": patches_there,
         "robustness": bool(rescored(dataset)) and bool(INPUTS["changed_scores"](dataset)),
         "own patches": patches_there and STUDY.subset_of(dataset) not in SCORED_DATASETS,

@@ -194,6 +194,12 @@ training_time_limit, prediction_time_limit, turned_time_limit, search_time_limit
 )
 
 
+@once_for(*cells.NAMES, "tested_on")
+def external_time_limit(wildcards):
+    """Return the time limit of a prediction of another data set's test patches in minutes."""
+    return costs.minutes(COSTS.predict_external(cell(wildcards), wildcards.tested_on))
+
+
 def extraction_time_limit(wildcards):
     """Return the time limit of an extraction of features in minutes."""
     return costs.minutes(COSTS.extract(wildcards.dataset, wildcards.model, wildcards.scaling, wildcards.device))

@@ -159,6 +159,14 @@ class Costs:
         seconds, origin = self.predict(cell)
         return Estimate(self._start(cell) + 8 * max(0.0, seconds - self._start(cell)), origin)
 
+    def predict_external(self, cell: Cell, dataset: str) -> Estimate:
+        """Return the seconds of a prediction of the test patches of another data set."""
+        seconds, _ = self._pass(cell.model, cell.mode, cell.device)
+        side = self._study.input(cell.dataset, cell.model, recipes.scaling(self._study.recipes[cell.recipe]))["side"]
+        counts = self._patches[dataset]
+        scored = counts["test"] if "test" in counts else sum(counts.values())
+        return Estimate(self._start(cell) + scored * seconds * _area(side), "estimated")
+
     def extract(self, dataset: str, model: str, scaling: str, device: str) -> Estimate:
         """Return the seconds of the extraction of a backbone's features: one pass over all patches."""
         if (measured := self._learned.extract.get((dataset, model, scaling, device))) is not None:

@@ -40,6 +40,7 @@ class StudyPaths:
     run, run_log : folders of a run and of its logs.
     features : folder with the cached features of a backbone.
     search, search_log : folders of a search for hyperparameters and of its logs.
+    external, external_log : folders of what a run scores on the test patches of another data set, and of its logs.
     controls : folder with the colour floor and the shuffled-label control of a data set.
     errors, heatmaps : files with the surest errors on a data set, and with Grad-CAM of them.
     rescored, changed_scores : files with the runs on a data set that score changed patches, and with these scores.
@@ -53,6 +54,8 @@ class StudyPaths:
         self.run, self.run_log = f"{self.results}/runs/{RUN}", f"{self.logs}/{RUN}"
         self.features = f"{self.results}/features/{{dataset}}/{{model}}/{{scaling}}/{{device}}"
         self.search, self.search_log = f"{self.results}/searches/{CELL}", f"{self.logs}/searches/{CELL}"
+        elsewhere = f"{{tested_on}}/{RUN}"
+        self.external, self.external_log = f"{self.results}/external/{elsewhere}", f"{self.logs}/external/{elsewhere}"
         self.controls = f"{self.results}/controls/{{dataset}}"
         self.errors, self.heatmaps = f"{self.results}/errors/{{dataset}}.csv", f"{self.results}/explain/{{dataset}}.npz"
         self.rescored = f"{self.results}/robustness/runs/{{dataset}}.csv"

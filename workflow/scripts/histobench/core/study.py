@@ -97,14 +97,20 @@ class Study:
         # Cells that cannot run, and why.
         self.left_out: dict[Cell, str] = {}
         asked: dict[Cell, set[str]] = {}
+        # By cells, the other data sets on whose test patches their runs are to be scored.
+        self.external: dict[Cell, list[str]] = {}
         for number, block in enumerate(config["matrix"]):
             for cell in self._expand(number, block):
                 asked.setdefault(cell, set()).update(block.get("average_scores", ()))
+                elsewhere = self.external.setdefault(cell, [])
+                elsewhere += [name for name in block.get("external", ()) if name not in (cell.dataset, *elsewhere)]
         self._add_averages(asked)
         # By their names, which stand for a model.
         self.ensembles: dict[str, tuple[averaged.Member, ...]] = {}
         for name, texts in config.get("ensembles", {}).items():
             self._add_ensemble(name, averaged.members(name, texts))
+        self.ablation: dict[str, str] = dict(config.get("ablation", {}))
+        self._check_ablation()
         self._check_names()
         # Of each run that has a row in the results those that are trained for it: itself, or one for each fold.
         self.trained_for = {
@@ -169,6 +175,19 @@ class Study:
             return "it is there for its seconds"
         if averaged.D4 in average.kinds and self.cached(cell.mode, cell.recipe):
             return "a turned patch has no cached features: say `transfer: end_to_end`"
+        return ""
+
+    def why_not_external(self, cell: Cell, dataset: str) -> str:
+        """Return why the runs of a cell cannot be scored on the test patches of another data set, "" if they can."""
+        if reason := self.why_not(cell):
+            return reason
+        if self.timing_only(cell.recipe):
+            return "it is there for its seconds"
+        if not self.has_network(cell):
+            return "it has no network that could score other patches"
+        for trained in (cell.dataset, *(run.dataset for run in self._origins(cell))):
+            if self.datasets[trained].source == self.datasets[dataset].source:
+                return f"it has learned from {trained}, whose patches are of the same source as those of {dataset}"
         return ""
 
     def _why_no_ensemble(self, cell: Cell) -> str:
@@ -258,10 +277,10 @@ class Study:
             return f"no embeddings of this data set (models.{cell.model}.embeddings.path)"
         return ""
 
-    def has_network(self, run: Run) -> bool:
-        """Say whether a network of this study, or one for each fold, made the scores of a run."""
-        average = run.recipe in self.averages
-        return not (average or self.models[run.model].embeddings or "knn" in self.recipes[run.recipe])
+    def has_network(self, cell: Cell) -> bool:
+        """Say whether a network of this study, or one for each fold, made the scores of the runs of a cell."""
+        average = cell.recipe in self.averages
+        return not (average or self.models[cell.model].embeddings or "knn" in self.recipes[cell.recipe])
 
     def _with_network(self, text: str) -> Run:
         """Return the run that `robustness` names; refuse one that cannot score changed patches."""
@@ -714,6 +733,23 @@ class Study:
                 self.left_out[cell] = reason
             self.cells[cell] = seeds or [min(self.cells[members[0].on(dataset)])]
 
+    def _check_ablation(self) -> None:
+        """Refuse steps that the matrix has not got, or that are added to one further below."""
+        there = {f"{cell.mode}/{cell.recipe}": None for cell in self.cells}
+        above = set[str]()
+        for step, base in self.ablation.items():
+            for name in (step, base):
+                if name not in there:
+                    raise HistobenchError(
+                        f"configuration: ablation: expected the mode and the recipe of a cell of the matrix, found "
+                        f"{name!r}{nearest(name, there)}"
+                    )
+            if base == step or (base in self.ablation and base not in above):
+                raise HistobenchError(
+                    f"configuration: ablation.{step}: {base}, which it is added to, must stand above it"
+                )
+            above.add(step)
+
     def _expand(self, number: int, block: Mapping[str, Any]) -> Iterator[Cell]:
         """Add the cells of a block of the matrix, and yield them."""
         where = f"matrix block {number + 1}"
@@ -727,6 +763,12 @@ class Study:
         for key, defined in known.items():
             for name in block[key]:
                 named(f"{where}, {key}", name, defined)
+        for name in block.get("external", ()):
+            named(f"{where}, external", name, self.datasets)
+            if whole := self.subset_of(name):
+                raise HistobenchError(
+                    f"configuration: {where}, external: {name} has the test patches of {whole}; name {whole} instead"
+                )
         for cell in itertools.starmap(Cell, itertools.product(*(block[key] for key in known))):
             if reason := self.why_not(cell):
                 self.left_out[cell] = reason

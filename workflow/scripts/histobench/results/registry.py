@@ -30,8 +30,8 @@ class Item:
         set), "patches" (scores, and the test patches themselves), "own patches" (the same, but not where these are
         those of another data set of the study, of which this one is a subset), "records" (all patches), "audit"
         (scores, and all patches, in parts), "leaky" (a data set with a leaky split beside one without, of one source),
-        "robustness" (scores of changed patches),
-        or "" for nothing.
+        "ablation" (its steps), "external" (runs on other data sets than their own), "robustness" (scores of changed
+        patches), or "" for nothing.
     """
 
     name: str
@@ -252,6 +252,41 @@ PAGE: tuple[Section | Item, ...] = (
         "contrasts",
         ("replicates", "predictions"),
         "Differences of the AUC between cells on the same test patches, with paired intervals and p values.",
+    ),
+    Section("External validation", "Runs on the test patches of data sets that they have not learned from."),
+    _figure(
+        "external_validation",
+        "Trained on against tested on",
+        ("external",),
+        "Test AUC, with its 95 % interval, on the test patches of each data set, of runs that were trained on it and "
+        "of runs that were trained on another.",
+        module="external",
+        needs="external",
+    ),
+    _table(
+        "external",
+        ("replicates", "metrics", "external_metrics", "external_replicates"),
+        "What runs reach on their own test patches, and on those of data sets that they have not learned from.",
+        needs="external",
+    ),
+    Section(
+        "Ablation",
+        "What each step from one recipe to another adds, on validation patches: no test patch has a say in it.",
+    ),
+    _figure(
+        "ablation_steps",
+        "What each step adds",
+        ("ablation",),
+        "Difference of the validation AUC that each step of a recipe makes, with its paired 95 % interval; to the "
+        "right, the AUC that it reaches.",
+        module="ablation",
+        needs="ablation",
+    ),
+    _table(
+        "ablation",
+        ("predictions",),
+        "The validation AUC of each step from one recipe to another, and its difference to the one before.",
+        needs="ablation",
     ),
     Section("Published by others", "Classifiers of the same test patches."),
     _table(

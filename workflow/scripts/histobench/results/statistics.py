@@ -4,14 +4,16 @@ Each function returns a dictionary, in which a value is None where it is not def
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
+from sklearn.metrics import roc_auc_score
 
 from histobench.core.errors import HistobenchError
+from histobench.results import bootstrap, metrics
 from histobench.results.bootstrap import LEVEL, Floats, percentile_interval
 
 NO_SPREAD = 1e-12
@@ -162,6 +164,28 @@ def paired_bootstrap(
     p = min(1.0, 2 * (1 + fewer) / (len(values) + 1))
     difference = float(_floats(aucs_a).mean() - _floats(aucs_b).mean())
     return {"difference": difference, "low": low, "high": high, "p": p}
+
+
+class ResampledAUC(NamedTuple):
+    """The AUC of some patches, that of each of their resamples, by number, and what was resampled."""
+
+    auc: float
+    replicates: "pd.Series[float]"
+    unit: str
+
+
+def resampled_auc(patches: pd.DataFrame, seed: int = 0) -> ResampledAUC:
+    """Return the AUC of patches, and that of resamples of them, for :func:`paired_bootstrap`.
+
+    Parameters
+    ----------
+    patches : `group`, `label` and `score`, in the order of their names: equal patches then have equal resamples.
+    seed : of the resamples.
+    """
+    units, unit, _ = bootstrap.resampled_units(patches["group"])
+    labels, scores = patches["label"].to_numpy(np.int64), patches["score"].to_numpy(np.float64)
+    replicates = metrics.auc_replicates(labels, scores, units, int(units.max()) + 1, seed=seed)
+    return ResampledAUC(float(roc_auc_score(labels, scores)), replicates, unit)
 
 
 def delong(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike) -> dict[str, Any]:

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
-from histobench.results import bootstrap, metrics, statistics
+from histobench.results import bootstrap, statistics
 from histobench.results.bootstrap import RESAMPLES
 from histobench.results.cells import NAMES, runs_of
 from histobench.results.columns import BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, names, p_value, pick, text
@@ -94,14 +93,14 @@ def _row(
     enough = tests[0][0].loc[shared, "label"].value_counts().reindex([0, 1], fill_value=0).min() >= ENOUGH
     if enough:
         tests = [[test.loc[shared] for test in arm] for arm in tests]
-    aucs, replicates, units = [], [], []
-    for number, arm in enumerate(tests):
-        # The same resamples in both arms where their patches are the same, else others.
-        each = [_replicates(test, 0 if enough else number) for test in arm]
-        aucs.append([roc_auc_score(test["label"], test["score"]) for test in arm])
-        replicates.append([aucs for aucs, _ in each])
-        units.append(each[0][1])
-    result = statistics.paired_bootstrap(*aucs, *replicates)
+    # The same resamples in both arms where their patches are the same, else others.
+    resampled = [
+        [statistics.resampled_auc(test, 0 if enough else number) for test in arm] for number, arm in enumerate(tests)
+    ]
+    aucs = [[each.auc for each in arm] for arm in resampled]
+    replicates = [[each.replicates for each in arm] for arm in resampled]
+    units = [arm[0].unit for arm in resampled]
+    result = statistics.paired_bootstrap(aucs[0], aucs[1], replicates[0], replicates[1])
     row |= {f"auc_{arm}": float(np.mean(values)) for arm, values in zip("ab", aucs, strict=True)}
     row |= {f"n_{arm}": len(test[0]) for arm, test in zip("ab", tests, strict=True)}
     row |= {f"n_train_{arm}": some["n_train"].iloc[0] for arm, some in zip("ab", learnt, strict=True)}
@@ -112,12 +111,6 @@ def _row(
 
 def _test(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions[predictions["split"] == "test"].set_index("patch_id").sort_index()
-
-
-def _replicates(test: pd.DataFrame, seed: int) -> tuple["pd.Series[float]", str]:
-    units, unit, _ = bootstrap.resampled_units(test["group"])
-    labels, scores = test["label"].to_numpy(np.int64), test["score"].to_numpy(np.float64)
-    return metrics.auc_replicates(labels, scores, units, int(units.max()) + 1, seed=seed), unit
 
 
 def leaky_split_table(inputs: Inputs) -> Table:
