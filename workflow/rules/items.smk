@@ -64,7 +64,7 @@ STUDY_FACTS = {
     },
     "leaky_splits": LEAKY_SPLITS,
     "ablation": STUDY.ablation,
-    "external": EXTERNAL_RESULTS,
+    "external": [each | {"folders": list(map(placed, each["folders"]))} for each in EXTERNAL_RESULTS],
 }
 
 

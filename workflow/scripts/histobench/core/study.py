@@ -629,7 +629,7 @@ class Study:
     def trained(self, run: Run) -> tuple[Run, ...]:
         """Return the runs that are trained for a result: itself, those on folds, those whose scores are averaged."""
         average = self.averages.get(run.recipe)
-        own = replace(run, recipe=average.recipe) if average and run.mode != ENSEMBLE else run
+        own = replace(run, recipe=average.recipe) if average else run
         return tuple(itertools.chain.from_iterable(map(self.trained, self.members(run)))) or (own,)
 
     def members(self, run: Run) -> tuple[Run, ...]:
