@@ -53,6 +53,10 @@ DEPENDS_ON = {
     "explain": {
         *("train/explain", "train/whole_network", "train/batch_norm", "core/decision", *MODEL, *READ, *INPUTS),
     },
+    "robustness": {
+        *("train/robustness", "train/changes", "train/whole_network", "train/batch_norm", "train/augmentation"),
+        *("core/changes", "core/augmentations", *MODEL, *READ, *INPUTS),
+    },
     "describe_models": {"train/model_size", *(MODEL - {"train/keras_backend"})},
     "simulate": {"core/simulation", "core/formats", "core/prepared"},
 }

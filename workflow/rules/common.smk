@@ -43,7 +43,7 @@ from histobench.core import (
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest, write_json
-from histobench.core.formats import FORMATS
+from histobench.core.formats import FORMATS, pcam_file
 from histobench.core.modes import MODES
 from histobench.core.study import WRITE_TO, Study, check_keys, content_of_embeddings
 from histobench.results import registry
@@ -382,6 +382,31 @@ def of_dataset(file):
 def explained_models(dataset):
     """Return the models of the runs on a data set, any of which may be the one to explain."""
     return list(dict.fromkeys(run.model for run in RUNS if run.dataset == dataset and STUDY.scored(run)))
+
+
+@cache
+def rescored(dataset):
+    """Return the runs on a data set that may score its changed patches: those named, or all with a network for the best."""
+    return [
+        run
+        for run in RUNS
+        if run.dataset == dataset
+        and STUDY.scored(run)
+        and (run in STUDY.robustness_of or (STUDY.robustness_of_best and STUDY.has_network(run)))
+    ]
+
+
+def slide_metadata(dataset):
+    """Return PCam's table of the slides of its test patches, if the data set has one and it is still there.
+
+    Once patches are prepared it is not fetched anew: it would be younger than they are.
+    """
+    source, file = STUDY.datasets[dataset].source, pcam_file("test", "meta")
+    path = f"{source.folder}/{file}"
+    if file not in source.files:
+        return []
+    prepared_there = Path(placed(f"{DATA}/manifest.json".format(dataset=STUDY.stored(dataset)))).exists()
+    return [path] if Path(placed(path)).exists() or (TRAINS and not prepared_there) else []
 
 
 def if_there(*files):

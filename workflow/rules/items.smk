@@ -108,6 +108,11 @@ INPUTS = {
     "audit": lambda dataset: expand(rules.audit.output, dataset=dataset),
     "contradicted": lambda dataset: f"{TABLE}/contradicted_{dataset}.csv",
     "errors": lambda dataset: ERRORS.format(dataset=dataset),
+    "changed_scores": lambda dataset: if_there(
+        *(path.format(dataset=dataset) for path in (STUDY.paths.rescored, STUDY.paths.changed_scores))
+    ),
+    "slide_metadata": lambda dataset: slide_metadata(dataset),
+    "robustness": lambda dataset: f"{TABLE}/robustness_{dataset}.csv",
     "heatmaps": lambda dataset: (
         [] if STUDY.gathered(dataset) else if_there(STUDY.paths.heatmaps.format(dataset=dataset))
     ),
@@ -132,6 +137,7 @@ def has(needed, dataset):
         "ablation": bool(STUDY.ablation),
         "external": bool(EXTERNAL_RESULTS),
         "patches": patches_there,
+        "robustness": bool(rescored(dataset)) and bool(INPUTS["changed_scores"](dataset)),
         "own patches": patches_there and STUDY.subset_of(dataset) not in SCORED_DATASETS,
     }[needed]
 
@@ -141,9 +147,11 @@ FIGURES = registry.stems("figure", DATASETS, has)
 ITEMS = TABLES | FIGURES
 
 
-# Those that wait for a CNN's heat maps, which the others need not.
+# Those that wait for jobs with a CNN, which the others need not: for heat maps, and for scores of changed patches.
 GALLERIES = {stem: entry for stem, entry in FIGURES.items() if "heatmaps" in entry[0].inputs}
-DRAWN = {stem: entry for stem, entry in FIGURES.items() if stem not in GALLERIES}
+ROBUSTNESS_TABLES = {stem: entry for stem, entry in TABLES.items() if entry[0].needs == "robustness"}
+ROBUSTNESS_FIGURES = {stem: entry for stem, entry in FIGURES.items() if entry[0].needs == "robustness"}
+DRAWN = {stem: entry for stem, entry in FIGURES.items() if stem not in GALLERIES | ROBUSTNESS_FIGURES}
 
 # The tables that other tables and figures are made of, by the names of these inputs.
 OF_TABLES = {
@@ -154,6 +162,7 @@ OF_TABLES = {
 }
 # These first, as others need them.
 TABLES = dict(sorted(TABLES.items(), key=lambda each: not OF_TABLES.keys().isdisjoint(each[1][0].inputs)))
+PRINTED = {stem: entry for stem, entry in TABLES.items() if stem not in ROBUSTNESS_TABLES}
 
 
 def input_name(name, dataset):
@@ -213,4 +222,10 @@ def item_params(items, script):
 
 
 # The rules that make items, with the folder and the stems of theirs.
-MADE_BY = {"print_tables": (TABLE, TABLES), "draw_figures": (FIGURE, DRAWN), "draw_galleries": (FIGURE, GALLERIES)}
+MADE_BY = {
+    "print_tables": (TABLE, PRINTED),
+    "print_robustness": (TABLE, ROBUSTNESS_TABLES),
+    "draw_figures": (FIGURE, DRAWN),
+    "draw_galleries": (FIGURE, GALLERIES),
+    "draw_robustness": (FIGURE, ROBUSTNESS_FIGURES),
+}

@@ -54,19 +54,49 @@ rule surest_errors:
 
 rule print_tables:
     input:
-        **made_elsewhere(TABLES),
+        **made_elsewhere(PRINTED),
     output:
-        files_of(TABLE, TABLES, "csv", "md", "json"),
-        reported(TABLE, TABLES, "html", "Tables"),
+        files_of(TABLE, PRINTED, "csv", "md", "json"),
+        reported(TABLE, PRINTED, "html", "Tables"),
     log:
         f"{LOGS}/tables.log",
     localrule: True
     conda:
         "../../envs/report.yaml"
     params:
-        **item_params(TABLES, "print_tables"),
+        **item_params(PRINTED, "print_tables"),
     script:
         "../scripts/print_tables.py"
+
+
+if ROBUSTNESS_TABLES:
+
+    use rule print_tables as print_robustness with:
+        input:
+            **made_elsewhere(ROBUSTNESS_TABLES),
+        output:
+            files_of(TABLE, ROBUSTNESS_TABLES, "csv", "md", "json"),
+            reported(TABLE, ROBUSTNESS_TABLES, "html", "Tables"),
+        log:
+            f"{LOGS}/robustness_tables.log",
+        params:
+            **item_params(ROBUSTNESS_TABLES, "print_tables"),
+
+    rule draw_robustness:
+        input:
+            **made_elsewhere(ROBUSTNESS_FIGURES),
+        output:
+            files_of(FIGURE, ROBUSTNESS_FIGURES, "png"),
+            reported(FIGURE, ROBUSTNESS_FIGURES, "svg", "Figures"),
+        log:
+            f"{LOGS}/robustness_figures.log",
+        localrule: True
+        conda:
+            "../../envs/report.yaml"
+        params:
+            **item_params(ROBUSTNESS_FIGURES, "draw_figures"),
+        script:
+            "../scripts/draw_figures.py"
 
 
 if DRAWN:

@@ -29,6 +29,7 @@ WITHOUT_EFFECT = {
     "extract_features": {"train/model_size", "train/p4m"},  # which has no frozen backbone
     "predict": {"train/model_size"},
     "explain": {"train/model_size"},
+    "robustness": {"train/model_size"},
     "describe_models": {"train/keras_backend"},  # the versions of Keras differ in values, not in sizes
 }
 

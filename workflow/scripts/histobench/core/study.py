@@ -37,6 +37,8 @@ from histobench.tuning import search_settings
 
 # Environment variable: where the Snakefile writes the configuration as Snakemake merged it, for `make plan`.
 WRITE_TO = "HISTOBENCH_CONFIGURATION"
+# Of `robustness`: of each data set the best run on the validation patches.
+BEST = "best"
 # Facts about a device's card that the configuration may give.
 CARD = ("year", "cuda_cores", "gflops")
 # Precisions that may have a peak rate: Keras's dtype policies, and TF32, a way to compute in float32.
@@ -126,6 +128,10 @@ class Study:
                 "configuration: the matrix makes no run; "
                 + "; ".join(f"{cell}: {reason}" for cell, reason in self.left_out.items())
             )
+        # What `robustness` asks for: the best run of each data set, and these.
+        robustness = config.get("robustness", [])
+        self.robustness_of_best = BEST in robustness
+        self.robustness_of = [self._with_network(text) for text in robustness if text != BEST]
 
     def why_not(self, cell: Cell) -> str:
         """Return why a cell cannot run, "" if it can."""
@@ -177,7 +183,7 @@ class Study:
             return reason
         if self.timing_only(cell.recipe):
             return "it is there for its seconds"
-        if self.models[cell.model].embeddings or "knn" in self.recipes[cell.recipe]:
+        if not self.has_network(cell):
             return "it has no network that could score other patches"
         for trained in (cell.dataset, *(run.dataset for run in self._origins(cell))):
             if self.datasets[trained].source == self.datasets[dataset].source:
@@ -270,6 +276,33 @@ class Study:
         if embeddings.path_for(self.stored(cell.dataset)) is None:
             return f"no embeddings of this data set (models.{cell.model}.embeddings.path)"
         return ""
+
+    def has_network(self, cell: Cell) -> bool:
+        """Say whether a network of this study, or one for each fold, made the scores of the runs of a cell."""
+        average = cell.recipe in self.averages
+        return not (average or self.models[cell.model].embeddings or "knn" in self.recipes[cell.recipe])
+
+    def _with_network(self, text: str) -> Run:
+        """Return the run that `robustness` names; refuse one that cannot score changed patches."""
+        where = f"configuration: robustness: {text}"
+        try:
+            run = Run.of(text)
+        except ValueError as error:
+            raise HistobenchError(f"configuration: robustness: {error}, or {BEST}") from None
+        if run not in self.trained_for:
+            why = self.left_out.get(run.cell)
+            near = "" if why else nearest(text, map(str, self.trained_for))
+            raise HistobenchError(
+                f"{where}: {f'it cannot run: {why}' if why else f'the matrix makes no such run{near}'}"
+            )
+        if not self.scored(run):
+            raise HistobenchError(f"{where}: it is there for its seconds; name a run with scores")
+        if not self.has_network(run):
+            raise HistobenchError(
+                f"{where}: changed patches are scored by a trained network, which averages, nearest neighbours and "
+                "heads on embeddings of others are not; name another run"
+            )
+        return run
 
     def left_out_in_words(self) -> list[str]:
         """Return a line for each model and reason: which cells of the matrix are left out, and why."""

@@ -101,6 +101,11 @@ def best_on_validation(shown: pd.DataFrame) -> list[str]:
     return shown.groupby("label", sort=False)["valid_auc"].mean().sort_values(ascending=False).index.tolist()
 
 
+def best_first(shown: pd.DataFrame) -> pd.DataFrame:
+    """Return `labelled` runs from the best to the worst AUC on the validation patches, without those that have none."""
+    return shown[shown["valid_auc"].notna()].sort_values("valid_auc", ascending=False, kind="stable")
+
+
 def scores(shown: pd.DataFrame) -> dict[str, list[Seed]]:
     """Return the test patches of `labelled` runs, a list of seeds per label, for `curves.roc`."""
     by_label: dict[str, list[Seed]] = {}
@@ -163,10 +168,10 @@ def surest_errors(shown: pd.DataFrame, per_class: int) -> pd.DataFrame:
         confident on. No rows without runs or errors.
     """
     columns = ["run", "patch_id", "group", "label", "score"]
-    known = shown[shown["valid_auc"].notna()]
-    if known.empty:
+    ranked = best_first(shown)
+    if ranked.empty:
         return pd.DataFrame(columns=columns)
-    run = known.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
+    run = ranked.iloc[0]
     test = evaluation.read(Path(run["folder"]) / run_folder.PREDICTIONS).query("split == 'test'")
     return surest(test.assign(run=run["folder"]), per_class)[columns]
 

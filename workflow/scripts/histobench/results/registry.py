@@ -30,7 +30,8 @@ class Item:
         set), "patches" (scores, and the test patches themselves), "own patches" (the same, but not where these are
         those of another data set of the study, of which this one is a subset), "records" (all patches), "audit"
         (scores, and all patches, in parts), "leaky" (a data set with a leaky split beside one without, of one source),
-        "ablation" (its steps), "external" (runs on other data sets than their own), or "" for nothing.
+        "ablation" (its steps), "external" (runs on other data sets than their own), "robustness" (scores of changed
+        patches), or "" for nothing.
     """
 
     name: str
@@ -172,6 +173,27 @@ PAGE: tuple[Section | Item, ...] = (
         module="contradicted",
         of_dataset=True,
         needs="own patches",
+    ),
+    Section(
+        "Robustness on {dataset}",
+        "What scores are worth when test patches are turned, stained otherwise, compressed or out of focus.",
+    ),
+    _figure(
+        "auc_by_change",
+        "AUC on changed patches",
+        ("robustness",),
+        "Test AUC, with its 95 % interval, on patches that were changed, beside that on patches as they are (dotted).",
+        module="robustness",
+        of_dataset=True,
+        needs="robustness",
+    ),
+    _table(
+        "robustness",
+        ("metrics", "changed_scores", "slide_metadata"),
+        "The AUC on test patches that were turned, stained otherwise, compressed or blurred, its difference from that "
+        "of unchanged ones, and how far scores and decisions change.",
+        of_dataset=True,
+        needs="robustness",
     ),
     Section(
         "Audit of {dataset}",

@@ -254,6 +254,12 @@ def clustering(values: ArrayLike, groups: ArrayLike) -> dict[str, Any]:
     return {"intraclass": intraclass, "design_effect": design_effect, "effective_n": n / design_effect}
 
 
+def bounds(name: str, replicates: "pd.Series[float]") -> dict[str, float]:
+    """Return the percentile interval of bootstrap replicates as columns `name`_low and `name`_high, NaN without any."""
+    low, high = percentile_interval(replicates) or (np.nan, np.nan)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
 def _floats(values: ArrayLike) -> Floats:
     return np.asarray(values, dtype=np.float64)
 

@@ -27,10 +27,6 @@ log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 
 BATCH_SIZE = 32
-# Scores of a network differ by less than this between machines and batches. Scores from a GPU may be products with 10
-# bits (TF32), while heat maps are computed on a CPU.
-TOLERANCE = 1e-4
-TOLERANCE_GPU = 0.02
 # Layers that are skipped when searching for the last feature map: they coarsen it or do not change it.
 SKIPPED = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.Dropout)
 
@@ -78,7 +74,7 @@ def explain(
         return
     part = Records(data, "test")
     positions = _positions(part, patches, data)
-    predicted = _predicted(folder / runs.PREDICTIONS, patches)
+    predicted = whole_network.predicted(folder / runs.PREDICTIONS, patches)
     prepared = Preprocessing(image["side"], image["preprocessing"])
     model = about["specification"]["model"]["key"]
     visual, behind = split(whole_network.load(folder, about, image, data, weights.get(model)))
@@ -87,8 +83,7 @@ def explain(
         for start, end in spans(len(positions), BATCH_SIZE)
     ]
     scores, maps = (np.concatenate(arrays) for arrays in zip(*by_batch, strict=True))
-    tolerance = TOLERANCE_GPU if about["device"]["gpu"] else TOLERANCE
-    _check(scores, predicted, tolerance, patches, folder / runs.PREDICTIONS)
+    whole_network.check(scores, predicted, about, patches, folder / runs.PREDICTIONS)
     # The logit is that of tumour; evidence against tumour lowers it.
     signs = np.where(predicted > THRESHOLD, np.float32(1), np.float32(-1))
     _write(output, str(folder), patches, scaled(signs[:, None, None] * maps))
@@ -160,39 +155,9 @@ def _positions(part: Records, patches: list[str], data: Path) -> npt.NDArray[np.
     if unknown := [patch for patch in patches if patch not in places]:
         raise HistobenchError(
             f"{data / 'index.parquet'}: expected the patches to explain in the test split, did not find "
-            f"{_some(unknown)}; make the list of patches again, this one belongs to other data"
+            f"{whole_network.some(unknown)}; make the list of patches again, this one belongs to other data"
         )
     return np.array([places[patch] for patch in patches], np.int64)
-
-
-def _predicted(path: Path, patches: list[str]) -> Floats:
-    """Return the scores of test patches in the run's predictions, (n,) float32."""
-    scores = {row["patch_id"]: row["score"] for row in runs.each_row(path) if row["split"] == "test"}
-    if missing := [patch for patch in patches if patch not in scores]:
-        raise HistobenchError(
-            f"{path}: expected the scores of all test patches, did not find {_some(missing)}; delete it and start "
-            "again: `predict` writes it anew"
-        )
-    return np.array([scores[patch] for patch in patches], np.float32)
-
-
-def _check(scores: Floats, predicted: Floats, tolerance: float, patches: list[str], path: Path) -> None:
-    """Raise an error if scores, (n,), differ from the run's predictions, (n,)."""
-    apart = ~(np.abs(scores - predicted) <= tolerance)  # also True for NaN
-    if apart.any():
-        first = int(apart.argmax())
-        raise HistobenchError(
-            f"{path}: expected the scores of the network in this folder, but {int(apart.sum())} of {len(patches)} "
-            f"differ by more than {tolerance:g}: patch {patches[first]} has {predicted[first]:.6f} in the file and "
-            f"{scores[first]:.6f} by the network; the weights, the patches or the code have changed since. Delete it "
-            "and start again: `predict` writes it anew"
-        )
-
-
-def _some(patches: Sequence[str]) -> str:
-    """Return a text with the first three patches and the number of others."""
-    more = f" and {len(patches) - 3} more" if len(patches) > 3 else ""
-    return ", ".join(patches[:3]) + more
 
 
 def _write(path: Path, run: str, patches: list[str], heatmaps: Floats) -> None:

@@ -1,15 +1,25 @@
-"""The whole network of a run, from patches to scores, wherever its weights lie."""
+"""The whole network of a run, wherever its weights lie, from patches to scores, and whether these are the run's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
-from histobench.core import recipes, runs
-from histobench.core.prepared import Records
+from histobench.core import prepared, recipes, runs
+from histobench.core.errors import HistobenchError
+from histobench.core.prepared import WHOLE, Records, Split
 from histobench.train import models
 from histobench.train.batch_norm import calibrate
+
+Floats = npt.NDArray[np.float32]
+
+# Scores of a network differ by less than this between machines and batches. Scores from a GPU may be products with 10
+# bits (TF32), while whole networks are computed on a CPU.
+TOLERANCE = 1e-4
+TOLERANCE_GPU = 0.02
 
 
 def image(about: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -53,7 +63,63 @@ def load(
     backbone = models.backbone(spec["model"], shape, weights=weights)
     backbone.trainable = False
     if weights is None:
-        calibrate(backbone, Records(data, "train"), image)
+        calibrate(backbone, _calibrated_on(data), image)
     head = models.head(backbone.output_shape[1], seed=seed, dense=dense, standardize=recipes.standardize(recipe))
     models.load(head, folder / runs.WEIGHTS)
     return keras.Sequential([keras.Input(shape), backbone, *head.layers])
+
+
+def _calibrated_on(data: Path) -> Records:
+    """Return the patches on which :mod:`histobench.train.extract` has calibrated a random backbone of a data set."""
+    stored = Split(data, "train").stored
+    return Records(stored, "train" if "train" in prepared.parts(stored) else WHOLE)
+
+
+def predicted(path: Path, patches: Sequence[str]) -> Floats:
+    """Return the scores of test patches in a run's predictions, (n,) float32.
+
+    Raises
+    ------
+    HistobenchError
+        if the file lacks one of them, or has changed since it was written.
+    """
+    wanted = set(patches)
+    scores = {
+        row["patch_id"]: row["score"]
+        for row in runs.each_row(path)
+        if row["split"] == "test" and row["patch_id"] in wanted
+    }
+    if missing := [patch for patch in patches if patch not in scores]:
+        raise HistobenchError(
+            f"{path}: expected the scores of all test patches, did not find {some(missing)}; delete it and start "
+            "again: `predict` writes it anew"
+        )
+    return np.array([scores[patch] for patch in patches], np.float32)
+
+
+def check(scores: Floats, predicted: Floats, about: Mapping[str, Any], patches: Sequence[str], path: Path) -> None:
+    """Raise an error if scores differ from a run's predictions: the network built here is then not that of the run.
+
+    Parameters
+    ----------
+    scores, predicted : (n,) of the same patches.
+    about : ``run.json`` of the run.
+    patches : the names of the patches.
+    path : of the predictions.
+    """
+    tolerance = TOLERANCE_GPU if about["device"]["gpu"] else TOLERANCE
+    apart = ~(np.abs(scores - predicted) <= tolerance)  # also True for NaN
+    if apart.any():
+        first = int(apart.argmax())
+        raise HistobenchError(
+            f"{path}: expected the scores of the network in this folder, but {int(apart.sum())} of {len(patches)} "
+            f"differ by more than {tolerance:g}: patch {patches[first]} has {predicted[first]:.6f} in the file and "
+            f"{scores[first]:.6f} by the network; the weights, the patches or the code have changed since. Delete it "
+            "and start again: `predict` writes it anew"
+        )
+
+
+def some(patches: Sequence[str]) -> str:
+    """Return a text with the first three patches and the number of others."""
+    more = f" and {len(patches) - 3} more" if len(patches) > 3 else ""
+    return ", ".join(patches[:3]) + more

@@ -106,11 +106,13 @@ def leaks(
         replicates = pd.concat(
             [metrics.auc_replicates(labels[chosen], values[chosen], units[chosen], count) for values in scores], axis=1
         ).mean(axis=1)
-        row |= {"auc": float(np.mean(aucs))} | _interval("auc", replicates)
+        row |= {"auc": float(np.mean(aucs))} | statistics.bounds("auc", replicates)
         if whole is None:
             whole = replicates
         else:
-            row |= {"difference": row["auc"] - rows[0]["auc"]} | _interval("difference", (replicates - whole).dropna())
+            row |= {"difference": row["auc"] - rows[0]["auc"]} | statistics.bounds(
+                "difference", (replicates - whole).dropna()
+            )
         if (some["group"] != "").all():
             errors = some[seeds].mean(axis=1) - some["label"]
             row |= statistics.clustering(errors, some["group"])
@@ -160,11 +162,6 @@ def _choices(test: pd.DataFrame, about: Mapping[str, Any], copies: pd.DataFrame)
         NO_GROUPS: ~grouped,
         NO_LEAKS: ~(equal | near | grouped | repeated),
     }
-
-
-def _interval(name: str, replicates: "pd.Series[float]") -> dict[str, float]:
-    low, high = bootstrap.percentile_interval(replicates) or (np.nan, np.nan)
-    return {f"{name}_low": low, f"{name}_high": high}
 
 
 def leaks_table(inputs: Inputs) -> Table:

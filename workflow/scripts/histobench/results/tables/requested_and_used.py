@@ -78,7 +78,8 @@ TOLD_APART: Mapping[str, Sequence[str]] = {
     "extract_features": ("model", "device"),
     "import_features": ("model",),
     **dict.fromkeys(("tune", "tune_worker", "train", "predict", "predict_turned"), CELL),
-    **dict.fromkeys(("evaluate", "gather", "average_scores", "audit", "controls", "describe_models", "explain"), ()),
+    **dict.fromkeys(("evaluate", "gather", "average_scores", "audit", "controls", "describe_models"), ()),
+    **dict.fromkeys(("explain", "robustness"), ()),
 }
 """Rules, in the order of the rows, and what of a job has a row of its own; data sets share one."""
 
