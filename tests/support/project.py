@@ -5,16 +5,30 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 LOCAL = ("--profile", "profiles/local", "--cores", "1")
 TINY_CONFIG = ("--configfile", "tests/configs/tiny.yaml")
 TINY = (*LOCAL, *TINY_CONFIG)
+# With the overlay of `extend`.
+OVERLAID = (*TINY, "overlay.yaml")
 NOTHING = "Nothing to be done"
+# For an overlay over the tiny study: a block of the matrix, and a cross-validation.
+BLOCK = {"models": ["b2"], "modes": ["full"], "recipes": ["tiny"], "devices": ["cpu"], "seeds": [1]}
+FOLDS = {"source": "idc-simulated", "split": {"by": "group", "folds": 3, "seed": 1}}
+
+
+def extend(finished: Path, folder: Path, study: Mapping[str, Any]) -> None:
+    """Copy a folder in which the tiny study is finished, with an overlay for the arguments `OVERLAID`."""
+    shutil.copytree(finished, folder, symlinks=True)
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(study))
 
 
 def copy_project(target: Path) -> Path:

@@ -80,16 +80,22 @@ def test_a_step_without_runs_says_why():
 
 def asked(**steps):
     block = {"datasets": ["pcam"], "models": ["mobilenet"], "modes": ["full", "tl"], "recipes": ["paper", "native"]}
+    block |= {"devices": ["cpu"], "seeds": [1]}
+    other = block | {"datasets": ["idc"], "modes": ["full"], "recipes": ["fast", "timing"]}
+    elsewhere = block | {"datasets": ["idc"], "modes": ["scratch"], "recipes": ["paper"]}
     found = {name.replace("_", "/", 1): base for name, base in steps.items()}
-    return study(matrix=[block | {"devices": ["cpu"], "seeds": [1]}], ablation=found)
+    return study(matrix=[block, other, elsewhere], ablation=found)
 
 
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ({"full_natve": "full/paper"}, "expected the mode and the recipe of a cell of the matrix, found 'full/natve'"),
+        ({"full_natve": "full/paper"}, "expected the mode and the recipe of cells .* found 'full/natve'"),
+        ({"full_timing": "full/paper"}, "cells of the matrix with scores, found 'full/timing'"),
+        ({"full_linear": "full/paper"}, "found 'full/linear'"),
         ({"full_native": "paper"}, "found 'paper'"),
         ({"full_native": "tl/native", "tl_native": "tl/paper"}, "ablation.full/native: tl/native, .* must stand above"),
+        ({"scratch_paper": "full/native"}, "ablation.scratch/paper: the matrix has it and full/native on no data set"),
         ({"full_native": "full/native"}, "ablation.full/native: full/native, .* must stand above"),
     ],
 )

@@ -212,6 +212,35 @@ def test_an_ensemble_is_as_large_as_all_of_its_networks(prepared_folder, tmp_pat
     assert about["multiply_adds"]["forward"] == sum(each["multiply_adds"]["forward"] for each in members)
 
 
+def test_a_member_that_has_collapsed_does_not_count(tmp_path, prepared_folder):
+    folders = [tmp_path / f"seed-{seed}" for seed in (1, 2, 3)]
+    for seed, each in enumerate(folders, 1):
+        jobs.train(prepared_folder, each, specification("b2", epochs=1, seed=seed))
+    known = [pd.read_csv(each / "predictions.csv") for each in folders]
+    write_predictions(folders[1] / "predictions.csv", known[1].assign(score=0.5).itertuples(index=False, name=None))
+    spec = specification("b2", epochs=1) | {"recipe": {"average_scores": ["seeds"]}}
+    folder = tmp_path / "average"
+    folder.mkdir()
+    average_scores.write(folder, folders, spec)
+    mean = pd.read_csv(folder / "predictions.csv")["score"]
+    np.testing.assert_allclose(mean, (known[0]["score"] + known[2]["score"]) / 2)
+
+
+def test_a_contrast_of_an_ensemble_has_the_seeds_that_it_has_itself():
+    rows = [run("b2", seed=seed, auc=auc) for seed, auc in ((1, 0.9), (2, 0.8), (3, 0.5))]
+    rows += [run("both", mode=ENSEMBLE, recipe=ENSEMBLE, seed=seed, auc=0.95) for seed in (1, 2)]
+    table = cells(*rows)
+    table.loc[table["mode"] == ENSEMBLE, ["averaged_from", "averaged_over"]] = [B2, ENSEMBLE]
+    predictions = pd.DataFrame(
+        {"split": "test", "patch_id": list("abcd"), "label": [0, 0, 1, 1], "score": [0.1, 0.2, 0.6, 0.9]}
+    )
+    (row,) = contrasts(
+        pd.DataFrame(rows), table, replicates(*rows), {row["folder"]: predictions for row in rows}
+    ).to_dict("records")
+    assert (row["seeds_a"], row["seeds_b"]) == (2, 2)
+    assert row["difference"] == pytest.approx(0.95 - 0.85)
+
+
 def test_an_ensemble_is_contrasted_with_each_of_its_cells():
     rows = [
         run("b2", recipe="paper"),

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from histobench.core import runs
 from histobench.core.cells import Cell
 from histobench.core.errors import HistobenchError
 from histobench.core.files import write_sealed
-from histobench.results.columns import names, write_csv
+from histobench.results.columns import names
 from histobench.results.figures.external import auc_by_training
 from histobench.results.tables.external import COLUMNS, external
-from support.frames import NAMES, replicates, run
+from support.frames import NAMES, run
 from support.paper import configuration, study
 
 
@@ -53,6 +54,42 @@ def test_who_has_seen_patches_of_a_source_is_not_tested_on_it(tested_cell, datas
     assert found.startswith(reason) and bool(found) == bool(reason)
 
 
+def test_the_same_patches_under_another_name_are_no_other_data_set(tmp_path):
+    own = {"format": "folder", "path": str(tmp_path / "patches"), "patch_size": 96}
+    sources = {"a": own, "b": {**own, "path": f"{tmp_path}/./patches"}, "c": {**own, "path": str(tmp_path / "others")}}
+    sources |= {"idc": {"format": "idc"}, "idc-again": {"format": "idc"}}
+    datasets = {name: {"source": name} for name in sources}
+    for name in "abc":
+        datasets[name]["split"] = {"by": "patch", "train": 0.6, "valid": 0.2, "test": 0.2, "seed": 1}
+    block = {
+        "datasets": ["a"],
+        "models": ["b2"],
+        "modes": ["full"],
+        "recipes": ["paper"],
+        "devices": ["cpu"],
+        "seeds": [1],
+    }
+    found = study(sources=sources, datasets=datasets, matrix=[block])
+    refused = {(on, other) for on in sources for other in sources if found.why_not_external(cell(on), other)}
+    same = [{"a", "b"}, {"idc", "idc-again"}]
+    assert refused == {(on, other) for on in sources for other in sources if on == other or {on, other} in same}
+
+
+def test_scores_of_other_weights_or_patches_are_a_gap(tmp_path):
+    there, trained = tmp_path / "there", tmp_path / "run"
+    assert runs.external_gap(there, trained, "patches") == "not scored yet"
+    for folder in (there, trained):
+        folder.mkdir()
+    for name in (runs.PREDICTIONS, runs.METRICS, runs.REPLICATES):
+        (there / name).touch()
+    write_sealed(there / runs.EXTERNAL, {"weights_sha256": ["w"], "patches_sha256": "patches"})
+    write_sealed(trained / runs.ABOUT, {"weights_sha256": ["w"]})
+    assert runs.external_gap(there, trained, "patches") == ""
+    assert runs.external_gap(there, trained, "others") == "out of date: scored on data prepared otherwise"
+    write_sealed(trained / runs.ABOUT, {"weights_sha256": ["v"]})
+    assert runs.external_gap(there, trained, "patches") == "out of date: scored by other weights"
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("idk", "external: 'idk' is not defined"), ("pcam-half", "name pcam instead")]
 )
@@ -69,31 +106,26 @@ def metrics(auc, **changes):
 
 @pytest.fixture
 def asked(tmp_path):
-    """Two seeds, tested on their own patches and elsewhere, where one has collapsed."""
+    """Two seeds, tested on their own patches and elsewhere."""
     rows = [run(seed=seed, auc=auc) for seed, auc in ((1, 0.9), (2, 0.8))]
-    of_own = replicates(*rows)
-    own, elsewhere = {}, []
+    drawn, elsewhere = {}, []
     for row, there in zip(rows, (0.7, 0.6), strict=True):
-        folder = tmp_path / "own" / str(row["seed"])
-        own[str(folder)] = of_own[row["folder"]]
-        row["folder"] = str(folder)
-        elsewhere.append(tmp_path / "elsewhere" / str(row["seed"]))
-        for place, auc in ((folder, row["auc"]), (elsewhere[-1], there)):
+        own, other = (tmp_path / name / str(row["seed"]) for name in ("own", "elsewhere"))
+        row["folder"] = str(own)
+        elsewhere.append(other)
+        for place, auc in ((own, row["auc"]), (other, there)):
             place.mkdir(parents=True)
             write_sealed(place / "metrics.json", metrics(auc))
-            write_csv(
-                place / "bootstrap.csv",
-                pd.DataFrame({"replicate": range(100), "auc": auc + np.linspace(-0.05, 0.05, 100)}),
-            )
+            drawn[str(place)] = pd.DataFrame({"replicate": range(100), "auc": auc + np.linspace(-0.05, 0.05, 100)})
     about = {name: rows[0][name] for name in (*NAMES, "model_name")}
     entry = about | {"tested_on": "idc", "folders": [str(each) for each in elsewhere], "gap": ""}
     refused = about | {"tested_on": "idc-random", "folders": [], "gap": "it has learned from it"}
-    return [entry, refused], pd.DataFrame(rows), own, elsewhere
+    return [entry, refused], pd.DataFrame(rows), drawn, elsewhere
 
 
 def test_a_row_is_the_mean_over_networks_and_one_s_own_patches_come_first(asked):
-    entries, runs, own, _ = asked
-    table = external(entries, runs, own)
+    entries, finished, drawn, _ = asked
+    table = external(entries, finished, drawn)
     assert list(table) == names(COLUMNS)
     assert table["tested_on"].tolist() == ["pcam", "idc", "idc-random"]
     np.testing.assert_allclose(table["auc"][:2], [0.85, 0.65])
@@ -103,14 +135,14 @@ def test_a_row_is_the_mean_over_networks_and_one_s_own_patches_come_first(asked)
 
 
 def test_a_network_that_collapsed_there_does_not_count(asked):
-    entries, runs, own, elsewhere = asked
+    entries, finished, drawn, elsewhere = asked
     write_sealed(elsewhere[1] / "metrics.json", metrics(0.5, collapsed=True))
-    table = external(entries, runs, own)
+    table = external(entries, finished, drawn)
     assert (table["auc"][1], table["networks"][1]) == (pytest.approx(0.7), 1)
 
 
 def test_the_figure_has_a_panel_for_each_data_set_that_is_tested_on(asked):
-    entries, runs, own, _ = asked
-    figure = auc_by_training(external(entries, runs, own))
+    entries, finished, drawn, _ = asked
+    figure = auc_by_training(external(entries, finished, drawn))
     assert [axes.get_title() for axes in figure.axes] == ["Tested on pcam", "Tested on idc"]
-    assert not auc_by_training(external([], runs, own)).axes[0].has_data()
+    assert not auc_by_training(external([], finished, drawn)).axes[0].has_data()

@@ -3,7 +3,9 @@
 import pytest
 
 from histobench.core import plan
+from histobench.core.cells import Cell
 from histobench.core.costs import Costs
+from histobench.core.formats import FORMATS
 from histobench.core.plan import Job, pending
 from histobench.core.study import Study
 from support import paper
@@ -52,6 +54,22 @@ def test_hours_are_those_of_table_2(study):
     assert rows["a100"] == ["2", "0.2", "0.2"]
     assert "GPUs 4 1.1 1.1" in " ".join(rows["all"])
     assert rows["device"] == ["extract", "tune", "train", "predict", "measured", "published", "estimated", "hours"]
+
+
+def test_scores_on_another_data_set_are_planned_by_its_test_patches(study):
+    """Of B2 on a K80: the 325 s of an epoch are three passes over training patches and one over validation patches."""
+    folder = "results/paper/external/idc/pcam/b2/full/timing/k80/seed-1"
+    text = HEADER + "".join(
+        line(f"{folder}/{name}", "predict_external") for name in ("predictions.csv", "external.json")
+    )
+    (job,) = pending(text, study)
+    (row,) = (words for words in map(str.split, plan.plan(study, [job], Costs(study))) if words[:1] == ["k80"])
+    tested = FORMATS["idc"].shares["test"] * FORMATS["idc"].expected["patches"]
+    seconds = 60 + tested * 325 / (3 * 262_144 + 32_768)
+    assert row[1] == "1" and float(row[-1]) == pytest.approx(seconds / 3600, abs=0.051)
+    assert Costs(study).predict_external(Cell("pcam", "b2", "full", "timing", "k80"), "idc").seconds == pytest.approx(
+        seconds, rel=0.01
+    )
 
 
 def test_a_search_is_planned_once_however_many_jobs_share_it(study):

@@ -157,6 +157,11 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
             r"native\.schedule\.warmup_epochs: 5 of 5 epochs of a stage of `finetune` leave none for the decay",
         ),
         (
+            "recipes.native.schedule",
+            {"name": "plateau", "monitor": "val_auc", "factor": 0.1, "patience": 1, "min_learning_rate": 0.0001},
+            r"schedule\.min_learning_rate: 0\.0001 is above the learning rate of `finetune`, 1e-05, which a plateau",
+        ),
+        (
             "recipes.tuned.early_stopping",
             {"monitor": "val_auc", "patience": 2},
             r"recipes\.tuned: early_stopping cannot stand beside `search`",
@@ -219,6 +224,11 @@ def test_a_number_that_yaml_takes_for_text_is_told_how_to_write(config, place, t
         study(**config)
 
 
+def test_an_overlay_takes_away_what_stands_below_it():
+    found = study(ablation=None, ensembles=None)
+    assert (found.ablation, found.ensembles) == ({}, {})
+
+
 @pytest.mark.parametrize(
     ("place", "text", "message"),
     [
@@ -227,6 +237,7 @@ def test_a_number_that_yaml_takes_for_text_is_told_how_to_write(config, place, t
         ("recipes.paper.batch_size", "many", r"'many' is not of type 'integer'$"),
         ("recipes.paper.batch_size", "'nan'", r"'nan' is not of type 'integer'$"),
         ("recipes.paper.batch_size", "", r"None is not of type 'integer': nothing stands there"),
+        ("recipes.native.augmentation", "d4", r"'d4' is not of type 'array': write it as a list, \[d4\]$"),
         ("recipes.paper", "", r"recipes\.paper: None is not of type 'object': nothing stands there"),
         ("recipes.paper.jit_compile", "'yes'", r"it is text: write true or false, without quotes"),
         ("recipes.paper.jit_compile", "'True'", r"it is text: write true or false, without quotes"),

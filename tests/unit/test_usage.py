@@ -100,16 +100,32 @@ def test_a_record_that_is_damaged_or_says_less_hides_no_other(trained, tmp_path)
 def test_other_jobs_are_known_by_their_benchmarks(tmp_path):
     logs = tmp_path / "results/logs/s"
     shared = ("prepare/pcam", "audit/pcam")
-    for place in (*shared, "s/controls/pcam", "s/describe_models", f"s/{RUN}/predict", f"s/{RUN}/evaluate"):
+    of_run = (f"s/{RUN}/predict", f"s/{RUN}/evaluate", f"s/external/idc/{RUN}/predict_external")
+    for place in (*shared, "s/controls/pcam", "s/describe_models", *of_run):
         path = logs.parent / f"{place}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(BENCHMARK))
     found = usage.of_study(tmp_path / "results/s", logs, [tmp_path / "results/s/runs" / RUN], ["pcam", "idc"])
-    assert [each.rule for each in found] == ["prepare", "audit", "predict", "evaluate", "controls", "describe_models"]
+    of_networks = ["predict", "evaluate", "predict_external"]
+    assert [each.rule for each in found] == ["prepare", "audit", *of_networks, "controls", "describe_models"]
+    assert len({(each.dataset, each.model, each.device) for each in found if each.rule in of_networks}) == 1
     assert {(each.requested_minutes, each.seconds, each.requested_cores, each.cores) for each in found} == {
         (30, 110, 4, 1.5)
     }
     assert usage.of_study(tmp_path / "elsewhere", tmp_path / "logs", [], []) == []
+
+
+def test_runs_behind_averages_count_once(tmp_path):
+    def made(name, **behind):
+        (tmp_path / name).mkdir()
+        write_sealed(tmp_path / name / "run.json", behind)
+        return tmp_path / name
+
+    one, two = made("one"), made("two")
+    turned = made("turned", scored_by=str(one))
+    mean = made("mean", members=[str(one), str(two)])
+    ensemble = made("ensemble", members=[str(mean), str(turned)])
+    assert usage.trained([one, turned, mean, ensemble]) == [one, two]
 
 
 DAMAGED = [

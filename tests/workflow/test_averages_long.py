@@ -1,41 +1,26 @@
 """Rows for which nothing is trained, in a study that is really run: over flips and turns, over seeds, over folds."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from support.project import LOCAL, plan, snakemake
+from support.project import BLOCK, FOLDS, OVERLAID, extend, plan, snakemake
 
 STUDY = {
-    "datasets": {"idc-cv": {"source": "idc-simulated", "split": {"by": "group", "folds": 3, "seed": 1}}},
-    "matrix": [
-        {
-            "datasets": ["pcam-simulated", "idc-cv"],
-            "models": ["b2"],
-            "modes": ["full"],
-            "recipes": ["tiny"],
-            "devices": ["cpu"],
-            "seeds": [1, 2],
-            "average_scores": ["d4", "seeds"],
-        }
-    ],
+    "datasets": {"idc-cv": FOLDS},
+    "matrix": [{**BLOCK, "datasets": ["pcam-simulated", "idc-cv"], "seeds": [1, 2], "average_scores": ["d4", "seeds"]}],
     "ensembles": {"turned-or-not": ["b2/full/tiny/cpu", "b2/full/tiny.d4/cpu"]},
 }
-ARGUMENTS = (*LOCAL, "--configfile", "tests/configs/tiny.yaml", "averages.yaml")
 
 
 @pytest.fixture(scope="module")
 def averaged(finished, once):
     def make(folder) -> None:
-        shutil.copytree(finished, folder, symlinks=True)
-        (folder / "averages.yaml").write_text(yaml.safe_dump(STUDY))
-        jobs = plan(folder, "tables", *ARGUMENTS)
+        extend(finished, folder, STUDY)
+        jobs = plan(folder, "tables", *OVERLAID)
         # One run on PCam is there; three folds for each seed.
         assert (jobs["train"], jobs["predict_turned"], jobs["average_scores"], jobs["gather"]) == (7, 8, 8, 4)
-        snakemake(folder, "tables", *ARGUMENTS)
+        snakemake(folder, "tables", *OVERLAID)
 
     return once("averages", make)
 
@@ -66,4 +51,4 @@ def test_each_has_a_row_and_a_contrast_to_the_row_that_it_comes_from(averaged):
 
 
 def test_nothing_is_left_to_do(averaged):
-    assert not plan(averaged, "tables", *ARGUMENTS)
+    assert not plan(averaged, "tables", *OVERLAID)

@@ -1,49 +1,34 @@
 """External validation, really run: CNNs, a head on cached features and folds, on data sets that they have not seen."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from support.project import LOCAL, plan, snakemake
+from support.project import BLOCK, FOLDS, OVERLAID, extend, plan, snakemake
 
 STUDY = {
-    "datasets": {"idc-cv": {"source": "idc-simulated", "split": {"by": "group", "folds": 3, "seed": 1}}},
+    "datasets": {"idc-cv": FOLDS},
     "matrix": [
+        {**BLOCK, "datasets": ["pcam-simulated", "idc-cv"], "external": ["pcam-simulated", "idc-simulated"]},
         {
-            "datasets": ["pcam-simulated", "idc-cv"],
-            "models": ["b2"],
-            "modes": ["full"],
-            "recipes": ["tiny"],
-            "devices": ["cpu"],
-            "seeds": [1],
-            "external": ["pcam-simulated", "idc-simulated"],
-        },
-        {
+            **BLOCK,
             "datasets": ["idc-simulated"],
             "models": ["mobilenet"],
             "modes": ["tl"],
-            "recipes": ["tiny"],
-            "devices": ["cpu"],
-            "seeds": [1],
             "external": ["pcam-simulated"],
         },
     ],
 }
-ARGUMENTS = (*LOCAL, "--configfile", "tests/configs/tiny.yaml", "external.yaml")
 
 
 @pytest.fixture(scope="module")
 def tested(finished, once):
     def make(folder) -> None:
-        shutil.copytree(finished, folder, symlinks=True)
-        (folder / "external.yaml").write_text(yaml.safe_dump(STUDY))
-        jobs = plan(folder, "default", *ARGUMENTS)
+        extend(finished, folder, STUDY)
+        jobs = plan(folder, "default", *OVERLAID)
         # A network of PCam's on IDC, three of folds and a head on PCam.
         assert (jobs["train"], jobs["predict_external"], jobs["evaluate_external"]) == (3, 5, 5)
-        snakemake(folder, "default", *ARGUMENTS)
+        snakemake(folder, "default", *OVERLAID)
 
     return once("external", make)
 
@@ -76,4 +61,4 @@ def test_the_threshold_is_that_of_the_run_s_own_validation_patches(tested):
 def test_the_page_shows_it_and_nothing_is_left_to_do(tested):
     page = (tested / "results/tiny/report.html").read_text()
     assert "External validation" in page and "Trained on against tested on" in page
-    assert not plan(tested, "default", *ARGUMENTS)
+    assert not plan(tested, "default", *OVERLAID)

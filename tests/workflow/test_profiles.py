@@ -77,8 +77,8 @@ def test_both_slurm_profiles_say_the_same_but_for_how_cards_are_asked_for():
     assert slurm == gres
     rules = [path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk")]
     # `tune_worker` is `tune` by another name.
-    assert len(on_cards) == sum("**on_device(" in text for text in rules) + 1
-    assert {"tune", "tune_worker"} <= set(on_cards)
+    assert len(on_cards) == sum(text.count("**on_device(") for text in rules) + 1
+    assert {"tune", "tune_worker", "predict_turned", "predict_external"} <= set(on_cards)
 
 
 SLURM_STUDY = ("--configfile", "tests/configs/slurm.yaml")

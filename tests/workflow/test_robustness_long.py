@@ -1,37 +1,31 @@
 """Scores of changed patches in a study that is really run: by a run on patches, by folds, by heads on features."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from histobench.core.changes import UNCHANGED
-from support.project import LOCAL, plan, snakemake
+from support.project import BLOCK, FOLDS, OVERLAID, extend, plan, snakemake
 
 HEAD = "cv/mobilenet/tl/tiny/cpu/seed-1"
-BLOCK = {"modes": ["full"], "recipes": ["tiny"], "devices": ["cpu"], "seeds": [1]}
 STUDY = {
-    "datasets": {"cv": {"source": "idc-simulated", "split": {"by": "group", "folds": 3, "seed": 1}}},
+    "datasets": {"cv": FOLDS},
     "matrix": [
-        {**BLOCK, "datasets": ["pcam-simulated", "cv"], "models": ["b2"]},
+        {**BLOCK, "datasets": ["pcam-simulated", "cv"]},
         {**BLOCK, "datasets": ["cv"], "models": ["mobilenet"], "modes": ["tl"]},
     ],
     "robustness": ["best", HEAD],
 }
-ARGUMENTS = (*LOCAL, "--configfile", "tests/configs/tiny.yaml", "robustness.yaml")
 TARGETS = [f"results/tiny/figures/auc_by_change_{dataset}.png" for dataset in ("pcam-simulated", "cv")]
 
 
 @pytest.fixture(scope="module")
 def scored(finished, once):
     def make(folder) -> None:
-        shutil.copytree(finished, folder, symlinks=True)
-        (folder / "robustness.yaml").write_text(yaml.safe_dump(STUDY))
-        jobs = plan(folder, *TARGETS, *ARGUMENTS)
+        extend(finished, folder, STUDY)
+        jobs = plan(folder, *TARGETS, *OVERLAID)
         assert (jobs["robustness"], jobs["rescored_runs"]) == (2, 2)
-        snakemake(folder, *TARGETS, *ARGUMENTS)
+        snakemake(folder, *TARGETS, *OVERLAID)
 
     return once("robustness", make)
 
@@ -78,11 +72,11 @@ def table_of_outside(scored):
 
 
 def test_nothing_is_left_to_do_and_without_the_key_nothing_is_asked_for(scored):
-    assert not plan(scored, *TARGETS, *ARGUMENTS)
-    assert "robustness" not in plan(scored, "-n", *ARGUMENTS, "--config", "robustness=[]")
+    assert not plan(scored, *TARGETS, *OVERLAID)
+    assert "robustness" not in plan(scored, "-n", *OVERLAID, "--config", "robustness=[]")
 
 
 def test_a_reader_of_results_alone_has_what_is_there(scored):
-    planned = plan(scored, *TARGETS, "--forcerun", "print_robustness", *ARGUMENTS, "--config", "missing_runs=gap")
+    planned = plan(scored, *TARGETS, "--forcerun", "print_robustness", *OVERLAID, "--config", "missing_runs=gap")
     assert not {"robustness", "rescored_runs", "train"} & planned.keys()
     assert planned["print_robustness"] == planned["draw_robustness"] == 1

@@ -396,6 +396,48 @@ def rescored(dataset):
     ]
 
 
+def networks(dataset):
+    """Return the runs whose networks may score changed patches of a data set: of a cross-validation one for each fold."""
+    return list(dict.fromkeys(each for run in rescored(dataset) for each in STUDY.trained(run)))
+
+
+def of_networks(file):
+    """Return a function from a data set to the paths of a file of the run folder, for `networks`."""
+    return lambda wildcards: [str(paths.of(RUN, run) / file) for run in networks(wildcards.dataset)]
+
+
+def data_of_networks(dataset):
+    """Return the data sets, or folds, that `networks` were trained on."""
+    return list(dict.fromkeys(run.dataset for run in networks(dataset)))
+
+
+def patches_of_networks(wildcards):
+    """Return what is read of these: a backbone with random weights is calibrated on training patches."""
+    files = [
+        file
+        for name in data_of_networks(wildcards.dataset)
+        for file in (f"{DATA.format(dataset=name)}/manifest.json", *indexes(name), *shards(name, "train", "test"))
+    ]
+    return list(dict.fromkeys(files))
+
+
+def rescored_models(dataset):
+    """Return the models of these runs."""
+    return list(dict.fromkeys(run.model for run in rescored(dataset)))
+
+
+def folders_of(some):
+    """Return the folders of runs, wherever they lie."""
+    return [placed(paths.of(RUN, run)) for run in some]
+
+
+def backbone_of(wildcards):
+    """Return what the backbone behind a head on cached features comes from: its weights, or patches that calibrate it."""
+    if not STUDY.cached(wildcards.mode, wildcards.recipe):
+        return []
+    return weights_file(wildcards.model) or [*indexes(wildcards.dataset), *shards(wildcards.dataset, "train")]
+
+
 def slide_metadata(dataset):
     """Return PCam's table of the slides of its test patches, if the data set has one and it is still there.
 

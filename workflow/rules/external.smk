@@ -2,13 +2,6 @@
 # these. Nothing is trained or chosen by them.
 
 
-def backbone_of(wildcards):
-    """Return what the backbone behind a head on cached features comes from: its weights, or patches that calibrate it."""
-    if not STUDY.cached(wildcards.mode, wildcards.recipe):
-        return []
-    return weights_file(wildcards.model) or [*indexes(wildcards.dataset), *shards(wildcards.dataset, "train")]
-
-
 rule predict_external:
     input:
         lambda wildcards: test_patches(wildcards.tested_on),
@@ -20,6 +13,7 @@ rule predict_external:
         predictions=f"{RUN}/{runs.PREDICTIONS}",
     output:
         predictions=f"{EXTERNAL}/{runs.PREDICTIONS}",
+        about=f"{EXTERNAL}/{runs.EXTERNAL}",
     log:
         f"{EXTERNAL_LOG}/predict_external.log",
     benchmark:

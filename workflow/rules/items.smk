@@ -21,10 +21,12 @@ def external_results():
         trained = [each for run in seeds for each in STUDY.trained(run)]
         for name in others:
             reason = STUDY.why_not_external(cell, name)
-            folders = [EXTERNAL.format(tested_on=name, **vars(run)) for run in trained if not reason]
-            if not TRAINS:
-                folders = [folder for folder in folders if Path(folder, runs.METRICS).exists()]
-            gap = reason or ("" if folders else "no scores of it are there")
+            known = {run: "" if TRAINS else STUDY.external_gap(run, name) for run in trained if not reason}
+            folders = [EXTERNAL.format(tested_on=name, **vars(run)) for run, gap in known.items() if not gap]
+            missing = list(dict.fromkeys(filter(None, known.values())))
+            gap = reason or "; ".join(missing) or ("" if known else "no run has finished")
+            if missing and folders:
+                gap = f"{len(known) - len(folders)} of {len(known)} networks: {gap}"
             facts = {"model_name": PRINTED_NAMES[cell.model], "tested_on": name, "folders": folders, "gap": gap}
             asked.append(asdict(cell) | facts)
     return asked
@@ -62,7 +64,7 @@ STUDY_FACTS = {
     },
     "leaky_splits": LEAKY_SPLITS,
     "ablation": STUDY.ablation,
-    "external": EXTERNAL_RESULTS,
+    "external": [each | {"folders": list(map(placed, each["folders"]))} for each in EXTERNAL_RESULTS],
 }
 
 

@@ -71,7 +71,7 @@ rule print_tables:
 
 if ROBUSTNESS_TABLES:
 
-    use rule print_tables as print_robustness with:
+    rule print_robustness:
         input:
             **made_elsewhere(ROBUSTNESS_TABLES),
         output:
@@ -79,8 +79,13 @@ if ROBUSTNESS_TABLES:
             reported(TABLE, ROBUSTNESS_TABLES, "html", "Tables"),
         log:
             f"{LOGS}/robustness_tables.log",
+        localrule: True
+        conda:
+            "../../envs/report.yaml"
         params:
             **item_params(ROBUSTNESS_TABLES, "print_tables"),
+        script:
+            "../scripts/print_tables.py"
 
     rule draw_robustness:
         input:

@@ -2,41 +2,6 @@
 # stained, compressed or blurred, results/{study}/robustness/{dataset}.csv.
 
 
-def networks(dataset):
-    """Return the runs whose networks may score changed patches of a data set: of a cross-validation one for each fold."""
-    return list(dict.fromkeys(each for run in rescored(dataset) for each in STUDY.trained(run)))
-
-
-def of_networks(file):
-    """Return a function from a data set to the paths of a file of the run folder, for `networks`."""
-    return lambda wildcards: [str(paths.of(RUN, run) / file) for run in networks(wildcards.dataset)]
-
-
-def data_of_networks(dataset):
-    """Return the data sets, or folds, that `networks` were trained on."""
-    return list(dict.fromkeys(run.dataset for run in networks(dataset)))
-
-
-def patches_of_networks(wildcards):
-    """Return what is read of these: a backbone with random weights is calibrated on training patches."""
-    files = [
-        file
-        for name in data_of_networks(wildcards.dataset)
-        for file in (f"{DATA.format(dataset=name)}/manifest.json", *indexes(name), *shards(name, "train", "test"))
-    ]
-    return list(dict.fromkeys(files))
-
-
-def rescored_models(dataset):
-    """Return the models of these runs."""
-    return list(dict.fromkeys(run.model for run in rescored(dataset)))
-
-
-def folders(some):
-    """Return the folders of runs, wherever they lie."""
-    return [placed(paths.of(RUN, run)) for run in some]
-
-
 rule rescored_runs:
     input:
         runs=f"{RESULTS}/runs.csv",
@@ -50,8 +15,8 @@ rule rescored_runs:
         "../../envs/report.yaml"
     params:
         best=STUDY.robustness_of_best,
-        named=lambda wildcards: folders(run for run in STUDY.robustness_of if run.dataset == wildcards.dataset),
-        networks=lambda wildcards: folders(rescored(wildcards.dataset)),
+        named=lambda wildcards: folders_of(run for run in STUDY.robustness_of if run.dataset == wildcards.dataset),
+        networks=lambda wildcards: folders_of(rescored(wildcards.dataset)),
         code=code.digest("rescored_runs"),
     script:
         "../scripts/rescored_runs.py"

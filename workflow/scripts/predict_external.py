@@ -11,5 +11,5 @@ with job.start(snakemake):
         job.task(snakemake),
         Path(snakemake.input.trained_on).parent,
         Path(snakemake.params.backbone) if snakemake.params.backbone else None,
-        Path(snakemake.output.predictions),
+        Path(snakemake.output.about).parent,
     )

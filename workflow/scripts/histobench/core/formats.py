@@ -6,6 +6,7 @@ How the files of a format are read is a module of :mod:`histobench.core.datasets
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from histobench.core.files import Remote
@@ -159,6 +160,18 @@ class Source:
     patches: str
     simulate: Mapping[str, Any] | None = None
     own: Own | None = None
+
+    def same_patches(self, other: "Source") -> bool:
+        """Say whether two sources are of the same patches, whatever they are called."""
+        return self == other or self._content() == other._content()
+
+    def _content(self) -> Any:
+        if self.simulate is not None:
+            return self.format, dict(self.simulate)
+        if self.files:
+            return dict(self.files)
+        root = self.own.root if self.own and self.own.root else self.folder
+        return Path(root).expanduser().resolve()
 
     @property
     def downsample(self) -> float:

@@ -33,6 +33,7 @@ ON_DEVICES = {
     "train": "train",
     "predict": "predict",
     "predict_turned": "predict",
+    "predict_external": "predict",
 }
 # All other rules, by the first word of their name. Those not listed make tables, figures and the report.
 STAGES = {
@@ -223,7 +224,7 @@ def asked(found: Sequence[usage.Usage], block: Path) -> list[str]:
 def _device(job: Job) -> str:
     """Return the device of a job of one of the rules `ON_DEVICES`."""
     *_, above, last = Path(job.key).parts
-    in_its_folder = job.rule in ("train", "predict", "predict_turned") or (
+    in_its_folder = job.rule in ("train", "predict", "predict_turned", "predict_external") or (
         job.rule == "tune" and last.startswith("worker-")
     )
     return above if in_its_folder else last
@@ -238,6 +239,8 @@ def _cost(job: Job, costs: Costs) -> Estimate:
         if names[-1].startswith("worker-"):
             return Estimate(0.0, "estimated")  # the cost of the search stands with its first job
         return costs.tune(Cell(*names[-5:]))
+    if job.rule == "predict_external":
+        return costs.predict_external(Cell(*names[-6:-1]), names[-7])
     cost = {"train": costs.train, "predict": costs.predict, "predict_turned": costs.predict_turned}[job.rule]
     return cost(Cell(*names[-6:-1]))
 

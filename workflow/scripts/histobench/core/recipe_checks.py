@@ -67,3 +67,11 @@ def _check_stages(where: str, recipe: Mapping[str, Any]) -> None:
             f"{where}.schedule.warmup_epochs: {warmup:g} of {shortest} epochs"
             f"{' of a stage of `finetune`' if head_epochs else ''} leave none for the decay"
         )
+    lowest = recipe.get("schedule", {}).get("min_learning_rate", 0)
+    rates = {"optimizer": recipe.get("optimizer"), "finetune": recipe.get("finetune")}
+    for key, rate in ((key, said["learning_rate"]) for key, said in rates.items() if said):
+        if lowest > rate:
+            raise HistobenchError(
+                f"{where}.schedule.min_learning_rate: {lowest:g} is above the learning rate of `{key}`, {rate:g}, "
+                "which a plateau reduces"
+            )

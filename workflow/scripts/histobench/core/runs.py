@@ -15,6 +15,8 @@ HISTORY = "history.csv"  # metrics per epoch
 TIMING = "timing.csv"  # seconds of training and of validation per epoch
 WEIGHTS = "best.weights.h5"  # of the best epoch
 ABOUT = "run.json"  # configuration, versions, device, hashes; dates, seconds and memory, which vary
+# Written beside a run's scores of patches of another data set.
+EXTERNAL = "external.json"  # digests of the weights and of the patches
 # Written by prediction and evaluation.
 PREDICTIONS = "predictions.csv"  # validation and test patches: split, patch id, group, label, score
 METRICS = "metrics.json"
@@ -70,6 +72,26 @@ def gap(
         if embeddings and embeddings != there["embeddings"]["sha256"]:
             return "out of date: trained on other embeddings"
     return ""
+
+
+def external_gap(folder: Path, run: Path, patches: str | None) -> str:
+    """Return the reason why a run has no current result on another data set, "" if it has one.
+
+    Parameters
+    ----------
+    folder : with the run's scores there.
+    run : folder of the run.
+    patches : digest of the patches there, `patches_sha256` of the manifest; None if there is no manifest.
+    """
+    if not all((folder / name).exists() for name in (EXTERNAL, PREDICTIONS, METRICS, REPLICATES)):
+        return "not scored yet"
+    try:
+        scored, about = read_sealed(folder / EXTERNAL), read_sealed(run / ABOUT)
+    except HistobenchError as error:
+        return f"damaged: {error}"
+    if scored["weights_sha256"] != about["weights_sha256"]:
+        return "out of date: scored by other weights"
+    return "" if scored["patches_sha256"] == patches else "out of date: scored on data prepared otherwise"
 
 
 def trained(folder: Path) -> dict[str, Any]:

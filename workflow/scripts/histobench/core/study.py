@@ -107,9 +107,9 @@ class Study:
         self._add_averages(asked)
         # By their names, which stand for a model.
         self.ensembles: dict[str, tuple[averaged.Member, ...]] = {}
-        for name, texts in config.get("ensembles", {}).items():
+        for name, texts in (config.get("ensembles") or {}).items():
             self._add_ensemble(name, averaged.members(name, texts))
-        self.ablation: dict[str, str] = dict(config.get("ablation", {}))
+        self.ablation: dict[str, str] = dict(config.get("ablation") or {})
         self._check_ablation()
         self._check_names()
         # Of each run that has a row in the results those that are trained for it: itself, or one for each fold.
@@ -186,7 +186,7 @@ class Study:
         if not self.has_network(cell):
             return "it has no network that could score other patches"
         for trained in (cell.dataset, *(run.dataset for run in self._origins(cell))):
-            if self.datasets[trained].source == self.datasets[dataset].source:
+            if self.datasets[trained].source.same_patches(self.datasets[dataset].source):
                 return f"it has learned from {trained}, whose patches are of the same source as those of {dataset}"
         return ""
 
@@ -221,6 +221,8 @@ class Study:
         reason = self.why_not(run.cell)
         if MODES[run.mode].cacheable:
             reason = f"in mode {run.mode} it trains no backbone"
+        elif self.timing_only(run.recipe):
+            reason = f"{run.recipe} is there for its seconds"
         elif self.gathered(run.dataset):
             reason = f"{run.dataset} has a run for each of its parts; name a data set with one split"
         elif "dense_units" in self.recipes[run.recipe].get("search", {}).get("space", {}):
@@ -240,7 +242,7 @@ class Study:
         here = self.datasets[self.stored(cell.dataset)]
         for run in origins:
             there = self.datasets[self.stored(run.dataset)]
-            if here.source == there.source and (here != there or here.folds):
+            if here.source.same_patches(there.source) and (here != there or here.folds):
                 return (
                     f"its weights are of a run on {run.dataset}, which may have trained on test patches of "
                     f"{cell.dataset}"
@@ -406,6 +408,15 @@ class Study:
             features=self.features_folder(run) if self.cached(run.mode, run.recipe) else None,
             embeddings=content,
         )
+
+    def external_gap(self, run: Run, dataset: str) -> str:
+        """Return why a run has no current result on another data set, "" if it has one."""
+        try:
+            patches = prepared.manifest(paths.of(paths.DATA, dataset=dataset))["patches_sha256"]
+        except HistobenchError:
+            patches = None
+        there = paths.of(self.paths.external, run, tested_on=dataset)
+        return runs.external_gap(there, paths.of(self.paths.run, run), patches)
 
     def features_folder(self, cell: Cell) -> Path:
         """Return the folder of the cached features that runs of a cell are trained on."""
@@ -618,7 +629,7 @@ class Study:
     def trained(self, run: Run) -> tuple[Run, ...]:
         """Return the runs that are trained for a result: itself, those on folds, those whose scores are averaged."""
         average = self.averages.get(run.recipe)
-        own = replace(run, recipe=average.recipe) if average and run.mode != ENSEMBLE else run
+        own = replace(run, recipe=average.recipe) if average else run
         return tuple(itertools.chain.from_iterable(map(self.trained, self.members(run)))) or (own,)
 
     def members(self, run: Run) -> tuple[Run, ...]:
@@ -735,15 +746,23 @@ class Study:
 
     def _check_ablation(self) -> None:
         """Refuse steps that the matrix has not got, or that are added to one further below."""
-        there = {f"{cell.mode}/{cell.recipe}": None for cell in self.cells}
+        there: dict[str, set[tuple[str, ...]]] = {}
+        for cell in self.cells:
+            if cell.mode != ENSEMBLE and not self.timing_only(cell.recipe):
+                there.setdefault(f"{cell.mode}/{cell.recipe}", set()).add((cell.dataset, cell.model, cell.device))
         above = set[str]()
         for step, base in self.ablation.items():
             for name in (step, base):
                 if name not in there:
                     raise HistobenchError(
-                        f"configuration: ablation: expected the mode and the recipe of a cell of the matrix, found "
-                        f"{name!r}{nearest(name, there)}"
+                        f"configuration: ablation: expected the mode and the recipe of cells of the matrix with "
+                        f"scores, found {name!r}{nearest(name, there)}"
                     )
+            if not there[step] & there[base]:
+                raise HistobenchError(
+                    f"configuration: ablation.{step}: the matrix has it and {base} on no data set for the same model "
+                    "and device"
+                )
             if base == step or (base in self.ablation and base not in above):
                 raise HistobenchError(
                     f"configuration: ablation.{step}: {base}, which it is added to, must stand above it"
@@ -866,6 +885,8 @@ def _of_another_type(value: Any, expected: Any) -> str:
             return hint
         if "boolean" in types and value.lower() in ("true", "false", "yes", "no", "on", "off"):
             return AS_TEXT.format("true or false")
+        if types == {"array"} and value[:1] not in ("{", "["):
+            return f": write it as a list, [{value}]"
         if types & {"object", "array"} and value[:1] in ("{", "["):
             return ", but text: its braces or quotes don't match, or text in it needs quotes"
     elif types == {"string"} and not isinstance(value, list | Mapping):

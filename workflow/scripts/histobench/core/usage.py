@@ -122,8 +122,9 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
         found.append(_of_record("train", folder / runs.ABOUT, log / "train", **known))
         found.append(_of_benchmark("predict", log / "predict", **known))
         found.append(_of_benchmark("evaluate", log / "evaluate", **known))
-    for rule in ("predict_turned", "gather", "average_scores"):
-        for path in sorted(logs.glob(f"*/*/*/*/*/*/{rule}{SUFFIX}")):
+    places = {**dict.fromkeys(("predict_turned", "gather", "average_scores"), ""), "predict_external": "external/*/"}
+    for rule, above in places.items():
+        for path in sorted(logs.glob(f"{above}*/*/*/*/*/*/{rule}{SUFFIX}")):
             known = dict(zip(NAMES, path.parts[-7:-2], strict=True))
             found.append(_of_benchmark(rule, path.with_suffix(""), **known))
     for rule in ("controls", "explain", "robustness"):
@@ -302,7 +303,7 @@ def share(found: Iterable[Usage]) -> Share:
 # Wildcards that tell kinds of a rule's jobs apart.
 KINDS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("extract_features", "import_features"), ("dataset", "model", "scaling", "device")),
-    **dict.fromkeys(("train", "predict", "predict_turned", "tune", "tune_worker"), NAMES),
+    **dict.fromkeys(("train", "predict", "predict_turned", "predict_external", "tune", "tune_worker"), NAMES),
 }
 
 # Rules of which there is a second one, with this at its end, for data sets that are cross-validated.

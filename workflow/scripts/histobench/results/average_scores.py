@@ -13,7 +13,7 @@ from histobench.core import runs
 from histobench.core.errors import HistobenchError
 from histobench.core.files import read_sealed
 from histobench.core.modes import ENSEMBLE
-from histobench.results import evaluation, gather
+from histobench.results import evaluation, gather, metrics
 
 KEYS = ["split", "patch_id"]
 
@@ -22,7 +22,8 @@ def write(folder: Path, members: Sequence[Path], specification: dict[str, Any]) 
     """Write the averaged predictions, history, timing and ``run.json`` of results on the same patches.
 
     History and seconds are means over the results, epoch by epoch: those of one training. Of an ensemble of cells
-    parameters and multiply-adds are those of all of its networks.
+    parameters and multiply-adds are those of all of its networks. Results that have collapsed to a constant do not
+    count, unless all have.
 
     Parameters
     ----------
@@ -43,7 +44,9 @@ def write(folder: Path, members: Sequence[Path], specification: dict[str, Any]) 
                 f"{member / runs.PREDICTIONS}: expected the patches and labels of {members[0] / runs.PREDICTIONS}, "
                 "found others; delete the folders of these runs and start again"
             )
-    mean = pd.concat(tables).groupby(KEYS)["score"].mean()
+    # A constant says nothing of a patch, and would move the others' scores towards it.
+    learnt = [table for table in tables if not metrics.collapsed(table)]
+    mean = pd.concat(learnt or tables).groupby(KEYS)["score"].mean()
     averaged = first.assign(score=mean).reset_index()
     rows = averaged[list(runs.PREDICTION_COLUMNS)].itertuples(index=False, name=None)
     runs.write_predictions(folder / runs.PREDICTIONS, rows)

@@ -78,8 +78,13 @@ def evaluate(
         "skipped": skipped,
         **{name: bootstrap.percentile_interval(replicates[name]) for name in BOOTSTRAPPED},
     }
-    metrics["collapsed"] = all(bool(_labels_and_scores(frame)[1].std() < COLLAPSE_SPREAD) for frame in splits.values())
+    metrics["collapsed"] = collapsed(predictions)
     return metrics, replicates
+
+
+def collapsed(predictions: pd.DataFrame) -> bool:
+    """Say whether the scores of predictions are constant on each of their splits."""
+    return bool((predictions.groupby("split")["score"].std(ddof=0) < COLLAPSE_SPREAD).all())
 
 
 def youden_threshold(labels: Integers, scores: Floats) -> float | None:

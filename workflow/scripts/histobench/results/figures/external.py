@@ -52,7 +52,7 @@ def auc_by_training(frame: pd.DataFrame) -> Figure:
             style.points(axes, [row["auc"]], [place], filled=own, label="", colour=colour)
     keys = [style.key(f"trained on {name}", filled=True, colour=colour) for name, colour in colours.items()]
     keys.append(style.key("tested on another data set", filled=False, colour=style.GREY))
-    figure.legend(handles=keys, loc="outside upper right", ncols=len(keys))
+    figure.legend(handles=keys, loc="outside upper right", ncols=min(len(keys), 3))
     return figure
 
 

@@ -13,7 +13,7 @@ from histobench.results.tables import robustness
 
 MARKERS = "osD^vP"
 # Height of a row that all runs share, in rows.
-SPREAD = 0.6
+SPREAD = 0.7
 
 
 @style.styled
@@ -34,7 +34,7 @@ def auc_by_change(table: pd.DataFrame) -> Figure:
         return style.nothing(figure_data.NO_RUN)
     changes = list(table["change"].unique())
     runs = list(table["label"].unique())
-    room = max(0.16, 0.09 * len(runs))  # inches, of a row
+    room = max(0.16, 0.075 * len(runs))  # inches, of a row
     figure, panels = style.new(style.ONE_AND_A_HALF, 0.6 + room * len(changes) + 0.14 * len(runs))
     axes = panels[0, 0]
     style.bands(axes, changes, "")

@@ -110,4 +110,6 @@ def _row(arm: _Arm, base: _Arm | None, added_to: str) -> dict[str, Any]:
 def ablation_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
     table = ablation(inputs.study["ablation"], inputs.all_runs, inputs.all_cells, inputs.by_run("predictions"))
-    return Table("What each step of the recipe adds", table, COLUMNS, inputs.announcements(), NOTES, first=FIRST)
+    shown = inputs.cells[inputs.cells["dataset"].isin(table["dataset"])]
+    title, announced = "What each step of the recipe adds", inputs.announcements(shown)
+    return Table(title, table, COLUMNS, announced, NOTES, first=FIRST)

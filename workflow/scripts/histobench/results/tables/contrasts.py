@@ -43,8 +43,8 @@ NOTES = [
     "on the same resampled groups or patches (see Unit), within which the seeds of each arm are resampled. They do not "
     "include the spread over seeds of an arm with one seed, and half of its variance for an arm with two.",
     f"The smallest p of {RESAMPLES:,} resamples is {2 / (RESAMPLES + 1):.3f}; Holm's, of m contrasts, m times that.",
-    "p Holm is adjusted for all contrasts of one data set; those with a linear head or "
-    "k-NN, and those of heads on embeddings, are families of their own, by their names.",
+    "p Holm is adjusted for all contrasts of one data set; those with a linear head or k-NN, those of heads on "
+    "embeddings, and those of averages of scores, are families of their own, by their names.",
     "DeLong's p is secondary. It treats patches as independent, which those of a slide or patient are not, so it is "
     "too small; and it uses only one seed, the lowest that both arms have.",
     "If there are several recipes and devices, TL − full uses the first with both modes, and what is less a linear "
@@ -108,8 +108,8 @@ def contrasts(
         - `mode`: of both arms, "" where they differ. `model`, `recipe`, `device`: of both, "a / b" if they differ.
         - `auc_a`, `auc_b`: means over the `seeds_a` and `seeds_b` seeds that finished and did not collapse.
         - `difference` with its 95 % interval, `p`: see `statistics.paired_bootstrap`. `p_holm`: see `statistics.holm`,
-          over the contrasts of the data set that have a result; those with a baseline, and of heads on
-          embeddings, are families by their names.
+          over the contrasts of the data set that have a result; those with a baseline, of heads on embeddings, and of
+          averages are families by their names.
         - `delong_p`: see `statistics.delong`, for the lowest seed that both arms have; NaN without one, or if the test
           is not defined.
         - `unit`: what was resampled, "group" or "patch"; "" if neither arm has a run.
@@ -129,6 +129,7 @@ def contrasts(
     table = pd.DataFrame(rows, columns=names(COLUMNS))
     # Baselines, of which a study may have many, must not make it harder to find a difference between two trainings.
     apart = table["contrast"].str.endswith(BASELINES) | table["contrast"].str.startswith(HEADS)
+    apart |= table["contrast"].isin(AVERAGED.values())
     of_baseline = table["contrast"].where(apart, "")
     for _, family in table.groupby(["dataset", of_baseline]):
         table.loc[family.index, "p_holm"] = statistics.holm(family["p"])
@@ -199,6 +200,8 @@ def _row(
     predictions: Mapping[str, pd.DataFrame],
 ) -> dict[str, Any]:
     finished_a, finished_b = runs_of(a, runs), runs_of(b, runs)
+    if contrast == AVERAGED[ENSEMBLE]:  # which has the seeds that all of its members have
+        finished_b = finished_b[finished_b["seed"].isin(finished_a["seed"])]
     runs_a, runs_b = (arm[~arm["collapsed"].astype(bool)] for arm in (finished_a, finished_b))
     finished = pd.concat([finished_a, finished_b])
     name_a, name_b = contrast.split(" − ")

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from histobench.core import runs as run_files
-from histobench.core.files import read_sealed, unchanged
-from histobench.results.bootstrap import percentile_interval
+from histobench.core.files import read_sealed
+from histobench.results import statistics
 from histobench.results.cells import NAMES, runs_of
 from histobench.results.columns import (
     ALL_ROWS,
@@ -69,7 +69,7 @@ def external(
     asked : for each cell and other data set, in order: the names and the printed name of the cell, `tested_on`,
         `folders` with the metrics and replicates of its networks there, and `gap`, why there are none.
     runs : as in `runs.csv`.
-    replicates : from a run's folder to its bootstrap replicates on its own test patches.
+    replicates : from these folders, and those of runs, to bootstrap replicates.
 
     Returns
     -------
@@ -82,21 +82,16 @@ def external(
         if (key := tuple(each[name] for name in NAMES)) not in seen:
             seen.add(key)
             own = runs_of(each, runs)
-            results = [(read_sealed(Path(folder) / run_files.METRICS), replicates[folder]) for folder in own["folder"]]
-            gap = "" if results else "no run has finished"
-            rows.append(cell | {"tested_on": each["dataset"]} | _row(results, list(own["folder"]), gap))
-        found = [(read_sealed(Path(folder) / run_files.METRICS), _replicates(folder)) for folder in each["folders"]]
-        rows.append(cell | {"tested_on": each["tested_on"]} | _row(found, each["folders"], each["gap"]))
+            gap = "" if len(own) else "no run has finished"
+            rows.append(cell | {"tested_on": each["dataset"]} | _row(list(own["folder"]), replicates, gap))
+        rows.append(cell | {"tested_on": each["tested_on"]} | _row(each["folders"], replicates, each["gap"]))
     return pd.DataFrame(rows, columns=names(COLUMNS)).astype({"n": "Int64"})
 
 
-def _replicates(folder: str) -> pd.DataFrame:
-    return pd.read_csv(unchanged(Path(folder) / run_files.REPLICATES))
-
-
-def _row(results: Sequence[tuple[dict[str, Any], pd.DataFrame]], folders: Sequence[str], gap: str) -> dict[str, Any]:
+def _row(folders: Sequence[str], replicates: Mapping[str, pd.DataFrame], gap: str) -> dict[str, Any]:
     """Return the columns that come from the metrics and the replicates of networks on the same test patches."""
-    row: dict[str, Any] = {"networks": len(results), "gap": gap, "runs": " ".join(folders), "unit": ""}
+    row: dict[str, Any] = {"networks": len(folders), "gap": gap, "runs": " ".join(folders), "unit": ""}
+    results = [(read_sealed(Path(folder) / run_files.METRICS), replicates[folder]) for folder in folders]
     learnt = [(metrics, drawn) for metrics, drawn in results if not metrics["collapsed"]]
     if not learnt:
         return row | {"gap": gap or "collapsed"}
@@ -106,7 +101,7 @@ def _row(results: Sequence[tuple[dict[str, Any], pd.DataFrame]], folders: Sequen
         return row | {"gap": "no AUC, the test patches are of one class"}
     row["auc"] = float(np.mean([test["auc"] for test in tests]))
     means = pd.concat([drawn.set_index("replicate")["auc"] for _, drawn in learnt], axis=1, join="inner").mean(axis=1)
-    row["auc_low"], row["auc_high"] = percentile_interval(means) or (np.nan, np.nan)
+    row |= statistics.bounds("auc", means)
     for name in AT_VALIDATION_THRESHOLD:
         values = [test["at_validation_threshold"][name] for test in tests]
         row[name] = np.nan if None in values else float(np.mean(values))
@@ -115,5 +110,6 @@ def _row(results: Sequence[tuple[dict[str, Any], pd.DataFrame]], folders: Sequen
 
 def external_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
-    table = external(inputs.study["external"], inputs.runs, inputs.by_run("replicates"))
+    replicates = {**inputs.by_run("replicates"), **inputs.by_run("external_replicates")}
+    table = external(inputs.study["external"], inputs.runs, replicates)
     return Table("Trained on and tested on", table, COLUMNS, inputs.announcements(), NOTES, first=FIRST)

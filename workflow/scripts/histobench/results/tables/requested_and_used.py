@@ -77,7 +77,7 @@ TOLD_APART: Mapping[str, Sequence[str]] = {
     "prepare": (),
     "extract_features": ("model", "device"),
     "import_features": ("model",),
-    **dict.fromkeys(("tune", "tune_worker", "train", "predict", "predict_turned"), CELL),
+    **dict.fromkeys(("tune", "tune_worker", "train", "predict", "predict_turned", "predict_external"), CELL),
     **dict.fromkeys(("evaluate", "gather", "average_scores", "audit", "controls", "describe_models"), ()),
     **dict.fromkeys(("explain", "robustness"), ()),
 }

@@ -28,7 +28,7 @@ from histobench.results.columns import (
     names,
     read_csv,
     text,
-    three_digits,
+    two_decimals,
 )
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
@@ -47,7 +47,7 @@ COLUMNS = [
     Column("difference", "AUC, less that of unchanged ones", interval=BOOTSTRAP),
     Column("score_change", "Mean change of score"),
     Column("absolute_change", "Mean size of the change"),
-    Column("flipped", "Decisions that change, %", three_digits),
+    Column("flipped", "Decisions that change, %", two_decimals),
     text("unit", "Resampled unit", once=ALL_ROWS),
     RUNS,
 ]
