@@ -1,6 +1,6 @@
 """A run's network as a model of Keras's own layers alone, which any installation of Keras opens."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -38,13 +38,22 @@ def stock(network: keras.Model, image: Mapping[str, Any], side: int) -> keras.Mo
         x = layers.Resizing(image["side"], image["side"], interpolation="bilinear", data_format="channels_last")(x)
     for layer in _scaling(image["preprocessing"]):
         x = layer(x)
-    plain = keras.models.clone_model(network, clone_function=_plain)
-    for ours, theirs in zip(network.layers, plain.layers, strict=True):
+    plain = keras.models.clone_model(network, clone_function=_plain, recursive=True)
+    for ours, theirs in zip(_leaves(network), _leaves(plain), strict=True):
         if isinstance(ours, GroupConvolution):
             theirs.set_weights([_kernel(ours)])
-        elif not isinstance(ours, Standardization):  # whose numbers are no weights of the other layer
+        elif theirs.weights:  # numbers of a Rescaling are none
             theirs.set_weights(ours.get_weights())
     return keras.Model(patches, plain(x), name=network.name)
+
+
+def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the layers of a model and of the models in it, which are none themselves."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer)
+        else:
+            yield layer
 
 
 def _plain(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -54,6 +63,9 @@ def _plain(layer: keras.layers.Layer) -> keras.layers.Layer:
         return layers.Conv2D(maps, side, use_bias=False, name=layer.name)
     if isinstance(layer, Standardization):
         mean, scale = map(np.asarray, layer.get_weights())
+        return layers.Rescaling(scale.tolist(), (-mean * scale).tolist(), name=layer.name)
+    if isinstance(layer, layers.Normalization):  # of EfficientNet, whose constants have no place in an ONNX file
+        mean, scale = np.asarray(layer.mean).ravel(), 1 / np.sqrt(np.asarray(layer.variance).ravel())
         return layers.Rescaling(scale.tolist(), (-mean * scale).tolist(), name=layer.name)
     return layer.__class__.from_config(layer.get_config())
 
