@@ -57,6 +57,9 @@ DEPENDS_ON = {
         *("train/robustness", "train/changes", "train/whole_network", "train/batch_norm", "train/augmentation"),
         *("core/changes", "core/augmentations", *MODEL, *READ, *INPUTS),
     },
+    "export": {
+        *("train/export", "train/stock", "train/whole_network", "train/batch_norm", *MODEL, *READ, *INPUTS),
+    },
     "describe_models": {"train/model_size", *(MODEL - {"train/keras_backend"})},
     "simulate": {"core/simulation", "core/formats", "core/prepared"},
 }

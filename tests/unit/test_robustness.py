@@ -12,9 +12,9 @@ from histobench.core.files import digest
 from histobench.core.job import Task
 from histobench.core.prepared import Records
 from histobench.core.runs import read_rows, write_rows
+from histobench.results.chosen_runs import chosen
 from histobench.results.columns import names
 from histobench.results.figures.robustness import auc_by_change
-from histobench.results.robustness import chosen
 from histobench.results.tables import robustness as table_of_changes
 from histobench.results.tables.robustness import ALL_WAYS, OUTSIDE, rows_of_run, table_of_runs, tumour_outside
 from histobench.train import predict, robustness
@@ -37,10 +37,10 @@ def configured(*robustness, matrix=(BLOCK, *OTHERS)):
 
 def test_runs_are_named_by_their_paths_and_the_best_by_that_word():
     made = configured("best", RUN)
-    assert made.robustness_of_best
-    assert [str(each) for each in made.robustness_of] == [RUN]
+    assert made.chosen["robustness"].best
+    assert [str(each) for each in made.chosen["robustness"].named] == [RUN]
     nothing = configured()
-    assert (nothing.robustness_of_best, nothing.robustness_of) == (False, [])
+    assert (nothing.chosen["robustness"].best, nothing.chosen["robustness"].named) == (False, ())
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,10 @@ def test_a_bare_dry_run_plans_the_papers_study(bare):
     assert planned["download"] == 9 + 4
     assert planned["fetch_weights"] == 10
     datasets = ("pcam", "idc", "idc-random")
-    assert planned["explain"] == planned["robustness"] == planned["rescored_runs"] == len(datasets)
+    assert (
+        planned["explain"] == planned["robustness"] == planned["export"] == planned["describe_model"] == len(datasets)
+    )
+    assert planned["choose_runs"] == 2 * len(datasets)
     assert planned["print_tables"] == planned["draw_figures"] == planned["draw_galleries"] == 1
     assert planned["report"] == 1
 

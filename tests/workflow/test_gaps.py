@@ -9,7 +9,7 @@ from support.project import TINY, plan, snakemake
 GAP = (*TINY, "--config", "missing_runs=gap")
 RUNS = "results/tiny/runs/idc-simulated"
 TRAINING = {"prepare", "extract_features", "import_features", "train", "predict", "describe_models", "explain"}
-TRAINING |= {"robustness"}
+TRAINING |= {"robustness", "export"}
 
 
 def test_nothing_is_trained_whatever_is_missing_or_out_of_date(copy):

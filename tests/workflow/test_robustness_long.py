@@ -24,7 +24,7 @@ def scored(finished, once):
     def make(folder) -> None:
         extend(finished, folder, STUDY)
         jobs = plan(folder, *TARGETS, *OVERLAID)
-        assert (jobs["robustness"], jobs["rescored_runs"]) == (2, 2)
+        assert (jobs["robustness"], jobs["choose_runs"]) == (2, 2)
         snakemake(folder, *TARGETS, *OVERLAID)
 
     return once("robustness", make)
@@ -78,5 +78,5 @@ def test_nothing_is_left_to_do_and_without_the_key_nothing_is_asked_for(scored):
 
 def test_a_reader_of_results_alone_has_what_is_there(scored):
     planned = plan(scored, *TARGETS, "--forcerun", "print_robustness", *OVERLAID, "--config", "missing_runs=gap")
-    assert not {"robustness", "rescored_runs", "train"} & planned.keys()
+    assert not {"robustness", "choose_runs", "train"} & planned.keys()
     assert planned["print_robustness"] == planned["draw_robustness"] == 1

@@ -82,6 +82,9 @@ RUN, RUN_LOG = STUDY.paths.run, STUDY.paths.run_log
 FEATURES = STUDY.paths.features
 SEARCH, SEARCH_LOG = STUDY.paths.search, STUDY.paths.search_log
 EXTERNAL, EXTERNAL_LOG = STUDY.paths.external, STUDY.paths.external_log
+# The exported model of a data set. The runs on a data set that score changed patches, and those whose networks are exported.
+MODEL, MODEL_FILES = STUDY.paths.model, ("model.keras", "model.onnx", "model.json", "card.md")
+CHANGED_BY, EXPORTED_FROM = (STUDY.paths.chosen.replace("{part}", part) for part in ("robustness", "models"))
 
 
 # That of the module, if this workflow is one: when functions are called it is another one's.
@@ -385,50 +388,92 @@ def explained_models(dataset):
 
 
 @cache
-def rescored(dataset):
-    """Return the runs on a data set that may score its changed patches: those named, or all with a network for the best."""
+def candidates(part, dataset):
+    """Return the runs on a data set whose networks a part of the study may go on with: those named, or all for the best."""
+    chosen = STUDY.chosen[part]
     return [
         run
         for run in RUNS
         if run.dataset == dataset
         and STUDY.scored(run)
-        and (run in STUDY.robustness_of or (STUDY.robustness_of_best and STUDY.has_network(run)))
+        and (run in chosen.named or (chosen.best and STUDY.has_network(run)))
     ]
 
 
-def networks(dataset):
-    """Return the runs whose networks may score changed patches of a data set: of a cross-validation one for each fold."""
-    return list(dict.fromkeys(each for run in rescored(dataset) for each in STUDY.trained(run)))
+def networks(part, dataset):
+    """Return the runs whose networks these are: of a cross-validation one for each fold."""
+    return list(dict.fromkeys(each for run in candidates(part, dataset) for each in STUDY.trained(run)))
 
 
-def of_networks(file):
+def of_networks(part, file):
     """Return a function from a data set to the paths of a file of the run folder, for `networks`."""
-    return lambda wildcards: [str(paths.of(RUN, run) / file) for run in networks(wildcards.dataset)]
+    return lambda wildcards: [str(paths.of(RUN, run) / file) for run in networks(part, wildcards.dataset)]
 
 
-def data_of_networks(dataset):
-    """Return the data sets, or folds, that `networks` were trained on."""
-    return list(dict.fromkeys(run.dataset for run in networks(dataset)))
+def of_candidates(part, file):
+    """Return a function from a data set to the paths of a file of the run folder, for `candidates`."""
+    return lambda wildcards: [str(paths.of(RUN, run) / file) for run in candidates(part, wildcards.dataset)]
 
 
-def patches_of_networks(wildcards):
-    """Return what is read of these: a backbone with random weights is calibrated on training patches."""
-    files = [
-        file
-        for name in data_of_networks(wildcards.dataset)
-        for file in (f"{DATA.format(dataset=name)}/manifest.json", *indexes(name), *shards(name, "train", "test"))
+def data_of_networks(part):
+    """Return a function from a data set to the folders of those, or of the folds, that `networks` were trained on."""
+    return lambda wildcards: {
+        run.dataset: placed(DATA.format(dataset=run.dataset)) for run in networks(part, wildcards.dataset)
+    }
+
+
+def patches_of_networks(part, split):
+    """Return a function to what is read of these: a split, and training patches, which calibrate random backbones."""
+
+    def files(wildcards):
+        names = dict.fromkeys(run.dataset for run in networks(part, wildcards.dataset))
+        read = [
+            file
+            for name in names
+            for file in (f"{DATA.format(dataset=name)}/manifest.json", *indexes(name), *shards(name, "train", split))
+        ]
+        return list(dict.fromkeys(read))
+
+    return files
+
+
+def candidates_models(part, dataset):
+    """Return the models of `candidates`."""
+    return list(dict.fromkeys(run.model for run in candidates(part, dataset)))
+
+
+def weights_of_candidates(part):
+    """Return a function from a data set to the pretrained weights of these models."""
+    return lambda wildcards: [
+        path for model in candidates_models(part, wildcards.dataset) for path in weights_file(model)
     ]
-    return list(dict.fromkeys(files))
 
 
-def rescored_models(dataset):
-    """Return the models of these runs."""
-    return list(dict.fromkeys(run.model for run in rescored(dataset)))
+def weights_by_model(part):
+    """Return a function from a data set to where these weights lie, None for a model that has none."""
+    return lambda wildcards: {
+        model: next(map(placed, weights_file(model)), None) for model in candidates_models(part, wildcards.dataset)
+    }
 
 
 def folders_of(some):
     """Return the folders of runs, wherever they lie."""
     return [placed(paths.of(RUN, run)) for run in some]
+
+
+def named_runs(wildcards):
+    """Return the folders of the runs on a data set that the configuration names for a part of the study."""
+    return folders_of(run for run in STUDY.chosen[wildcards.part].named if run.dataset == wildcards.dataset)
+
+
+def folders_of_candidates(wildcards):
+    """Return the folders of the runs on a data set that a part of the study may go on with."""
+    return folders_of(candidates(wildcards.part, wildcards.dataset))
+
+
+def best_is_chosen(wildcards):
+    """Say whether the best run on a data set is chosen. A data set has one exported model: one that is named comes first."""
+    return STUDY.chosen[wildcards.part].best and not (wildcards.part == "models" and named_runs(wildcards))
 
 
 def backbone_of(wildcards):

@@ -111,14 +111,24 @@ INPUTS = {
     "contradicted": lambda dataset: f"{TABLE}/contradicted_{dataset}.csv",
     "errors": lambda dataset: ERRORS.format(dataset=dataset),
     "changed_scores": lambda dataset: if_there(
-        *(path.format(dataset=dataset) for path in (STUDY.paths.rescored, STUDY.paths.changed_scores))
+        *(path.format(dataset=dataset) for path in (CHANGED_BY, STUDY.paths.changed_scores))
     ),
     "slide_metadata": lambda dataset: slide_metadata(dataset),
     "robustness": lambda dataset: f"{TABLE}/robustness_{dataset}.csv",
+    "model": lambda dataset: f"{MODEL}/model.json".format(dataset=dataset),
     "heatmaps": lambda dataset: (
         [] if STUDY.gathered(dataset) else if_there(STUDY.paths.heatmaps.format(dataset=dataset))
     ),
 }
+
+
+# Those with an exported model.
+EXPORTED = [
+    name
+    for name in SCORED_DATASETS
+    if candidates("models", name)
+    and if_there(*(path.format(dataset=name) for path in (f"{MODEL}/model.keras", STUDY.paths.exported)))
+]
 
 
 def has(needed, dataset):
@@ -139,7 +149,8 @@ def has(needed, dataset):
         "ablation": bool(STUDY.ablation),
         "external": bool(EXTERNAL_RESULTS),
         "patches": patches_there,
-        "robustness": bool(rescored(dataset)) and bool(INPUTS["changed_scores"](dataset)),
+        "exported": dataset in EXPORTED,
+        "robustness": bool(candidates("robustness", dataset)) and bool(INPUTS["changed_scores"](dataset)),
         "own patches": patches_there and STUDY.subset_of(dataset) not in SCORED_DATASETS,
     }[needed]
 
@@ -149,10 +160,11 @@ FIGURES = registry.stems("figure", DATASETS, has)
 ITEMS = TABLES | FIGURES
 
 
-# Those that wait for jobs with a CNN, which the others need not: for heat maps, and for scores of changed patches.
+# Those that wait for jobs with a CNN, which the others need not: for heat maps, scores of changed patches, exported models.
 GALLERIES = {stem: entry for stem, entry in FIGURES.items() if "heatmaps" in entry[0].inputs}
 ROBUSTNESS_TABLES = {stem: entry for stem, entry in TABLES.items() if entry[0].needs == "robustness"}
 ROBUSTNESS_FIGURES = {stem: entry for stem, entry in FIGURES.items() if entry[0].needs == "robustness"}
+MODEL_CARDS = {stem: entry for stem, entry in TABLES.items() if entry[0].needs == "exported"}
 DRAWN = {stem: entry for stem, entry in FIGURES.items() if stem not in GALLERIES | ROBUSTNESS_FIGURES}
 
 # The tables that other tables and figures are made of, by the names of these inputs.
@@ -164,7 +176,24 @@ OF_TABLES = {
 }
 # These first, as others need them.
 TABLES = dict(sorted(TABLES.items(), key=lambda each: not OF_TABLES.keys().isdisjoint(each[1][0].inputs)))
-PRINTED = {stem: entry for stem, entry in TABLES.items() if stem not in ROBUSTNESS_TABLES}
+PRINTED = {stem: entry for stem, entry in TABLES.items() if stem not in ROBUSTNESS_TABLES | MODEL_CARDS}
+
+
+def described_by():
+    """Return what tables and figures say of an exported model, by name, in so far as the study has them."""
+
+    def if_made(stem, items, path):
+        return lambda wildcards: path.format(item=stem.format(**wildcards)) if stem.format(**wildcards) in items else []
+
+    tables = {"robustness": "robustness_{dataset}", "external": "external"}
+    figures = {
+        "failures": "gallery_{dataset}",
+        "calibration": "calibration_{dataset}",
+        "changes": "auc_by_change_{dataset}",
+    }
+    return {name: if_made(stem, TABLES, f"{TABLE}/{{item}}.csv") for name, stem in tables.items()} | {
+        name: if_made(stem, FIGURES, f"{FIGURE}/{{item}}.png") for name, stem in figures.items()
+    }
 
 
 def input_name(name, dataset):
@@ -227,6 +256,7 @@ def item_params(items, script):
 MADE_BY = {
     "print_tables": (TABLE, PRINTED),
     "print_robustness": (TABLE, ROBUSTNESS_TABLES),
+    "print_model_cards": (TABLE, MODEL_CARDS),
     "draw_figures": (FIGURE, DRAWN),
     "draw_galleries": (FIGURE, GALLERIES),
     "draw_robustness": (FIGURE, ROBUSTNESS_FIGURES),

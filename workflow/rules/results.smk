@@ -104,6 +104,25 @@ if ROBUSTNESS_TABLES:
             "../scripts/draw_figures.py"
 
 
+if MODEL_CARDS:
+
+    rule print_model_cards:
+        input:
+            **made_elsewhere(MODEL_CARDS),
+        output:
+            files_of(TABLE, MODEL_CARDS, "csv", "md", "json"),
+            reported(TABLE, MODEL_CARDS, "html", "Tables"),
+        log:
+            f"{LOGS}/model_cards.log",
+        localrule: True
+        conda:
+            "../../envs/report.yaml"
+        params:
+            **item_params(MODEL_CARDS, "print_tables"),
+        script:
+            "../scripts/print_tables.py"
+
+
 if DRAWN:
 
     rule draw_figures:

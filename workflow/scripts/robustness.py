@@ -8,7 +8,7 @@ with job.start(snakemake):
     from histobench.train import robustness
 
     robustness.score(
-        chosen=Path(snakemake.input.rescored),
+        chosen=Path(snakemake.input.chosen),
         abouts=[Path(path) for path in snakemake.input.runs],
         data={name: Path(path) for name, path in snakemake.params.data.items()},
         weights={model: Path(path) if path else None for model, path in snakemake.params.weights.items()},

@@ -43,7 +43,10 @@ class StudyPaths:
     external, external_log : folders of what a run scores on the test patches of another data set, and of its logs.
     controls : folder with the colour floor and the shuffled-label control of a data set.
     errors, heatmaps : files with the surest errors on a data set, and with Grad-CAM of them.
-    rescored, changed_scores : files with the runs on a data set that score changed patches, and with these scores.
+    chosen : file with the runs on a data set whose networks a part of the study, a folder of its own, goes on with.
+    changed_scores : file with scores of changed patches of a data set.
+    model : folder of the exported model of a data set.
+    exported : file with what the job that exported it found.
     """
 
     def __init__(self, study: str) -> None:
@@ -58,8 +61,12 @@ class StudyPaths:
         self.external, self.external_log = f"{self.results}/external/{elsewhere}", f"{self.logs}/external/{elsewhere}"
         self.controls = f"{self.results}/controls/{{dataset}}"
         self.errors, self.heatmaps = f"{self.results}/errors/{{dataset}}.csv", f"{self.results}/explain/{{dataset}}.npz"
-        self.rescored = f"{self.results}/robustness/runs/{{dataset}}.csv"
+        self.chosen = f"{self.results}/{{part}}/runs/{{dataset}}.csv"
         self.changed_scores = f"{self.results}/robustness/{{dataset}}.csv"
+        self.model, self.exported = (
+            f"{self.results}/models/{{dataset}}",
+            f"{self.results}/models/exported/{{dataset}}.json",
+        )
 
 
 def of(path: str, names: Any = None, **more: str) -> Path:

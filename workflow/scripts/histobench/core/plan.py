@@ -51,7 +51,7 @@ STAGES = {
 }
 RESULTS = "tables, figures, report"
 # Of these the rules that run a CNN, which a scheduler gets, too.
-WITHOUT_DEVICE = ("describe_models", "explain", "robustness")
+WITHOUT_DEVICE = ("describe_models", "explain", "robustness", "export")
 ORIGINS = ("measured", "published", "estimated")
 
 
@@ -158,7 +158,14 @@ def _key(rule: str, path: str, study: Study) -> str:
     stage = _stage(rule)
     if stage == "download":
         return path  # a job for each file
-    if rule in ("print_tables", "print_robustness", "draw_figures", "draw_galleries", "draw_robustness"):
+    if rule in (
+        "print_tables",
+        "print_robustness",
+        "print_model_cards",
+        "draw_figures",
+        "draw_galleries",
+        "draw_robustness",
+    ):
         return ""  # a job for all
     if stage != RESULTS or rule in ON_DEVICES:
         return str(Path(path).parent)

@@ -35,7 +35,7 @@ def source(name: str, block: Mapping[str, Any]) -> Source:
         folder = str(Path(block["path"]).expanduser())
         about = own_patches.own(name, block)
         return Source(name, kind, folder, {}, {}, {}, block["patch_size"], "own", own=about)
-    if foreign := (needed | set(own_patches.KEYS["table"])) & set(block):
+    if foreign := (needed | {"microns_per_pixel"} | set(own_patches.KEYS["table"])) & set(block):
         for_own = " or ".join(f"`format: {name}`" for name, each in FORMATS.items() if not each.files)
         raise HistobenchError(
             f"{where}: {', '.join(sorted(foreign))} is for {for_own}; "

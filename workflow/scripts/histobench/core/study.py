@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from histobench.core import (
     recipe_checks,
     recipes,
     runs,
+    scale,
     source_files,
     sources,
 )
@@ -37,12 +38,26 @@ from histobench.tuning import search_settings
 
 # Environment variable: where the Snakefile writes the configuration as Snakemake merged it, for `make plan`.
 WRITE_TO = "HISTOBENCH_CONFIGURATION"
-# Of `robustness`: of each data set the best run on the validation patches.
+# Of `robustness` and `export`: of each data set the best run on the validation patches.
 BEST = "best"
 # Facts about a device's card that the configuration may give.
 CARD = ("year", "cuda_cores", "gflops")
 # Precisions that may have a peak rate: Keras's dtype policies, and TF32, a way to compute in float32.
 PEAKS = ("float32", "tf32", "mixed_float16", "mixed_bfloat16")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Runs whose networks a study goes on with.
+
+    Attributes
+    ----------
+    best : whether the best run of each data set on its validation patches is among them.
+    named : those that the configuration names.
+    """
+
+    best: bool
+    named: tuple[Run, ...]
 
 
 class Study:
@@ -72,6 +87,8 @@ class Study:
         self.devices: dict[str, dict[str, Any]] = dict(config["devices"])
         self.models = catalogue.models(config.get("models", {}))
         self.sources = {name: sources.source(name, block) for name, block in config["sources"].items()}
+        # Of patches of one's own; those of published ones stand in `scale`.
+        self._microns = {name: block.get("microns_per_pixel") for name, block in config["sources"].items()}
         self.datasets: dict[str, Dataset] = {}
         for name, block in sorted(config["datasets"].items(), key=lambda each: "subset_of" in each[1]):
             self.datasets[name] = self._subset(name, block) if "subset_of" in block else self._dataset(name, block)
@@ -128,10 +145,14 @@ class Study:
                 "configuration: the matrix makes no run; "
                 + "; ".join(f"{cell}: {reason}" for cell, reason in self.left_out.items())
             )
-        # What `robustness` asks for: the best run of each data set, and these.
-        robustness = config.get("robustness", [])
-        self.robustness_of_best = BEST in robustness
-        self.robustness_of = [self._with_network(text) for text in robustness if text != BEST]
+        # Whose networks score changed patches, and whose are exported, by the folders of what comes of it.
+        self.chosen = {"robustness": self._chosen("robustness", config), "models": self._chosen("export", config)}
+        exported = [run.dataset for run in self.chosen["models"].named]
+        if twice := {name for name in exported if exported.count(name) > 1}:
+            raise HistobenchError(
+                f"configuration: export: a data set has one exported model, and {min(twice)} stands there twice; name "
+                "one run of it"
+            )
 
     def why_not(self, cell: Cell) -> str:
         """Return why a cell cannot run, "" if it can."""
@@ -284,13 +305,18 @@ class Study:
         average = cell.recipe in self.averages
         return not (average or self.models[cell.model].embeddings or "knn" in self.recipes[cell.recipe])
 
-    def _with_network(self, text: str) -> Run:
-        """Return the run that `robustness` names; refuse one that cannot score changed patches."""
-        where = f"configuration: robustness: {text}"
+    def _chosen(self, key: str, config: Mapping[str, Any]) -> "Chosen":
+        """Return what a key of the configuration names."""
+        texts = config.get(key, [])
+        return Chosen(BEST in texts, tuple(self._with_network(key, text) for text in texts if text != BEST))
+
+    def _with_network(self, key: str, text: str) -> Run:
+        """Return the run that a key of the configuration names; refuse one that cannot score other patches."""
+        where = f"configuration: {key}: {text}"
         try:
             run = Run.of(text)
         except ValueError as error:
-            raise HistobenchError(f"configuration: robustness: {error}, or {BEST}") from None
+            raise HistobenchError(f"configuration: {key}: {error}, or {BEST}") from None
         if run not in self.trained_for:
             why = self.left_out.get(run.cell)
             near = "" if why else nearest(text, map(str, self.trained_for))
@@ -301,8 +327,8 @@ class Study:
             raise HistobenchError(f"{where}: it is there for its seconds; name a run with scores")
         if not self.has_network(run):
             raise HistobenchError(
-                f"{where}: changed patches are scored by a trained network, which averages, nearest neighbours and "
-                "heads on embeddings of others are not; name another run"
+                f"{where}: other patches are scored by a trained network, which averages, nearest neighbours and heads "
+                "on embeddings of others are not; name another run"
             )
         return run
 
@@ -613,6 +639,11 @@ class Study:
             subset_seed=block.get("seed"),
         )
         return Dataset(name, whole.source, whole.split, selection)
+
+    def microns_per_pixel(self, dataset: str) -> float | None:
+        """Return how many micrometres of the slide a pixel of a data set's patches shows; None if nobody has said."""
+        source = self.datasets[dataset].source
+        return self._microns[source.name] or scale.MICRONS_PER_PIXEL.get(source.format)
 
     def gathered(self, dataset: str) -> bool:
         """Say whether results on a data set are gathered from runs on others: its folds, or a subset for each seed."""

@@ -127,7 +127,7 @@ def of_study(results: Path, logs: Path, folders: Iterable[Path], datasets: Itera
         for path in sorted(logs.glob(f"{above}*/*/*/*/*/*/{rule}{SUFFIX}")):
             known = dict(zip(NAMES, path.parts[-7:-2], strict=True))
             found.append(_of_benchmark(rule, path.with_suffix(""), **known))
-    for rule in ("controls", "explain", "robustness"):
+    for rule in ("controls", "explain", "robustness", "export"):
         found += [_of_benchmark(rule, logs / rule / name, dataset=name) for name in datasets]
     found.append(_of_benchmark("describe_models", logs / "describe_models"))
     return [each for each in found if each is not None]

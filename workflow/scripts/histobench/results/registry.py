@@ -31,7 +31,7 @@ class Item:
         those of another data set of the study, of which this one is a subset), "records" (all patches), "audit"
         (scores, and all patches, in parts), "leaky" (a data set with a leaky split beside one without, of one source),
         "ablation" (its steps), "external" (runs on other data sets than their own), "robustness" (scores of changed
-        patches), or "" for nothing.
+        patches), "exported" (an exported model), or "" for nothing.
     """
 
     name: str
@@ -194,6 +194,15 @@ PAGE: tuple[Section | Item, ...] = (
         "of unchanged ones, and how far scores and decisions change.",
         of_dataset=True,
         needs="robustness",
+    ),
+    Section("Exported model of {dataset}", "The card of the files in models/{dataset}/, which score other patches."),
+    _table(
+        "model_card",
+        ("model",),
+        "The card of the model that the study exports from the data set: what it is for, what it was made of, and what "
+        "it reaches.",
+        of_dataset=True,
+        needs="exported",
     ),
     Section(
         "Audit of {dataset}",

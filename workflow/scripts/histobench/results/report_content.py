@@ -46,7 +46,11 @@ def sections(datasets: Sequence[str], printed: Iterable[Path], svgs: Iterable[Pa
         else:
             groups[-1][1].append(entry)
     found = [
-        Section(head.title.format(dataset=name), head.text, [each for item in items for each in content(item, name)])
+        Section(
+            head.title.format(dataset=name),
+            head.text.format(dataset=name),
+            [each for item in items for each in content(item, name)],
+        )
         for head, items in groups
         for name in (datasets if items[0].of_dataset else [""])
     ]

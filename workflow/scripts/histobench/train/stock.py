@@ -19,7 +19,7 @@ CAFFE_MEAN = (103.939, 116.779, 123.68)
 TORCH_MEAN, TORCH_DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
-def stock(network: keras.Model, image: Mapping[str, Any], side: int) -> keras.Model:
+def stock(network: keras.Model, image: Mapping[str, Any], side: int, name: str | None = None) -> keras.Model:
     """Return a model from patches as they are to the probability of tumour, with a network's weights.
 
     Parameters
@@ -27,6 +27,7 @@ def stock(network: keras.Model, image: Mapping[str, Any], side: int) -> keras.Mo
     network : from scaled patches, see :func:`histobench.train.whole_network.load`.
     image : `side` and `preprocessing` of its inputs, see :meth:`histobench.core.study.Study.input`.
     side : of the patches in pixels.
+    name : of the model; by default the network's.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def stock(network: keras.Model, image: Mapping[str, Any], side: int) -> keras.Mo
             theirs.set_weights([_kernel(ours)])
         elif theirs.weights:  # numbers of a Rescaling are none
             theirs.set_weights(ours.get_weights())
-    return keras.Model(patches, plain(x), name=network.name)
+    return keras.Model(patches, plain(x), name=name or network.name)
 
 
 def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:

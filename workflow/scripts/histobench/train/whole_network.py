@@ -75,8 +75,8 @@ def _calibrated_on(data: Path) -> Records:
     return Records(stored, "train" if "train" in prepared.parts(stored) else WHOLE)
 
 
-def predicted(path: Path, patches: Sequence[str]) -> Floats:
-    """Return the scores of test patches in a run's predictions, (n,) float32.
+def predicted(path: Path, patches: Sequence[str], split: str = "test") -> Floats:
+    """Return the scores of patches of a split in a run's predictions, (n,) float32.
 
     Raises
     ------
@@ -87,11 +87,11 @@ def predicted(path: Path, patches: Sequence[str]) -> Floats:
     scores = {
         row["patch_id"]: row["score"]
         for row in runs.each_row(path)
-        if row["split"] == "test" and row["patch_id"] in wanted
+        if row["split"] == split and row["patch_id"] in wanted
     }
     if missing := [patch for patch in patches if patch not in scores]:
         raise HistobenchError(
-            f"{path}: expected the scores of all test patches, did not find {some(missing)}; delete it and start "
+            f"{path}: expected the scores of all {split} patches, did not find {some(missing)}; delete it and start "
             "again: `predict` writes it anew"
         )
     return np.array([scores[patch] for patch in patches], np.float32)

@@ -17,7 +17,7 @@ from histobench.core.datasets.pcam import CENTRE
 from histobench.core.datasets.upstream import text as text_of
 from histobench.core.errors import HistobenchError
 from histobench.core.files import read_sealed
-from histobench.results import bootstrap, figure_data, metrics, robustness, statistics
+from histobench.results import bootstrap, chosen_runs, figure_data, metrics, statistics
 from histobench.results.columns import (
     ALL_ROWS,
     BOOTSTRAP,
@@ -209,8 +209,8 @@ def named_runs(inputs: Inputs) -> pd.DataFrame:
 
 def robustness_table(inputs: Inputs) -> Table:
     """Return the table of the data set; without rows if no run on it has learnt."""
-    rescored, scored = inputs.files["changed_scores"]
-    chosen, scores = read_csv(rescored, ["run", "why", "better"]), read_csv(scored, ["run", "patch_id", "group"])
+    chosen_by, scored = inputs.files["changed_scores"]
+    chosen, scores = read_csv(chosen_by, ["run", "why", "better"]), read_csv(scored, ["run", "patch_id", "group"])
     runs, there = named_runs(inputs), set(scores["run"])
     shown = runs.loc[[folder for folder in chosen["run"] if folder in runs.index and folder in there]]
     thresholds = {
@@ -229,10 +229,10 @@ def robustness_table(inputs: Inputs) -> Table:
 
 
 def _on_the_runs(chosen: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
-    """Return a note on the best run; `chosen` is as of `robustness.chosen`, `runs` as of :func:`named_runs`."""
+    """Return a note on the best run; `chosen` is as of `chosen_runs.chosen`, `runs` as of :func:`named_runs`."""
     labels: dict[str, str] = dict(zip(runs.index, runs["label"], strict=True))
     notes = []
-    for row in chosen[chosen["why"] == robustness.BEST].to_dict("records"):
+    for row in chosen[chosen["why"] == chosen_runs.BEST].to_dict("records"):
         if row["run"] in labels and row["better"] in labels:
             notes.append(
                 f"{labels[row['run']]}: of the runs that have a network here, the best on the validation patches. "

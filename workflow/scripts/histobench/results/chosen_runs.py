@@ -1,4 +1,4 @@
-"""Which runs score changed test patches."""
+"""Which runs a study goes on with: to score changed test patches, or to be exported."""
 
 from collections.abc import Collection, Sequence
 
@@ -10,7 +10,7 @@ BEST, NAMED = "best", "named"
 
 
 def chosen(shown: pd.DataFrame, named: Sequence[str], *, networks: Collection[str], best: bool) -> pd.DataFrame:
-    """Return the runs on a data set whose networks score its changed test patches.
+    """Return the runs on a data set whose networks a study goes on with.
 
     Parameters
     ----------

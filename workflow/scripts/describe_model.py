@@ -1,0 +1,33 @@
+"""Rule `describe_model`: what others must know of an exported model, for programs and for people."""
+
+from histobench.core import job
+
+with job.start(snakemake):
+    import shutil
+    from pathlib import Path
+
+    from histobench.core import prepared
+    from histobench.core.files import atomic, read_sealed, write_json, write_text
+    from histobench.results import announcements, collect, exported_model, model_card
+    from histobench.results.cells import without_averages
+
+    files = {name: Path(path) if path else None for name, path in snakemake.input.items()}
+    runs, cells = (collect.read(files[name]) for name in ("runs", "cells"))
+    cells = without_averages(cells, cells)
+    dataset, folder = snakemake.wildcards.dataset, Path(snakemake.output.card).parent
+    model = exported_model.describe(
+        read_sealed(files["about"]),
+        runs,
+        prepared.manifest(files["manifest"].parent),
+        study=snakemake.params.study,
+        microns_per_pixel=snakemake.params.microns_per_pixel,
+        robustness=files["robustness"],
+        external=files["external"],
+    )
+    pictures = {f"{name}.png": files[name] for name in ("failures", "calibration", "changes") if files[name]}
+    for name, picture in pictures.items():
+        with atomic(folder / name) as path:
+            shutil.copyfile(picture, path)
+    write_json(Path(snakemake.output.model), model)
+    notes = announcements.announcements(runs, cells[cells["dataset"] == dataset])
+    write_text(Path(snakemake.output.card), model_card.markdown(model, notes, list(pictures)))
