@@ -23,7 +23,7 @@ if TRAINS:
         benchmark:
             f"{LOGS}/export/{{dataset}}.jsonl"
         conda:
-            "../../envs/tensorflow.yaml"
+            "../../envs/models.yaml"
         threads: CPU_THREADS
         resources:
             mem_mb=megabytes(CNN_MEMORY),
