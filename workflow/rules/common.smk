@@ -25,6 +25,7 @@ atexit.register(gc.freeze)
 sys.path.insert(0, str(WORKFLOW / "scripts"))
 
 from histobench.core import (
+    applied,
     averaged,
     cells,
     code,

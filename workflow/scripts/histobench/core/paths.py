@@ -47,6 +47,7 @@ class StudyPaths:
     changed_scores : file with scores of changed patches of a data set.
     model : folder of the exported model of a data set.
     exported : file with what the job that exported it found.
+    applied : folder of what an exported model scores; slide : of what it scores on a slide; page : file that shows all.
     """
 
     def __init__(self, study: str) -> None:
@@ -63,6 +64,9 @@ class StudyPaths:
         self.errors, self.heatmaps = f"{self.results}/errors/{{dataset}}.csv", f"{self.results}/explain/{{dataset}}.npz"
         self.chosen = f"{self.results}/{{part}}/runs/{{dataset}}.csv"
         self.changed_scores = f"{self.results}/robustness/{{dataset}}.csv"
+        self.page = f"{self.results}/apply/{{applied}}/index.html"
+        self.applied = f"{self.results}/apply/{{applied}}/{{device}}"
+        self.slide = f"{self.applied}/{{slide}}"
         self.model, self.exported = (
             f"{self.results}/models/{{dataset}}",
             f"{self.results}/models/exported/{{dataset}}.json",

@@ -48,6 +48,7 @@ STAGES = {
     "average": "evaluate",
     "controls": "evaluate",
     "audit": "audit",
+    "score": "score",
 }
 RESULTS = "tables, figures, report"
 # Of these the rules that run a CNN, which a scheduler gets, too.

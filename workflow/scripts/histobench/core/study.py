@@ -15,6 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from histobench.core import (
+    applied,
     averaged,
     catalogue,
     devices,
@@ -89,6 +90,9 @@ class Study:
         self.sources = {name: sources.source(name, block) for name, block in config["sources"].items()}
         # Of patches of one's own; those of published ones stand in `scale`.
         self._microns = {name: block.get("microns_per_pixel") for name, block in config["sources"].items()}
+        self.applied = {
+            name: applied.applied(name, block, self.devices) for name, block in (config.get("apply") or {}).items()
+        }
         self.datasets: dict[str, Dataset] = {}
         for name, block in sorted(config["datasets"].items(), key=lambda each: "subset_of" in each[1]):
             self.datasets[name] = self._subset(name, block) if "subset_of" in block else self._dataset(name, block)

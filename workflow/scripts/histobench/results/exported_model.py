@@ -132,12 +132,13 @@ def operating_points(valid: tuple[Integers, Floats], test: tuple[Integers, Float
     keep_specificity = above[false_positive_rate <= 1 - KEPT + 1e-12]
     thresholds[f"specificity {KEPT:g}"] = float(max(keep_specificity.min(), 0))
     return [
-        {"name": name, "threshold": value, "valid": _rates(*valid, value), "test": _rates(*test, value)}
+        {"name": name, "threshold": value, "valid": rates(*valid, value), "test": rates(*test, value)}
         for name, value in thresholds.items()
     ]
 
 
-def _rates(labels: Integers, scores: Floats, threshold: float) -> dict[str, float | None]:
+def rates(labels: Integers, scores: Floats, threshold: float) -> dict[str, float | None]:
+    """Return `sensitivity` and `specificity` of the decision `score > threshold`, None without patches of the class."""
     decided = scores > threshold
     return {
         name: float((decided[labels == label] == label).mean()) if (labels == label).any() else None

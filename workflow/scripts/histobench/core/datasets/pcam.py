@@ -107,7 +107,7 @@ def _file(folder: Path, split: str, part: str) -> Path:
 
 
 @contextmanager
-def _dataset(path: Path, name: str) -> Iterator[h5py.Dataset]:
+def open_dataset(path: Path, name: str) -> Iterator[h5py.Dataset]:
     """Open a data set of an HDF5 file. At the end a gzipped file is read to its end, where its checksum stands."""
     with ExitStack() as stack, _damage(path):
         file: _Stream | IO[bytes] = stack.enter_context(path.open("rb"))
@@ -164,7 +164,7 @@ def _unpacked(path: Path, size: int) -> Iterator[IO[bytes]]:
 
 
 def _labels(path: Path) -> npt.NDArray[np.uint8]:
-    with _dataset(path, "y") as data:
+    with open_dataset(path, "y") as data:
         labels = data[()].reshape(-1)
     if labels.dtype.kind not in "biuf":
         raise HistobenchError(f"{path}: expected labels of 0 or 1, found values of type {labels.dtype}")
@@ -262,7 +262,7 @@ def _split(
     groups: list[str],
     places: npt.NDArray[np.int32],
 ) -> Iterator[Patches]:
-    with _dataset(path, "x") as images:
+    with open_dataset(path, "x") as images:
         shape = (len(labels), size, size, 3)
         if images.shape != shape or images.dtype != np.uint8:
             raise HistobenchError(

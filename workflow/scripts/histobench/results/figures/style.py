@@ -84,19 +84,21 @@ def new(width: float, height: float, rows: int = 1, columns: int = 1, **subplots
 
 
 @styled
-def save(figure: Figure, stem: Path, notes: Sequence[str]) -> None:
+def save(figure: Figure, stem: Path, notes: Sequence[str], suffixes: Sequence[str] = ("svg", "png")) -> None:
     """Write a figure as `stem`.svg and `stem`.png, atomically; equal figures give equal bytes.
 
     Parameters
     ----------
     figure : drawn by a function of this package. It can be saved only once, since the notes are added to it.
     stem : folder and file name without suffix.
-    notes : printed below the figure, which grows by their height, and stored in the metadata of both files.
+    notes : printed below the figure, which grows by their height, and stored in the metadata of the files.
+    suffixes : of the files to write.
     """
     if notes:
         _print_below(figure, notes)
     description = {"Description": " ".join(notes)} if notes else {}
-    for suffix, metadata in (("svg", {"Date": None} | description), ("png", description)):
+    for suffix in suffixes:
+        metadata = description | ({"Date": None} if suffix == "svg" else {})
         with atomic(stem.with_name(f"{stem.name}.{suffix}")) as temporary:
             # In an SVG file, the resolution is that of the images in it.
             figure.savefig(temporary, dpi=DPI, format=suffix, metadata=metadata)

@@ -1,0 +1,113 @@
+"""The page and the table of what an exported model has scored: all slides of a block of `apply`, or its patches."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from histobench.core.files import write_text
+from histobench.results import labelled_scores, printing, slide_scores
+from histobench.results.columns import Column, text, write_csv
+from histobench.results.printing import Table
+
+SUMMARY = [
+    text("name", "Slide"),
+    Column("scored", "Patches with tissue"),
+    Column("left_out", "Patches without"),
+    Column("above", "Share above the threshold"),
+    Column("highest", "Mean of the highest 1 %"),
+    Column("mean_score", "Mean score"),
+]
+OF_PATCHES = [text("name", "Patches of"), Column("scored", "Scored"), Column("left_out"), *SUMMARY[3:]]
+WORTH = [
+    text("what", "Labelled"),
+    Column("n", "Number"),
+    Column("positives", "Of these tumour"),
+    Column("auc", "AUC", interval=" (95\N{NO-BREAK SPACE}% interval)"),
+    Column("sensitivity"),
+    Column("specificity"),
+    Column("balanced_accuracy"),
+    Column("accuracy"),
+    text("unit", "Resampled unit"),
+]
+OF_SLIDES_NOTE = "The AUC of slides is that of the mean of their highest 1 %, for which the model has no threshold."
+
+
+def write(page: Path, table: Path, *, title: str, folders: Mapping[str, Path], labels: Path | None) -> None:
+    """Write the page and the table of scored slides, or patches.
+
+    Parameters
+    ----------
+    page : HTML file; it shows the maps that lie below its folder.
+    table : CSV file with a row per slide, see :func:`histobench.results.slide_scores.summary`.
+    title : of the page.
+    folders : with the scores of each slide, by name, or of the patches.
+    labels : see :func:`histobench.results.labelled_scores.labelled`; None where nobody has labelled anything.
+
+    Raises
+    ------
+    HistobenchError
+        if the labels cannot be read or do not go with the scores.
+    """
+    found = {name: slide_scores.read(folder) for name, folder in folders.items()}
+    abouts = [about for _, about in found.values()]
+    rows = [slide_scores.summary(name, scores, about) for name, (scores, about) in found.items()]
+    frame = pd.DataFrame(rows)
+    of_slides = "slide" in abouts[0]
+    tables = [_printed("scored", "Slides" if of_slides else "Patches", frame, SUMMARY if of_slides else OF_PATCHES)]
+    notes = slide_scores.notes(abouts[0])
+    if labels:
+        scores = {name: frame for name, (frame, _) in found.items()}
+        worth, footnotes = [], []
+        for what, some in labelled_scores.labelled(labels, scores, frame).items():
+            above = slide_scores.threshold(abouts[0]) if what == "patches" else None
+            worth.append({"what": what} | labelled_scores.worth(some, above))
+            footnotes += [OF_SLIDES_NOTE] if what == "slides" else []
+        known = [column for column in WORTH if column.name in worth[0]]
+        notes = [note for note in notes if note != slide_scores.NOT_FOR_DIAGNOSIS] + [slide_scores.WITH_LABELS]
+        tables.append(_printed("labelled", "Against the labels", pd.DataFrame(worth), known, footnotes))
+    html = (
+        printing.environment()
+        .get_template("scored.html.j2")
+        .render(
+            title=title,
+            notes=notes,
+            facts=_facts(abouts),
+            tables=tables,
+            maps=[_map(page.parent, name, folder) for name, folder in folders.items()] if of_slides else [],
+        )
+    )
+    write_csv(table, frame)
+    write_text(page, html)
+
+
+def _printed(
+    name: str, title: str, frame: pd.DataFrame, columns: Sequence[Column], footnotes: Sequence[str] = ()
+) -> printing.Printed:
+    bounds = [each for column in columns for each in column.names]
+    return printing.printed(Table(title, frame.reindex(columns=bounds), columns, footnotes=footnotes), name)
+
+
+def _map(folder: Path, name: str, of_slide: Path) -> dict[str, str]:
+    below = of_slide.relative_to(folder)
+    return {"name": name, "map": quote(str(below / "map.png")), "tiles": quote(str(below / "scores.geojson"))}
+
+
+def _facts(abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return what is told of the model and of the patches, by name."""
+    model = abouts[0]["model"]
+    scale = model["microns_per_pixel"]
+    size = f"{model['patch_size']} x {model['patch_size']} px" + (f" of {scale:g} µm" if scale else "")
+    facts = [
+        ("Model", f"{model['model_name']}, run {model['run']} of the study {model['study']}"),
+        ("Patches", size),
+        ("Threshold", f"{slide_scores.threshold(abouts[0]):.4g}, chosen on validation patches of {model['dataset']}"),
+        ("model.keras", f"sha256 {model['sha256']}"),
+    ]
+    if abouts[0]["d4"]:
+        facts.insert(3, ("Score", "the mean over the eight flips and turns of a patch"))
+    if left_out := {reason: number for about in abouts for reason, number in about.get("left_out", {}).items()}:
+        facts.append(("Left out", "; ".join(f"{number:,} {reason}" for reason, number in left_out.items())))
+    return facts

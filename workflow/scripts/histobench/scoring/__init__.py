@@ -1,0 +1,1 @@
+"""Scores of patches and slides that nobody has labelled, by an exported model."""
