@@ -56,11 +56,12 @@ SNAKEMAKE = env PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
 install: $(INSTALLED) ## build .venv from envs/workflow.lock, unless it is up to date
 
 demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no network, under five minutes
-	$(SNAKEMAKE) --profile profiles/demo
+	$(SNAKEMAKE) --profile profiles/demo all apply
 	@echo
 	@cat results/demo/tables/best.md
 	@echo
 	@echo "Everything on one page, for a browser: $(CURDIR)/results/demo/report.html"
+	@echo "A simulated slide, scored by the best model: $(CURDIR)/results/demo/apply/slide/index.html"
 
 # --nolock: it reads and writes nothing that a study in progress does.
 paper_check: $(INSTALLED) ## tables, tests, claims and figures from what the paper printed alone: no training, no download

@@ -27,7 +27,7 @@ BLOCK = {
     ("block", "message"),
     [
         ({}, "either `slides` or `patches`, found neither"),
-        ({"slides": "a", "patches": "b"}, "either `slides` or `patches`, found both"),
+        ({"slides": "a", "patches": "b"}, "either `slides` or `patches`, found slides and patches"),
         ({"patches": "b", "stride": 5}, "apply.ward: stride is for slides; patches are scored as they are"),
         ({"slides": "a", "device": "a1000"}, "apply.ward.device: 'a1000' is not defined; did you mean 'a100'"),
         ({"slides": "a", "device": "k80"}, "k80 trains in an environment of its own"),

@@ -1,8 +1,8 @@
 # What `apply` scores, and by which model. Helpers only, no rules.
 
 APPLIED, SLIDE = STUDY.paths.applied, STUDY.paths.slide
-OF_SLIDES = [name for name, block in STUDY.applied.items() if block.slides]
 OF_PATCHES = [name for name, block in STUDY.applied.items() if block.patches]
+OF_SLIDES = [name for name in STUDY.applied if name not in OF_PATCHES]
 # Minutes of a job that scores a slide, or a folder of patches; one that is stopped goes on where it was.
 SCORING = 240
 
@@ -60,7 +60,8 @@ def slide_file(wildcards):
     found = slides_of(wildcards.applied)
     if wildcards.slide not in found:
         raise WorkflowError(f"apply.{wildcards.applied} has no slide {wildcards.slide}")
-    return local(found[wildcards.slide])
+    path = found[wildcards.slide]
+    return path if STUDY.applied[wildcards.applied].simulated is not None else local(path)
 
 
 def patches_of(name):
@@ -94,24 +95,24 @@ def content_of_patches(wildcards):
 
 def labels_of_applied(wildcards):
     """Return the table with labels, if there is one."""
-    labels = STUDY.applied[wildcards.applied].labels
-    return [local(labels)] if labels else []
+    block = STUDY.applied[wildcards.applied]
+    if block.simulated is not None:
+        return [str(Path(slides_of(block.name)[name]).with_suffix(".csv")) for name in slides_of(block.name)]
+    return [local(block.labels)] if block.labels else []
 
 
 def scored_names(wildcards):
     """Return the names of the slides of a block; of patches that of the block."""
     block = STUDY.applied[wildcards.applied]
-    return list(slides_of(block.name)) if block.slides else [block.name]
+    return [block.name] if block.patches else list(slides_of(block.name))
 
 
 def of_scored(block, file):
     """Return the paths of a file of each slide, or of the patches."""
-    if block.slides:
-        return [
-            SLIDE.format(applied=block.name, device=block.device, slide=name) + f"/{file}"
-            for name in slides_of(block.name)
-        ]
-    return [APPLIED.format(applied=block.name, device=block.device) + f"/{file}"]
+    known = {"applied": block.name, "device": block.device}
+    if block.patches:
+        return [f"{APPLIED}/{file}".format(**known)]
+    return [f"{SLIDE}/{file}".format(slide=name, **known) for name in slides_of(block.name)]
 
 
 def scored_files(wildcards):
@@ -122,7 +123,7 @@ def scored_files(wildcards):
 def scored_maps(wildcards):
     """Return the maps of slides."""
     block = STUDY.applied[wildcards.applied]
-    return of_scored(block, "map.png") if block.slides else []
+    return [] if block.patches else of_scored(block, "map.png")
 
 
 def pages_of_applied(wildcards):
@@ -132,5 +133,5 @@ def pages_of_applied(wildcards):
     for name, block in STUDY.applied.items():
         # Here, since Snakemake does not mind that nobody can make a page that is there.
         own_model(name)
-        slides_of(name) if block.slides else patches_of(name)
+        patches_of(name) if block.patches else slides_of(name)
     return [STUDY.paths.page.format(applied=name) for name in STUDY.applied]

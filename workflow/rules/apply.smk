@@ -86,7 +86,7 @@ rule score_patches:
 
 rule scored_page:
     input:
-        labels_of_applied,
+        labels=labels_of_applied,
         scored=scored_files,
         maps=scored_maps,
     output:
@@ -102,7 +102,6 @@ rule scored_page:
     params:
         study=STUDY.name,
         names=scored_names,
-        labels=lambda wildcards: STUDY.applied[wildcards.applied].labels,
         code=code.digest("scored_page"),
     script:
         "../scripts/scored_page.py"

@@ -26,3 +26,18 @@ for kind, upstream in FORMATS.items():
             code=code.digest("simulate"),
         script:
             "../scripts/simulate.py"
+
+
+rule simulate_slide:
+    output:
+        slide=paths.SIMULATED_SLIDE,
+        labels=str(Path(paths.SIMULATED_SLIDE).with_suffix(".csv")),
+    log:
+        f"{paths.LOGS}/simulate/slides/{{seed}}.log",
+    localrule: True
+    conda:
+        "../../envs/models.yaml"
+    params:
+        code=code.digest("simulate_slide"),
+    script:
+        "../scripts/simulate_slide.py"

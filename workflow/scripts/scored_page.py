@@ -12,5 +12,5 @@ with job.start(snakemake):
         Path(snakemake.output.table),
         title=f"{snakemake.wildcards.applied}, study {snakemake.params.study}",
         folders=dict(zip(snakemake.params.names, (Path(path).parent for path in snakemake.input.scored), strict=True)),
-        labels=Path(snakemake.params.labels) if snakemake.params.labels else None,
+        labels=Path(snakemake.input.labels[0]) if snakemake.input.labels else None,
     )

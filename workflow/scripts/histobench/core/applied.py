@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from histobench.core import averaged, devices
+from histobench.core import averaged, devices, paths
 from histobench.core.datasets import upstream
 from histobench.core.errors import HistobenchError, named
 
@@ -28,8 +28,9 @@ class Applied:
     ----------
     name : of the block.
     model : the data set whose exported model scores, or the folder of one.
-    slides : a slide, or a folder of slides; "" if patches are scored.
+    slides : a slide, or a folder of slides; "" if something else is scored.
     patches : a folder of images, an archive of one, or an HDF5 file as of PCam; "" if slides are scored.
+    simulated : seed of a slide that is simulated; None if something else is scored.
     stride : pixels of the model between neighbouring patches of a slide; None for the side of a patch.
     microns_per_pixel : of slides that do not say it; None if nobody does.
     d4 : whether scores are means over the eight flips and turns of a patch.
@@ -41,6 +42,7 @@ class Applied:
     model: str
     slides: str = ""
     patches: str = ""
+    simulated: int | None = None
     stride: int | None = None
     microns_per_pixel: float | None = None
     d4: bool = False
@@ -56,9 +58,9 @@ class Applied:
 def applied(name: str, block: Mapping[str, Any], known_devices: Mapping[str, Mapping[str, Any]]) -> Applied:
     """Return what a block of `apply` says; refuse one that contradicts itself."""
     where = f"configuration: apply.{name}"
-    if ("slides" in block) == ("patches" in block):
+    if len(given := [key for key in ("slides", "patches", "simulate") if key in block]) != 1:
         raise HistobenchError(
-            f"{where}: expected either `slides` or `patches`, found {'both' if 'slides' in block else 'neither'}"
+            f"{where}: expected either `slides` or `patches`, found {' and '.join(given) or 'neither'}"
         )
     if "patches" in block and (foreign := sorted({"stride", "microns_per_pixel"} & set(block))):
         raise HistobenchError(f"{where}: {' and '.join(foreign)} is for slides; patches are scored as they are")
@@ -68,15 +70,16 @@ def applied(name: str, block: Mapping[str, Any], known_devices: Mapping[str, Map
             f"{where}.device: {device} trains in an environment of its own, in which no exported model is opened; name "
             "another device"
         )
-    paths = {key: str(Path(block[key]).expanduser()) for key in ("slides", "patches", "labels") if key in block}
+    places = {key: str(Path(block[key]).expanduser()) for key in ("slides", "patches", "labels") if key in block}
     return Applied(
         name,
         str(Path(block["model"]).expanduser()) if "/" in block["model"] else block["model"],
+        simulated=block["simulate"]["seed"] if "simulate" in block else None,
         stride=block.get("stride"),
         microns_per_pixel=block.get("microns_per_pixel"),
         d4=averaged.D4 in block.get("average_scores", ()),
         device=device,
-        **paths,
+        **places,
     )
 
 
@@ -88,6 +91,9 @@ def slides(block: Applied) -> dict[str, str]:
     HistobenchError
         if there is none, two have one name, or a name cannot stand in a path of the results.
     """
+    if block.simulated is not None:
+        path = paths.SIMULATED_SLIDE.format(seed=block.simulated)
+        return {Path(path).stem: path}
     where, source = f"configuration: apply.{block.name}.slides", block.source
     if not source.exists():
         raise HistobenchError(f"{where}: there is no {source}; expected a slide, or a folder of slides")

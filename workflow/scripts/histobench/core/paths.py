@@ -17,6 +17,7 @@ SOURCE_DIGESTS = f"{RESULTS}/downloads/.digests/{{source}}.json"
 # The same of embeddings of others, by a digest of their path.
 EMBEDDINGS_DIGESTS = f"{RESULTS}/downloads/.digests/embeddings/{{path}}.json"
 SIMULATED = f"{RESULTS}/simulated/{{source}}"
+SIMULATED_SLIDE = f"{RESULTS}/simulated/slides/simulated-{{seed}}.tif"
 WEIGHTS = f"{RESULTS}/downloads/weights"
 LOGS = f"{RESULTS}/logs"
 # What else stands in RESULTS or LOGS: a study of such a name would write among it. SLURM's logs are placed by profiles.

@@ -220,7 +220,7 @@ def _field(rng: np.random.Generator, side: int) -> Floats:
     return np.asarray(_interpolation(side, 4) @ values @ _interpolation(side, 4).T)
 
 
-def _soft(field: Floats, threshold: float, width: float = 0.08) -> Floats:
+def soft(field: Floats, threshold: float, width: float = 0.08) -> Floats:
     """Return where a field exceeds a threshold, 0 to 1 with soft borders."""
     return np.asarray(1 / (1 + np.exp(np.clip((threshold - field) / width, -20, 20))), np.float32)
 
@@ -231,7 +231,7 @@ def _crop(rng: np.random.Generator, page: Floats, side: int) -> Floats:
     return page[top : top + side, left : left + side]
 
 
-class _Canvas:
+class Canvas:
     """A patch while it is being drawn: benign tissue first, then tumour, then colour.
 
     Attributes
@@ -249,12 +249,12 @@ class _Canvas:
         self.style, self.side, side = style, style.tissue.side, style.tissue.side
         self.margin = max(stamps.shape[1] for stamps in style.nuclei.values())
         self.nuclei = np.zeros((side + 2 * self.margin, side + 2 * self.margin), np.float32)
-        self.lymph = _soft(_field(rng, side), rng.normal(*style.tissue.lymph))
+        self.lymph = soft(_field(rng, side), rng.normal(*style.tissue.lymph))
         field, threshold = _field(rng, side), rng.normal(*NEST)
-        self.nest = _soft(field, threshold)
-        lumen = _soft(field, threshold + 1.2) * np.float32(style.tissue.ducts)  # epithelium lines ducts
+        self.nest = soft(field, threshold)
+        lumen = soft(field, threshold + 1.2) * np.float32(style.tissue.ducts)  # epithelium lines ducts
         fat = (
-            _soft(_field(rng, side), rng.uniform(0, 1.2)) * _crop(rng, style.fat, side) * np.float32(rng.random() < 0.3)
+            soft(_field(rng, side), rng.uniform(0, 1.2)) * _crop(rng, style.fat, side) * np.float32(rng.random() < 0.3)
         )
         self.glass = np.maximum(lumen, fat)
         self.stroma = _crop(rng, style.stroma, side)
@@ -326,11 +326,11 @@ def pcam_patch(rng: np.random.Generator, style: Style, label: int) -> tuple[Byte
 
     From equal states of `rng` the patches of both labels are equal outside the central square.
     """
-    canvas = _Canvas(rng, style)
+    canvas = Canvas(rng, style)
     # All of this is drawn whatever the label, so that what comes after does not depend on it.
     hole = _hole(rng)
     drawn = np.float32(rng.random() < RING_TUMOUR)
-    ring = _soft(_field(rng, PCAM.side), rng.uniform(-0.6, 0.6)) * drawn * (1 - hole)
+    ring = soft(_field(rng, PCAM.side), rng.uniform(-0.6, 0.6)) * drawn * (1 - hole)
     canvas.glass = canvas.glass * (1 - drawn * hole)  # what tumour leaves free in the middle is tissue, not a window
     ring_spots = canvas.lattice(rng, "tumour")
     centre = _centre_blob(rng)
@@ -368,7 +368,7 @@ def _centre_blob(rng: np.random.Generator) -> Floats:
     window = np.clip(1 - (x**2 + y**2) ** 2, 0, 1).astype(np.float32)  # round: a straight border would show
     field = window * (2 + 0.7 * _field(rng, side))
     blob = np.zeros((PCAM.side, PCAM.side), np.float32)
-    blob[CENTRE, CENTRE] = _soft(field, float(np.quantile(field, 1 - rng.uniform(*CENTRE_COVER))), 0.15) * (
+    blob[CENTRE, CENTRE] = soft(field, float(np.quantile(field, 1 - rng.uniform(*CENTRE_COVER))), 0.15) * (
         window > 0.05
     )
     return blob
@@ -384,14 +384,14 @@ def _hole(rng: np.random.Generator) -> Floats:
 
 def idc_patch(rng: np.random.Generator, style: Style, label: int, height: int, width: int) -> Bytes:
     """Draw a patch by IDC's rule, (height, width, 3) uint8, at most 50 px: less where the edge of the slide cuts it."""
-    canvas = _Canvas(rng, style)
+    canvas = Canvas(rng, style)
     # Tumour takes tissue first: were it to take the place of fat, bright patches would be negative ones.
     field, cover = _field(rng, IDC.side) - 2 * canvas.glass, rng.uniform(*IDC_COVER)
     spots = canvas.lattice(rng, "tumour")
     tumour = np.zeros_like(field)
     if label:
         # The share is that of the part which is kept: a cut patch shows tumour too.
-        tumour = _soft(field, float(np.quantile(field[:height, :width], 1 - cover)))
+        tumour = soft(field, float(np.quantile(field[:height, :width], 1 - cover)))
         canvas.stamp("tumour", spots[:, _at(tumour, spots) > 0.5])
     canvas.stamp_benign(tumour, {})
     return _turn(rng, canvas.develop(rng, tumour)[:height, :width])
