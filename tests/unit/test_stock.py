@@ -68,9 +68,23 @@ def test_patches_are_resized_and_scaled_inside(preprocessing, side):
     features = keras.Sequential([keras.Input((50, 50, 3)), keras.layers.Identity()])
     image = {"side": 50, "preprocessing": preprocessing}
     whole = stock(features, image, side)
-    np.testing.assert_allclose(
-        whole.predict(PATCHES[:, :side, :side], verbose=0), scored(features, image, side), atol=2e-4
-    )
+    expected = scored(features, image, side)
+    for patches in (PATCHES[:, :side, :side], PATCHES[:, :side, :side].astype(np.float32)):
+        np.testing.assert_allclose(whole.predict(patches, verbose=0), expected, atol=2e-4)
+        np.testing.assert_allclose(np.asarray(whole(patches)), expected, atol=2e-4)
+
+
+def test_a_plain_call_is_inference_also_where_patches_are_resized(tmp_path):
+    network = models.build(spec("b6"), "full", (50, 50, 3), seed=1, dense=Dense(16))
+    image = {"side": 50, "preprocessing": "unit"}
+    train_statistics(network, image, 50)
+    stock(network, image, 96).save(tmp_path / "model.keras")
+    opened = keras.saving.load_model(tmp_path / "model.keras")
+    before = [np.array(each) for layer in opened.layers for each in layer.get_weights()]
+    expected = scored(network, image, 96)
+    for _ in range(2):
+        np.testing.assert_allclose(np.asarray(opened(PATCHES)), expected, atol=1e-5)
+    assert all(map(np.array_equal, before, [each for layer in opened.layers for each in layer.get_weights()]))
 
 
 def test_a_head_on_standardised_features_keeps_its_statistics():

@@ -36,7 +36,10 @@ def stock(network: keras.Model, image: Mapping[str, Any], side: int, name: str |
     """
     patches = x = keras.Input((side, side, 3), name="patches")
     if image["side"] != side:
-        x = layers.Resizing(image["side"], image["side"], interpolation="bilinear", data_format="channels_last")(x)
+        resizing = layers.Resizing(image["side"], image["side"], interpolation="bilinear", data_format="channels_last")
+        # Of whole numbers it would give whole numbers. Unless it is told otherwise it takes any call for training, and
+        # all layers behind it with it (seen in Keras 3.15).
+        x = resizing(layers.Rescaling(1.0, name="float")(x), training=False)
     for layer in _scaling(image["preprocessing"]):
         x = layer(x)
     plain = keras.models.clone_model(network, clone_function=_plain, recursive=True)
