@@ -110,7 +110,7 @@ def _use(model: Mapping[str, Any]) -> list[str]:
     return [
         "For research on patches and slides like those that it was trained on: to compare classifiers, and to look for "
         "places worth a pathologist's look.",
-        "**Not for diagnosis**, and for no decision about a patient: it was tested on the patches of this study and on "
+        "Not for diagnosis, and for no decision about a patient: it was tested on the patches of this study and on "
         "nothing else, and no authority has seen it.",
         "A score is that of one patch, which says nothing of the tissue around it."
         + (" In PCam, tumour in the central 32 px alone decides." if model["data"]["format"] == "pcam" else ""),

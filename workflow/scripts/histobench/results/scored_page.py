@@ -32,6 +32,8 @@ WORTH = [
     Column("accuracy"),
     text("unit", "Resampled unit"),
 ]
+WITHOUT_LABELS = "Nobody has said whether these scores are right."
+WITH_LABELS = "Of what has no label nobody has said whether its score is right."
 OF_SLIDES_NOTE = "The AUC of slides is that of the mean of their highest 1 %, for which the model has no threshold."
 
 
@@ -57,7 +59,8 @@ def write(page: Path, table: Path, *, title: str, folders: Mapping[str, Path], l
     frame = pd.DataFrame(rows)
     of_slides = "slide" in abouts[0]
     tables = [_printed("scored", "Slides" if of_slides else "Patches", frame, SUMMARY if of_slides else OF_PATCHES)]
-    notes = slide_scores.notes(abouts[0])
+    told = WITH_LABELS if labels else WITHOUT_LABELS
+    notes = [f"{slide_scores.NOT_FOR_DIAGNOSIS} {told}", *slide_scores.notes(abouts[0])[1:]]
     if labels:
         scores = {name: frame for name, (frame, _) in found.items()}
         worth, footnotes = [], []
@@ -66,7 +69,6 @@ def write(page: Path, table: Path, *, title: str, folders: Mapping[str, Path], l
             worth.append({"what": what} | labelled_scores.worth(some, above))
             footnotes += [OF_SLIDES_NOTE] if what == "slides" else []
         known = [column for column in WORTH if column.name in worth[0]]
-        notes = [note for note in notes if note != slide_scores.NOT_FOR_DIAGNOSIS] + [slide_scores.WITH_LABELS]
         tables.append(_printed("labelled", "Against the labels", pd.DataFrame(worth), known, footnotes))
     html = (
         printing.environment()

@@ -114,7 +114,7 @@ def draw(name: str, scores: pd.DataFrame, about: Mapping[str, Any], overview: np
     beside = width < 1.6 * height
     rows, columns = (1, 2) if beside else (2, 1)
     side = (style.DOUBLE - 0.45) / columns  # the scale takes the rest
-    figure, panels = style.new(style.DOUBLE, rows * (side * height / width + 0.2), rows, columns)
+    figure, panels = style.new(style.DOUBLE, rows * (side * height / width + 0.27), rows, columns)
     left, right = panels.ravel()
     extent = (0.0, float(width), float(height), 0.0)
     left.imshow(overview, extent=extent, interpolation="lanczos")
@@ -151,8 +151,7 @@ def _scale_bar(axes: Axes, width: float, height: float, microns: float) -> None:
     axes.text(start, below - 0.015 * height, text, size=style.SMALL, va="bottom")
 
 
-NOT_FOR_DIAGNOSIS = "Not for diagnosis: nobody has said whether these scores are right."
-WITH_LABELS = "Not for diagnosis. Of what has no label nobody has said whether its score is right."
+NOT_FOR_DIAGNOSIS = "Not for diagnosis."
 
 
 def notes(about: Mapping[str, Any]) -> list[str]:
