@@ -64,6 +64,8 @@ STUDY_FACTS = {
     },
     "leaky_splits": LEAKY_SPLITS,
     "ablation": STUDY.ablation,
+    # Pixels of the slide, in which places are given, in a pixel of a patch.
+    "place_pixels": {name: STUDY.datasets[name].source.downsample for name in SCORED_DATASETS},
     "external": [each | {"folders": list(map(placed, each["folders"]))} for each in EXTERNAL_RESULTS],
 }
 
@@ -131,6 +133,17 @@ EXPORTED = [
 ]
 
 
+def places_known(dataset):
+    """Return whether it is known where on their slides the patches of a data set lie."""
+    source = STUDY.datasets[dataset].source
+    if source.own:
+        return {"x", "y"} <= {*source.own.columns, *re.compile(source.own.pattern).groupindex}
+    return source.format != "pcam" or pcam_file("test", "meta") in source.files
+
+
+WITH_PLACES = [name for name in SCORED_DATASETS if places_known(name)]
+
+
 def has(needed, dataset):
     """Return whether the study, or a data set, has what an item of the registry needs."""
     scored = dataset in SCORED_DATASETS if dataset else bool(SCORED_DATASETS)
@@ -151,6 +164,7 @@ def has(needed, dataset):
         "patches": patches_there,
         "exported": dataset in EXPORTED,
         "robustness": bool(candidates("robustness", dataset)) and bool(INPUTS["changed_scores"](dataset)),
+        "places": patches_there and STUDY.subset_of(dataset) not in SCORED_DATASETS and dataset in WITH_PLACES,
         "own patches": patches_there and STUDY.subset_of(dataset) not in SCORED_DATASETS,
     }[needed]
 
