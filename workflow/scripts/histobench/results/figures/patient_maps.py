@@ -22,10 +22,10 @@ MIN_PATCHES = 20
 """A choice: of fewer patches neither a map nor an AUC says much."""
 
 PIXELS = 900
-"""Width or height of a map, at most, unless its patches are more."""
+"""Width or height of a map."""
 
-SMALLEST = 4
-"""Pixels of a patch in a map, at least."""
+VISIBLE = 16
+"""Pixels of a patch in a map, at least: where patches lie far apart they are drawn larger than they are."""
 
 LABELS = np.array([[222, 222, 222], [213, 94, 0]], np.uint8)
 """Colours of normal tissue and tumour."""
@@ -101,14 +101,22 @@ def maps(patients: list[Patient]) -> Figure:
     return figure
 
 
+def _sparse(patient: Patient) -> bool:
+    """Say whether patches cover so little of the slide that they would be lost on a map."""
+    covered = len(patient.places) / np.prod(patient.places.max(axis=0) + 1)
+    return bool(covered < 1 / 20)
+
+
 def _mosaics(patient: Patient) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """Return tissue, labels and scores, each patch at its place; white, or NaN, where there is none."""
     extent = patient.places.max(axis=0) + 1
-    side = int(np.clip(PIXELS / extent.max(), SMALLEST, patient.images.shape[1]))
-    width, height = np.ceil(extent * side).astype(int)
+    scale = min(PIXELS / float(extent.max()), float(patient.images.shape[1]))
+    side = max(round(scale), VISIBLE if _sparse(patient) else 1)
+    corners = np.floor(patient.places * scale - (side - scale) / 2).astype(int)
+    corners -= corners.min(axis=0)
+    width, height = corners.max(axis=0) + side
     tissue, labels = (np.full((height, width, 3), 255, np.uint8) for _ in range(2))
     scores = np.full((height, width), np.nan)
-    corners = np.floor(patient.places * side).astype(int)
     for (x, y), image, label, score in zip(corners, patient.images, patient.labels, patient.scores, strict=True):
         part = (slice(y, y + side), slice(x, x + side))
         tissue[part] = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
@@ -147,7 +155,10 @@ def patient_maps_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
                 some["score"].to_numpy(np.float64),
             )
         )
-    return maps(patients), [
+    notes = [
         f"{run['label']}, seed {run['seed']}: the best run on the validation patches. Best, median and worst of the "
-        f"slides or patients with {MIN_PATCHES} test patches and both classes, by AUC within them."
+        f"slides or patients with at least {MIN_PATCHES} test patches and both classes, by AUC within them."
     ]
+    if any(map(_sparse, patients)):
+        notes.append("Where patches lie far apart, they are drawn larger than they are.")
+    return maps(patients), notes
