@@ -53,10 +53,12 @@ endef
 # `env`, not plain `snakemake`: jobs find the same environment's python first on the path.
 SNAKEMAKE = env PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
 
+DEMO = all apply
+
 install: $(INSTALLED) ## build .venv from envs/workflow.lock, unless it is up to date
 
 demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no network, under five minutes
-	$(SNAKEMAKE) --profile profiles/demo all apply
+	$(SNAKEMAKE) --profile profiles/demo $(DEMO)
 	@echo
 	@cat results/demo/tables/best.md
 	@echo

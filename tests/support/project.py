@@ -64,8 +64,9 @@ def snakemake(
 
 def make(folder: Path, goal: str, target: str, *, env: dict[str, str] | None = None, fails: bool = False) -> str:
     """Run make for a goal that calls Snakemake, for this target of Snakemake alone, in the tests' environment."""
-    snakemake = f"SNAKEMAKE={sys.executable} -m snakemake {target}"
-    return _run(folder, ["make", goal, "INSTALLED=", snakemake], env or {}, fails)
+    # The demo has targets of its own.
+    snakemake = f"SNAKEMAKE={sys.executable} -m snakemake {'' if goal == 'demo' else target}"
+    return _run(folder, ["make", goal, "INSTALLED=", f"DEMO={target}", snakemake], env or {}, fails)
 
 
 def _run(folder: Path, command: list[str], env: dict[str, str], fails: bool) -> str:

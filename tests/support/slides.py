@@ -1,15 +1,18 @@
 """Small slides, and an exported model whose scores are known without it."""
 
+import io
 import json
 from pathlib import Path
 
 import keras
 import numpy as np
 import tifffile
+from PIL import Image
 
 from histobench.core.files import digest
 
 SIDE = 32
+TILE = 256
 GLASS = 245
 
 
@@ -64,3 +67,43 @@ def write(path: Path, image: np.ndarray, *, microns_per_pixel: float | None = 1.
             halves = image[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2, 3)
             image = halves.mean(axis=(1, 3)).round().astype(np.uint8)
     return path
+
+
+def write_large(path: Path, width: int, height: int, *, microns_per_pixel: float = 0.25, levels: int = 5) -> Path:
+    """Write a pyramidal TIFF with JPEG tiles, as scanners write them: simulated tissue, over and over.
+
+    It is made of as many different tiles as there are in a square of 4,096 px, and is never in memory as a whole.
+    """
+    from histobench.core.simulated_slide import simulated
+
+    drawn = simulated(seed=1)[0]
+    rows, columns = (np.arange(TILE * 2 ** (levels - 1)) % side for side in drawn.shape[:2])
+    base = Image.fromarray(drawn[rows][:, columns])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        for level in range(levels):
+            page = np.asarray(base.reduce(2**level))
+            tiles = {
+                (row, column): _jpeg(page[row : row + TILE, column : column + TILE])
+                for row in range(0, page.shape[0], TILE)
+                for column in range(0, page.shape[1], TILE)
+            }
+            shape = (height // 2**level, width // 2**level, 3)
+            places = [
+                (row % page.shape[0], column % page.shape[1])
+                for row in range(0, shape[0], TILE)
+                for column in range(0, shape[1], TILE)
+            ]
+            resolution = 1e4 / microns_per_pixel / 2**level
+            file.write(
+                (tiles[place] for place in places), shape=shape, dtype=np.uint8, tile=(TILE, TILE),
+                photometric="ycbcr", subsampling=(2, 2), compression="jpeg", metadata=None,
+                subfiletype=1 if level else 0, resolution=(resolution, resolution), resolutionunit="CENTIMETER",
+            )  # fmt: skip
+    return path
+
+
+def _jpeg(tile: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(tile).save(buffer, "JPEG", quality=85, subsampling="4:2:0")
+    return buffer.getvalue()

@@ -171,7 +171,8 @@ def _key(rule: str, path: str, study: Study) -> str:
     if stage != RESULTS or rule in ON_DEVICES:
         return str(Path(path).parent)
     # One job, or one for each data set. Of the data sets `a` and `my_a` the longer name that fits is the right one.
-    named = [name for name in study.datasets if f"_{Path(path).stem}".endswith(f"_{name}")]
+    made = Path(path)
+    named = [name for name in study.datasets if f"_{made.stem}".endswith(f"_{name}") or made.parent.name == name]
     return max(named, key=len, default="")
 
 

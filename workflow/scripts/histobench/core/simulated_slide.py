@@ -91,6 +91,15 @@ def _highest(field: Floats, share: float) -> NDArray[np.bool_]:
     return np.asarray(field >= np.quantile(field, 1 - share))
 
 
+def simulated(seed: int) -> tuple[Bytes, Floats, Floats]:
+    """Return a slide, (HEIGHT, WIDTH, 3), and how much of each pixel is tumour, and glass around it, 0 to 1."""
+    rng = np.random.default_rng([seed, 2])
+    # Pages of fibres and fat that are larger than those of a patch.
+    slide = _Slide(rng, draw_style(rng, IDC._replace(side=4 * IDC.side)))
+    part = (slice(HEIGHT), slice(WIDTH))
+    return slide.draw()[part], slide.tumour[part], slide.outside[part]
+
+
 def write(slide: Path, labels: Path, seed: int) -> None:
     """Write a slide and the labels of its patches.
 
@@ -100,15 +109,12 @@ def write(slide: Path, labels: Path, seed: int) -> None:
     labels : the CSV file to write: `slide`, `x`, `y` and `label`, 1 is tumour, of the patches that have one.
     seed : of everything that is drawn. Its patient is none of those of a simulated data set.
     """
-    rng = np.random.default_rng([seed, 2])
-    # Pages of fibres and fat that are larger than those of a patch.
-    drawn = _Slide(rng, draw_style(rng, IDC._replace(side=4 * IDC.side)))
-    image = drawn.draw()[:HEIGHT, :WIDTH]
+    image, tumour, glass = simulated(seed)
     with atomic(slide) as path:
         _write(path, image)
     side = IDC.side
     shape = (HEIGHT // side, side, WIDTH // side, side)
-    cover, outside = (each[:HEIGHT, :WIDTH].reshape(shape).mean(axis=(1, 3)) for each in (drawn.tumour, drawn.outside))
+    cover, outside = (each.reshape(shape).mean(axis=(1, 3)) for each in (tumour, glass))
     rows = [
         (slide.stem, column * side, row * side, int(cover[row, column] >= POSITIVE))
         for row, column in np.ndindex(cover.shape)

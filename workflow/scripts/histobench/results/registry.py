@@ -27,12 +27,12 @@ class Item:
     of_dataset : whether there is one for every data set.
     needs : what a study must have for it: "runs", "searches", "encoders" (embeddings of others), "subsets" (runs on
         parts of training patches), "scores" (of test patches), "published" (scores on the whole of a published data
-        set), "patches" (scores, and the test patches themselves), "places" (the same, where
-        their places in the slides are known), "own patches" (the same, but not where these are
-        those of another data set of the study, of which this one is a subset), "records" (all patches), "audit"
-        (scores, and all patches, in parts), "leaky" (a data set with a leaky split beside one without, of one source),
-        "ablation" (its steps), "external" (runs on other data sets than their own), "robustness" (scores of changed
-        patches), "exported" (an exported model), or "" for nothing.
+        set), "patches" (scores, and the test patches themselves), "places" (the same, where their places in the slides
+        are known), "own patches" (the same as "patches", but not where these are those of another data set of the
+        study, of which this one is a subset), "records" (all patches), "audit" (scores, and all patches, in parts),
+        "leaky" (a data set with a leaky split beside one without, of one source), "ablation" (its steps), "external"
+        (runs on other data sets than their own), "robustness" (scores of changed patches), "exported" (an exported
+        model), or "" for nothing.
     """
 
     name: str
@@ -155,6 +155,15 @@ PAGE: tuple[Section | Item, ...] = (
         "Slides or patients put together",
         ("patches", "predictions"),
         "Test slides or patients, put together from their patches: as they are, their labels, and their scores.",
+        of_dataset=True,
+        needs="places",
+    ),
+    _figure(
+        "gallery",
+        "The surest errors",
+        ("patches", "errors", "heatmaps"),
+        "The most confident errors of the run that is best on the validation set, with Grad-CAM for the predicted "
+        "class where one network of this study has scored them.",
         of_dataset=True,
         needs="patches",
     ),
