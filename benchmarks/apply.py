@@ -1,6 +1,6 @@
 """What scoring a slide costs, beside a plain script and beside the model alone, in one run.
 
-    .venv/bin/python benchmarks/apply.py --width 12000 --height 9000 --model mobilenetv2
+    .venv/bin/python benchmarks/apply.py --width 24000 --height 18000 --model mobilenet
 
 A simulated slide, pyramidal, of JPEG tiles, at 40x, is cut to patches of PCam's size and scale. `apply` is the job of
 the workflow, reading, scoring and saving its state; the plain script reads all patches into memory and calls
@@ -29,8 +29,7 @@ def export(folder: Path, model: str) -> None:
     from histobench.train import models
     from histobench.train.stock import stock
 
-    known = catalogue.models({model: {"application": "MobileNetV2"}} if model == "mobilenetv2" else {})[model]
-    spec = {"key": model, "application": known.application}
+    spec = {"key": model, "application": catalogue.CATALOGUE[model].application}
     network = models.build(spec, "full", (SIDE, SIDE, 3), seed=1, dense=PAPER)
     folder.mkdir()
     stock(network, {"side": SIDE, "preprocessing": "unit"}, SIDE).save(folder / "model.keras")
@@ -85,7 +84,7 @@ def plain(folder: Path, slide: Path, target: Path) -> dict[str, float]:
     level = opened.get_best_level_for_downsample(MICRONS / 0.25)
     width = round(SIDE * MICRONS / 0.25 / opened.level_downsamples[level])
     patches = [
-        np.asarray(opened.read_region(place, level, (width, width)).convert("RGB").resize((SIDE, SIDE), Image.LANCZOS))
+        np.asarray(opened.read_region(place, level, (width, width)).convert("RGB").resize((SIDE, SIDE), Image.BILINEAR))
         for place in places(target)
     ]
     network.predict(np.stack(patches), batch_size=128, verbose=0)
@@ -107,16 +106,16 @@ def alone(folder: Path, n: int) -> dict[str, float]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=int, default=12_000)
-    parser.add_argument("--height", type=int, default=9_000)
-    parser.add_argument("--model", default="mobilenetv2", help="mobilenetv2, b2 or b6")
+    parser.add_argument("--width", type=int, default=24_000)
+    parser.add_argument("--height", type=int, default=18_000)
+    parser.add_argument("--model", default="mobilenet", help="of the catalogue")
     parser.add_argument("--threads", type=int, default=2, help="of the job, which reads with as many")
     given = parser.parse_args()
     from support import slides
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        slide = slides.write_large(folder / "slide.tif", given.width, given.height)
+        slide = common.measure(slides.write_large, folder / "slide.tif", given.width, given.height)
         common.measure(export, folder / "model", given.model)
         results = {"apply": common.measure(applied, folder / "model", slide, folder / "out", given.threads)}
         n = len(places(folder / "out"))

@@ -13,6 +13,14 @@ from support.project import ROOT
 
 # By script: options that make it small, and what it prints that holds a ratio.
 BENCHMARKS = {
+    "apply.py": (
+        ("--width", "2048", "--height", "2048", "--model", "b2", "--threads", "1"),
+        (
+            r"apply takes (\S+) of the plain script's time",
+            r"apply reaches (\S+) of the patches/s of the model alone",
+            r"apply takes (\S+) of the plain script's memory",
+        ),
+    ),
     "audit.py": (
         ("--patches", "60", "120", "--whole", "1000"),
         (
@@ -77,7 +85,7 @@ BENCHMARKS = {
 
 
 # About half a minute each, for what no user runs: `make test-long` is enough to see that they still do.
-LONG = ("audit.py", "epochs.py", "prepare.py", "scale.py", "transfer.py")
+LONG = ("apply.py", "audit.py", "epochs.py", "prepare.py", "scale.py", "transfer.py")
 
 
 def test_every_benchmark_is_run_here():
