@@ -51,7 +51,7 @@ def test_bad_slides_fail_with_what_to_do_and_the_others_are_finished(scored):
     for name in ("a", "case 1/b"):
         folder = project / f"{WARD}/cpu/{name}"
         assert {path.name for path in folder.iterdir() if path.suffix} >= {
-            *("scores.parquet", "about.json", "overview.jpg", "map.png", "scores.geojson", "summary.json")
+            *("scores.parquet", "about.json", "overview.jpg", "map.png", "scores.geojson")
         }
         table = pd.read_parquet(folder / "scores.parquet")
         assert len(table) == len(json.loads((folder / "scores.geojson").read_text())["features"])

@@ -41,7 +41,6 @@ rule map_slide:
     output:
         map=f"{SLIDE}/map.png",
         tiles=f"{SLIDE}/scores.geojson",
-        summary=f"{SLIDE}/summary.json",
     log:
         f"{LOGS}/apply/{{applied}}/{{device}}/{{slide}}.map.log",
     wildcard_constraints:

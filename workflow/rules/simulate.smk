@@ -34,9 +34,11 @@ rule simulate_slide:
         labels=str(Path(paths.SIMULATED_SLIDE).with_suffix(".csv")),
     log:
         f"{paths.LOGS}/simulate/slides/{{seed}}.log",
-    localrule: True
     conda:
         "../../envs/models.yaml"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(30),
     params:
         code=code.digest("simulate_slide"),
     script:

@@ -1,4 +1,4 @@
-"""Rule `map_slide`: the map of a slide's scores, its tiles for QuPath, and its row in the table of all slides."""
+"""Rule `map_slide`: the map of a slide's scores, and its tiles for QuPath."""
 
 from histobench.core import job
 

@@ -73,7 +73,7 @@ def applied(name: str, block: Mapping[str, Any], known_devices: Mapping[str, Map
     places = {key: str(Path(block[key]).expanduser()) for key in ("slides", "patches", "labels") if key in block}
     return Applied(
         name,
-        str(Path(block["model"]).expanduser()) if "/" in block["model"] else block["model"],
+        str(Path(block["model"]).expanduser()),
         simulated=block["simulate"]["seed"] if "simulate" in block else None,
         stride=block.get("stride"),
         microns_per_pixel=block.get("microns_per_pixel"),

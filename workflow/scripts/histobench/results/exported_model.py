@@ -20,7 +20,6 @@ from histobench.results.metrics import youden_threshold
 CLASSES = ("normal", "tumour")
 # Sensitivity, or specificity, that an operating point keeps on validation patches.
 KEPT = 0.95
-DECISIONS = ("sensitivity", "specificity", "balanced_accuracy", "accuracy", "f1")
 
 
 def describe(

@@ -12,8 +12,6 @@ from histobench.core.errors import HistobenchError
 from histobench.results import bootstrap, metrics, statistics
 from histobench.results.exported_model import rates
 
-NAMED = {"slide": "slides", "patch": "patches"}
-
 
 def labelled(path: Path, scores: Mapping[str, pd.DataFrame], summaries: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return labelled slides, and labelled patches, with their scores.

@@ -18,7 +18,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from histobench.core.decision import THRESHOLD
-from histobench.core.files import atomic, write_text
+from histobench.core.files import atomic
 from histobench.results.figures import style
 
 # Share of the patches whose mean score stands for a slide.
@@ -170,7 +170,6 @@ def write_map(folder: Path, name: str, target: Path) -> None:
     figure = draw(name, scores, about, np.asarray(overview))
     style.save(figure, target.with_suffix(""), notes(about), ["png"])
     write_geojson(target.with_name("scores.geojson"), scores, about)
-    write_text(target.with_name("summary.json"), json.dumps(summary(name, scores, about), indent=2) + "\n")
 
 
 def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

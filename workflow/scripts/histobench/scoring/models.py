@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from histobench.core.errors import HistobenchError
 from histobench.core.files import digest
+from histobench.train.changes import turned
 
 FILES = ("model.json", "model.keras")
 
@@ -32,19 +33,12 @@ class Exported:
     network: keras.Model
     d4: bool
 
-    @property
-    def side(self) -> int:
-        """Height and width of its patches in pixels."""
-        return int(self.about["patch_size"])
-
     def scores(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the probability of tumour of patches, (n,) float32."""
         if not self.d4:
             return np.asarray(self.network.predict_on_batch(patches))[:, 0]
-        turned = [
-            np.rot90(flipped, turns, axes=(1, 2)) for flipped in (patches, patches[:, :, ::-1]) for turns in range(4)
-        ]
-        each = [np.asarray(self.network.predict_on_batch(np.ascontiguousarray(some)))[:, 0] for some in turned]
+        turns = (turned(patches, number=number) for number in range(8))
+        each = [np.asarray(self.network.predict_on_batch(some))[:, 0] for some in turns]
         return np.asarray(np.mean(each, axis=0, dtype=np.float64), np.float32)
 
 

@@ -1,6 +1,5 @@
 """Scores of a slide, or of a folder of patches, in parts that survive a kill."""
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
+from histobench.core import devices
 from histobench.core.errors import HistobenchError
 from histobench.core.files import write_json
+from histobench.core.job import device
 from histobench.core.lease import held
 from histobench.core.state import State
 from histobench.scoring import models, patches, slides, tissue
@@ -60,6 +61,18 @@ class Job:
     threads: int
     card: str = ""
     device: str = ""
+
+
+def job_of(snakemake: Any) -> Job:
+    """Return the job of a script."""
+    return Job(
+        Path(snakemake.params.model),
+        d4=snakemake.params.d4,
+        code=snakemake.params.code,
+        threads=snakemake.threads,
+        card=devices.card(device(snakemake)),
+        device=snakemake.wildcards.device,
+    )
 
 
 def score_slide(job: Job, path: Path, folder: Path, *, stride: int | None, microns_per_pixel: float | None) -> None:
@@ -239,9 +252,3 @@ def _save(state: State, name: str, scores: npt.NDArray[np.float32], model: Expor
 
 def _write_scores(path: Path, columns: Mapping[str, Any]) -> None:
     pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), path)
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """Return what was scored by what, see :func:`score_slide`."""
-    found: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    return found

@@ -53,7 +53,7 @@ def describe(spec: Mapping[str, Any], sides: Sequence[int]) -> dict[str, int | f
     parameters = int(trained.count_params())
     models = {sides[0]: trained} | {side: _trained(spec, side) for side in sides[1:] if side >= smallest}
     counts = {
-        "layers_with_head": sum(1 for _ in _flat(trained)),
+        "layers_with_head": sum(1 for _ in leaves(trained)),
         "parameters": parameters,
         "checkpoint_mb": parameters * BYTES_PER_PARAMETER / 1e6,
         **{f"multiply_adds_{side}": multiply_adds(models[side]) if side >= smallest else None for side in sides},
@@ -86,7 +86,7 @@ def multiply_adds(model: "keras.Model", *, trained: bool = False) -> int:
     output positions, since the first one has the stride.
     """
     total = 0
-    for layer in _flat(model):
+    for layer in leaves(model):
         if isinstance(layer, (*MULTIPLYING, GroupConvolution)) and (layer.trainable or not trained):
             positions = math.prod(int(length) for length in layer.output.shape[1:-1])
             # Kernels are the weights with more than one dimension; their names differ between Keras 2 and 3.
@@ -99,14 +99,14 @@ def multiply_adds(model: "keras.Model", *, trained: bool = False) -> int:
 
 def outputs(model: "keras.Model") -> int:
     """Return the number of values in the outputs of all layers for one image; see :func:`multiply_adds` for `model`."""
-    return sum(math.prod(int(length) for length in layer.output.shape[1:]) for layer in _flat(model))
+    return sum(math.prod(int(length) for length in layer.output.shape[1:]) for layer in leaves(model))
 
 
-def _flat(model: "keras.Model") -> Iterator[Any]:
+def leaves(model: "keras.Model") -> Iterator[Any]:
     """Yield the layers of a model and of the models nested in it."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _flat(layer)
+            yield from leaves(layer)
         else:
             yield layer
 

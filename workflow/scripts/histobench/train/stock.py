@@ -1,6 +1,6 @@
 """A run's network as a model of Keras's own layers alone, which any installation of Keras opens."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.core.errors import HistobenchError
+from histobench.train.model_size import leaves
 from histobench.train.models import Standardization
 from histobench.train.p4m import GroupConvolution
 
@@ -43,21 +44,12 @@ def stock(network: keras.Model, image: Mapping[str, Any], side: int, name: str |
     for layer in _scaling(image["preprocessing"]):
         x = layer(x)
     plain = keras.models.clone_model(network, clone_function=_plain, recursive=True)
-    for ours, theirs in zip(_leaves(network), _leaves(plain), strict=True):
+    for ours, theirs in zip(leaves(network), leaves(plain), strict=True):
         if isinstance(ours, GroupConvolution):
             theirs.set_weights([_kernel(ours)])
         elif theirs.weights:  # numbers of a Rescaling are none
             theirs.set_weights(ours.get_weights())
     return keras.Model(patches, plain(x), name=name or network.name)
-
-
-def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield the layers of a model and of the models in it, which are none themselves."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
-        else:
-            yield layer
 
 
 def _plain(layer: keras.layers.Layer) -> keras.layers.Layer:
