@@ -110,7 +110,7 @@ lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
 	$(SNAKEMAKE) --lint
 
 # A file stays in one process, which makes its fixtures once: pytest-xdist 3.8 loses its groups under pytest 9.2.
-test: lint $(INSTALLED_K80) ## lint and tests, seventeen minutes on two cores
+test: lint $(INSTALLED_K80) ## lint and tests, eighteen minutes on two cores
 	$(BIN)/python -m pytest -m "not long and not slurm" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Not beside other tests: its jobs are as many as the machine has cores.
