@@ -41,10 +41,10 @@ class Study:
             self.predictions[folder] = predictions((scores or {}).get(seed, LABELS / 2 + 0.25))
         return self
 
-    def table(self, *encoders):
+    def table(self, *encoders, named=()):
         columns = [*NAMES, "seed", "auc", "valid_auc", "collapsed", "interval_unit", "folder"]
         runs = pd.DataFrame(self.runs, columns=columns)
-        table = contrasts(runs, pd.DataFrame(self.cells), self.replicates, self.predictions, encoders)
+        table = contrasts(runs, pd.DataFrame(self.cells), self.replicates, self.predictions, encoders, named)
         assert list(table) == names(COLUMNS)
         return table
 
@@ -310,6 +310,22 @@ def test_untuned_is_of_the_same_data_set_model_mode_and_device(names):
     row = study.row()
     assert (row["contrast"], row["gap"], row["recipe"]) == (TUNED, "untuned: not in the matrix", "tuned / paper")
     assert (row["auc_a"], row["seeds_b"]) == (0.9, 0)
+
+
+def test_contrasts_of_the_configuration_are_called_after_what_differs():
+    study = Study()
+    study.add("full", "p4m", aucs=[0.9]).add("full", "b2", aucs=[0.8])
+    study.add("finetune", "b2", recipe="strong", aucs=[0.95]).add("full", "b2", aucs=[0.7], dataset="idc")
+    p4m, b2 = (("p4m" if model else "b2", "full", "paper", "cpu") for model in (True, False))
+    strong = ("b2", "finetune", "strong", "cpu")
+    table = study.table(named=[(p4m, b2), (strong, b2)])
+    # On IDC each lacks an arm.
+    assert table["dataset"].tolist() == ["pcam", "pcam"]
+    assert table["contrast"].tolist() == ["P4M − B2", "fine-tuned, strong − full, paper"]
+    assert table["difference"].tolist() == pytest.approx([0.1, 0.15])
+    assert table["model"].tolist() == ["p4m / b2", "b2"]
+    # They count in the family of the data set.
+    assert table["p_holm"].tolist() == pytest.approx(2 * table["p"])
 
 
 def test_every_tuned_cell_has_a_contrast_in_the_family_of_its_data_set():

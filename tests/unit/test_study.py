@@ -225,8 +225,49 @@ def test_a_number_that_yaml_takes_for_text_is_told_how_to_write(config, place, t
 
 
 def test_an_overlay_takes_away_what_stands_below_it():
-    found = study(ablation=None, ensembles=None)
-    assert (found.ablation, found.ensembles) == ({}, {})
+    found = study(ablation=None, ensembles=None, contrasts=None)
+    assert (found.ablation, found.ensembles, found.contrasts) == ({}, {}, [])
+
+
+def overlaid(name):
+    """Return the configuration with an overlay of its folder, merged as Snakemake does."""
+    config, overlay = configuration(), yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
+    return overlay | {
+        key: value | overlay.get(key, {}) if isinstance(value, dict) else overlay.get(key, value)
+        for key, value in config.items()
+    }
+
+
+def test_the_strong_recipe_is_a_step_of_the_ablation():
+    recipes = overlaid("ablation.yaml")["recipes"]
+    assert recipes["strong"] == recipes["stain"]
+    assert "finetune/stain" in study(**overlaid("ablation.yaml")).ablation
+
+
+def test_the_strong_study_has_each_contrast_on_a_data_set_and_leaves_nothing_out():
+    found = study(**overlaid("strong.yaml"))
+    assert len(found.contrasts) == 7 and not found.left_out
+    on = {pair: [d for d in ("pcam", "idc-folds") if all(each.on(d) in found.cells for each in pair)]
+          for pair in found.contrasts}  # fmt: skip
+    assert all("pcam" in datasets for datasets in on.values())
+    assert sum("idc-folds" in datasets for datasets in on.values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (["b2/full/paper/cpu", "b6/full/paper"], "contrasts: expected model/mode/recipe/device, found 'b6/full/paper'"),
+        (["b2/full/paper/cpu", "b6/full/papr/cpu"], "found 'b6/full/papr/cpu'; did you mean 'b6/full/paper/cpu'"),
+        (["b2/full/paper/cpu", "b2/full/timing/cpu"], "cells of the matrix with scores, found 'b2/full/timing/cpu'"),
+        (["b2/full/paper/cpu", "vgg19/full/paper/cpu"], "has b2/full/paper/cpu and vgg19/.* on no data set together"),
+        (["b2/full/paper/cpu"] * 2, "has non-unique elements"),
+        (["b2/full/paper/cpu"], "is too short"),
+    ],
+)
+def test_a_contrast_of_what_is_not_there_is_refused(pair, message):
+    matrix = [block(models=["b2", "b6"], recipes=["paper", "timing"]), block(datasets=["idc"], models=["vgg19"])]
+    with pytest.raises(HistobenchError, match=message):
+        study(matrix=matrix, contrasts=[pair])
 
 
 @pytest.mark.parametrize(

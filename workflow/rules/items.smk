@@ -64,6 +64,7 @@ STUDY_FACTS = {
     },
     "leaky_splits": LEAKY_SPLITS,
     "ablation": STUDY.ablation,
+    "contrasts": STUDY.contrasts,
     # Pixels of the slide, in which places are given, in a pixel of a patch.
     "place_pixels": {name: STUDY.datasets[name].source.downsample for name in SCORED_DATASETS},
     "external": [each | {"folders": list(map(placed, each["folders"]))} for each in EXTERNAL_RESULTS],

@@ -43,7 +43,7 @@ def combinations(kinds: Iterable[str]) -> Iterator[tuple[str, ...]]:
 
 
 class Member(NamedTuple):
-    """A cell of an ensemble, whichever the data set."""
+    """A cell of an ensemble or a contrast, whichever the data set."""
 
     model: str
     mode: str
@@ -63,14 +63,12 @@ class Member(NamedTuple):
         return Cell(dataset, *self)
 
 
-def members(name: str, texts: Iterable[str]) -> tuple[Member, ...]:
-    """Return the members of an ensemble of the configuration, such as "b2/full/paper/a100"."""
+def members(where: str, texts: Iterable[str]) -> tuple[Member, ...]:
+    """Return the cells that a key of the configuration, `where`, names: "b2/full/paper/a100" each."""
     found = []
     for text in texts:
         if len(parts := text.split("/")) != len(Member._fields):
-            raise HistobenchError(
-                f"configuration: ensembles.{name}: expected {'/'.join(Member._fields)}, found {text!r}"
-            )
+            raise HistobenchError(f"configuration: {where}: expected {'/'.join(Member._fields)}, found {text!r}")
         found.append(Member(*parts))
     return tuple(found)
 

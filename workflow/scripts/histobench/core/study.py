@@ -129,9 +129,11 @@ class Study:
         # By their names, which stand for a model.
         self.ensembles: dict[str, tuple[averaged.Member, ...]] = {}
         for name, texts in (config.get("ensembles") or {}).items():
-            self._add_ensemble(name, averaged.members(name, texts))
+            self._add_ensemble(name, averaged.members(f"ensembles.{name}", texts))
         self.ablation: dict[str, str] = dict(config.get("ablation") or {})
         self._check_ablation()
+        self.contrasts = [averaged.members("contrasts", pair) for pair in config.get("contrasts") or []]
+        self._check_contrasts()
         self._check_names()
         # Of each run that has a row in the results those that are trained for it: itself, or one for each fold.
         self.trained_for = {
@@ -803,6 +805,21 @@ class Study:
                     f"configuration: ablation.{step}: {base}, which it is added to, must stand above it"
                 )
             above.add(step)
+
+    def _check_contrasts(self) -> None:
+        """Refuse contrasts whose two cells the matrix has on no data set."""
+        scored = [cell for cell in self.cells if not self.timing_only(cell.recipe)]
+        names = {averaged.Member.of(cell) for cell in scored}
+        for pair in self.contrasts:
+            if unknown := [each for each in pair if each not in names]:
+                raise HistobenchError(
+                    f"configuration: contrasts: expected cells of the matrix with scores, found '{unknown[0]}'"
+                    f"{nearest(str(unknown[0]), map(str, names))}"
+                )
+            if not any(all(each.on(cell.dataset) in scored for each in pair) for cell in scored):
+                raise HistobenchError(
+                    f"configuration: contrasts: the matrix has {pair[0]} and {pair[1]} on no data set together"
+                )
 
     def _expand(self, number: int, block: Mapping[str, Any]) -> Iterator[Cell]:
         """Add the cells of a block of the matrix, and yield them."""

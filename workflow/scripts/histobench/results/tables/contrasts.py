@@ -1,7 +1,7 @@
 """Paired contrasts of cells on one test set.
 
 Transfer learning against full training, training against the baselines on the same frozen features, heads on embeddings
-of others against a CNN that was trained in full, tuned against untuned.
+of others against a CNN that was trained in full, tuned against untuned, and those that the configuration names.
 """
 
 import itertools
@@ -80,6 +80,7 @@ def contrasts(
     replicates: Mapping[str, pd.DataFrame],
     predictions: Mapping[str, pd.DataFrame],
     encoders: Sequence[str] = (),
+    named: Sequence[Sequence[Sequence[str]]] = (),
 ) -> pd.DataFrame:
     """Return the contrasts of a study.
 
@@ -100,6 +101,8 @@ def contrasts(
     replicates : from a run's folder to its bootstrap replicates, as in `bootstrap.csv`.
     predictions : from a run's folder to its predictions, as in `predictions.csv`.
     encoders : keys of the models that are tables of embeddings.
+    named : further contrasts, by model, mode, recipe and device of both arms; on the data sets that have both. They are
+        called after what differs.
 
     Returns
     -------
@@ -124,7 +127,11 @@ def contrasts(
     rows = [
         _row(*arms, runs, replicates, predictions)
         for _, of_dataset in cells.groupby("dataset", sort=False)
-        for arms in (*_arms(of_dataset), *_arms_of_embeddings(of_dataset, runs, encoders))
+        for arms in (
+            *_arms(of_dataset),
+            *_arms_of_embeddings(of_dataset, runs, encoders),
+            *_arms_named(of_dataset, named),
+        )
     ]
     table = pd.DataFrame(rows, columns=names(COLUMNS))
     # Baselines, of which a study may have many, must not make it harder to find a difference between two trainings.
@@ -179,6 +186,20 @@ def _arms_of_embeddings(
         yield f"{head['classifier']} − {MODE_NAMES[COMPARED[1]]}", head, best.to_dict("records")[0]
 
 
+def _arms_named(cells: pd.DataFrame, named: Sequence[Sequence[Sequence[str]]]) -> Iterator[tuple[str, Cell, Cell]]:
+    """Yield each contrast of one data set that the configuration names, as :func:`_arms` does."""
+    for names_of_pair in named:
+        dataset = cells["dataset"].iloc[0]
+        a, b = (_cell(cells, dict(zip(NAMES, (dataset, *arm), strict=True))) for arm in names_of_pair)
+        if a and b:
+            differ = [name for name in NAMES if a[name] != b[name]]
+            yield " − ".join(", ".join(_printed(arm, name) for name in differ) for arm in (a, b)), a, b
+
+
+def _printed(cell: Cell, name: str) -> str:
+    return str({"model": cell["model_name"], "mode": MODE_NAMES[cell["mode"]]}.get(name, cell[name]))
+
+
 def _first_pair(cells: pd.DataFrame) -> dict[str, Cell]:
     """Return the first cell of each of two kinds, by kind, out of the cells of a model; {} if one kind has none."""
     # Any other difference would be taken for an effect of the kind, so it is avoided where possible.
@@ -204,7 +225,7 @@ def _row(
         finished_b = finished_b[finished_b["seed"].isin(finished_a["seed"])]
     runs_a, runs_b = (arm[~arm["collapsed"].astype(bool)] for arm in (finished_a, finished_b))
     finished = pd.concat([finished_a, finished_b])
-    name_a, name_b = contrast.split(" − ")
+    name_a, _, name_b = contrast.partition(" − ")
     gaps = [*_gaps(name_a, a, finished_a, runs_a), *_gaps(name_b, b, finished_b, runs_b)]
     if a["model"] == b["model"] and a["device"] != b["device"]:
         gaps.append("no device has both")
@@ -272,5 +293,12 @@ def _of(folder: str, frames: Mapping[str, pd.DataFrame], file: str) -> pd.DataFr
 def contrasts_table(inputs: Inputs) -> Table:
     """Return the table of the study."""
     replicates, predictions = inputs.by_run("replicates"), inputs.by_run("predictions")
-    table = contrasts(inputs.all_runs, inputs.all_cells, replicates, predictions, list(inputs.encoders))
+    table = contrasts(
+        inputs.all_runs,
+        inputs.all_cells,
+        replicates,
+        predictions,
+        list(inputs.encoders),
+        named=inputs.study["contrasts"],
+    )
     return Table("Paired contrasts of the AUC", table, COLUMNS, inputs.announcements(), NOTES, first=FIRST)
