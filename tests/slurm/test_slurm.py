@@ -28,6 +28,7 @@ from slurm.study import (
     wait_for_epoch,
     wait_until,
 )
+from support import slides
 from support.processes import STARTED, assert_equal_runs, events, kill
 from support.project import program, snakemake
 
@@ -269,6 +270,32 @@ def test_a_run_on_another_card_fails_at_once_and_says_what_it_found(project, wro
     first, second = map(slurm.record, trainings(of=study.submitted()))
     assert minutes(second["TimeLimit"]) == 2 * minutes(first["TimeLimit"]) > 20
     assert int(second["MinMemoryNode"][:-1]) == 2 * int(first["MinMemoryNode"][:-1])
+
+
+def test_each_slide_is_a_job_on_a_card_and_one_that_fails_stops_no_other(project):
+    """By a model of elsewhere, so that nothing else is submitted."""
+    slides.export(project / "mine" / "model")
+    for number, name in enumerate("abc"):
+        slides.write(project / f"mine/slides/{name}.tif", slides.tissue(500, 300, seed=number), microns_per_pixel=0.5)
+    cut = project / "mine/slides/b.tif"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    block = "{ward: {model: mine/model, slides: mine/slides, device: a100}}"
+    study = Snakemake(
+        project, "--nolock", "--retries", "0", "--config", "study=slides", f"apply={block}", "--", "apply"
+    )
+    assert study.wait() == 1
+    assert re.search(r"b\.tif: expected a slide that OpenSlide reads", study.text())
+    entries = {entry["wildcards"]: entry for entry in records(study.submitted())}
+    assert {wildcards[-1]: entry["JobState"] for wildcards, entry in entries.items()} == {
+        "a": "COMPLETED", "b": "FAILED", "c": "COMPLETED",
+    }  # fmt: skip
+    for entry in entries.values():
+        assert entry["rules"] == {"score_slide"}
+        assert (entry["Partition"], entry["TresPerJob"]) == ("a100", "gres:gpu:a100:1")
+    scored = project / "results/slides/apply/ward/a100"
+    for name in "ac":  # maps are drawn where Snakemake runs
+        assert {"scores.parquet", "scores.geojson", "map.png"} <= {path.name for path in (scored / name).iterdir()}
+    assert not list((scored / "b").glob("[!.]*"))
 
 
 def refused(project: Path, *options: str) -> str:
