@@ -178,7 +178,7 @@ def test_patches_that_are_labelled_but_not_scored_are_told(tmp_path):
     text = "\ufeffslide,x, y,label\n" + "\n".join([*lines, "a,7,7,1", "b,0,0,1", "b,64,0,0"]) + "\n\n"
     (tmp_path / "labels.csv").write_text(text, encoding="utf-16")
     page, _ = write(tmp_path, folders, tmp_path / "labels.csv")
-    assert "Not among them are 3 that have a label but no score, 2 of them tumour" in page
+    assert "3 patches have a label but no score, 2 of them tumour" in page
     assert "The first is slide a, x 7, y 7." in page
     assert "Patches of one slide are alike" in page
 
@@ -207,7 +207,7 @@ def test_labels_of_slides_are_held_against_the_highest_scores(tmp_path):
     page, summaries = write(tmp_path, folders, labels(tmp_path, table))
     row = labelled_scores.worth(labelled_scores.labelled(tmp_path / "labels.csv", {}, summaries), None)
     assert (row["n"], row["unit"]) == (6, "slide")
-    assert "1 that have a label but no score, 1 of them tumour" in page
+    assert "1 slides have a label but no score, 1 of them tumour" in page
     assert "The first is slide elsewhere." in page
     assert row["auc"] == pytest.approx(roc_auc_score([0, 1, 0, 1, 1, 0], summaries["highest"]))
     assert "sensitivity" not in row

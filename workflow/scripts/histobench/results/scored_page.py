@@ -65,6 +65,7 @@ def write(page: Path, table: Path, *, title: str, folders: Mapping[str, Path], l
     if labels:
         known = labelled_scores.labelled(labels, {name: scores for name, (scores, _) in found.items()}, frame)
         worth = labelled_scores.worth(known, slide_scores.threshold(abouts[0]) if known.what == "patches" else None)
+        notes += _unscored(known)
         columns = [column for column in WORTH if column.name in worth]
         tables.append(
             _printed("labelled", "Against the labels", pd.DataFrame([worth]), columns, _footnotes(known, worth["unit"]))
@@ -85,17 +86,20 @@ def write(page: Path, table: Path, *, title: str, folders: Mapping[str, Path], l
 
 
 def _footnotes(known: Labelled, unit: str) -> list[str]:
-    """Return what readers must know of the comparison with labels."""
-    notes = [OF_SLIDES_NOTE] if known.what == "slides" else []
-    if known.what == "patches" and unit == "patch":
-        notes.append("Patches of one slide are alike, which an interval over patches ignores.")
-    if len(known.unscored):
-        notes.append(
-            f"Not among them are {len(known.unscored):,} that have a label but no score, "
-            f"{int(known.unscored['label'].sum()):,} of them tumour: they are not there, or show too little tissue. "
-            f"The first is {', '.join(f'{name} {value}' for name, value in known.unscored.iloc[0, :-1].items())}."
-        )
-    return notes
+    if known.what == "slides":
+        return [OF_SLIDES_NOTE]
+    return ["Patches of one slide are alike, which an interval over patches ignores."] if unit == "patch" else []
+
+
+def _unscored(known: Labelled) -> list[str]:
+    """Return what readers must know of what was labelled and has no score."""
+    if not len(known.unscored):
+        return []
+    first = ", ".join(f"{name} {value}" for name, value in known.unscored.iloc[0, :-1].items())
+    return [
+        f"{len(known.unscored):,} {known.what} have a label but no score, {int(known.unscored['label'].sum()):,} of "
+        f"them tumour: they are not there, or show too little tissue. The first is {first}."
+    ]
 
 
 def _printed(
