@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from histobench.results.announcements import announcements
+from histobench.results.announcements import announcements, of_run
 from support.frames import cells, run
 
 
@@ -18,6 +18,13 @@ def test_they_tell_what_a_reader_must_know():
         *("Simulated patches: sim", "Subset of the published patches: small", "Random weights: MOBILENET"),
         *("Leaky split: idc-random (random split of patches)", "Collapsed runs: 1 of 4", "Missing runs: 1 of 5"),
     ]
+
+
+def test_of_one_run_only_what_holds_for_its_cell_is_told():
+    rows = [run(patches="simulated"), run("mobilenet", patches="simulated", weights="random")]
+    frame, known = pd.DataFrame(rows), cells(*rows, missing=({"model": "vgg19"},))
+    assert [note.split(".")[0] for note in of_run(frame, known, rows[0]["folder"])] == ["Simulated patches: pcam"]
+    assert len(of_run(frame, known, rows[1]["folder"])) == 2
 
 
 def test_runs_of_other_cells_hide_no_gap():

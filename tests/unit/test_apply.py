@@ -1,16 +1,19 @@
 """What an exported model makes of slides and patches of one's own: scores at their places, also after a kill."""
 
 import json
+import os
 import zipfile
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
 from histobench.core import applied
 from histobench.core.errors import HistobenchError
+from histobench.core.files import digest
 from histobench.scoring import models, score
 from histobench.scoring.ahead import read_ahead
 from support.paper import study
@@ -60,9 +63,12 @@ def test_slides_are_known_by_their_paths_without_a_suffix(tmp_path):
     (tmp_path / "a.png").touch()
     with pytest.raises(HistobenchError, match=r"a\.png and .*a\.svs have one name, a, under which both would be"):
         applied.slides(block(tmp_path))
-    (tmp_path / "a.png").rename(tmp_path / "a{x}.png")
-    with pytest.raises(HistobenchError, match="characters that Snakemake reads otherwise; rename it"):
-        applied.slides(block(tmp_path))
+    for before, name in (("a.png", "a{x}.png"), ("a{x}.png", "a<x>.png")):
+        (tmp_path / before).rename(tmp_path / name)
+        with pytest.raises(HistobenchError, match="characters that Snakemake reads otherwise; rename it"):
+            applied.slides(block(tmp_path))
+    with pytest.raises(HistobenchError, match="expected a path without braces or angle brackets"):
+        block("/data/<x>")
     with pytest.raises(HistobenchError, match=r"apply\.ward\.slides: there is no .*gone; expected a slide"):
         applied.slides(block(tmp_path / "gone"))
     (tmp_path / "empty").mkdir()
@@ -162,6 +168,41 @@ def test_another_model_or_stride_scores_anew(slide, tmp_path):
     assert len(scored(slide, tmp_path / "out", model=other)[0]) > len(first)
 
 
+def test_a_slide_that_was_written_anew_is_scored_anew(slide, tmp_path):
+    """Also where neither the size of its file tells, nor its coarsest level, of which OpenSlide takes the digest."""
+    path = tmp_path / "a.tif"
+    image = tissue(1300, 900)
+    with tifffile.TiffWriter(path) as file:
+        for level, page in enumerate((image, image[::4, ::4])):
+            file.write(
+                page, tile=(64, 64), photometric="rgb", subfiletype=level, resolution=(2e4 / 4**level,) * 2,
+                resolutionunit="CENTIMETER", metadata=None,
+            )  # fmt: skip
+    first, _ = scored(tmp_path, tmp_path / "out", model=slide / "model")
+    content = path.read_bytes()
+    start = content.index(image[64:128, 64:128].tobytes())
+    path.write_bytes(content[:start] + bytes((150, 30, 150)) * 64**2 + content[start + 64 * 64 * 3 :])
+    again, _ = scored(tmp_path, tmp_path / "out", model=slide / "model")
+    # Beside it some pixels at the edge are means with its own.
+    changed = again[(first["score"] - again["score"]).abs() > 0.05]
+    assert changed[["column", "row"]].to_numpy().tolist() == [[1, 1]]
+
+
+def test_a_slide_that_is_written_while_it_is_scored_gives_no_scores(slide, tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    path.write_bytes((slide / "a.tif").read_bytes())
+    whole = score._scores
+
+    def copying(*args):
+        os.utime(path, (1, 1))
+        return whole(*args)
+
+    monkeypatch.setattr(score, "_scores", copying)
+    with pytest.raises(HistobenchError, match=r"a\.tif: expected a slide that stays as it is"):
+        scored(tmp_path, tmp_path / "out", model=slide / "model")
+    assert not list((tmp_path / "out").glob("[!.]*"))
+
+
 def test_a_slide_without_tissue_and_one_smaller_than_a_patch_are_refused_and_leave_nothing(slide, tmp_path):
     for image, message in (
         (np.full((200, 200, 3), 240, np.uint8), r"a\.tif: expected tissue, found none"),
@@ -189,7 +230,61 @@ def test_a_model_folder_whose_files_do_not_go_together_is_refused(slide, tmp_pat
     (broken / "model.json").write_text("{}")
     refused(broken, r"model\.json: expected what a study writes beside its exported model, found KeyError")
     wrong = export(tmp_path / "wrong", patch_size=48)
-    refused(wrong, r"expected a network that takes patches of 48 x 48 px, found one of \(None, 32, 32, 3\)")
+    refused(wrong, r"expected a network from patches of 48 x 48 px.*found one from \(None, 32, 32, 3\) to \(None, 1\)")
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"data": {}}, "KeyError.*patches_are"),
+        ({"patch_size": 0}, "patch_size 0"),
+        ({"microns_per_pixel": "1.0"}, "microns_per_pixel '1.0'"),
+        ({"microns_per_pixel": float("nan")}, "microns_per_pixel nan"),
+        ({"threshold": True}, "threshold True"),
+    ],
+)
+def test_what_a_model_does_not_say_rightly_is_found_before_anything_is_scored(slide, tmp_path, told, found):
+    folder = export(tmp_path / "model", **told)
+    with pytest.raises(
+        HistobenchError, match=rf"model\.json: expected what a study writes .*{found}.*export the model"
+    ):
+        scored(slide, tmp_path / "out", model=folder)
+    about = json.loads((folder / "model.json").read_text())
+    for name in ("study", "recipe", "microns_per_pixel"):
+        rest = {key: value for key, value in (about | {"data": {"patches_are": "own"}}).items() if key != name}
+        (folder / "model.json").write_text(json.dumps(rest))
+        with pytest.raises(HistobenchError, match=f"KeyError.*{name}"):
+            models.about(folder)
+
+
+def test_a_network_that_gives_no_probability_is_refused(slide, tmp_path):
+    import keras
+
+    def refused(last, message, damage=lambda path: None):
+        folder = export(tmp_path / f"model-{len(list(tmp_path.iterdir()))}")
+        patches = keras.Input((SIDE, SIDE, 3))
+        network = keras.Model(patches, last(keras.layers.GlobalAveragePooling2D()(patches)))
+        network.save(folder / "model.keras")
+        damage(folder / "model.keras")
+        about = json.loads((folder / "model.json").read_text())
+        about["sha256"]["model.keras"] = digest(folder / "model.keras")
+        (folder / "model.json").write_text(json.dumps(about))
+        with pytest.raises(HistobenchError, match=message):
+            scored(slide, tmp_path / "out", model=folder)
+
+    refused(keras.layers.Dense(2, "softmax"), r"to one score each, \(None, 1\), found .* to \(None, 2\)")
+    refused(
+        keras.layers.Dense(1, bias_initializer="ones"), "expected probabilities, found .* no classifier of two classes"
+    )
+    refused(
+        keras.layers.Lambda(lambda x: x[:, :1]),
+        r"model\.keras: expected a model that Keras opens .*Lambda.*Copy the folder",
+    )
+    refused(
+        keras.layers.Dense(1),
+        r"model\.keras: expected a model that Keras opens",
+        lambda path: path.write_bytes(b"PK nothing"),
+    )
 
 
 PATCHES = np.random.default_rng(3).integers(0, 256, (9, SIDE, SIDE, 3), np.uint8)
@@ -227,6 +322,50 @@ def test_patches_are_read_from_a_folder_an_archive_and_an_hdf5_file(slide, tmp_p
     found, about = of_patches(tmp_path / "new.h5", slide / "model", tmp_path / "out-h5")
     assert found["patch"].tolist() == list(map(str, range(9)))
     np.testing.assert_allclose(found["score"], expected_score(PATCHES), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"y": PATCHES}, r"new\.h5: expected HDF5, .* found: no values of x, which it needs, among y\. Copy"),
+        ({}, r"new\.h5: expected HDF5, .* found: no values of x, .* among no names"),
+        (b"nothing of that kind", r"new\.h5: expected HDF5, .* that is whole, found: .*\. Copy the file anew$"),
+        (None, r"new\.h5: expected HDF5, .* that is whole, found: .*truncated.*\. Copy the file anew$"),
+    ],
+)
+def test_an_hdf5_file_without_patches_or_not_whole_is_refused(slide, tmp_path, content, message):
+    """And nobody is told to delete a file of one's own, which no job fetches again."""
+    path = tmp_path / "new.h5"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, values in (content if content is not None else {"x": PATCHES}).items():
+                file[name] = values
+        if content is None:
+            path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(HistobenchError, match=message):
+        of_patches(path, slide / "model", tmp_path / "out")
+
+
+def test_what_goes_wrong_while_patches_are_scored_is_not_laid_on_their_file(slide, tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "new.h5", "w") as file:
+        file["x"] = PATCHES
+
+    def fails(*_):
+        raise ValueError("out of memory")
+
+    monkeypatch.setattr(models.Exported, "scores", fails)
+    with pytest.raises(ValueError, match=r"^out of memory$"):
+        of_patches(tmp_path / "new.h5", slide / "model", tmp_path / "out")
+
+
+def test_patches_that_are_converted_are_told(slide, tmp_path, caplog):
+    (tmp_path / "new").mkdir()
+    Image.fromarray(PATCHES[0]).convert("L").save(tmp_path / "new/a.png")
+    Image.fromarray(PATCHES[1]).save(tmp_path / "new/b.png")
+    of_patches(tmp_path / "new", slide / "model", tmp_path / "out")
+    assert "1 images of mode L, converted to RGB, for instance a.png" in caplog.text
 
 
 def test_patches_of_another_size_are_refused(slide, tmp_path):

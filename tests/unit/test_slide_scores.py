@@ -73,8 +73,9 @@ def test_tiles_are_a_feature_collection_as_qupath_writes_it(tmp_path, stride):
         assert (np.ptp(corners, axis=0) == width).all()
 
 
-def test_the_map_shows_each_score_at_its_place():
-    found, told = scores(stride=20), about(stride=20)
+@pytest.mark.parametrize("stride", [20, 100])
+def test_the_map_shows_each_score_at_its_place(stride):
+    found, told = scores(stride=stride), about(stride=stride)
     overview = np.full((450, 650, 3), 240, np.uint8)
     figure = slide_scores.draw("a", found, told, overview)
     left, right = figure.axes[:2]
@@ -88,10 +89,18 @@ def test_the_map_shows_each_score_at_its_place():
         column = int((row.x + 32 - first) / (last - first) * values.shape[1])
         line = int((row.y + 32 - above) / (below - above) * values.shape[0])
         assert values[line, column] == pytest.approx(row.score)
+        assert first + (column + 0.5) / values.shape[1] * (last - first) == pytest.approx(row.x + 32)
+        assert above + (line + 0.5) / values.shape[0] * (below - above) == pytest.approx(row.y + 32)
     assert values.count() == len(found)
     assert [text.get_text() for text in left.texts] == ["100 µm"]
     (bar,) = left.lines
     assert np.ptp(bar.get_xdata()) * 0.5 == pytest.approx(100)
+
+
+def test_the_name_of_a_slide_is_no_formula():
+    figure = slide_scores.draw(r"a$\nothing{$", scores(), about(), np.full((45, 65, 3), 240, np.uint8))
+    figure.canvas.draw()
+    assert figure.axes[0].get_title() == r"a$\nothing{$"
 
 
 def test_gridded_scores_are_nan_where_there_are_none():
@@ -147,8 +156,7 @@ def test_labels_of_patches_give_the_usual_metrics(tmp_path):
     known = pd.concat([frame.assign(slide=name) for name, frame in found.items()]).sample(120, random_state=1)
     known["label"] = (known["score"] + np.random.default_rng(2).normal(0, 0.3, 120) > 0.5).astype(int)
     page, _ = write(tmp_path, folders, labels(tmp_path, known[["slide", "x", "y", "label"]]))
-    frames = labelled_scores.labelled(tmp_path / "labels.csv", found, pd.DataFrame())
-    row = labelled_scores.worth(frames["patches"], 0.4)
+    row = labelled_scores.worth(labelled_scores.labelled(tmp_path / "labels.csv", found, pd.DataFrame()), 0.4)
     truth, values = known["label"] == 1, known["score"].to_numpy(float)
     assert (row["n"], row["positives"], row["unit"]) == (120, truth.sum(), "patch")  # of four slides
     assert row["auc"] == pytest.approx(roc_auc_score(truth, values))
@@ -161,14 +169,46 @@ def test_labels_of_patches_give_the_usual_metrics(tmp_path):
     assert "Of what has no label nobody has said whether its score is right." in page
 
 
+def test_patches_that_are_labelled_but_not_scored_are_told(tmp_path):
+    """They may be the tumours of little tissue: what is left would flatter the model."""
+    folders = slides(tmp_path, ["a"])
+    places = scores(seed=0)[["x", "y"]].head(4)
+    # As tables of other programs write them.
+    lines = [f"a, {x}.0 ,{y},{number % 2}" for number, (x, y) in enumerate(places.to_numpy().tolist())]
+    text = "\ufeffslide,x, y,label\n" + "\n".join([*lines, "a,7,7,1", "b,0,0,1", "b,64,0,0"]) + "\n\n"
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-16")
+    page, _ = write(tmp_path, folders, tmp_path / "labels.csv")
+    assert "3 patches have a label but no score, 2 of them tumour" in page
+    assert "The first is slide a, x 7, y 7." in page
+    assert "Patches of one slide are alike" in page
+
+
+def test_labels_of_patches_by_their_names(tmp_path):
+    scored = {"new": pd.DataFrame({"patch": ["a.png", "b.png"], "score": [0.9, 0.2]})}
+    (tmp_path / "labels.csv").write_text("slide,patch,label\n1,a.png,1\n1,b.png,0\n1,c.png,0\n")
+    known = labelled_scores.labelled(tmp_path / "labels.csv", scored, pd.DataFrame())
+    assert (known.what, labelled_scores.worth(known, 0.5)["auc"]) == ("patches", 1)
+    assert known.unscored["patch"].tolist() == ["c.png"]
+    (tmp_path / "labels.csv").write_text("slide,label\nnew,1\n")
+    with pytest.raises(HistobenchError, match="the columns label and patch; found slide, label"):
+        labelled_scores.labelled(tmp_path / "labels.csv", scored, pd.DataFrame())
+
+
+def test_a_threshold_that_the_model_does_not_have_is_not_said_to_be_chosen(tmp_path):
+    assert "chosen on validation patches" in write(tmp_path, slides(tmp_path / "a"))[0]
+    page, _ = write(tmp_path, slides(tmp_path / "b", model=MODEL | {"threshold": None}))
+    assert "0.5, since the model has none of its own" in page
+
+
 def test_labels_of_slides_are_held_against_the_highest_scores(tmp_path):
     names = [f"s{number}" for number in range(6)]
     folders = slides(tmp_path, names)
     table = pd.DataFrame({"slide": [*names, "elsewhere"], "label": [0, 1, 0, 1, 1, 0, 1]})
     page, summaries = write(tmp_path, folders, labels(tmp_path, table))
-    frames = labelled_scores.labelled(tmp_path / "labels.csv", {}, summaries)
-    row = labelled_scores.worth(frames["slides"], None)
-    assert row["n"] == 6
+    row = labelled_scores.worth(labelled_scores.labelled(tmp_path / "labels.csv", {}, summaries), None)
+    assert (row["n"], row["unit"]) == (6, "slide")
+    assert "1 slides have a label but no score, 1 of them tumour" in page
+    assert "The first is slide elsewhere." in page
     assert row["auc"] == pytest.approx(roc_auc_score([0, 1, 0, 1, 1, 0], summaries["highest"]))
     assert "sensitivity" not in row
     assert "for which the model has no threshold" in page
@@ -179,11 +219,19 @@ def test_labels_of_slides_are_held_against_the_highest_scores(tmp_path):
     [
         (
             "slide,kind\na,1\n",
-            "expected columns label and slide, label, slide, x and y, or label and patch; found slide, kind",
+            "with commas between them, the columns label and slide, or label, slide, x and y; found slide, kind",
         ),
         ("slide,label\na,tumour\n", r"labels\.csv, line 2: expected the label 1 \(tumour\) or 0, found 'tumour'"),
-        ("slide,label\na,1\na,0\n", "expected each of the slides once, found .*a.* again"),
-        ("slide,label\nz,1\n", "none of its slides was scored; expected names as in scored.csv, such as .*'a'.*'z'"),
+        ("slide,label\na,1\na,0\n", "expected each slide or patch once, found .*a.* again"),
+        ("slide;label\na;1\n", "with commas between them, .* found slide;label"),
+        ("patch,label\na,1\n", "label and slide, or label, slide, x and y; found patch, label"),
+        ("slide,x,label\na,0,1\n", "label and slide, or label, slide, x and y; found slide, x, label"),
+        ("slide,label\n\na,1\n\nb/c,\n", r"labels\.csv, line 5: expected the label 1 \(tumour\) or 0, found ''"),
+        ("slide,x,y,label\na,1e3,0,1\n", r"labels\.csv, line 2: expected a whole number of pixels, found '1e3'"),
+        (
+            "slide,label\nz,1\n",
+            "none of its slides or patches was scored; expected names as in scored.csv, such as .*'a'.*'z'",
+        ),
     ],
 )
 def test_labels_that_do_not_go_with_the_scores_are_refused_and_nothing_is_written(tmp_path, text, message):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -84,6 +85,34 @@ def test_a_slide_that_does_not_say_its_scale_needs_to_be_told(tmp_path):
     told = write(tmp_path / "c.tif", stained(64, 64), microns_per_pixel=0.5)
     with slides.opened(told, 0.25) as found:  # which is for slides that do not say it
         assert found.microns_per_pixel == pytest.approx(0.5, rel=1e-6)
+
+
+def test_pixels_of_a_level_are_not_mixed_where_its_downsample_is_no_whole_number(tmp_path):
+    """Levels are as many whole pixels as fit, so that 2,403 px by 4 are 600, at a downsample of 4.005."""
+    noise = np.random.default_rng(0).integers(0, 256, (800, 2403, 3), np.uint8)
+    path = write(tmp_path / "a.tif", noise)
+    page = tifffile.imread(path, key=2).astype(int)
+    with slides.opened(path, None) as found:
+        for x in range(0, 2000, 37):
+            part = found.square(x, 0, 30, 30, 4.0).astype(int)
+            at = round(x / (2403 / 600 + 800 / 200) * 2)
+            # Halfway between its pixels it would be means of neighbours, 10 from either in the mean.
+            assert np.abs(part - page[:30, at : at + 30]).mean() < 4, x
+
+
+def test_a_slide_of_more_than_8_bits_is_refused(tmp_path):
+    deep = stained(64, 64).astype(np.uint16) * 16
+    tifffile.imwrite(tmp_path / "tiles.tif", deep, tile=(16, 16), photometric="rgb")
+    tifffile.imwrite(tmp_path / "strips.tif", deep, photometric="rgb")
+    Image.fromarray(deep[..., 0]).save(tmp_path / "grey.png")
+    for name in ("tiles.tif", "strips.tif", "grey.png"):
+        with (
+            pytest.raises(
+                HistobenchError, match=rf"{name}: expected 8 bits in a sample, found 16\..*convert the slide"
+            ),
+            slides.opened(tmp_path / name, 1),
+        ):
+            pass
 
 
 def test_a_slide_that_is_too_coarse_for_a_model_is_refused(slide):

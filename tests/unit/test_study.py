@@ -385,7 +385,8 @@ OWN = {"application": "Xception", "preprocessing": "tf", "smallest_input": 71}
 def test_a_path_that_snakemake_takes_for_a_pattern(config, path):
     config["sources"]["mine"] = {"format": "folder", "path": path, "patch_size": 50}
     with pytest.raises(
-        HistobenchError, match=r"sources\.mine\.path: expected a path without braces in it, which Snakemake"
+        HistobenchError,
+        match=r"sources\.mine\.path: expected a path without braces or angle brackets in it, which Snakemake",
     ):
         study(**config)
 

@@ -103,6 +103,10 @@ def test_without_the_bad_slides_the_page_is_made_and_nothing_is_left_to_do(score
     [
         ({"model": "mine/gone", "slides": "mine/slides"}, "expected a data set of the study with an exported model"),
         ({"model": "pcam", "slides": "mine/gone"}, "apply.ward.slides: there is no mine/gone"),
+        (
+            {"model": "mine/model", "slides": "mine/slides", "labels": "mine/gone.csv"},
+            "labels: there is no mine/gone.csv",
+        ),
         ({"model": "mine/model", "patches": "mine/gone"}, "apply.ward.patches: there is no mine/gone"),
     ],
 )

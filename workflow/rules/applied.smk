@@ -64,6 +64,12 @@ def slide_file(wildcards):
     return path if STUDY.applied[wildcards.applied].simulated is not None else local(path)
 
 
+def slide_bytes(wildcards):
+    """Return the size of a slide's file, which tells of another one whose date is older; 0 of one that is simulated here."""
+    path = Path(slides_of(wildcards.applied)[wildcards.slide])
+    return 0 if STUDY.applied[wildcards.applied].simulated is not None else path.stat().st_size
+
+
 def patches_of(name):
     """Return the folder, archive or HDF5 file of the patches of a block."""
     source = STUDY.applied[name].source
@@ -93,12 +99,19 @@ def content_of_patches(wildcards):
     return content_of_applied(wildcards.applied)
 
 
-def labels_of_applied(wildcards):
-    """Return the table with labels, if there is one."""
-    block = STUDY.applied[wildcards.applied]
+def labels_of(name):
+    """Return the table with labels of a block, if there is one."""
+    block = STUDY.applied[name]
     if block.simulated is not None:
         return [str(Path(slides_of(block.name)[name]).with_suffix(".csv")) for name in slides_of(block.name)]
+    if block.labels and not Path(block.labels).is_file():
+        raise WorkflowError(f"configuration: apply.{block.name}.labels: there is no {block.labels}")
     return [local(block.labels)] if block.labels else []
+
+
+def labels_of_applied(wildcards):
+    """Return the table with labels, if there is one."""
+    return labels_of(wildcards.applied)
 
 
 def scored_names(wildcards):
@@ -134,4 +147,5 @@ def pages_of_applied(wildcards):
         # Here, since Snakemake does not mind that nobody can make a page that is there.
         own_model(name)
         patches_of(name) if block.patches else slides_of(name)
+        labels_of(name)
     return [STUDY.paths.page.format(applied=name) for name in STUDY.applied]

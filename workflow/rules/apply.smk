@@ -28,6 +28,7 @@ rule score_slide:
         d4=lambda wildcards: STUDY.applied[wildcards.applied].d4,
         stride=lambda wildcards: STUDY.applied[wildcards.applied].stride,
         microns_per_pixel=lambda wildcards: STUDY.applied[wildcards.applied].microns_per_pixel,
+        bytes=slide_bytes,
         code=code.digest("score_slide"),
     script:
         "../scripts/score_slide.py"

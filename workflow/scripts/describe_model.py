@@ -14,7 +14,7 @@ with job.start(snakemake):
     files = {name: Path(path) if path else None for name, path in snakemake.input.items()}
     runs, cells = (collect.read(files[name]) for name in ("runs", "cells"))
     cells = without_averages(cells, cells)
-    dataset, folder = snakemake.wildcards.dataset, Path(snakemake.output.card).parent
+    folder = Path(snakemake.output.card).parent
     model = exported_model.describe(
         read_sealed(files["about"]),
         runs,
@@ -29,5 +29,5 @@ with job.start(snakemake):
         with atomic(folder / name) as path:
             shutil.copyfile(picture, path)
     write_json(Path(snakemake.output.model), model)
-    notes = announcements.announcements(runs, cells[cells["dataset"] == dataset])
+    notes = announcements.of_run(runs, cells, model["run"])
     write_text(Path(snakemake.output.card), model_card.markdown(model, notes, list(pictures)))

@@ -106,7 +106,7 @@ def slides(block: Applied) -> dict[str, str]:
         stem, suffix = os.path.splitext(file)  # noqa: PTH122  # a Path would lose what stands before
         if suffix.lower() not in SLIDES | PLAIN and not source.is_file():
             continue
-        if set(stem) & set("{}*?\\\n") or stem.startswith("-"):
+        if set(stem) & set("{}<>*?\\\n") or stem.startswith("-"):
             raise HistobenchError(
                 f"{where}: {folder / file}: its name has characters that Snakemake reads otherwise; rename it"
             )

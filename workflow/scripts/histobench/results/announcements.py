@@ -34,3 +34,8 @@ def announcements(runs: pd.DataFrame, cells: pd.DataFrame, *, collapsed: str = "
     if (wanted := runs_wanted(cells)) > len(runs):
         notes.append(f"Missing runs: {wanted - len(runs)} of {wanted}. They are shown as gaps.")
     return notes
+
+
+def of_run(runs: pd.DataFrame, cells: pd.DataFrame, folder: str) -> list[str]:
+    """Return what readers must know before they read any number of one run: what holds for its cell."""
+    return announcements(runs, cells.merge(runs.loc[runs["folder"] == folder, NAMES]))

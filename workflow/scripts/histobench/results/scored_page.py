@@ -10,6 +10,7 @@ import pandas as pd
 from histobench.core.files import write_text
 from histobench.results import labelled_scores, printing, slide_scores
 from histobench.results.columns import Column, text, write_csv
+from histobench.results.labelled_scores import Labelled
 from histobench.results.printing import Table
 
 SUMMARY = [
@@ -62,14 +63,13 @@ def write(page: Path, table: Path, *, title: str, folders: Mapping[str, Path], l
     told = WITH_LABELS if labels else WITHOUT_LABELS
     notes = [f"{slide_scores.NOT_FOR_DIAGNOSIS} {told}", *slide_scores.notes(abouts[0])[1:]]
     if labels:
-        scores = {name: frame for name, (frame, _) in found.items()}
-        worth, footnotes = [], []
-        for what, some in labelled_scores.labelled(labels, scores, frame).items():
-            above = slide_scores.threshold(abouts[0]) if what == "patches" else None
-            worth.append({"what": what} | labelled_scores.worth(some, above))
-            footnotes += [OF_SLIDES_NOTE] if what == "slides" else []
-        known = [column for column in WORTH if column.name in worth[0]]
-        tables.append(_printed("labelled", "Against the labels", pd.DataFrame(worth), known, footnotes))
+        known = labelled_scores.labelled(labels, {name: scores for name, (scores, _) in found.items()}, frame)
+        worth = labelled_scores.worth(known, slide_scores.threshold(abouts[0]) if known.what == "patches" else None)
+        notes += _unscored(known)
+        columns = [column for column in WORTH if column.name in worth]
+        tables.append(
+            _printed("labelled", "Against the labels", pd.DataFrame([worth]), columns, _footnotes(known, worth["unit"]))
+        )
     html = (
         printing.environment()
         .get_template("scored.html.j2")
@@ -83,6 +83,23 @@ def write(page: Path, table: Path, *, title: str, folders: Mapping[str, Path], l
     )
     write_csv(table, frame)
     write_text(page, html)
+
+
+def _footnotes(known: Labelled, unit: str) -> list[str]:
+    if known.what == "slides":
+        return [OF_SLIDES_NOTE]
+    return ["Patches of one slide are alike, which an interval over patches ignores."] if unit == "patch" else []
+
+
+def _unscored(known: Labelled) -> list[str]:
+    """Return what readers must know of what was labelled and has no score."""
+    if not len(known.unscored):
+        return []
+    first = ", ".join(f"{name} {value}" for name, value in known.unscored.iloc[0, :-1].items())
+    return [
+        f"{len(known.unscored):,} {known.what} have a label but no score, {int(known.unscored['label'].sum()):,} of "
+        f"them tumour: they are not there, or show too little tissue. The first is {first}."
+    ]
 
 
 def _printed(
@@ -102,10 +119,13 @@ def _facts(abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     model = abouts[0]["model"]
     scale = model["microns_per_pixel"]
     size = f"{model['patch_size']} x {model['patch_size']} px" + (f" of {scale:g} µm" if scale else "")
+    chosen = f"chosen on validation patches of {model['dataset']}"
+    if model["threshold"] is None:
+        chosen = "since the model has none of its own"
     facts = [
         ("Model", f"{model['model_name']}, run {model['run']} of the study {model['study']}"),
         ("Patches", size),
-        ("Threshold", f"{slide_scores.threshold(abouts[0]):.4g}, chosen on validation patches of {model['dataset']}"),
+        ("Threshold", f"{slide_scores.threshold(abouts[0]):.4g}, {chosen}"),
         ("model.keras", f"sha256 {model['sha256']}"),
     ]
     if abouts[0]["d4"]:

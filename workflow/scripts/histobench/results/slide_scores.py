@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from histobench.core.decision import THRESHOLD
 from histobench.core.files import atomic
@@ -121,8 +122,8 @@ def draw(name: str, scores: pd.DataFrame, about: Mapping[str, Any], overview: np
     # Grey, and paler, so that colour is score alone.
     grey = 255 - (255 - overview @ np.array([0.299, 0.587, 0.114])) * 0.6
     right.imshow(grey, extent=extent, cmap="gray", vmin=0, vmax=255, interpolation="lanczos")
-    _, tile = corners(scores, about)
-    first = (about["patch_width"] - tile) / 2
+    # Each score in the middle of its patch.
+    first = (about["patch_width"] - about["stride"]) / 2
     reach = (first, first + about["columns"] * about["stride"], first + about["rows"] * about["stride"], first)
     drawn = right.imshow(
         np.ma.masked_invalid(grid(scores, about)),
@@ -130,6 +131,7 @@ def draw(name: str, scores: pd.DataFrame, about: Mapping[str, Any], overview: np
     )  # fmt: skip
     for axes, title in ((left, name), (right, f"Probability of tumour, {about['model']['model_name']}")):
         axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], title=title)
+        axes.title.set_parse_math(False)  # of a name with dollar signs
         axes.grid(visible=False)
         for spine in axes.spines.values():
             spine.set(visible=True, color="#CCCCCC")
@@ -146,9 +148,14 @@ def _scale_bar(axes: Axes, width: float, height: float, microns: float) -> None:
     unit = 10 ** math.floor(math.log10(wished))
     length = max(factor * unit for factor in (1, 2, 5) if factor * unit <= wished)
     start, below = 0.03 * width, 0.965 * height
-    axes.plot([start, start + length / microns], [below, below], color=style.BLACK, linewidth=2, solid_capstyle="butt")
+    # To be seen on dark tissue, too.
+    halo = [withStroke(linewidth=4, foreground="white", alpha=0.8)]
+    axes.plot(
+        [start, start + length / microns], [below, below],
+        color=style.BLACK, linewidth=2, solid_capstyle="butt", path_effects=halo,
+    )  # fmt: skip
     text = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
-    axes.text(start, below - 0.015 * height, text, size=style.SMALL, va="bottom")
+    axes.text(start, below - 0.015 * height, text, size=style.SMALL, va="bottom", path_effects=halo)
 
 
 NOT_FOR_DIAGNOSIS = "Not for diagnosis."

@@ -1,6 +1,8 @@
 """Exported models, opened to score."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from histobench.core.files import digest
 from histobench.train.changes import turned
 
 FILES = ("model.json", "model.keras")
+# What results tell of the model.
+TOLD = ("study", "dataset", "run", "model_name", "mode", "recipe", "patch_size", "microns_per_pixel", "threshold")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,18 @@ class Exported:
         return np.asarray(np.mean(each, axis=0, dtype=np.float64), np.float32)
 
 
+def _check(told: Mapping[str, Any]) -> None:
+    """Raise whatever says that something is missing or wrong of what scores are computed by, or told with."""
+    [told[name] for name in TOLD], told["data"]["patches_are"]
+    side, scale, threshold = told["patch_size"], told["microns_per_pixel"], told["threshold"]
+    if type(side) is not int or side < 1:
+        raise ValueError(f"patch_size {side!r}")
+    if scale is not None and not (type(scale) in (int, float) and 0 < scale < math.inf):
+        raise ValueError(f"microns_per_pixel {scale!r}")
+    if threshold is not None and not (type(threshold) in (int, float) and 0 <= threshold <= 1):
+        raise ValueError(f"threshold {threshold!r}")
+
+
 def about(folder: Path) -> dict[str, Any]:
     """Return the content of a model's ``model.json``; refuse a folder whose files do not go together."""
     paths = [folder / name for name in FILES]
@@ -52,13 +68,12 @@ def about(folder: Path) -> dict[str, Any]:
         )
     try:
         told: dict[str, Any] = json.loads(paths[0].read_text(encoding="utf-8"))
-        side, expected = told["patch_size"], told["sha256"][FILES[1]]
-        threshold = told["threshold"]
-        if not isinstance(side, int) or not (threshold is None or 0 <= threshold <= 1):
-            raise ValueError(f"patch_size {side!r} and threshold {threshold!r}")
+        expected = told["sha256"][FILES[1]]
+        _check(told)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HistobenchError(
-            f"{paths[0]}: expected what a study writes beside its exported model, found {error!r}; copy the folder anew"
+            f"{paths[0]}: expected what a study writes beside its exported model, found {error!r}; copy the folder "
+            "anew, or export the model again by this version of histobench"
         ) from error
     if (found := digest(paths[1])) != expected:
         raise HistobenchError(
@@ -71,11 +86,20 @@ def about(folder: Path) -> dict[str, Any]:
 def opened(folder: Path, *, d4: bool) -> Exported:
     """Open an exported model; for errors see :func:`about`."""
     told = about(folder)
-    network = keras.saving.load_model(folder / FILES[1], compile=False, safe_mode=True)
-    side = told["patch_size"]
-    if tuple(network.input_shape) != (None, side, side, 3):
+    path, side = folder / FILES[1], told["patch_size"]
+    try:
+        network = keras.saving.load_model(path, compile=False, safe_mode=True)
+        takes, gives = tuple(network.input_shape), tuple(network.output_shape)
+    except Exception as error:  # of whatever kind, by what the file holds
+        written = told.get("versions", {}).get("keras", "a version that it does not tell")
         raise HistobenchError(
-            f"{folder / FILES[1]}: expected a network that takes patches of {side} x {side} px, found one of "
-            f"{tuple(network.input_shape)}; copy the folder anew"
+            f"{path}: expected a model that Keras opens without running code of its own, written by Keras {written}, "
+            f"found, by Keras {keras.__version__}: {type(error).__name__}: {error}. Copy the folder anew; if Keras "
+            "here is the older one, export the model again by this version of histobench"
+        ) from error
+    if takes != (None, side, side, 3) or gives != (None, 1):
+        raise HistobenchError(
+            f"{path}: expected a network from patches of {side} x {side} px, (None, {side}, {side}, 3), to one score "
+            f"each, (None, 1), found one from {takes} to {gives}; copy the folder anew"
         )
     return Exported(folder, told, network, d4)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from histobench.core.datasets import Tally, archives, images, own, pcam
 from histobench.core.errors import HistobenchError
 
+# Nobody downloads a file of one's own again.
+ADVICE = "Copy the file anew"
 HDF5 = (".h5", ".hdf5", ".h5.gz", ".hdf5.gz")
 
 
@@ -25,12 +27,14 @@ class Patches:
     read : from positions among the names, (n,), to patches, (n, side, side, 3) uint8.
     readers : how many threads may read at once.
     left_out : how many files are no patches, by reason.
+    tally : its notes count what was converted of those that were read.
     """
 
     names: list[str]
     read: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
     readers: int
     left_out: dict[str, int]
+    tally: Tally
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def opened(path: Path, side: int) -> Iterator[Patches]:
 def _of_hdf5(path: Path, side: int) -> Iterator[Patches]:
     if not path.is_file():
         raise HistobenchError(f"{path}: not found; expected an HDF5 file of patches")
-    with pcam.open_dataset(path, "x") as data:
+    with pcam.open_dataset(path, "x", ADVICE) as data:
         if data.ndim != 4 or data.shape[1:] != (side, side, 3) or data.dtype != np.uint8:
             raise HistobenchError(
                 f"{path}: expected x of shape (n, {side}, {side}, 3) and type uint8, as the model takes patches, found "
@@ -66,9 +70,10 @@ def _of_hdf5(path: Path, side: int) -> Iterator[Patches]:
 
         def read(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
             # In the order of the file, which a gzipped one can be read in alone.
-            return np.asarray(data[int(positions[0]) : int(positions[-1]) + 1])
+            with pcam.damage(path, f", patches {positions[0]} to {positions[-1]}", advice=ADVICE):
+                return np.asarray(data[int(positions[0]) : int(positions[-1]) + 1])
 
-        yield Patches([str(number) for number in range(len(data))], read, 1, {})
+        yield Patches([str(number) for number in range(len(data))], read, 1, {}, Tally())
 
 
 def _of_images(files: archives.Files, side: int, readers: int) -> Patches:
@@ -98,4 +103,4 @@ def _of_images(files: archives.Files, side: int, readers: int) -> Patches:
                 pixels.append(images.decode(file.read(), side, name, tally))
         return np.stack(pixels)
 
-    return Patches(found, read, readers, dict(tally.excluded))
+    return Patches(found, read, readers, dict(tally.excluded), tally)

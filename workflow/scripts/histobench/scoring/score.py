@@ -102,8 +102,8 @@ def score_slide(job: Job, path: Path, folder: Path, *, stride: int | None, micro
         )
     step = stride or side
     with held(folder / ".state") as lease, slides.opened(path, microns_per_pixel) as slide:
-        scale = slide.scale(needed)
-        identity = _identity(job, told) | {"slide": slide.identity, "stride": step, "told": microns_per_pixel}
+        scale, before = slide.scale(needed), slide.identity
+        identity = _identity(job, told) | {"slide": before, "stride": step, "told": microns_per_pixel}
         state = State(folder / ".state", identity, lease)
         if not state.finished():
             places, about, overview = _places(slide, side, step, scale)
@@ -112,6 +112,11 @@ def score_slide(job: Job, path: Path, folder: Path, *, stride: int | None, micro
                 return np.stack([slide.square(int(x), int(y), side, side, scale) for _, _, x, y in some])
 
             scores = _scores(state, job, read, places)
+            if slide.identity != before:
+                raise HistobenchError(
+                    f"{path}: expected a slide that stays as it is, found that it was written while it was scored; "
+                    "start again when it is there as a whole"
+                )
             order = np.lexsort((places[:, 0], places[:, 1]))
             columns = {
                 name: places[order, number].astype(np.int32) for number, name in enumerate(("column", "row", "x", "y"))
@@ -143,6 +148,8 @@ def score_patches(job: Job, path: Path, folder: Path, content: str) -> None:
         if not state.finished():
             positions = np.arange(len(found.names))[:, None]
             scores = _scores(state, job, lambda some: found.read(some[:, 0]), positions, readers=found.readers)
+            for converted in found.tally.in_words(found.tally.notes):
+                log.warning("%s: %s", path, converted)
             with state.finish() as outputs:
                 _write_scores(outputs / SCORES, {"patch": found.names, "score": scores})
                 about = {"patches": path.name, "scored": len(found.names), "left_out": found.left_out}
@@ -157,8 +164,7 @@ def _identity(job: Job, told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_model(job: Job, told: Mapping[str, Any]) -> dict[str, Any]:
     """Return what results tell of the model."""
-    names = ("study", "dataset", "run", "model_name", "mode", "recipe", "patch_size", "microns_per_pixel", "threshold")
-    facts = {name: told[name] for name in names} | {"sha256": told["sha256"][models.FILES[1]]}
+    facts = {name: told[name] for name in models.TOLD} | {"sha256": told["sha256"][models.FILES[1]]}
     return {"d4": job.d4, "model": facts | {"patches_are": told["data"]["patches_are"]}}
 
 
@@ -241,10 +247,12 @@ def _scores(
 
 
 def _save(state: State, name: str, scores: npt.NDArray[np.float32], model: Exported) -> None:
-    if not np.isfinite(scores).all():
+    wrong = ~((scores >= 0) & (scores <= 1))
+    if wrong.any():
         raise HistobenchError(
-            f"{model.folder}: {int((~np.isfinite(scores)).sum())} of {len(scores)} patches get a score that is no "
-            "number; the model is of a training that diverged: export another run"
+            f"{model.folder}: expected probabilities, found {scores[wrong][0]:g}, the first of {int(wrong.sum())} of "
+            f"{len(scores)} patches: the model is no classifier of two classes, or of a training that diverged; export "
+            "another run"
         )
     with state.step(name) as folder:
         np.save(folder / PART, scores)

@@ -10,19 +10,18 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import openslide
+import tifffile
 from PIL import Image
 
 from histobench.core.applied import PLAIN
 from histobench.core.datasets import images
 from histobench.core.errors import HistobenchError
-from histobench.core.files import digest
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -72,11 +71,15 @@ class Slide:
             )
         return (x + y) / 2
 
-    @cached_property
+    @property
     def identity(self) -> dict[str, Any]:
-        """What tells this slide from others: its size, and a digest of its coarsest level or, plain, of its file."""
-        quick = self._slide.properties.get("openslide.quickhash-1")
-        return {"bytes": self.path.stat().st_size, "sha256": quick or digest(self.path)}
+        """What tells this slide from others: size and date of its file, and OpenSlide's digest of its coarsest level.
+
+        Other levels may change without that digest and the size. To read them all takes as long as to score them.
+        """
+        found = self.path.stat()
+        quick = self._slide.properties.get("openslide.quickhash-1", "")
+        return {"bytes": found.st_size, "modified": found.st_mtime_ns, "sha256": quick}
 
     def scale(self, microns_per_pixel: float) -> float:
         """Return how many pixels of level 0 one of this size is wide; refuse a slide that is too coarse."""
@@ -85,7 +88,8 @@ class Slide:
             raise HistobenchError(
                 f"{self.path}: expected pixels of at most {microns_per_pixel * COARSER:g} µm, for a model of "
                 f"{microns_per_pixel:g} µm per pixel, found {self.microns_per_pixel:g} µm; scan it finer, or choose a "
-                "model of patches like these"
+                "model of patches like these. If its pixels are not so large, its file says it wrongly: write its "
+                "resolution anew"
             )
         return scale
 
@@ -99,13 +103,15 @@ class Slide:
         scale : pixels of level 0, in width, in one of the part. It is resampled from the nearest level that is finer,
         by
             means over all pixels that a pixel of the part covers (Pillow's bilinear filter); where that level has this
-            scale, its pixels are taken as they are.
+            scale, its pixels are taken as they are, from the nearest one.
         """
         level = self._level(scale)
         of_level = self._slide.level_downsamples[level]
         factor = scale / of_level
         if abs(factor - 1) * max(width, height) < 0.5:
-            return self._read(round(x), round(y), level, width, height)
+            # From the nearest of its pixels: between them OpenSlide would give means of neighbours.
+            left, top = (round(round(start / of_level) * of_level) for start in (x, y))
+            return self._read(left, top, level, width, height)
         # With a margin as wide as the window of the filter. Lanczos's takes two and a half times as long.
         margin = math.ceil(factor) + 1
         left, top = math.floor(x / of_level) - margin, math.floor(y / of_level) - margin
@@ -172,6 +178,11 @@ def opened(path: Path, microns_per_pixel: float | None) -> Iterator[Slide]:
     except openslide.OpenSlideError as error:
         raise _unreadable(path, error) from error
     with slide:
+        if (bits := _bits(path)) > 8:
+            raise HistobenchError(
+                f"{path}: expected 8 bits in a sample, found {bits}. Which of their values are black and white is not "
+                "known here: convert the slide to 8 bits by a rule of your own"
+            )
         if isinstance(slide, openslide.OpenSlide):
             slide.set_cache(openslide.OpenSlideCache(CACHE))
         yield Slide(path, slide, microns_per_pixel)
@@ -190,6 +201,21 @@ def _plain(path: Path) -> openslide.ImageSlide:
     except (OSError, SyntaxError, ValueError) as error:
         raise _unreadable(path, error) from error
     return openslide.ImageSlide(image)
+
+
+def _bits(path: Path) -> int:
+    """Return how many bits a sample of a file has; OpenSlide and Pillow read those of 16 as if they filled these."""
+    with path.open("rb") as file:
+        start = file.read(25)
+    if start.startswith(b"\x89PNG"):
+        return start[24]  # of its first chunk, IHDR
+    if path.suffix.lower() not in (".tif", ".tiff"):  # of scanners, in formats that OpenSlide reads with 8 bits alone
+        return 8
+    try:
+        with tifffile.TiffFile(path) as slide:
+            return int(np.max(slide.pages.first.bitspersample))
+    except (tifffile.TiffFileError, IndexError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> HistobenchError:

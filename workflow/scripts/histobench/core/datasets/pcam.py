@@ -36,6 +36,7 @@ GZIP = b"\x1f\x8b"
 # chooses by itself for the whole of PCam. There are more slots than chunks, since two in one slot evict each other.
 LARGEST_CACHE = 2**30
 SLOTS = 1_000_003
+OF_SOURCE = "Delete the file and start again: it is downloaded, copied from the mirror or simulated anew"
 
 
 class _Stream(io.RawIOBase):
@@ -86,7 +87,7 @@ class _Stream(io.RawIOBase):
 
 
 @contextmanager
-def _damage(path: Path, where: str = "", what: str = "HDF5, gzipped or not,") -> Iterator[None]:
+def damage(path: Path, where: str = "", what: str = "HDF5, gzipped or not,", advice: str = OF_SOURCE) -> Iterator[None]:
     """Turn whatever a damaged file raises, at whatever depth, into an error that names it."""
     try:
         yield
@@ -94,8 +95,7 @@ def _damage(path: Path, where: str = "", what: str = "HDF5, gzipped or not,") ->
         raise
     except Exception as error:
         raise HistobenchError(
-            f"{path}{where}: expected {what} that is whole, found: {error or type(error).__name__}. "
-            "Delete the file and start again: it is downloaded, copied from the mirror or simulated anew"
+            f"{path}{where}: expected {what} that is whole, found: {error or type(error).__name__}. {advice}"
         ) from error
 
 
@@ -107,13 +107,30 @@ def _file(folder: Path, split: str, part: str) -> Path:
 
 
 @contextmanager
-def open_dataset(path: Path, name: str) -> Iterator[h5py.Dataset]:
-    """Open a data set of an HDF5 file. At the end a gzipped file is read to its end, where its checksum stands."""
-    with ExitStack() as stack, _damage(path):
+def open_dataset(path: Path, name: str, advice: str = OF_SOURCE) -> Iterator[h5py.Dataset]:
+    """Open a data set of an HDF5 file. At the end a gzipped file is read to its end, where its checksum stands.
+
+    Parameters
+    ----------
+    advice : what to do where the file is damaged.
+    """
+    with ExitStack() as stack:
+        file, data = _opened(stack, path, name, advice)
+        yield data
+        if isinstance(file, _Stream):
+            with damage(path, ", at its end", advice=advice):
+                file.drain()
+
+
+def _opened(stack: ExitStack, path: Path, name: str, advice: str) -> tuple[_Stream | IO[bytes], h5py.Dataset]:
+    with damage(path, advice=advice):
         file: _Stream | IO[bytes] = stack.enter_context(path.open("rb"))
         if packed := file.read(len(GZIP)) == GZIP:
             file = stack.enter_context(_Stream(path))
-        data = stack.enter_context(h5py.File(file, "r"))[name]
+        content = stack.enter_context(h5py.File(file, "r"))
+        data = content.get(name)
+        if not isinstance(data, h5py.Dataset):
+            raise LookupError(f"no values of {name}, which it needs, among {', '.join(content) or 'no names'}")
         if data.is_virtual or data.external:
             raise HistobenchError(f"{path}: expected the values of {name} in this file, found links to other files")
         if data.chunks:
@@ -131,10 +148,7 @@ def open_dataset(path: Path, name: str) -> Iterator[h5py.Dataset]:
                 )
         elif not data.id.get_storage_size():
             raise HistobenchError(f"{path}: expected the values of {name}, found none: nothing was written")
-        yield data
-        if isinstance(file, _Stream):
-            with _damage(path, ", at its end"):
-                file.drain()
+        return file, data
 
 
 @contextmanager
@@ -164,7 +178,7 @@ def _unpacked(path: Path, size: int) -> Iterator[IO[bytes]]:
 
 
 def _labels(path: Path) -> npt.NDArray[np.uint8]:
-    with open_dataset(path, "y") as data:
+    with open_dataset(path, "y") as data, damage(path):
         labels = data[()].reshape(-1)
     if labels.dtype.kind not in "biuf":
         raise HistobenchError(f"{path}: expected labels of 0 or 1, found values of type {labels.dtype}")
@@ -179,7 +193,7 @@ LARGEST = np.iinfo(np.int32).max
 
 def _slides(path: Path, label_file: Path, labels: npt.NDArray[np.uint8]) -> tuple[list[str], npt.NDArray[np.int32]]:
     """Return the slide and the place of each patch, after checking that they go with the labels."""
-    with _damage(path, what="a table with commas"):
+    with damage(path, what="a table with commas"):
         content = text(path).encode()
         columns = next(_lines(content), [])
         found = sum(1 for _ in _lines(content)) - bool(columns)
@@ -272,7 +286,7 @@ def _split(
         held = chunk(size)
         for start in range(0, len(labels), held):
             part = slice(start, min(start + held, len(labels)))
-            with _damage(path, f", patches {part.start} to {part.stop - 1}"):
+            with damage(path, f", patches {part.start} to {part.stop - 1}"):
                 pixels = images[part]
             ids = [f"{split}-{number:06d}" for number in range(part.start, part.stop)]
             yield Patches(split, pixels, labels[part], ids, groups[part], places[part])
