@@ -240,8 +240,8 @@ def overlaid(name):
 
 def test_the_strong_recipe_is_a_step_of_the_ablation():
     recipes = overlaid("ablation.yaml")["recipes"]
-    assert recipes["strong"] == recipes["stain"]
-    assert "finetune/stain" in study(**overlaid("ablation.yaml")).ablation
+    assert recipes["strong"] == recipes["resized"]
+    assert "finetune/resized" in study(**overlaid("ablation.yaml")).ablation
 
 
 def test_the_strong_study_has_each_contrast_on_a_data_set_and_leaves_nothing_out():
