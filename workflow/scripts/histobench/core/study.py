@@ -808,7 +808,8 @@ class Study:
 
     def _check_contrasts(self) -> None:
         """Refuse contrasts whose two cells the matrix has on no data set."""
-        scored = [cell for cell in self.cells if not self.timing_only(cell.recipe)]
+        scored = {cell for cell in self.cells if not self.timing_only(cell.recipe)}
+        datasets = {cell.dataset for cell in scored}
         names = {averaged.Member.of(cell) for cell in scored}
         for pair in self.contrasts:
             if unknown := [each for each in pair if each not in names]:
@@ -816,7 +817,7 @@ class Study:
                     f"configuration: contrasts: expected cells of the matrix with scores, found '{unknown[0]}'"
                     f"{nearest(str(unknown[0]), map(str, names))}"
                 )
-            if not any(all(each.on(cell.dataset) in scored for each in pair) for cell in scored):
+            if not any(all(each.on(dataset) in scored for each in pair) for dataset in datasets):
                 raise HistobenchError(
                     f"configuration: contrasts: the matrix has {pair[0]} and {pair[1]} on no data set together"
                 )

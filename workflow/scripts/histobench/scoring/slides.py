@@ -33,6 +33,8 @@ CACHE = 128 * 2**20
 COARSER = 1.25
 # Pixels of a plain image: it is read as a whole, four bytes each.
 LARGEST_PLAIN = 2**28
+# Bytes at the start of a file that describe its samples; those of JPEG 2000 may stand behind a colour profile.
+HEADER = 2**16
 # Pixels of a level that are read at a time.
 LARGEST_READ = 2**24
 
@@ -178,12 +180,8 @@ def opened(path: Path, microns_per_pixel: float | None) -> Iterator[Slide]:
     except openslide.OpenSlideError as error:
         raise _unreadable(path, error) from error
     with slide:
-        if (bits := _bits(path)) > 8:
-            raise HistobenchError(
-                f"{path}: expected 8 bits in a sample, found {bits}. Which of their values are black and white is not "
-                "known here: convert the slide to 8 bits by a rule of your own"
-            )
         if isinstance(slide, openslide.OpenSlide):
+            _refuse_deep(path)
             slide.set_cache(openslide.OpenSlideCache(CACHE))
         yield Slide(path, slide, microns_per_pixel)
 
@@ -197,25 +195,30 @@ def _plain(path: Path) -> openslide.ImageSlide:
                 f"{path}: {'{:,} x {:,}'.format(*image.size)} px are too many for an image without tiles, which is "
                 "read as a whole; convert it to a tiled TIFF, as `vips tiffsave --tile --pyramid` does"
             )
+        with path.open("rb") as file:
+            images.refuse_what_is_no_8_bit_image(image, file.read(HEADER))
         image.load()
+    except images.RefusedError as error:
+        raise HistobenchError(f"{path}: {error}") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise _unreadable(path, error) from error
     return openslide.ImageSlide(image)
 
 
-def _bits(path: Path) -> int:
-    """Return how many bits a sample of a file has; OpenSlide and Pillow read those of 16 as if they filled these."""
-    with path.open("rb") as file:
-        start = file.read(25)
-    if start.startswith(b"\x89PNG"):
-        return start[24]  # of its first chunk, IHDR
+def _refuse_deep(path: Path) -> None:
+    """Refuse a TIFF file of more than 8 bits, which OpenSlide reads as if samples of 12 filled their 16."""
     if path.suffix.lower() not in (".tif", ".tiff"):  # of scanners, in formats that OpenSlide reads with 8 bits alone
-        return 8
+        return
     try:
         with tifffile.TiffFile(path) as slide:
-            return int(np.max(slide.pages.first.bitspersample))
+            bits = int(np.max(slide.pages.first.bitspersample))
     except (tifffile.TiffFileError, IndexError) as error:
         raise _unreadable(path, error) from error
+    if bits > 8:
+        raise HistobenchError(
+            f"{path}: expected 8 bits in a sample, found {bits}. Which of their values are black and white is not "
+            "known here: convert the slide to 8 bits by a rule of your own"
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> HistobenchError:

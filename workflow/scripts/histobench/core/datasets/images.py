@@ -100,7 +100,7 @@ def decode(data: bytes, side: int, name: str, tally: Tally, *, crop: bool = Fals
                 )
             image.seek(pages.index(largest))
             tally.count(tally.notes, "images of several pages, the largest taken", name)
-        _refuse_what_is_no_8_bit_image(image, data)
+        refuse_what_is_no_8_bit_image(image, data)
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             tally.count(tally.notes, "images turned or mirrored as their EXIF orientation says", name)
             ImageOps.exif_transpose(image, in_place=True)
@@ -129,7 +129,8 @@ def _pages(image: Any) -> list[tuple[int, int]]:
     return pages
 
 
-def _refuse_what_is_no_8_bit_image(image: Any, data: bytes) -> None:
+def refuse_what_is_no_8_bit_image(image: Any, data: bytes) -> None:
+    """Raise `RefusedError` where samples are no unsigned 8 bits of a colour; `data` is the start of the file."""
     tags = image.tag_v2 if image.format == "TIFF" else {}
     if (bits := _bits(image, data, tags)) > 8:
         raise RefusedError(
