@@ -57,7 +57,7 @@ DEMO = all apply
 
 install: $(INSTALLED) ## build .venv from envs/workflow.lock, unless it is up to date
 
-demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no network, under five minutes
+demo: $(INSTALLED) ## the whole workflow on simulated patches: two cores, no network, five minutes
 	$(SNAKEMAKE) --profile profiles/demo $(DEMO)
 	@echo
 	@cat results/demo/tables/best.md
