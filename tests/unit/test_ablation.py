@@ -50,6 +50,20 @@ def test_each_step_is_compared_with_what_it_is_added_to_on_validation_patches():
     assert table["difference_low"][2] < 0 < table["difference_high"][2]
 
 
+def test_a_mean_of_scores_is_compared_with_the_same_seeds():
+    """Two seeds far apart, each a little better by its mean: else the difference would drown in that between them."""
+    rows = [run(seed=1), run(seed=2), run(recipe="paper.d4", seed=1), run(recipe="paper.d4", seed=2)]
+    shifts = [0.5, 2.5, 0.7, 2.7]
+    scored = {row["folder"]: predictions(shift) for row, shift in zip(rows, shifts, strict=True)}
+    asked = cells(*rows)
+    steps = {"full/paper.d4": "full/paper"}
+    unrelated = ablation(steps, pd.DataFrame(rows), asked, scored).iloc[1]
+    asked.loc[asked["recipe"] == "paper.d4", "averaged_from"] = "b2/full/paper/cpu"
+    related = ablation(steps, pd.DataFrame(rows), asked, scored).iloc[1]
+    assert related["difference"] == unrelated["difference"]
+    assert unrelated["difference_low"] < 0 < related["difference_low"]
+
+
 def test_test_patches_have_no_say():
     rows = [run(), run(recipe="native")]
     before, scored = made(rows, [0.5, 1.5])

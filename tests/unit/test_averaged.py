@@ -241,6 +241,24 @@ def test_a_contrast_of_an_ensemble_has_the_seeds_that_it_has_itself():
     assert row["difference"] == pytest.approx(0.95 - 0.85)
 
 
+def test_what_an_average_adds_is_told_by_the_same_seeds():
+    """Two seeds far apart, each a little better by its mean: else the difference would drown in that between them."""
+    rows = [run(recipe=recipe, seed=seed, auc=auc + gain)
+            for recipe, gain in (("paper", 0), ("paper.d4", 0.01)) for seed, auc in ((1, 0.6), (2, 0.9))]  # fmt: skip
+    table = cells(*rows)
+    table.loc[table["recipe"] == "paper.d4", ["averaged_from", "averaged_over"]] = ["b2/full/paper/cpu", "d4"]
+    predictions = pd.DataFrame(
+        {"split": "test", "patch_id": list("abcd"), "label": [0, 0, 1, 1], "score": [0.1, 0.2, 0.6, 0.9]}
+    )
+    found = contrasts(
+        pd.DataFrame(rows), table, replicates(*rows, spread=0.001), {row["folder"]: predictions for row in rows}
+    )
+    (row,) = found.to_dict("records")
+    assert row["contrast"] == "mean over D4 − single"
+    assert row["difference"] == pytest.approx(0.01)
+    assert row["difference_low"] > 0 and row["difference_high"] < 0.02
+
+
 def test_an_ensemble_is_contrasted_with_each_of_its_cells():
     rows = [
         run("b2", recipe="paper"),

@@ -247,10 +247,10 @@ def test_the_strong_recipe_is_a_step_of_the_ablation():
 def test_the_strong_study_has_each_contrast_on_a_data_set_and_leaves_nothing_out():
     found = study(**overlaid("strong.yaml"))
     assert len(found.contrasts) == 7 and not found.left_out
-    on = {pair: [d for d in ("pcam", "idc-folds") if all(each.on(d) in found.cells for each in pair)]
+    on = {pair: [d for d in ("pcam", "idc") if all(each.on(d) in found.cells for each in pair)]
           for pair in found.contrasts}  # fmt: skip
     assert all("pcam" in datasets for datasets in on.values())
-    assert sum("idc-folds" in datasets for datasets in on.values()) == 3
+    assert sum("idc" in datasets for datasets in on.values()) == 3
 
 
 @pytest.mark.parametrize(

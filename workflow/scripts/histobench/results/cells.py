@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from histobench.core import cells as core_cells
+from histobench.core.averaged import Member
 from histobench.results.modes import MODES
 
 MODE_NAMES = {key: mode.name for key, mode in MODES.items()}
@@ -43,6 +44,12 @@ def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
         given order, with a new index.
     """
     return can_represent(cells).drop_duplicates(["dataset", "model", "mode"], ignore_index=True)
+
+
+def averages(a: Cell, b: Cell) -> bool:
+    """Return whether the scores of one of these cells, on the same data set, are averages of those of the other."""
+    pairs = ((a, b), (b, a))
+    return any(str(Member(*(of[key] for key in Member._fields))) in each["averaged_from"].split() for each, of in pairs)
 
 
 def without_averages(rows: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

@@ -289,7 +289,7 @@ PAGE: tuple[Section | Item, ...] = (
     ),
     Section(
         "Ablation",
-        "What each step from one recipe to another adds, on validation patches: no test patch has a say in it.",
+        "What each step from one recipe to another adds, on validation patches.",
     ),
     _figure(
         "ablation_steps",

@@ -114,6 +114,7 @@ def paired_bootstrap(
     replicates_a: Sequence[pd.Series],
     replicates_b: Sequence[pd.Series],
     *,
+    same_runs: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compare two arms, such as two models, by bootstrap replicates of the test set and of the training seeds.
@@ -123,6 +124,10 @@ def paired_bootstrap(
     of either arm are drawn with replacement, as many as there are, independently of the other arm, and averaged.
     Patches and seeds are crossed, since every seed is tested on the same patches: within each arm this is the
     pigeonhole bootstrap of Owen (2007, Ann. Appl. Stat. 1:386).
+
+    Where one arm is of averages of scores of the other's runs, the effect of the seeds cancels as well: a seed is drawn
+    for both arms. Where it is one average over the seeds, they stay as they are, and the interval misses their
+    variance.
 
     The variance of a mean over n drawn seeds is (n - 1) / n of its unbiased estimate (Efron & Tibshirani 1993, An
     Introduction to the Bootstrap, chapter 5). With two seeds the interval misses half of the variance over seeds, with
@@ -137,6 +142,8 @@ def paired_bootstrap(
     aucs_a, aucs_b : (seeds_a,), (seeds_b,) the AUC of each run on the whole test set.
     replicates_a, replicates_b : for each run, in the same order, its AUCs indexed by the number of the replicate. Only
         replicates that all runs have are used.
+    same_runs : whether one arm is of averages of scores of the other's runs; arms with as many seeds have the same, in
+        the same order.
     seed : seed of the drawing of seeds.
 
     Returns
@@ -157,8 +164,13 @@ def paired_bootstrap(
         )
     values = joined.to_numpy(dtype=np.float64)
     rng = np.random.default_rng(seed)
-    seeds_a = len(replicates_a)
-    differences = _mean_of_drawn(values[:, :seeds_a], rng) - _mean_of_drawn(values[:, seeds_a:], rng)
+    of_a, of_b = np.split(values, [len(replicates_a)], axis=1)
+    if not same_runs:
+        differences = _mean_of_drawn(of_a, rng) - _mean_of_drawn(of_b, rng)
+    elif of_a.shape == of_b.shape:
+        differences = _mean_of_drawn(of_a - of_b, rng)
+    else:
+        differences = of_a.mean(axis=1) - of_b.mean(axis=1)
     low, high = percentile_interval(pd.Series(differences)) or (np.nan, np.nan)
     fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     p = min(1.0, 2 * (1 + fewer) / (len(values) + 1))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from histobench.results import statistics
-from histobench.results.cells import NAMES, runs_of
+from histobench.results.cells import NAMES, averages, runs_of
 from histobench.results.columns import BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, names, p_value, text
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
@@ -31,12 +31,16 @@ COLUMNS = [
 FIRST = ["model_name", "mode", "recipe", "added_to", "dataset", "auc", "difference", "p", "remark"]
 
 NOTES = [
-    "AUCs are of validation patches, means over seeds; of a cross-validation, of the validation patches of all folds. "
-    "No test patch counts here, so that a recipe may be chosen by these numbers. The best epoch of each run was chosen "
-    "on the same patches, which makes all of them a little too high.",
+    "AUCs are of validation patches, means over seeds. No score of a test patch counts here, so that a recipe may be "
+    "chosen by these numbers. The best epoch of each run was chosen on the same patches, which makes all of them a "
+    "little too high.",
+    "Of a cross-validation they are of the validation patches of all folds, and each of these is a test patch of "
+    "another fold. What a recipe that was chosen by them reaches on the test patches of the same cross-validation is "
+    "therefore a little too high as well; patients that had no part in it would tell.",
     "A difference is that to the row which the step is added to. Its interval and p are from a paired bootstrap of "
-    "patches, slides or patients (see Resampled unit) and of the seeds of both. p is not adjusted for the number of "
-    "steps.",
+    "patches, slides or patients (see Resampled unit) and of the seeds of both; those that a mean of scores shares "
+    "with the row that it is a mean of are resampled for both at once, or not at all where it is the mean over them. p "
+    "is not adjusted for the number of steps.",
 ]
 
 
@@ -101,6 +105,7 @@ def _row(arm: _Arm, base: _Arm | None, added_to: str) -> dict[str, Any]:
             [result.auc for result in base.results],
             [result.replicates for result in arm.results],
             [result.replicates for result in base.results],
+            same_runs=averages(arm.cell, base.cell),
         )
         row |= {"difference": found["difference"], "p": found["p"]}
         row |= {f"difference_{end}": found[end] for end in ("low", "high")}

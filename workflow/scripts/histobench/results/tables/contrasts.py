@@ -17,7 +17,7 @@ from histobench.core.errors import HistobenchError
 from histobench.core.modes import ENSEMBLE
 from histobench.results import statistics
 from histobench.results.bootstrap import RESAMPLES
-from histobench.results.cells import MODE_NAMES, NAMES, Cell, can_represent, runs_of
+from histobench.results.cells import MODE_NAMES, NAMES, Cell, averages, can_represent, runs_of
 from histobench.results.columns import BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, names, p_value, pick, text
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
@@ -41,7 +41,9 @@ HEADS = (recipes.DENSE_HEAD, *BASELINES)
 NOTES = [
     "Differences of the mean AUC on the test set, a minus b. Interval and p are from a paired bootstrap: both arms "
     "on the same resampled groups or patches (see Unit), within which the seeds of each arm are resampled. They do not "
-    "include the spread over seeds of an arm with one seed, and half of its variance for an arm with two.",
+    "include the spread over seeds of an arm with one seed, and half of its variance for an arm with two. A mean over "
+    "D4, and an ensemble, share their seeds with what they are compared with, and these are resampled for both arms "
+    "at once; the seeds that a mean is over are not resampled.",
     f"The smallest p of {RESAMPLES:,} resamples is {2 / (RESAMPLES + 1):.3f}; Holm's, of m contrasts, m times that.",
     "p Holm is adjusted for all contrasts of one data set; those with a linear head or k-NN, those of heads on "
     "embeddings, and those of averages of scores, are families of their own, by their names.",
@@ -223,7 +225,7 @@ def _row(
     finished_a, finished_b = runs_of(a, runs), runs_of(b, runs)
     if contrast == AVERAGED[ENSEMBLE]:  # which has the seeds that all of its members have
         finished_b = finished_b[finished_b["seed"].isin(finished_a["seed"])]
-    runs_a, runs_b = (arm[~arm["collapsed"].astype(bool)] for arm in (finished_a, finished_b))
+    runs_a, runs_b = (arm[~arm["collapsed"].astype(bool)].sort_values("seed") for arm in (finished_a, finished_b))
     finished = pd.concat([finished_a, finished_b])
     name_a, _, name_b = contrast.partition(" − ")
     gaps = [*_gaps(name_a, a, finished_a, runs_a), *_gaps(name_b, b, finished_b, runs_b)]
@@ -241,7 +243,11 @@ def _row(
     if gaps:
         return row
     result = statistics.paired_bootstrap(
-        runs_a["auc"], runs_b["auc"], _replicates(runs_a, replicates), _replicates(runs_b, replicates)
+        runs_a["auc"],
+        runs_b["auc"],
+        _replicates(runs_a, replicates),
+        _replicates(runs_b, replicates),
+        same_runs=averages(a, b),
     )
     row |= {"difference": result["difference"], "difference_low": result["low"], "difference_high": result["high"]}
     return row | {"p": result["p"], "delong_p": _delong(runs_a, runs_b, predictions)}

@@ -37,7 +37,7 @@ COLUMNS = [
     text("tested_on"),
     Column("n", "Test patches"),
     Column("auc", "AUC", interval=BOOTSTRAP),
-    Column("balanced_accuracy"),
+    Column("balanced_accuracy", "Balanced accuracy at the validation threshold"),
     Column("sensitivity"),
     Column("specificity"),
     Column("networks"),

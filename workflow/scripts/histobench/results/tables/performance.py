@@ -51,13 +51,15 @@ def _means_are(table: pd.DataFrame) -> str:
 TRANSFERS = {"": "", "cached": ", cached features", "end_to_end": ", end to end"}
 """Printed after the mode: how a head was trained."""
 
+AT_A_HALF = "Accuracy and balanced accuracy are at the threshold 0.5."
+
 COLUMNS = [
     *(replace(column, after="transfer") if column.name == "mode" else column for column in CELL),
     hidden("transfer", format=TRANSFERS.get),
     text("classifier", once=ALL_ROWS),
     Column("loss", interval=BOOTSTRAP, collapsible=True),
     Column("accuracy", interval=BOOTSTRAP, collapsible=True),
-    Column("balanced_accuracy", collapsible=True),
+    Column("balanced_accuracy", collapsible=True, footnote=AT_A_HALF),
     Column("auc", "AUC", interval=BOOTSTRAP, collapsible=True, mark=("below_floor", "† ")),
     hidden("interval", footnote=_intervals_are),
     Column("auc_over_seeds", "AUC, deviation over seeds", interval=columns.OF_THE_MEAN),
