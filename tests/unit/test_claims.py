@@ -135,7 +135,8 @@ def test_a_model_of_unknown_depth_is_not_the_deepest(unknown):
     assert (found["verdict"] == claims.UNKNOWN) == (len(unknown) > 1)
 
 
-def test_hours_are_not_told_from_a_subset():
-    found = verdict(HOURS, replace(PAPER, epoch=1314))
+@pytest.mark.parametrize("claim", claims.OF_SECONDS)
+def test_costs_are_not_told_from_a_subset(claim):
+    found = verdict(claim, replace(PAPER, epoch=1314))
     assert found["verdict"] == claims.UNKNOWN
     assert found["numbers"] == "an epoch had 1,314 patches, not the 262,144 of PCam"

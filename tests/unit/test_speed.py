@@ -115,7 +115,7 @@ def test_the_papers_own_seconds_give_its_ratios_its_claims_and_no_difference():
     assert (found["not_comparable"] == "").all()
     # Claims get the same seconds, and so the paper's verdict.
     ours, epoch = for_claims(found)
-    assert set(ours) == {"device", "gpu", "model", "mode", "seconds_per_epoch"}
+    assert set(ours) == {"device", "model", "mode", "seconds_per_epoch"}
     assert epoch == claims.PCAM
     beside = PUBLISHED.speed.merge(ours, on=["device", "model", "mode"], suffixes=("", "_ours"), validate="one_to_one")
     assert beside["seconds_per_epoch_ours"].tolist() == pytest.approx(PUBLISHED.speed["seconds_per_epoch"].tolist())
@@ -351,7 +351,7 @@ def test_claims_take_measured_seconds_on_pcam_alone():
     ]
     # Only the third: one data set and one recipe, those of the first seconds, since ratios compare models.
     (row,) = for_claims(table(runs, cells))[0].to_dict("records")
-    assert row == {"device": "a100", "gpu": True, "model": "b2", "mode": "full", "seconds_per_epoch": 2}
+    assert row == {"device": "a100", "model": "b2", "mode": "full", "seconds_per_epoch": 2}
 
 
 def test_claims_take_no_extrapolated_seconds(tmp_path):
@@ -382,6 +382,8 @@ def test_the_files_give_the_same_table(tmp_path):
 def test_a_cpu_is_no_card():
     found = timing(({}, 20.0), ({"device": "v100"}, 40.0), ({"device": "cpu"}, 2600.0))
     assert cards_differ(found) == (claims.FAILS, "B2 full 2.00")
+    # Nor do models cost on it what they cost on a card.
+    assert for_claims(table([run(device="cpu")], [cell(device="cpu")]))[0].empty
 
 
 @pytest.mark.parametrize("cells", [whole(gap="not run yet"), [cell(dataset="idc", format="idc")]])

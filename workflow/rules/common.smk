@@ -277,8 +277,8 @@ def specification_of_model(model):
 
 
 def is_public(model):
-    """Say whether anybody can have a model: its weights start at random or come from a public address."""
-    if model.embeddings or model.weights_run:
+    """Say whether anybody can have a model: its weights start at random, come from a public address, or are the study's own."""
+    if model.embeddings:
         return False
     return model.weights is None or str(model.weights.url).startswith(("https://", "http://"))
 

@@ -26,7 +26,7 @@ COLUMNS = [
     # As a string with the one decimal that the paper prints.
     text("published_parameters_millions", "Published parameters, millions"),
     Column("parameters_with_top_millions", "Parameters with top, millions"),
-    Column("parameters_as_trained_millions", "Parameters as trained, millions"),
+    Column("parameters_as_trained_millions", "Parameters as trained at 96 px, millions"),
     Column("checkpoint_mb", "Checkpoint, MB"),
     Column("multiply_adds_96_px_millions", "Multiply-adds at 96 px, millions"),
     Column("multiply_adds_50_px_millions", "Multiply-adds at 50 px, millions"),

@@ -227,8 +227,8 @@ def _cards(table: pd.DataFrame) -> str:
 def for_claims(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Return our seconds, and the number of training patches of an epoch, for `claims.Tables`.
 
-    Claims compare cards and models, so all seconds are of one data set and one recipe, the first that have seconds.
-    Extrapolated seconds are left out.
+    Claims compare cards and models, so all seconds are of one data set and one recipe, the first that have seconds on a
+    card. Extrapolated seconds are left out.
 
     Parameters
     ----------
@@ -236,14 +236,15 @@ def for_claims(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
     Returns
     -------
-    seconds : `device`, `gpu` (False for a CPU), `model`, `mode`, `seconds_per_epoch`, on data of the format "pcam"; no
-        rows if none were measured.
+    seconds : `device`, `model`, `mode`, `seconds_per_epoch`, on data of the format "pcam"; no rows if none were
+        measured.
     epoch : training patches of an epoch, 0 if none were measured.
     """
     measured = table[(table["format"] == "pcam") & table["seconds"].notna() & (table["extrapolated"] == "")]
+    measured = measured[measured["gpu"].astype(bool)]
     for name in ("dataset", "recipe"):
         measured = measured[measured[name].isin(measured[name].head(1))]
-    seconds = measured[["device", "gpu", "model", "mode", "seconds"]].reset_index(drop=True)
+    seconds = measured[["device", "model", "mode", "seconds"]].reset_index(drop=True)
     epoch = int(measured["n_train"].iloc[0]) if len(measured) else 0
     return seconds.rename(columns={"seconds": "seconds_per_epoch"}), epoch
 
