@@ -12,7 +12,8 @@ from histobench.core import devices, paths, recipes, submission
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote
-from histobench.core.study import check_keys
+from histobench.core.plan import SCHEMA
+from histobench.core.study import Study, check_keys
 from support.paper import configuration, study
 from support.project import ROOT
 
@@ -224,9 +225,34 @@ def test_a_number_that_yaml_takes_for_text_is_told_how_to_write(config, place, t
         study(**config)
 
 
-def test_an_overlay_takes_away_what_stands_below_it():
-    found = study(ablation=None, ensembles=None, contrasts=None)
-    assert (found.ablation, found.ensembles, found.contrasts) == ({}, {}, [])
+def test_null_takes_a_key_away(config):
+    """So that an overlay can, of which Snakemake merges the mappings key by key."""
+    both, without = configuration(), config
+    at_the_top = ("apply", "ablation", "contrasts", "ensembles", "models", "env_modules", "missing_runs")
+    both |= dict.fromkeys(at_the_top)
+    both["downloads"] = {"mirror": None}
+    both["recipes"]["tuned"] |= dict.fromkeys(("schedule", "augmentation", "resize"))
+    both["recipes"]["tuned"]["search"]["workers"] = None
+    both["recipes"]["native"]["schedule"] = {"name": "cosine", "monitor": None, "factor": None, "patience": None}
+    both["recipes"]["paper"]["optimizer"]["clipnorm"] = None
+    both["recipes"]["gone"] = both["devices"]["gone"] = both["datasets"]["gone"] = None
+    both["matrix"][0]["external"] = None
+    for key in at_the_top:
+        without.pop(key, None)
+    without["downloads"] = {}
+    del without["recipes"]["tuned"]["search"]["workers"]
+    without["recipes"]["native"]["schedule"] = {"name": "cosine"}
+    taken, absent = study(**both), Study(without, SCHEMA)
+    assert taken.configuration == absent.configuration
+    assert list(map(taken.specification, taken.runs)) == list(map(absent.specification, absent.runs))
+    assert both["recipes"]["gone"] is None  # what Snakemake merged is left as it is
+    assert all(study(robustness=None, export=None).chosen[key].best for key in ("robustness", "models"))
+
+
+def test_a_list_holds_no_null(config):
+    config["matrix"][0]["seeds"] = [1, None]
+    with pytest.raises(HistobenchError, match=r"seeds\.1: None is not of type 'integer': nothing stands there"):
+        study(**config)
 
 
 def overlaid(name):
@@ -277,9 +303,10 @@ def test_a_contrast_of_what_is_not_there_is_refused(pair, message):
         ("recipes.paper.batch_size", "1e2", r"'1e2' is not of type 'integer'; it is text: write 100,"),
         ("recipes.paper.batch_size", "many", r"'many' is not of type 'integer'$"),
         ("recipes.paper.batch_size", "'nan'", r"'nan' is not of type 'integer'$"),
-        ("recipes.paper.batch_size", "", r"None is not of type 'integer': nothing stands there"),
+        ("recipes.paper.batch_size", "", r"recipes\.paper: 'batch_size' is a required property"),
         ("recipes.native.augmentation", "d4", r"'d4' is not of type 'array': write it as a list, \[d4\]$"),
-        ("recipes.paper", "", r"recipes\.paper: None is not of type 'object': nothing stands there"),
+        ("recipes.tuned", "", r"recipes: 'tuned' is not defined"),
+        ("matrix", "", r"top level: 'matrix' is a required property"),
         ("recipes.paper.jit_compile", "'yes'", r"it is text: write true or false, without quotes"),
         ("recipes.paper.jit_compile", "'True'", r"it is text: write true or false, without quotes"),
         ("recipes.paper.jit_compile", "1", r"1 is not of type 'boolean'$"),

@@ -64,6 +64,10 @@ class Chosen:
 class Study:
     """A validated configuration.
 
+    Attributes
+    ----------
+    configuration : what it is made of, without the keys that are null.
+
     Raises
     ------
     HistobenchError
@@ -71,6 +75,7 @@ class Study:
     """
 
     def __init__(self, config: Mapping[str, Any], schema: Path) -> None:
+        self.configuration = config = _without_nulls(config)
         _validate(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
         self.name: str = config["study"]
         if self.name.lower() in map(str.lower, paths.RESERVED):
@@ -91,7 +96,7 @@ class Study:
         # Of patches of one's own; those of published ones stand in `scale`.
         self._microns = {name: block.get("microns_per_pixel") for name, block in config["sources"].items()}
         self.applied = {
-            name: applied.applied(name, block, self.devices) for name, block in (config.get("apply") or {}).items()
+            name: applied.applied(name, block, self.devices) for name, block in config.get("apply", {}).items()
         }
         self.datasets: dict[str, Dataset] = {}
         for name, block in sorted(config["datasets"].items(), key=lambda each: "subset_of" in each[1]):
@@ -128,11 +133,11 @@ class Study:
         self._add_averages(asked)
         # By their names, which stand for a model.
         self.ensembles: dict[str, tuple[averaged.Member, ...]] = {}
-        for name, texts in (config.get("ensembles") or {}).items():
+        for name, texts in config.get("ensembles", {}).items():
             self._add_ensemble(name, averaged.members(f"ensembles.{name}", texts))
-        self.ablation: dict[str, str] = dict(config.get("ablation") or {})
+        self.ablation: dict[str, str] = dict(config.get("ablation", {}))
         self._check_ablation()
-        self.contrasts = [averaged.members("contrasts", pair) for pair in config.get("contrasts") or []]
+        self.contrasts = [averaged.members("contrasts", pair) for pair in config.get("contrasts", [])]
         self._check_contrasts()
         self._check_names()
         # Of each run that has a row in the results those that are trained for it: itself, or one for each fold.
@@ -313,7 +318,7 @@ class Study:
 
     def _chosen(self, key: str, config: Mapping[str, Any]) -> "Chosen":
         """Return what a key of the configuration names."""
-        texts = config.get(key, [])
+        texts = config.get(key, [BEST])
         return Chosen(BEST in texts, tuple(self._with_network(key, text) for text in texts if text != BEST))
 
     def _with_network(self, key: str, text: str) -> Run:
@@ -886,6 +891,13 @@ def _is_number(_: Any, value: Any) -> bool:
 
 TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number})
 Validator = validators.extend(Draft202012Validator, type_checker=TYPES)  # type: ignore[no-untyped-call]
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a configuration without its keys that are null, by which an overlay takes away what stands below it."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 def _validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
