@@ -100,6 +100,13 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
         ("sources.idc.simulate", {"seed": 1, "patients": {"train": 1}}, "'valid' is a req"),
         ("sources", {"mine": {"format": "folder", "simulate": {"seed": 1}}}, "format folder cannot be simulated"),
         ("matrix.0.modes", ["transfer"], r"matrix block 1, modes: 'transfer'.*known: tl, full, scratch"),
+        ("matrix.0.average_scores", ["tta"], r"matrix block 1, average_scores item 1: 'tta' is not one of"),
+        ("matrix.1", {}, r"configuration: matrix block 2: 'datasets' is a required property"),
+        (
+            "contrasts",
+            [["b2/full/paper/cpu", 2]],
+            r"configuration: contrasts item 1, item 2: 2 is not of type 'string'",
+        ),
         ("datasets.idc.source", "idcc", r"datasets\.idc\.source: 'idcc'.*did you mean 'idc'\?"),
         ("datasets.idc.split", {"by": "patch"}, r"datasets\.idc\.split.*'train' is a required property"),
         ("datasets.idc-random.split.test", 0.2, r"fractions sum to 1\.1, not to 1"),
@@ -251,7 +258,9 @@ def test_null_takes_a_key_away(config):
 
 def test_a_list_holds_no_null(config):
     config["matrix"][0]["seeds"] = [1, None]
-    with pytest.raises(HistobenchError, match=r"seeds\.1: None is not of type 'integer': nothing stands there"):
+    with pytest.raises(
+        HistobenchError, match=r"matrix block 1, seeds item 2: None is not of type 'integer': nothing stands there"
+    ):
         study(**config)
 
 
@@ -322,8 +331,12 @@ def test_a_contrast_of_what_is_not_there_is_refused(pair, message):
             r"devices\.cpu\.gpu_model: 100 is not of type 'string': write it in quotes",
         ),
         ("devices.cpu", "{environment: ../envs/jax}", r"name of a file in envs/, without its folder.*'\.\./envs/jax'"),
-        ("matrix.0.models", "[b2, no]", r"matrix\.0\.models\.1: False is not of type 'string': write it in quotes"),
-        ("matrix.0.seeds", "[1.0]", r"1\.0 is not of type 'integer'"),
+        (
+            "matrix.0.models",
+            "[b2, no]",
+            r"matrix block 1, models item 2: False is not of type 'string': write it in quotes",
+        ),
+        ("matrix.0.seeds", "[1.0]", r"configuration: matrix block 1, seeds item 1: 1\.0 is not of type 'integer'"),
         ("matrix.0.seeds", "['1']", r"'1' is not of type 'integer'; it is text: write 1,"),
         # What --config makes of values whose braces don't match.
         ("recipes", "'{paper: {epochs: 3}'", r"is not of type 'object', but text: its braces or quotes don't match"),

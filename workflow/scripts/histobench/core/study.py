@@ -6,7 +6,7 @@ Imported by the Snakefile, so it stays cheap: no TensorFlow, pandas or NumPy.
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -959,8 +959,20 @@ def _of_another_type(value: Any, expected: Any) -> str:
     return ""
 
 
+def _place(path: Iterable[str | int]) -> str:
+    """Return where something stands in the configuration: blocks of the matrix, and items of lists, count from 1."""
+    place, joint = "", ""
+    for key in path:
+        if isinstance(key, int):
+            kind, apart = "block" if place == "matrix" else "item", joint if joint == ", " else " "
+            place, joint = f"{place}{apart}{kind} {key + 1}", ", "
+        else:
+            place, joint = f"{place}{joint}{key}", "."
+    return place or "top level"
+
+
 def _explain(error: ValidationError) -> Iterator[str]:
-    where = ".".join(map(str, error.absolute_path)) or "top level"
+    where = _place(error.absolute_path)
     if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
         known, found = error.schema.get("properties", {}), error.instance
         for key in sorted(set(found) - set(known) if isinstance(found, Mapping) else ()):
