@@ -157,6 +157,18 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
             {"name": "linear"},
             r"native\.schedule\.name: 'linear' is not one of \['cosine', 'plateau'\]",
         ),
+        (
+            "recipes.native.schedule",
+            {},
+            "schedule: expected `name: cosine` or `name: plateau`, with its keys; found {}$",
+        ),
+        ("recipes.native.optimizer", {}, "^[^\\n]*optimizer: expected the `name` of a class of .*; found {}$"),
+        (
+            "ensembles",
+            {"one": ["b2/full/paper/cpu"]},
+            r"ensembles\.one: expected two or more different cells; found \['b2/full/paper/cpu'\]$",
+        ),
+        ("matrix.0.seeds", [], r"matrix block 1, seeds: expected one or more seeds, each once; found \[\]$"),
         ("recipes.native.schedule", {"name": "plateau", "monitor": "val_auc"}, r"schedule: 'factor' is a required"),
         ("recipes.native.schedule", {"name": "cosine", "patience": 1}, r"native\.schedule: unknown key 'patience'"),
         (
@@ -176,7 +188,11 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
         ),
         ("recipes.native.early_stopping", {"monitor": "auc", "patience": 2}, r"monitor: 'auc' is not one of"),
         ("recipes.native.average_weights", {"momentum": 1}, r"momentum: expected a number below 1, found 1"),
-        ("recipes.native.class_weights", "equal", r"class_weights: 'balanced' was expected"),
+        (
+            "recipes.native.class_weights",
+            "equal",
+            r"class_weights: expected `balanced`, or no such key; found 'equal'$",
+        ),
         ("recipes.knn.schedule", {"name": "cosine"}, r"knn: schedule does not go with `knn`"),
         ("recipes.native.finetune.upper_layers", 1.5, r"native\.finetune\.upper_layers: 1\.5 is greater"),
         (
@@ -295,8 +311,8 @@ def test_the_strong_study_has_each_contrast_on_a_data_set_and_leaves_nothing_out
         (["b2/full/paper/cpu", "b6/full/papr/cpu"], "found 'b6/full/papr/cpu'; did you mean 'b6/full/paper/cpu'"),
         (["b2/full/paper/cpu", "b2/full/timing/cpu"], "cells of the matrix with scores, found 'b2/full/timing/cpu'"),
         (["b2/full/paper/cpu", "vgg19/full/paper/cpu"], "has b2/full/paper/cpu and vgg19/.* on no data set together"),
-        (["b2/full/paper/cpu"] * 2, "has non-unique elements"),
-        (["b2/full/paper/cpu"], "is too short"),
+        (["b2/full/paper/cpu"] * 2, "item 1: expected two different cells; found"),
+        (["b2/full/paper/cpu"], r"expected two different cells; found \['b2/full/paper/cpu'\]$"),
     ],
 )
 def test_a_contrast_of_what_is_not_there_is_refused(pair, message):

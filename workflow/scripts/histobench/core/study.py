@@ -905,7 +905,8 @@ def _validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         raise HistobenchError("\n".join(wrong))
     errors = sorted(Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
-        raise HistobenchError("\n".join(f"configuration: {line}" for error in errors for line in _explain(error)))
+        lines = dict.fromkeys(line for error in errors for line in _explain(error))
+        raise HistobenchError("\n".join(f"configuration: {line}" for line in lines))
 
 
 def check_keys(path: Path) -> None:
@@ -971,6 +972,10 @@ def _place(path: Iterable[str | int]) -> str:
     return place or "top level"
 
 
+# Keywords of a schema that say less of what is expected than its description does, if it has one.
+SAID_BY_DESCRIPTION = ("pattern", "const", "required", "minItems", "maxItems", "uniqueItems")
+
+
 def _explain(error: ValidationError) -> Iterator[str]:
     where = _place(error.absolute_path)
     if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
@@ -979,7 +984,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
             start, dot, _ = key.partition(".")
             meant = f"; {start} is a mapping of its own: write a line for each level" if dot and start in known else ""
             yield f"{where}: unknown key {key!r}{meant or nearest(key, known)}; known keys: {', '.join(known)}"
-    elif error.validator == "pattern" and isinstance(error.schema, Mapping):
+    elif error.validator in SAID_BY_DESCRIPTION and isinstance(error.schema, Mapping) and "description" in error.schema:
         yield f"{where}: expected {error.schema['description']}; found {error.instance!r}"
     elif error.validator in ("exclusiveMinimum", "exclusiveMaximum"):
         side = "above" if error.validator == "exclusiveMinimum" else "below"
