@@ -186,6 +186,11 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
             {"monitor": "val_auc", "patience": 2},
             r"recipes\.tuned: early_stopping cannot stand beside `search`",
         ),
+        (
+            "recipes.native.early_stopping",
+            {"monitor": "val_auc", "patience": 15},
+            r"recipes\.native\.early_stopping\.patience: 15 epochs are never stopped early after 15 that are",
+        ),
         ("recipes.native.early_stopping", {"monitor": "auc", "patience": 2}, r"monitor: 'auc' is not one of"),
         ("recipes.native.average_weights", {"momentum": 1}, r"momentum: expected a number below 1, found 1"),
         (
