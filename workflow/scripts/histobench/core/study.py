@@ -798,7 +798,7 @@ class Study:
                 if name not in there:
                     raise HistobenchError(
                         f"configuration: ablation: expected the mode and the recipe of cells of the matrix with "
-                        f"scores, found {name!r}{nearest(name, there)}"
+                        f"scores, found {name!r}{nearest(name, there)}; known: {', '.join(there)}"
                     )
             if not there[step] & there[base]:
                 raise HistobenchError(
