@@ -100,6 +100,12 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
         ("sources.idc.simulate", {"seed": 1, "patients": {"train": 1}}, "'valid' is a req"),
         ("sources", {"mine": {"format": "folder", "simulate": {"seed": 1}}}, "format folder cannot be simulated"),
         ("matrix.0.modes", ["transfer"], r"matrix block 1, modes: 'transfer'.*known: tl, full, scratch"),
+        (
+            "matrix.0.recipes",
+            ["paper", "native.d4.seeds"],
+            r"recipes: native\.d4\.seeds is an average.* name native, and say `average_scores: \[d4, seeds\]`",
+        ),
+        ("matrix.0.recipes", ["papr.d4"], r"block 1, recipes: 'papr\.d4' is not defined"),
         ("matrix.0.average_scores", ["tta"], r"matrix block 1, average_scores item 1: 'tta' is not one of"),
         ("matrix.1", {}, r"configuration: matrix block 2: 'datasets' is a required property"),
         (

@@ -837,6 +837,17 @@ class Study:
             "recipes": self.recipes,
             "devices": self.devices,
         }
+        averages = {
+            averaged.Averaged(recipe, kinds).name: (recipe, kinds)
+            for recipe in self.recipes
+            for kinds in averaged.combinations(averaged.KINDS)
+        }
+        if asked := [name for name in block["recipes"] if name in averages and name not in self.recipes]:
+            recipe, kinds = averages[asked[0]]
+            raise HistobenchError(
+                f"configuration: {where}, recipes: {asked[0]} is an average, for which nothing is trained; name "
+                f"{recipe}, and say `average_scores: [{', '.join(kinds)}]` in the block"
+            )
         for key, defined in known.items():
             for name in block[key]:
                 named(f"{where}, {key}", name, defined)
