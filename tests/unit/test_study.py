@@ -70,7 +70,8 @@ def test_cells_that_cannot_run_are_left_out_with_a_reason():
     }
     assert made.left_out_in_words() == [
         "Left out: tl of B6 on pcam, idc by paper: it has no pretrained backbone to transfer from.",
-        "Left out: tl, full of InceptionV3 on idc by paper: it needs patches of at least 75 px, not of 50 px.",
+        "Left out: tl, full of InceptionV3 on idc by paper: it needs patches of at least 75 px, not of 50 px; "
+        "see `resize`.",
     ]
 
 
@@ -420,7 +421,7 @@ def test_a_long_name_is_one():
 @pytest.mark.parametrize(
     ("recipe", "reason"),
     [
-        ({}, "it needs patches of at least 80 px, not of 50 px"),
+        ({}, "it needs patches of at least 80 px, not of 50 px; see `resize`"),
         ({"resize": 88}, "it needs patches of a multiple of 16 px, not of 88 px; see `resize`"),
         ({"resize": 96, "dropout": 0.5}, "it has no dense layer but its output: dropout is for others"),
         ({"resize": 96}, ""),
@@ -565,7 +566,7 @@ def test_a_model_by_configuration_alone():
     assert [run.mode for run in made.runs] == ["tl", "full"]
     assert made.models["xception"].name == "Xception"
     assert made.models["xception"].weights_origin == "random"
-    too_small = "it needs patches of at least 71 px, not of 50 px"
+    too_small = "it needs patches of at least 71 px, not of 50 px; see `resize`"
     assert made.why_not(Cell("idc", "xception", "full", "paper", "a100")) == too_small
 
 
@@ -582,7 +583,7 @@ def test_inceptionv3_runs_on_idc_by_a_recipe_that_resizes(config):
     assert [run.recipe for run in made.runs] == ["resized"]
     assert made.specification(made.runs[0])["input"] == {"preprocessing": "unit", "side": 75}
     assert made.left_out_in_words() == [
-        "Left out: full of InceptionV3 on idc by paper: it needs patches of at least 75 px, not of 50 px."
+        "Left out: full of InceptionV3 on idc by paper: it needs patches of at least 75 px, not of 50 px; see `resize`."
     ]
 
 

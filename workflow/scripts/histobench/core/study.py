@@ -599,7 +599,7 @@ class Study:
     def _unfit_side(self, model: catalogue.Model, image: Mapping[str, Any]) -> str | None:
         side, multiple = image["side"], model.side_multiple
         if side < model.smallest_input:
-            return f"it needs patches of at least {model.smallest_input} px, not of {side} px"
+            return f"it needs patches of at least {model.smallest_input} px, not of {side} px; see `resize`"
         if side % multiple:
             return f"it needs patches of a multiple of {multiple} px, not of {side} px; see `resize`"
         return None
