@@ -106,7 +106,7 @@ def asked(**steps):
     [
         ({"full_natve": "full/paper"}, "expected the mode and the recipe of cells .* found 'full/natve'"),
         ({"full_timing": "full/paper"}, "cells of the matrix with scores, found 'full/timing'"),
-        ({"full_linear": "full/paper"}, "found 'full/linear'"),
+        ({"full_linear": "full/paper"}, "found 'full/linear'.*; known: full/paper, full/native, tl/paper, "),
         ({"full_native": "paper"}, "found 'paper'"),
         ({"full_native": "tl/native", "tl_native": "tl/paper"}, "ablation.full/native: tl/native, .* must stand above"),
         ({"scratch_paper": "full/native"}, "ablation.scratch/paper: the matrix has it and full/native on no data set"),

@@ -35,7 +35,7 @@ BLOCK = {
         ({"slides": "a", "device": "a1000"}, "apply.ward.device: 'a1000' is not defined; did you mean 'a100'"),
         ({"slides": "a", "device": "k80"}, "k80 trains in an environment of its own"),
         ({"slides": "a", "strides": 5}, "apply.ward: unknown key 'strides'; did you mean 'stride'"),
-        ({"slides": "a", "average_scores": ["seeds"]}, "apply.ward.average_scores.0"),
+        ({"slides": "a", "average_scores": ["seeds"]}, "apply.ward.average_scores item 1"),
     ],
 )
 def test_a_block_that_contradicts_itself_is_refused(block, message):

@@ -35,7 +35,6 @@ def test_the_source_of_keras_says_what_its_classes_do():
         ({"beta_1": 0.9}, r"sgd of .* takes no 'beta_1'; known: learning_rate, momentum, nesterov, weight_decay"),
         ({"momentum": True}, r"optimizer\.momentum: expected a value like Keras's default, 0\.0, found True"),
         ({"momentum": [0.9]}, "found \\[0\\.9\\]"),
-        ({"momentum": None}, "found None"),
         ({"nesterov": 1}, "default, False, found 1"),
         ({"clipnorm": True}, "default, None, found True"),
         ({"use_ema": True}, r"optimizer\.use_ema: leave it out: the recipe has `average_weights`"),

@@ -250,6 +250,14 @@ def test_cells_that_cannot_run_are_a_line_below_the_table(tmp_path):
     assert pd.read_csv(tmp_path / "table.csv")["gap"].str.startswith("left out: ").sum() == 4
 
 
+def test_keys_between_backticks_are_code_on_a_page(tmp_path):
+    why = "it needs <80 px>; see `resize`, or a `b"
+    pages = of_performance(tmp_path, run(), missing=(out("vgg19", "full", why), {"model": "b6", "gap": "say `knn`"}))
+    assert "it needs &lt;80 px&gt;; see <code>resize</code>, or a `b." in pages[".html"]
+    assert ">say <code>knn</code></td>" in pages[".html"]
+    assert "see `resize`" in pages[".md"] and "say `knn`" in pages[".md"]
+
+
 def test_where_no_cell_can_run_nothing_is_promised(tmp_path):
     found = of_performance(tmp_path, missing=(out("b2", "tl"),))
     for suffix in (".md", ".html"):

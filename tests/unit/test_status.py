@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from histobench.core import status
 from histobench.core.lease import HolderLookup, held
 from histobench.tuning import search_files
@@ -12,6 +14,14 @@ SEARCH = "results/paper/searches/pcam/vgg19/full/tuned/a100"
 
 def lines() -> list[str]:
     return status._searches(study(), HolderLookup())[1:]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "<1 s"), (1.51, "2 s"), (119.4, "119 s"), (120, "2.0 min"), (7200, "2.0 h"), (40 * 3600, "40 h")],
+)
+def test_an_estimate_has_no_more_digits_than_it_is_good_for(seconds, said):
+    assert status._duration(seconds) == said
 
 
 def test_a_search_at_work_tells_how_far_it_is_and_who_is_at_it(tmp_path, monkeypatch):

@@ -12,7 +12,8 @@ from histobench.core import devices, paths, recipes, submission
 from histobench.core.cells import Cell, Run
 from histobench.core.errors import HistobenchError
 from histobench.core.files import Remote
-from histobench.core.study import check_keys
+from histobench.core.plan import SCHEMA
+from histobench.core.study import Study, check_keys
 from support.paper import configuration, study
 from support.project import ROOT
 
@@ -69,7 +70,8 @@ def test_cells_that_cannot_run_are_left_out_with_a_reason():
     }
     assert made.left_out_in_words() == [
         "Left out: tl of B6 on pcam, idc by paper: it has no pretrained backbone to transfer from.",
-        "Left out: tl, full of InceptionV3 on idc by paper: it needs patches of at least 75 px, not of 50 px.",
+        "Left out: tl, full of InceptionV3 on idc by paper: it needs patches of at least 75 px, not of 50 px; "
+        "see `resize`.",
     ]
 
 
@@ -99,6 +101,19 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
         ("sources.idc.simulate", {"seed": 1, "patients": {"train": 1}}, "'valid' is a req"),
         ("sources", {"mine": {"format": "folder", "simulate": {"seed": 1}}}, "format folder cannot be simulated"),
         ("matrix.0.modes", ["transfer"], r"matrix block 1, modes: 'transfer'.*known: tl, full, scratch"),
+        (
+            "matrix.0.recipes",
+            ["paper", "native.d4.seeds"],
+            r"recipes: native\.d4\.seeds is an average.* name native, and say `average_scores: \[d4, seeds\]`",
+        ),
+        ("matrix.0.recipes", ["papr.d4"], r"block 1, recipes: 'papr\.d4' is not defined"),
+        ("matrix.0.average_scores", ["tta"], r"matrix block 1, average_scores item 1: 'tta' is not one of"),
+        ("matrix.1", {}, r"configuration: matrix block 2: 'datasets' is a required property"),
+        (
+            "contrasts",
+            [["b2/full/paper/cpu", 2]],
+            r"configuration: contrasts item 1, item 2: 2 is not of type 'string'",
+        ),
         ("datasets.idc.source", "idcc", r"datasets\.idc\.source: 'idcc'.*did you mean 'idc'\?"),
         ("datasets.idc.split", {"by": "patch"}, r"datasets\.idc\.split.*'train' is a required property"),
         ("datasets.idc-random.split.test", 0.2, r"fractions sum to 1\.1, not to 1"),
@@ -149,6 +164,18 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
             {"name": "linear"},
             r"native\.schedule\.name: 'linear' is not one of \['cosine', 'plateau'\]",
         ),
+        (
+            "recipes.native.schedule",
+            {},
+            "schedule: expected `name: cosine` or `name: plateau`, with its keys; found {}$",
+        ),
+        ("recipes.native.optimizer", {}, "^[^\\n]*optimizer: expected the `name` of a class of .*; found {}$"),
+        (
+            "ensembles",
+            {"one": ["b2/full/paper/cpu"]},
+            r"ensembles\.one: expected two or more different cells; found \['b2/full/paper/cpu'\]$",
+        ),
+        ("matrix.0.seeds", [], r"matrix block 1, seeds: expected one or more seeds, each once; found \[\]$"),
         ("recipes.native.schedule", {"name": "plateau", "monitor": "val_auc"}, r"schedule: 'factor' is a required"),
         ("recipes.native.schedule", {"name": "cosine", "patience": 1}, r"native\.schedule: unknown key 'patience'"),
         (
@@ -166,9 +193,18 @@ def test_what_cannot_run_says_why_where_it_is_asked_for():
             {"monitor": "val_auc", "patience": 2},
             r"recipes\.tuned: early_stopping cannot stand beside `search`",
         ),
+        (
+            "recipes.native.early_stopping",
+            {"monitor": "val_auc", "patience": 15},
+            r"recipes\.native\.early_stopping\.patience: 15 epochs are never stopped early after 15 that are",
+        ),
         ("recipes.native.early_stopping", {"monitor": "auc", "patience": 2}, r"monitor: 'auc' is not one of"),
         ("recipes.native.average_weights", {"momentum": 1}, r"momentum: expected a number below 1, found 1"),
-        ("recipes.native.class_weights", "equal", r"class_weights: 'balanced' was expected"),
+        (
+            "recipes.native.class_weights",
+            "equal",
+            r"class_weights: expected `balanced`, or no such key; found 'equal'$",
+        ),
         ("recipes.knn.schedule", {"name": "cosine"}, r"knn: schedule does not go with `knn`"),
         ("recipes.native.finetune.upper_layers", 1.5, r"native\.finetune\.upper_layers: 1\.5 is greater"),
         (
@@ -224,9 +260,36 @@ def test_a_number_that_yaml_takes_for_text_is_told_how_to_write(config, place, t
         study(**config)
 
 
-def test_an_overlay_takes_away_what_stands_below_it():
-    found = study(ablation=None, ensembles=None, contrasts=None)
-    assert (found.ablation, found.ensembles, found.contrasts) == ({}, {}, [])
+def test_null_takes_a_key_away(config):
+    """So that an overlay can, of which Snakemake merges the mappings key by key."""
+    both, without = configuration(), config
+    at_the_top = ("apply", "ablation", "contrasts", "ensembles", "models", "env_modules", "missing_runs")
+    both |= dict.fromkeys(at_the_top)
+    both["downloads"] = {"mirror": None}
+    both["recipes"]["tuned"] |= dict.fromkeys(("schedule", "augmentation", "resize"))
+    both["recipes"]["tuned"]["search"]["workers"] = None
+    both["recipes"]["native"]["schedule"] = {"name": "cosine", "monitor": None, "factor": None, "patience": None}
+    both["recipes"]["paper"]["optimizer"]["clipnorm"] = None
+    both["recipes"]["gone"] = both["devices"]["gone"] = both["datasets"]["gone"] = None
+    both["matrix"][0]["external"] = None
+    for key in at_the_top:
+        without.pop(key, None)
+    without["downloads"] = {}
+    del without["recipes"]["tuned"]["search"]["workers"]
+    without["recipes"]["native"]["schedule"] = {"name": "cosine"}
+    taken, absent = study(**both), Study(without, SCHEMA)
+    assert taken.configuration == absent.configuration
+    assert list(map(taken.specification, taken.runs)) == list(map(absent.specification, absent.runs))
+    assert both["recipes"]["gone"] is None  # what Snakemake merged is left as it is
+    assert all(study(robustness=None, export=None).chosen[key].best for key in ("robustness", "models"))
+
+
+def test_a_list_holds_no_null(config):
+    config["matrix"][0]["seeds"] = [1, None]
+    with pytest.raises(
+        HistobenchError, match=r"matrix block 1, seeds item 2: None is not of type 'integer': nothing stands there"
+    ):
+        study(**config)
 
 
 def overlaid(name):
@@ -260,8 +323,8 @@ def test_the_strong_study_has_each_contrast_on_a_data_set_and_leaves_nothing_out
         (["b2/full/paper/cpu", "b6/full/papr/cpu"], "found 'b6/full/papr/cpu'; did you mean 'b6/full/paper/cpu'"),
         (["b2/full/paper/cpu", "b2/full/timing/cpu"], "cells of the matrix with scores, found 'b2/full/timing/cpu'"),
         (["b2/full/paper/cpu", "vgg19/full/paper/cpu"], "has b2/full/paper/cpu and vgg19/.* on no data set together"),
-        (["b2/full/paper/cpu"] * 2, "has non-unique elements"),
-        (["b2/full/paper/cpu"], "is too short"),
+        (["b2/full/paper/cpu"] * 2, "item 1: expected two different cells; found"),
+        (["b2/full/paper/cpu"], r"expected two different cells; found \['b2/full/paper/cpu'\]$"),
     ],
 )
 def test_a_contrast_of_what_is_not_there_is_refused(pair, message):
@@ -277,9 +340,10 @@ def test_a_contrast_of_what_is_not_there_is_refused(pair, message):
         ("recipes.paper.batch_size", "1e2", r"'1e2' is not of type 'integer'; it is text: write 100,"),
         ("recipes.paper.batch_size", "many", r"'many' is not of type 'integer'$"),
         ("recipes.paper.batch_size", "'nan'", r"'nan' is not of type 'integer'$"),
-        ("recipes.paper.batch_size", "", r"None is not of type 'integer': nothing stands there"),
+        ("recipes.paper.batch_size", "", r"recipes\.paper: 'batch_size' is a required property"),
         ("recipes.native.augmentation", "d4", r"'d4' is not of type 'array': write it as a list, \[d4\]$"),
-        ("recipes.paper", "", r"recipes\.paper: None is not of type 'object': nothing stands there"),
+        ("recipes.tuned", "", r"recipes: 'tuned' is not defined"),
+        ("matrix", "", r"top level: 'matrix' is a required property"),
         ("recipes.paper.jit_compile", "'yes'", r"it is text: write true or false, without quotes"),
         ("recipes.paper.jit_compile", "'True'", r"it is text: write true or false, without quotes"),
         ("recipes.paper.jit_compile", "1", r"1 is not of type 'boolean'$"),
@@ -295,8 +359,12 @@ def test_a_contrast_of_what_is_not_there_is_refused(pair, message):
             r"devices\.cpu\.gpu_model: 100 is not of type 'string': write it in quotes",
         ),
         ("devices.cpu", "{environment: ../envs/jax}", r"name of a file in envs/, without its folder.*'\.\./envs/jax'"),
-        ("matrix.0.models", "[b2, no]", r"matrix\.0\.models\.1: False is not of type 'string': write it in quotes"),
-        ("matrix.0.seeds", "[1.0]", r"1\.0 is not of type 'integer'"),
+        (
+            "matrix.0.models",
+            "[b2, no]",
+            r"matrix block 1, models item 2: False is not of type 'string': write it in quotes",
+        ),
+        ("matrix.0.seeds", "[1.0]", r"configuration: matrix block 1, seeds item 1: 1\.0 is not of type 'integer'"),
         ("matrix.0.seeds", "['1']", r"'1' is not of type 'integer'; it is text: write 1,"),
         # What --config makes of values whose braces don't match.
         ("recipes", "'{paper: {epochs: 3}'", r"is not of type 'object', but text: its braces or quotes don't match"),
@@ -353,7 +421,7 @@ def test_a_long_name_is_one():
 @pytest.mark.parametrize(
     ("recipe", "reason"),
     [
-        ({}, "it needs patches of at least 80 px, not of 50 px"),
+        ({}, "it needs patches of at least 80 px, not of 50 px; see `resize`"),
         ({"resize": 88}, "it needs patches of a multiple of 16 px, not of 88 px; see `resize`"),
         ({"resize": 96, "dropout": 0.5}, "it has no dense layer but its output: dropout is for others"),
         ({"resize": 96}, ""),
@@ -498,7 +566,7 @@ def test_a_model_by_configuration_alone():
     assert [run.mode for run in made.runs] == ["tl", "full"]
     assert made.models["xception"].name == "Xception"
     assert made.models["xception"].weights_origin == "random"
-    too_small = "it needs patches of at least 71 px, not of 50 px"
+    too_small = "it needs patches of at least 71 px, not of 50 px; see `resize`"
     assert made.why_not(Cell("idc", "xception", "full", "paper", "a100")) == too_small
 
 
@@ -515,7 +583,7 @@ def test_inceptionv3_runs_on_idc_by_a_recipe_that_resizes(config):
     assert [run.recipe for run in made.runs] == ["resized"]
     assert made.specification(made.runs[0])["input"] == {"preprocessing": "unit", "side": 75}
     assert made.left_out_in_words() == [
-        "Left out: full of InceptionV3 on idc by paper: it needs patches of at least 75 px, not of 50 px."
+        "Left out: full of InceptionV3 on idc by paper: it needs patches of at least 75 px, not of 50 px; see `resize`."
     ]
 
 

@@ -44,6 +44,10 @@ def test_a_model_is_that_of_the_run_and_tables_say_where_its_weights_are_from():
     [
         ({"run": "pcam/mobilenet/full"}, r"mobilenet-pcam\.weights\.run: expected dataset/model/mode/.*/seed-1, found"),
         ({"run": RUN.replace("mobilenet", "mobilnet")}, r"'mobilnet' is not defined; did you mean 'mobilenet'"),
+        (
+            {"run": RUN.replace("mobilenet", "mobilenet-pcam")},
+            r"weights\.run: expected a run of a model of the catalogue, or of one above it, found a run of itself",
+        ),
         ({"run": RUN.replace("pcam", "pcan")}, r"'pcan' is not defined"),
         ({"run": RUN.replace("mobilenet", "b2")}, r"expected a run of a CNN of keras.applications.*, found one of B2"),
         ({"run": RUN.replace("full", "tl")}, r"cannot be started from: in mode tl it trains no backbone"),
@@ -81,6 +85,12 @@ def test_no_cell_starts_from_its_test_patches_by_way_of_another_data_set():
         models=chain, matrix=[block(datasets=["idc-random", "pcam"], models=["second"], modes=["full"])]
     ).left_out.values()
     assert reason == "its weights are of a run on idc, which may have trained on test patches of idc-random"
+
+
+def test_models_that_start_from_each_other_stand_in_their_order():
+    second = {"weights": {"run": RUN.replace("mobilenet", "first")}}
+    with pytest.raises(HistobenchError, match=r"second\.weights\.run: .* found one of first, which stands below it"):
+        study(models={"second": second, "first": {"weights": {"run": RUN}}})
 
 
 @pytest.mark.parametrize("mode", ["full", "finetune"])

@@ -82,7 +82,7 @@ def test_the_demo_can_be_planned(clone, guarded):
 def test_what_is_left_out_is_said_once(bare):
     line = (
         "Left out: full, tl of InceptionV3 on idc, idc-random by paper, linear, knn: "
-        "it needs patches of at least 75 px, not of 50 px.\n"
+        "it needs patches of at least 75 px, not of 50 px; see `resize`.\n"
     )
     assert bare.count(line) == 1
 

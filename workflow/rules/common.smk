@@ -55,6 +55,7 @@ try:
         for path in workflow.configfiles:
             check_keys(Path(path))
     STUDY = Study(config, WORKFLOW / "schemas" / "config.schema.yaml")
+    config = STUDY.configuration  # scripts read it, too
     WEIGHTS_FILES = STUDY.weights_files()
 except HistobenchError as error:
     raise WorkflowError(str(error)) from None

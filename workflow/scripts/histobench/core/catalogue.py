@@ -153,7 +153,7 @@ def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
             continue
         fields: dict[str, Any] = {k: v for k, v in given.items() if k != "weights"}
         if "run" in (weights := given.get("weights", {})):
-            result[key] = _of_run(key, fields, weights["run"], result)
+            result[key] = _of_run(key, fields, weights["run"], result, configured)
             continue
         if key not in CATALOGUE:
             missing = {"application", "preprocessing", "smallest_input", "weights"} - set(given)
@@ -172,7 +172,9 @@ def models(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Model]:
     return result
 
 
-def _of_run(key: str, given: Mapping[str, Any], text: str, known: Mapping[str, Model]) -> Model:
+def _of_run(
+    key: str, given: Mapping[str, Any], text: str, known: Mapping[str, Model], configured: Mapping[str, Any]
+) -> Model:
     """Return a model that starts from what a run has learned; it is of the same class as the run's."""
     where = f"configuration: models.{key}"
     try:
@@ -181,6 +183,11 @@ def _of_run(key: str, given: Mapping[str, Any], text: str, known: Mapping[str, M
         raise HistobenchError(f"{where}.weights.run: {error}") from None
     if key in CATALOGUE:
         raise HistobenchError(f"{where}.weights.run: {key} is a model of the catalogue; give this one a key of its own")
+    if run.model in configured.keys() - known.keys():
+        found = "a run of itself" if run.model == key else f"one of {run.model}, which stands below it"
+        raise HistobenchError(
+            f"{where}.weights.run: expected a run of a model of the catalogue, or of one above it, found {found}"
+        )
     trained: Model = named(f"models.{key}.weights.run", run.model, known)
     wanted = given.get("application", trained.application)
     if wanted is None or wanted != trained.application:

@@ -51,7 +51,7 @@ def check(name: str, recipe: Mapping[str, Any]) -> None:
 
 
 def _check_stages(where: str, recipe: Mapping[str, Any]) -> None:
-    """Refuse a schedule that does not fit into the epochs, and what cannot be used by trials of a search."""
+    """Refuse what does not fit into the epochs, and what cannot be used by trials of a search."""
     unfit = [key for key in ("schedule", "early_stopping", "average_weights") if key in recipe]
     if "search" in recipe and unfit:
         raise HistobenchError(
@@ -66,6 +66,12 @@ def _check_stages(where: str, recipe: Mapping[str, Any]) -> None:
         raise HistobenchError(
             f"{where}.schedule.warmup_epochs: {warmup:g} of {shortest} epochs"
             f"{' of a stage of `finetune`' if head_epochs else ''} leave none for the decay"
+        )
+    patience = recipe.get("early_stopping", {}).get("patience", 0)
+    if patience >= recipes.epochs(recipe):
+        raise HistobenchError(
+            f"{where}.early_stopping.patience: {recipe['epochs']} epochs are never stopped early after {patience} that "
+            "are not better; say fewer, or leave out `early_stopping`"
         )
     lowest = recipe.get("schedule", {}).get("min_learning_rate", 0)
     rates = {"optimizer": recipe.get("optimizer"), "finetune": recipe.get("finetune")}

@@ -238,16 +238,17 @@ def _time_left(jobs: Mapping[Run, Job], left: Mapping[Run, float]) -> list[str]:
     return [
         "",
         f"Training left, one run after another: {each}.",
-        f"With as many at a time on each device as now, at least one: {_duration(longest)}. Queues are not counted.",
+        f"With as many at a time on each device as now, at least one: {_duration(longest)}.",
+        "Queues and starts of jobs are not counted.",
     ]
 
 
 def _duration(seconds: float) -> str:
-    """Return a duration in words, in the unit that says enough."""
+    """Return a duration in words, in the unit that says enough; it is an estimate."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}" if seconds < 10 * size else f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:.3g} s"
+    return f"{seconds:.0f} s" if seconds >= 1 else "<1 s"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Imported by the Snakefile, so it stays cheap: no TensorFlow, pandas or NumPy.
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,10 @@ class Chosen:
 class Study:
     """A validated configuration.
 
+    Attributes
+    ----------
+    configuration : what it is made of, without the keys that are null.
+
     Raises
     ------
     HistobenchError
@@ -71,6 +75,7 @@ class Study:
     """
 
     def __init__(self, config: Mapping[str, Any], schema: Path) -> None:
+        self.configuration = config = _without_nulls(config)
         _validate(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
         self.name: str = config["study"]
         if self.name.lower() in map(str.lower, paths.RESERVED):
@@ -91,7 +96,7 @@ class Study:
         # Of patches of one's own; those of published ones stand in `scale`.
         self._microns = {name: block.get("microns_per_pixel") for name, block in config["sources"].items()}
         self.applied = {
-            name: applied.applied(name, block, self.devices) for name, block in (config.get("apply") or {}).items()
+            name: applied.applied(name, block, self.devices) for name, block in config.get("apply", {}).items()
         }
         self.datasets: dict[str, Dataset] = {}
         for name, block in sorted(config["datasets"].items(), key=lambda each: "subset_of" in each[1]):
@@ -128,11 +133,11 @@ class Study:
         self._add_averages(asked)
         # By their names, which stand for a model.
         self.ensembles: dict[str, tuple[averaged.Member, ...]] = {}
-        for name, texts in (config.get("ensembles") or {}).items():
+        for name, texts in config.get("ensembles", {}).items():
             self._add_ensemble(name, averaged.members(f"ensembles.{name}", texts))
-        self.ablation: dict[str, str] = dict(config.get("ablation") or {})
+        self.ablation: dict[str, str] = dict(config.get("ablation", {}))
         self._check_ablation()
-        self.contrasts = [averaged.members("contrasts", pair) for pair in config.get("contrasts") or []]
+        self.contrasts = [averaged.members("contrasts", pair) for pair in config.get("contrasts", [])]
         self._check_contrasts()
         self._check_names()
         # Of each run that has a row in the results those that are trained for it: itself, or one for each fold.
@@ -313,7 +318,7 @@ class Study:
 
     def _chosen(self, key: str, config: Mapping[str, Any]) -> "Chosen":
         """Return what a key of the configuration names."""
-        texts = config.get(key, [])
+        texts = config.get(key, [BEST])
         return Chosen(BEST in texts, tuple(self._with_network(key, text) for text in texts if text != BEST))
 
     def _with_network(self, key: str, text: str) -> Run:
@@ -594,7 +599,7 @@ class Study:
     def _unfit_side(self, model: catalogue.Model, image: Mapping[str, Any]) -> str | None:
         side, multiple = image["side"], model.side_multiple
         if side < model.smallest_input:
-            return f"it needs patches of at least {model.smallest_input} px, not of {side} px"
+            return f"it needs patches of at least {model.smallest_input} px, not of {side} px; see `resize`"
         if side % multiple:
             return f"it needs patches of a multiple of {multiple} px, not of {side} px; see `resize`"
         return None
@@ -793,7 +798,7 @@ class Study:
                 if name not in there:
                     raise HistobenchError(
                         f"configuration: ablation: expected the mode and the recipe of cells of the matrix with "
-                        f"scores, found {name!r}{nearest(name, there)}"
+                        f"scores, found {name!r}{nearest(name, there)}; known: {', '.join(there)}"
                     )
             if not there[step] & there[base]:
                 raise HistobenchError(
@@ -832,6 +837,17 @@ class Study:
             "recipes": self.recipes,
             "devices": self.devices,
         }
+        averages = {
+            averaged.Averaged(recipe, kinds).name: (recipe, kinds)
+            for recipe in self.recipes
+            for kinds in averaged.combinations(averaged.KINDS)
+        }
+        if asked := [name for name in block["recipes"] if name in averages and name not in self.recipes]:
+            recipe, kinds = averages[asked[0]]
+            raise HistobenchError(
+                f"configuration: {where}, recipes: {asked[0]} is an average, for which nothing is trained; name "
+                f"{recipe}, and say `average_scores: [{', '.join(kinds)}]` in the block"
+            )
         for key, defined in known.items():
             for name in block[key]:
                 named(f"{where}, {key}", name, defined)
@@ -888,12 +904,20 @@ TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer,
 Validator = validators.extend(Draft202012Validator, type_checker=TYPES)  # type: ignore[no-untyped-call]
 
 
+def _without_nulls(value: Any) -> Any:
+    """Return a configuration without its keys that are null, by which an overlay takes away what stands below it."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
+
+
 def _validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     if wrong := list(_keys_that_are_no_text(config, "top level")):
         raise HistobenchError("\n".join(wrong))
     errors = sorted(Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
-        raise HistobenchError("\n".join(f"configuration: {line}" for error in errors for line in _explain(error)))
+        lines = dict.fromkeys(line for error in errors for line in _explain(error))
+        raise HistobenchError("\n".join(f"configuration: {line}" for line in lines))
 
 
 def check_keys(path: Path) -> None:
@@ -947,15 +971,31 @@ def _of_another_type(value: Any, expected: Any) -> str:
     return ""
 
 
+def _place(path: Iterable[str | int]) -> str:
+    """Return where something stands in the configuration: blocks of the matrix, and items of lists, count from 1."""
+    place, joint = "", ""
+    for key in path:
+        if isinstance(key, int):
+            kind, apart = "block" if place == "matrix" else "item", joint if joint == ", " else " "
+            place, joint = f"{place}{apart}{kind} {key + 1}", ", "
+        else:
+            place, joint = f"{place}{joint}{key}", "."
+    return place or "top level"
+
+
+# Keywords of a schema that say less of what is expected than its description does, if it has one.
+SAID_BY_DESCRIPTION = ("pattern", "const", "required", "minItems", "maxItems", "uniqueItems")
+
+
 def _explain(error: ValidationError) -> Iterator[str]:
-    where = ".".join(map(str, error.absolute_path)) or "top level"
+    where = _place(error.absolute_path)
     if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
         known, found = error.schema.get("properties", {}), error.instance
         for key in sorted(set(found) - set(known) if isinstance(found, Mapping) else ()):
             start, dot, _ = key.partition(".")
             meant = f"; {start} is a mapping of its own: write a line for each level" if dot and start in known else ""
             yield f"{where}: unknown key {key!r}{meant or nearest(key, known)}; known keys: {', '.join(known)}"
-    elif error.validator == "pattern" and isinstance(error.schema, Mapping):
+    elif error.validator in SAID_BY_DESCRIPTION and isinstance(error.schema, Mapping) and "description" in error.schema:
         yield f"{where}: expected {error.schema['description']}; found {error.instance!r}"
     elif error.validator in ("exclusiveMinimum", "exclusiveMaximum"):
         side = "above" if error.validator == "exclusiveMinimum" else "below"

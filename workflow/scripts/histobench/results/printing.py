@@ -5,6 +5,7 @@ numbers are rounded, important columns come first, and what all rows share and w
 below the table. A page shows the first columns at once, the others on demand.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import ClassVar
 import pandas as pd
 import tabulate
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from histobench.core.files import read_sealed, write_sealed, write_text
 from histobench.core.runs import LEFT_OUT
@@ -218,6 +220,11 @@ def words(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
+def code(text: str) -> Markup:
+    """Return text for a page in which keys that stand between backticks, as in reasons, are code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def environment() -> Environment:
     """Return the Jinja environment of the templates beside this file."""
     templates = Environment(
@@ -229,6 +236,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     templates.filters["words"] = words
+    templates.filters["code"] = code
     return templates
 
 
