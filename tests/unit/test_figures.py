@@ -42,7 +42,9 @@ def cells(models=3, modes=("full",), datasets=("pcam",), origins=("ours", "publi
     keys = [
         (d, f"EfficientNetV2B{m}", mode, o) for d in datasets for m in range(models) for mode in modes for o in origins
     ]
-    frame = pd.DataFrame(keys, columns=["dataset", "model_name", "mode", "origin"]).assign(device="a100")
+    frame = pd.DataFrame(keys, columns=["dataset", "model_name", "mode", "origin"]).assign(
+        device="a100", recipe="paper"
+    )
     frame["auc"] = rng.uniform(0.7, 0.95, len(frame))
     ours = frame["origin"] == "ours"
     frame["auc_low"], frame["auc_high"] = ((frame["auc"] + shift).where(ours) for shift in (-0.02, 0.03))
@@ -161,6 +163,17 @@ def test_the_forest_draws_every_auc_its_first_row_on_top_and_where_narrow_its_da
         assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()  # so that data sets can be compared
     assert [axes.get_title() for axes in narrow.axes] == ["pcam", "idc"]
     assert narrow.get_size_inches()[0] < style.SINGLE < wide.get_size_inches()[0]
+
+
+def test_rows_of_the_forest_name_recipes_and_stand_together_where_a_model_and_mode_have_several():
+    frame = pd.concat([cells(2, origins=("ours",)), cells(1, origins=("ours",)).assign(recipe="strong", auc=0.99)])
+    names = ["EfficientNetV2B0, full, paper", "EfficientNetV2B0, full, strong", "EfficientNetV2B1, full, paper"]
+    for narrow in (False, True):
+        axes = forest(frame, narrow=narrow).axes[0]
+        heights = {text.get_text().replace("\n", " "): text.get_position()[1] for text in axes.get_yticklabels()}
+        assert sorted(heights, key=heights.get, reverse=True) == names
+        found = {round(y): x for x, y in drawn(axes.figure)}
+        assert [found[heights[name]] for name in names] == [frame["auc"].iloc[0], 0.99, frame["auc"].iloc[1]]
 
 
 @given(st.permutations(range(6)))

@@ -95,8 +95,9 @@ PAGE: tuple[Section | Item, ...] = (
         "forest",
         "AUC by model and mode",
         ("performance",),
-        "Test AUC of every model and mode, with its 95 % interval, beside the published one; of several recipes or "
-        "devices the first in the matrix.",
+        "Test AUC of every model and mode, with its 95 % interval, beside the published one; of each recipe where they "
+        "have several, of several devices the first in the matrix. Tables hold tuned recipes, averages of scores, and "
+        "linear heads and nearest neighbours beside other heads.",
     ),
     Section("Data set {dataset}"),
     _table(
