@@ -17,7 +17,7 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 from histobench.results import figure_data
 from histobench.results.columns import write_csv
 from histobench.results.figures import style
-from histobench.results.figures.auc_against_seconds import auc_against_seconds
+from histobench.results.figures.auc_against_seconds import MANY, auc_against_seconds
 from histobench.results.figures.auc_against_size import auc_against_size
 from histobench.results.figures.auc_against_training_data import auc_against_training_data, sizes
 from histobench.results.figures.auc_by_mode import auc_by_mode
@@ -143,6 +143,34 @@ def test_seconds_draw_every_point_that_has_an_auc():
     frame.loc[0, ["auc", "auc_low", "auc_high"]] = np.nan
     points, expected = drawn(auc_against_seconds(frame)), frame[["seconds", "auc"]][1:].to_numpy()
     np.testing.assert_array_equal(sorted(points.tolist()), sorted(expected.tolist()))
+
+
+def test_seconds_of_several_recipes_are_named():
+    frame = cells(2, ("tl", "full"), ("pcam", "idc"), ("ours",))
+    several = pd.concat([frame, frame[:1].assign(recipe="strong", seconds=900.0)])
+    pcam, idc = (sorted(text.get_text() for text in axes.texts) for axes in auc_against_seconds(several).axes)
+    named = [f"EfficientNetV2B{model}" for model in (0, 0, 0, 1, 1)]
+    recipes = ["paper", "paper", "strong", "paper", "paper"]
+    assert pcam == [f"{model}, {recipe}" for model, recipe in zip(named, recipes, strict=True)]
+    assert idc == [*named[:2], *named[3:]]
+
+
+def test_names_without_room_are_drawn_all_the_same():
+    _, panels = style.new(1, 1)
+    style.label_points(panels[0, 0], np.full((9, 2), 0.5), ["EfficientNetV2B0"] * 9, np.empty((0, 2)))
+    assert len(panels[0, 0].texts) == 9
+
+
+def test_crowded_panels_have_the_width_of_the_page():
+    frame = cells(MANY + 1, origins=("ours",))
+    figure = auc_against_seconds(pd.concat([frame, frame[:1].assign(dataset="idc")]))
+    figure.draw_without_rendering()
+    first, second = (axes.get_window_extent() for axes in figure.axes)
+    assert first.y0 > second.y1
+    few = auc_against_seconds(frame.head(4).assign(dataset=["pcam", "pcam", "idc", "idc"]))
+    few.draw_without_rendering()
+    first, second = (axes.get_window_extent() for axes in few.axes)
+    assert first.x1 < second.x0
 
 
 def test_the_forest_draws_every_auc_its_first_row_on_top_and_where_narrow_its_data_sets_below_each_other():

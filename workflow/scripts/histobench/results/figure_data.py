@@ -84,13 +84,13 @@ def against_seconds(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    frame : `dataset`, `model_name`, `mode`, `device`, `auc`, `auc_low`, `auc_high`, `seconds`: of training without
-        validation, and for heads on cached features also of the extraction.
+    frame : `dataset`, `model_name`, `mode`, `recipe`, `device`, `auc`, `auc_low`, `auc_high`, `seconds`: of training
+        without validation, and for heads on cached features also of the extraction.
     """
     seconds = runs.assign(seconds=runs["train_seconds"] + runs["features_seconds"])
     seconds = seconds[~seconds["collapsed"].astype(bool)].groupby(CELL, sort=False)["seconds"].mean().reset_index()
     frame = table.merge(seconds, on=CELL)
-    return frame[["dataset", "model_name", "mode", "device", "auc", "auc_low", "auc_high", "seconds"]]
+    return frame[["dataset", "model_name", "mode", "recipe", "device", "auc", "auc_low", "auc_high", "seconds"]]
 
 
 def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFrame:

@@ -259,6 +259,6 @@ def label_points(
     look = {"textsize": SMALL, "linecolor": GREY, "linewidth": 0.4}
     labels = [names[place] for place in order]
     _, _, texts, leaders = textalloc.allocate(axes, *positions[order].T, labels, **avoided, **look)
-    # The names must not change the final layout.
-    for artist in (*texts, *leaders):
+    # The names must not change the final layout. Where there was no room a name lies on its point, without a line.
+    for artist in filter(None, (*texts, *leaders)):
         artist.set_in_layout(False)
