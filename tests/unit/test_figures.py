@@ -1,5 +1,6 @@
 """Figures: they show the given values and are reproducible; and the numbers of the calibration figure."""
 
+import itertools
 import xml.etree.ElementTree as ET
 from functools import partial
 from types import SimpleNamespace
@@ -15,8 +16,9 @@ from scipy.special import expit, logit
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from histobench.results import figure_data
-from histobench.results.columns import write_csv
+from histobench.results.columns import names, write_csv
 from histobench.results.figures import style
+from histobench.results.figures.ablation import ablation_steps_figure
 from histobench.results.figures.auc_against_seconds import MANY, auc_against_seconds
 from histobench.results.figures.auc_against_size import auc_against_size
 from histobench.results.figures.auc_against_training_data import auc_against_training_data, sizes
@@ -30,6 +32,7 @@ from histobench.results.figures.forest import forest
 from histobench.results.figures.gallery import gallery, gallery_figure
 from histobench.results.figures.groups import per_group
 from histobench.results.figures.learning_curves import learning_curves, learning_curves_figure
+from histobench.results.tables import ablation
 from support import frames
 from support.frames import run
 
@@ -465,6 +468,27 @@ def test_curves_of_several_folds_say_that_they_are_means(monkeypatch):
     assert note.startswith("Curves are means over 3 folds; the dot marks the median")
     inputs.gathered = {}
     assert learning_curves_figure(inputs)[1] == []
+
+
+@pytest.mark.parametrize(("scale", "datasets"), [(0.05, 1), (0.072, 1), (0.072, 2), (0.0072, 1), (0.001, 2)])
+@style.styled
+def test_ticks_of_small_differences_stay_apart_and_only_what_is_shown_is_announced(scale, datasets, tmp_path):
+    asked = [run(dataset=name, recipe=recipe) for name in ("pcam", "idc", "other") for recipe in ("paper", "native")]
+    shown = frames.cells(*asked[: 2 * datasets]).reindex(columns=names(ablation.COLUMNS))
+    shown = shown.assign(added_to=["", "full/paper"] * datasets, difference=[np.nan, 0.4 * scale] * datasets)
+    shown = shown.assign(difference_low=-0.8 * scale, difference_high=1.6 * scale)
+    write_csv(tmp_path / "ablation.csv", shown)
+    figure, _, about = ablation_steps_figure(
+        SimpleNamespace(files={"ablation": [tmp_path / "ablation.csv"]}, cells=frames.cells(*asked))
+    )
+    assert about["dataset"].unique().tolist() == ["pcam", "idc"][:datasets]
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        ticks = [tick.label1 for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        boxes = [tick.get_window_extent() for tick in ticks]
+        assert len(boxes) > 1
+        assert all(one.x1 + 3 < two.x0 for one, two in itertools.pairwise(boxes))
 
 
 def test_pairs_of_two_parts_come_first_and_stand_above_each_other():

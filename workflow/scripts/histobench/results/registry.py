@@ -20,7 +20,8 @@ class Item:
     kind : "table" or "figure".
     module, function : the function that makes it and its module below the library. The function takes
         :class:`histobench.results.inputs.Inputs`. For a table it returns a :class:`histobench.results.printing.Table`,
-        for a figure the figure and its notes, besides those that all figures have.
+        for a figure the figure and its notes, besides the announcements that all figures have; and, where these are
+        not about all cells of the study or of the data set, a third: the cells that they are about.
     inputs : names of its input files, see `INPUTS` in ``rules/items.smk``.
     title : its heading on the page; tables have titles of their own.
     caption : what it shows: in Snakemake's report, and for a figure on the page.
