@@ -242,6 +242,17 @@ def test_other_figures_without_anything(tmp_path):
     assert texts(per_group(nothing, "All are unknown.")) == "All are unknown."
 
 
+@pytest.mark.parametrize("words", [1, 6, 12, 24])
+def test_why_there_is_nothing_fits_its_figure(words):
+    figure = style.nothing("tuberculosis " * words)
+    figure.draw_without_rendering()
+    (text,) = figure.axes[0].texts
+    box = text.get_window_extent()
+    assert min(box.x0, box.y0) >= 0
+    assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+    assert text.get_text().split() == ["tuberculosis"] * words
+
+
 def test_names_stay_apart_and_within_the_axes():
     figure = auc_against_size(cells(models=9, origins=("ours",)))
     figure.draw_without_rendering()
