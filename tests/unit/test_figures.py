@@ -392,6 +392,11 @@ def test_best_epochs_are_marked_on_the_validation_curve():
     assert [mark.get_data()[1][0] for mark in by_gid(accuracy, "best")] == pytest.approx([0.68, 0.86])
     np.testing.assert_array_equal(by_gid(accuracy, "val_accuracy")[0].get_ydata(), history["val_accuracy"])
     assert len(by_gid(loss, "loss")) == 2
+    # The lines of a seed share a shade, and no two seeds have the same.
+    shades = [[line.get_alpha() for line in by_gid(loss, name)] for name in ("loss", "val_loss", "best")]
+    assert shades[0] == shades[1] == shades[2]
+    assert len(set(shades[0])) == 2
+    assert by_gid(figure.axes[1], "loss")[0].get_alpha() == 1
 
 
 def test_groups_stand_from_the_hardest_to_the_easiest():

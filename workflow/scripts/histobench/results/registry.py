@@ -144,7 +144,8 @@ PAGE: tuple[Section | Item, ...] = (
         "learning_curves",
         "Learning curves",
         ("histories",),
-        "Loss and accuracy of training and validation by epoch. The dot marks the epoch whose weights were kept.",
+        "Loss and accuracy of training and validation by epoch, each seed in a shade of its own. The dot marks the "
+        "epoch whose weights were kept.",
     ),
     _of_dataset(
         "groups",
