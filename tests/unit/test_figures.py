@@ -453,6 +453,20 @@ def test_errors_stand_above_their_heat_maps(maps):
         assert sorted(axes.images[1].get_extent()) == sorted(axes.images[0].get_extent())
 
 
+@pytest.mark.parametrize("maps", [0, 2])
+def test_no_errors_of_a_kind_take_a_line(maps):
+    errors = pd.DataFrame({"label": 1, "score": [0.1, 0.2], "patch_id": ["a", "b"], "group": "g"})
+    heatmaps = dict.fromkeys(["a", "b"][:maps], np.zeros((3, 3)))
+    both, one = (
+        gallery(some, np.zeros((len(some), 8, 8, 3), np.uint8), heatmaps)
+        for some in (pd.concat([errors.assign(label=0), errors], ignore_index=True), errors)
+    )
+    assert (texts(both), texts(one)) == ("", "false positives: none")
+    assert one.get_size_inches()[1] < 0.65 * both.get_size_inches()[1]
+    for figure, shown in ((both, 4 + 2 * maps), (one, 2 + maps)):
+        assert sum(bool(axes.images) for axes in figure.axes if axes.get_label() != "<colorbar>") == shown
+
+
 @pytest.mark.parametrize(
     ("changes", "encoders", "networks", "note"),
     [

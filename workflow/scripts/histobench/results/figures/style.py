@@ -151,7 +151,7 @@ def bands(axes: Axes, rows: Sequence[str], title: str) -> None:
 @styled
 def nothing(why: str) -> Figure:
     """Return a figure of a sentence, which says why there is nothing to draw."""
-    lines = textwrap.wrap(why, 80)  # of these, the figure's width has room for some 90
+    lines = textwrap.wrap(why, 95)  # of these, the figure's width has room for some 105
     figure, panels = new(ONE_AND_A_HALF, 0.35 + 0.15 * len(lines))
     panels[0, 0].set_axis_off()
     panels[0, 0].text(0, 0.5, "\n".join(lines), ha="left", va="center", transform=panels[0, 0].transAxes)
