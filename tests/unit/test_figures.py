@@ -22,7 +22,7 @@ from histobench.results.figures.ablation import ablation_steps_figure
 from histobench.results.figures.auc_against_seconds import MANY, auc_against_seconds
 from histobench.results.figures.auc_against_size import auc_against_size
 from histobench.results.figures.auc_against_training_data import auc_against_training_data, sizes
-from histobench.results.figures.auc_by_mode import auc_by_mode
+from histobench.results.figures.auc_by_mode import MAX_NAMED, auc_by_mode
 from histobench.results.figures.calibration import bins, calibration, slope_and_intercept
 from histobench.results.figures.curves import MAX_BANDS, precision_recall, roc
 from histobench.results.figures.duplicates import examples as examples_of_duplicates
@@ -217,6 +217,13 @@ def test_modes_draw_every_auc_above_its_mode(order):
     for place, mode in enumerate(("tl", "full")):
         here = points[np.abs(points[:, 0] - place) < 0.5]
         assert sorted(here[:, 1]) == sorted(frame.loc[frame["mode"] == mode, "auc"])
+
+
+def test_few_points_have_the_names_of_their_models():
+    frame = cells(models=3, modes=("tl", "full"))
+    (axes,) = auc_by_mode(frame).axes
+    assert sorted(text.get_text() for text in axes.texts) == sorted(frame["model_name"])
+    assert not auc_by_mode(cells(models=MAX_NAMED // 2 + 1)).axes[0].texts
 
 
 def test_few_points_have_no_box():
