@@ -10,7 +10,8 @@ from histobench.core.errors import HistobenchError
 from histobench.core.files import write_sealed
 from histobench.results.columns import names
 from histobench.results.figures.external import auc_by_training
-from histobench.results.tables.external import COLUMNS, external
+from histobench.results.printing import Table, printed
+from histobench.results.tables.external import COLUMNS, FIRST, external
 from support.frames import NAMES, run
 from support.paper import configuration, study
 
@@ -139,6 +140,16 @@ def test_a_network_that_collapsed_there_does_not_count(asked):
     write_sealed(elsewhere[1] / "metrics.json", metrics(0.5, collapsed=True))
     table = external(entries, finished, drawn)
     assert (table["auc"][1], table["networks"][1]) == (pytest.approx(0.7), 1)
+
+
+@pytest.mark.parametrize("name", ["recipe", "device"])
+def test_a_page_shows_at_once_what_tells_rows_apart(asked, name):
+    entries, finished, drawn, _ = asked
+    one = external(entries, finished, drawn)
+    several = pd.concat([one, one.assign(**{name: "another"})], ignore_index=True)
+    for table, shown in ((one, False), (several, True)):
+        (grid,) = printed(Table("", table, COLUMNS, first=FIRST), "external").grids
+        assert (name.capitalize() in grid.headings[: grid.first]) == shown
 
 
 def test_the_figure_has_a_panel_for_each_data_set_that_is_tested_on(asked):

@@ -6,7 +6,7 @@ import pytest
 
 from histobench.core.files import write_sealed
 from histobench.results import figure_data
-from histobench.results.tables.performance import first_per_mode
+from histobench.results.tables.performance import first_per_mode, first_per_recipe
 from support.frames import cells, performances, run
 
 
@@ -31,6 +31,35 @@ def test_data_sets_keep_the_order_of_the_matrix_whoever_has_them_first():
     missing = ({"dataset": "pcam", "gap": "not run yet"},)
     points = figure_data.points(stand(run(dataset="idc", format="idc"), missing=missing))
     assert points["dataset"].tolist() == ["idc", "idc", "pcam"]
+
+
+def by_recipe(*rows, missing=()):
+    """Return mode, recipe and published AUC of each cell that has a row in the figure `forest`."""
+    chosen = first_per_recipe(performances(*rows, missing=missing), cells(*rows, missing=missing))
+    return list(chosen[["mode", "recipe", "published_auc"]].fillna(0).itertuples(index=False, name=None))
+
+
+def test_each_recipe_but_no_baseline_average_or_tuned_one_has_a_row_and_the_published_value_stands_by_the_papers():
+    strong = run(recipe="strong", recipe_differs="epochs 30 instead of 15")
+    head = {"model": "vgg19", "mode": "tl", "classifier": "dense head"}
+    others = [run(recipe="strong.d4", averaged_from="b2/full/strong/cpu"), run(recipe="tuned", tuned_from="paper")]
+    others += [run(**head | {"recipe": "linear", "classifier": "linear head"}), run(device="a100")]
+    rows = [strong, run(**head), run(), *others, run(recipe="slow", timing_only=True)]
+    known = {("full", "strong", 0), ("tl", "paper", 0.89), ("full", "paper", 0.85)}
+    assert set(by_recipe(*rows)) == known and len(by_recipe(*rows)) == len(known)
+    alone = run(**head | {"recipe": "knn", "classifier": "k-NN"})
+    assert [row[:2] for row in by_recipe(alone)] == [("tl", "knn")]
+
+
+def test_a_published_value_stands_beside_no_recipe_that_is_known_not_to_be_the_papers():
+    differs = {"recipe_differs": "epochs 3 instead of 15"}
+    strong, short = run(recipe="strong", **differs), run(recipe="short", **differs)
+    missing = ({"recipe": "paper", "gap": "not run yet"},)
+    assert by_recipe(strong, short) == [("full", "strong", 0), ("full", "short", 0)]
+    assert by_recipe(strong, missing=missing) == [("full", "strong", 0), ("full", "paper", 0.85)]
+    assert by_recipe(strong) == [("full", "strong", 0.85)]  # a single recipe, and a note says that it is not comparable
+    elsewhere = run(recipe="short", dataset="idc", format="idc", **differs)
+    assert by_recipe(strong, elsewhere) == [("full", "strong", 0), ("full", "short", 0)]
 
 
 def test_a_figure_says_where_published_values_are_not_comparable():
@@ -60,6 +89,8 @@ def test_labels_name_recipe_and_device_only_where_there_are_several():
     assert label(run(), run("b6", mode="tl"))["label"].tolist() == ["B2, full", "B6, TL"]
     assert label(run(), run(recipe="native"))["label"].tolist() == ["B2, full, paper", "B2, full, native"]
     assert label(run(), run(device="a100"))["label"].tolist() == ["B2, full, cpu", "B2, full, a100"]
+    both = label(run(), run(recipe="native", device="a100"))["label"].tolist()
+    assert both == ["B2, full, paper, cpu", "B2, full, native, a100"]
 
 
 def test_collapsed_runs_those_for_their_seconds_and_other_data_sets_have_no_curve():

@@ -1,5 +1,6 @@
 """Figures: they show the given values and are reproducible; and the numbers of the calibration figure."""
 
+import itertools
 import xml.etree.ElementTree as ET
 from functools import partial
 from types import SimpleNamespace
@@ -15,12 +16,13 @@ from scipy.special import expit, logit
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from histobench.results import figure_data
-from histobench.results.columns import write_csv
+from histobench.results.columns import names, write_csv
 from histobench.results.figures import style
-from histobench.results.figures.auc_against_seconds import auc_against_seconds
+from histobench.results.figures.ablation import ablation_steps_figure
+from histobench.results.figures.auc_against_seconds import MANY, auc_against_seconds
 from histobench.results.figures.auc_against_size import auc_against_size
 from histobench.results.figures.auc_against_training_data import auc_against_training_data, sizes
-from histobench.results.figures.auc_by_mode import auc_by_mode
+from histobench.results.figures.auc_by_mode import MAX_NAMED, auc_by_mode
 from histobench.results.figures.calibration import bins, calibration, slope_and_intercept
 from histobench.results.figures.curves import MAX_BANDS, precision_recall, roc
 from histobench.results.figures.duplicates import examples as examples_of_duplicates
@@ -30,6 +32,7 @@ from histobench.results.figures.forest import forest
 from histobench.results.figures.gallery import gallery, gallery_figure
 from histobench.results.figures.groups import per_group
 from histobench.results.figures.learning_curves import learning_curves, learning_curves_figure
+from histobench.results.tables import ablation
 from support import frames
 from support.frames import run
 
@@ -42,7 +45,9 @@ def cells(models=3, modes=("full",), datasets=("pcam",), origins=("ours", "publi
     keys = [
         (d, f"EfficientNetV2B{m}", mode, o) for d in datasets for m in range(models) for mode in modes for o in origins
     ]
-    frame = pd.DataFrame(keys, columns=["dataset", "model_name", "mode", "origin"]).assign(device="a100")
+    frame = pd.DataFrame(keys, columns=["dataset", "model_name", "mode", "origin"]).assign(
+        device="a100", recipe="paper"
+    )
     frame["auc"] = rng.uniform(0.7, 0.95, len(frame))
     ours = frame["origin"] == "ours"
     frame["auc_low"], frame["auc_high"] = ((frame["auc"] + shift).where(ours) for shift in (-0.02, 0.03))
@@ -143,6 +148,34 @@ def test_seconds_draw_every_point_that_has_an_auc():
     np.testing.assert_array_equal(sorted(points.tolist()), sorted(expected.tolist()))
 
 
+def test_seconds_of_several_recipes_are_named():
+    frame = cells(2, ("tl", "full"), ("pcam", "idc"), ("ours",))
+    several = pd.concat([frame, frame[:1].assign(recipe="strong", seconds=900.0)])
+    pcam, idc = (sorted(text.get_text() for text in axes.texts) for axes in auc_against_seconds(several).axes)
+    named = [f"EfficientNetV2B{model}" for model in (0, 0, 0, 1, 1)]
+    recipes = ["paper", "paper", "strong", "paper", "paper"]
+    assert pcam == [f"{model}, {recipe}" for model, recipe in zip(named, recipes, strict=True)]
+    assert idc == [*named[:2], *named[3:]]
+
+
+def test_names_without_room_are_drawn_all_the_same():
+    _, panels = style.new(1, 1)
+    style.label_points(panels[0, 0], np.full((9, 2), 0.5), ["EfficientNetV2B0"] * 9, np.empty((0, 2)))
+    assert len(panels[0, 0].texts) == 9
+
+
+def test_crowded_panels_have_the_width_of_the_page():
+    frame = cells(MANY + 1, origins=("ours",))
+    figure = auc_against_seconds(pd.concat([frame, frame[:1].assign(dataset="idc")]))
+    figure.draw_without_rendering()
+    first, second = (axes.get_window_extent() for axes in figure.axes)
+    assert first.y0 > second.y1
+    few = auc_against_seconds(frame.head(4).assign(dataset=["pcam", "pcam", "idc", "idc"]))
+    few.draw_without_rendering()
+    first, second = (axes.get_window_extent() for axes in few.axes)
+    assert first.x1 < second.x0
+
+
 def test_the_forest_draws_every_auc_its_first_row_on_top_and_where_narrow_its_data_sets_below_each_other():
     frame = cells(modes=("tl", "full"), datasets=("pcam", "idc"))
     wide, narrow = forest(frame), forest(frame, narrow=True)
@@ -163,6 +196,17 @@ def test_the_forest_draws_every_auc_its_first_row_on_top_and_where_narrow_its_da
     assert narrow.get_size_inches()[0] < style.SINGLE < wide.get_size_inches()[0]
 
 
+def test_rows_of_the_forest_name_recipes_and_stand_together_where_a_model_and_mode_have_several():
+    frame = pd.concat([cells(2, origins=("ours",)), cells(1, origins=("ours",)).assign(recipe="strong", auc=0.99)])
+    names = ["EfficientNetV2B0, full, paper", "EfficientNetV2B0, full, strong", "EfficientNetV2B1, full, paper"]
+    for narrow in (False, True):
+        axes = forest(frame, narrow=narrow).axes[0]
+        heights = {text.get_text().replace("\n", " "): text.get_position()[1] for text in axes.get_yticklabels()}
+        assert sorted(heights, key=heights.get, reverse=True) == names
+        found = {round(y): x for x, y in drawn(axes.figure)}
+        assert [found[heights[name]] for name in names] == [frame["auc"].iloc[0], 0.99, frame["auc"].iloc[1]]
+
+
 @given(st.permutations(range(6)))
 @settings(max_examples=5)
 def test_modes_draw_every_auc_above_its_mode(order):
@@ -173,6 +217,13 @@ def test_modes_draw_every_auc_above_its_mode(order):
     for place, mode in enumerate(("tl", "full")):
         here = points[np.abs(points[:, 0] - place) < 0.5]
         assert sorted(here[:, 1]) == sorted(frame.loc[frame["mode"] == mode, "auc"])
+
+
+def test_few_points_have_the_names_of_their_models():
+    frame = cells(models=3, modes=("tl", "full"))
+    (axes,) = auc_by_mode(frame).axes
+    assert sorted(text.get_text() for text in axes.texts) == sorted(frame["model_name"])
+    assert not auc_by_mode(cells(models=MAX_NAMED // 2 + 1)).axes[0].texts
 
 
 def test_few_points_have_no_box():
@@ -196,6 +247,17 @@ def test_other_figures_without_anything(tmp_path):
     for number, figure in enumerate(figures):
         style.save(figure, tmp_path / str(number), ["A note."])
     assert texts(per_group(nothing, "All are unknown.")) == "All are unknown."
+
+
+@pytest.mark.parametrize("words", [1, 6, 12, 24])
+def test_why_there_is_nothing_fits_its_figure(words):
+    figure = style.nothing("tuberculosis " * words)
+    figure.draw_without_rendering()
+    (text,) = figure.axes[0].texts
+    box = text.get_window_extent()
+    assert min(box.x0, box.y0) >= 0
+    assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+    assert text.get_text().split() == ["tuberculosis"] * words
 
 
 def test_names_stay_apart_and_within_the_axes():
@@ -337,6 +399,11 @@ def test_best_epochs_are_marked_on_the_validation_curve():
     assert [mark.get_data()[1][0] for mark in by_gid(accuracy, "best")] == pytest.approx([0.68, 0.86])
     np.testing.assert_array_equal(by_gid(accuracy, "val_accuracy")[0].get_ydata(), history["val_accuracy"])
     assert len(by_gid(loss, "loss")) == 2
+    # The lines of a seed share a shade, and no two seeds have the same.
+    shades = [[line.get_alpha() for line in by_gid(loss, name)] for name in ("loss", "val_loss", "best")]
+    assert shades[0] == shades[1] == shades[2]
+    assert len(set(shades[0])) == 2
+    assert by_gid(figure.axes[1], "loss")[0].get_alpha() == 1
 
 
 def test_groups_stand_from_the_hardest_to_the_easiest():
@@ -393,6 +460,20 @@ def test_errors_stand_above_their_heat_maps(maps):
         assert sorted(axes.images[1].get_extent()) == sorted(axes.images[0].get_extent())
 
 
+@pytest.mark.parametrize("maps", [0, 2])
+def test_no_errors_of_a_kind_take_a_line(maps):
+    errors = pd.DataFrame({"label": 1, "score": [0.1, 0.2], "patch_id": ["a", "b"], "group": "g"})
+    heatmaps = dict.fromkeys(["a", "b"][:maps], np.zeros((3, 3)))
+    both, one = (
+        gallery(some, np.zeros((len(some), 8, 8, 3), np.uint8), heatmaps)
+        for some in (pd.concat([errors.assign(label=0), errors], ignore_index=True), errors)
+    )
+    assert (texts(both), texts(one)) == ("", "false positives: none")
+    assert one.get_size_inches()[1] < 0.65 * both.get_size_inches()[1]
+    for figure, shown in ((both, 4 + 2 * maps), (one, 2 + maps)):
+        assert sum(bool(axes.images) for axes in figure.axes if axes.get_label() != "<colorbar>") == shown
+
+
 @pytest.mark.parametrize(
     ("changes", "encoders", "networks", "note"),
     [
@@ -424,6 +505,27 @@ def test_curves_of_several_folds_say_that_they_are_means(monkeypatch):
     assert note.startswith("Curves are means over 3 folds; the dot marks the median")
     inputs.gathered = {}
     assert learning_curves_figure(inputs)[1] == []
+
+
+@pytest.mark.parametrize(("scale", "datasets"), [(0.05, 1), (0.072, 1), (0.072, 2), (0.0072, 1), (0.001, 2)])
+@style.styled
+def test_ticks_of_small_differences_stay_apart_and_only_what_is_shown_is_announced(scale, datasets, tmp_path):
+    asked = [run(dataset=name, recipe=recipe) for name in ("pcam", "idc", "other") for recipe in ("paper", "native")]
+    shown = frames.cells(*asked[: 2 * datasets]).reindex(columns=names(ablation.COLUMNS))
+    shown = shown.assign(added_to=["", "full/paper"] * datasets, difference=[np.nan, 0.4 * scale] * datasets)
+    shown = shown.assign(difference_low=-0.8 * scale, difference_high=1.6 * scale)
+    write_csv(tmp_path / "ablation.csv", shown)
+    figure, _, about = ablation_steps_figure(
+        SimpleNamespace(files={"ablation": [tmp_path / "ablation.csv"]}, cells=frames.cells(*asked))
+    )
+    assert about["dataset"].unique().tolist() == ["pcam", "idc"][:datasets]
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        ticks = [tick.label1 for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        boxes = [tick.get_window_extent() for tick in ticks]
+        assert len(boxes) > 1
+        assert all(one.x1 + 3 < two.x0 for one, two in itertools.pairwise(boxes))
 
 
 def test_pairs_of_two_parts_come_first_and_stand_above_each_other():

@@ -13,5 +13,5 @@ with job.start(snakemake):
         dict(snakemake.input.items()),
         snakemake.params.study,
         Path(snakemake.output[0]).parent,
-        lambda drawn, inputs, stem: style.save(drawn[0], stem, [*inputs.announcements(), *drawn[1]]),
+        lambda drawn, inputs, stem: style.save(drawn[0], stem, [*inputs.announcements(*drawn[2:]), *drawn[1]]),
     )

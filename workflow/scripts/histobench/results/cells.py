@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from histobench.core import cells as core_cells
+from histobench.core import recipes
 from histobench.core.averaged import Member
 from histobench.results.modes import MODES
 
@@ -31,8 +32,8 @@ def can_represent(cells: pd.DataFrame) -> pd.DataFrame:
 def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
     """Return one cell for each data set, model and mode, wherever a single AUC is needed.
 
-    Tests, claims, the figure `forest` and Figures 3 and 4 use these, so that they are about the same runs. Of several
-    recipes and devices it is the first in the matrix, finished or not: results must not depend on which run ends first.
+    Tests, claims and Figures 3 and 4 use these, so that they are about the same runs. Of several recipes and devices it
+    is the first in the matrix, finished or not: results must not depend on which run ends first.
 
     Parameters
     ----------
@@ -50,6 +51,22 @@ def averages(a: Cell, b: Cell) -> bool:
     """Return whether the scores of one of these cells, on the same data set, are averages of those of the other."""
     pairs = ((a, b), (b, a))
     return any(str(Member(*(of[key] for key in Member._fields))) in each["averaged_from"].split() for each, of in pairs)
+
+
+def first_by_recipe(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return those of :func:`first_cells`, and of each further recipe the first cell, but for baselines.
+
+    Linear heads and nearest neighbours are what other classifiers are compared with, and stand alone only where a data
+    set, model and mode has none before them.
+
+    Returns
+    -------
+    first : at most one row per `dataset`, `model`, `mode` and `recipe`, in the given order, with a new index.
+    """
+    first = can_represent(cells).drop_duplicates(["dataset", "model", "mode", "recipe"])
+    further = first.duplicated(["dataset", "model", "mode"])
+    baseline = first["classifier"].isin([recipes.LINEAR_HEAD, recipes.KNN])
+    return first[~(further & baseline)].reset_index(drop=True)
 
 
 def without_averages(rows: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

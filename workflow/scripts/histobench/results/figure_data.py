@@ -1,6 +1,6 @@
 """The data of the figures in `results/figures/`, from the tables and run folders of a study."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +26,47 @@ PUBLISHED_NOTE = "Published values: Bonnet 2024."
 NOT_COMPARABLE = "They are not comparable with ours on {}: the tables say why."
 
 
-def points(first_per_mode: pd.DataFrame) -> pd.DataFrame:
-    """Return our AUCs and the published ones, one row per data set, model, mode and origin.
+def labels(
+    rows: pd.DataFrame, shown: Sequence[str] = ("model_name", "mode"), apart: Sequence[str] = ("recipe", "device")
+) -> "pd.Series[str]":
+    """Return printed names of runs or cells.
 
     Parameters
     ----------
-    first_per_mode : see `performance.first_per_mode`.
+    rows : `model_name`, `mode`, and the columns that follow.
+    shown : columns that every name has.
+    apart : columns that all names have where some model and mode has several of them among the rows.
+    """
+    kinds = rows.groupby(["model_name", "mode"], sort=False)
+    parts = [*shown, *(name for name in apart if (kinds[name].nunique() > 1).any())]
+    words = rows.assign(mode=rows["mode"].map(MODE_NAMES))[parts].astype(str)
+    return pd.Series([", ".join(each) for each in words.to_numpy()], rows.index, dtype=object)
+
+
+def points(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return our AUCs and the published ones, one row per cell and origin.
+
+    Parameters
+    ----------
+    cells : see `performance.first_per_mode` and `performance.first_per_recipe`.
 
     Returns
     -------
-    frame : `dataset`, `model`, `model_name`, `mode`, `origin` ("ours" or "published"), `auc`, `auc_low` and `auc_high`
-        (95 % interval, may be NaN); only rows with an AUC.
+    frame : `dataset`, `model`, `model_name`, `mode`, `recipe`, `origin` ("ours" or "published"), `auc`, `auc_low` and
+        `auc_high` (95 % interval, may be NaN); only rows with an AUC.
     """
-    ours = first_per_mode[["dataset", "model", "model_name", "mode", "auc", "auc_low", "auc_high"]]
-    papers = ours.assign(auc=first_per_mode["published_auc"], auc_low=np.nan, auc_high=np.nan)
+    ours = cells[["dataset", "model", "model_name", "mode", "recipe", "auc", "auc_low", "auc_high"]]
+    papers = ours.assign(auc=cells["published_auc"], auc_low=np.nan, auc_high=np.nan)
     both = pd.concat([ours.assign(origin="ours"), papers.assign(origin="published")])
     # In the order of the matrix, also if the first data set has only published values.
-    order = {dataset: place for place, dataset in enumerate(first_per_mode["dataset"].unique())}
+    order = {dataset: place for place, dataset in enumerate(cells["dataset"].unique())}
     both = both[both["auc"].notna()]
     return both.sort_values("dataset", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
 
 
-def notes_on_published(first_per_mode: pd.DataFrame) -> list[str]:
-    """Return the notes of a figure with published values beside ours; an empty list if it has none."""
-    shown = first_per_mode[first_per_mode["published_auc"].notna()]
+def notes_on_published(cells: pd.DataFrame) -> list[str]:
+    """Return the notes of a figure of `points` with published values beside ours; an empty list if it has none."""
+    shown = cells[cells["published_auc"].notna()]
     if shown.empty:
         return []
     differ = (shown[DIFFERS] != "").any(axis=1) & shown["auc"].notna()
@@ -67,19 +84,19 @@ def against_seconds(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    frame : `dataset`, `model_name`, `mode`, `device`, `auc`, `auc_low`, `auc_high`, `seconds`: of training without
-        validation, and for heads on cached features also of the extraction.
+    frame : `dataset`, `model_name`, `mode`, `recipe`, `device`, `auc`, `auc_low`, `auc_high`, `seconds`: of training
+        without validation, and for heads on cached features also of the extraction.
     """
     seconds = runs.assign(seconds=runs["train_seconds"] + runs["features_seconds"])
     seconds = seconds[~seconds["collapsed"].astype(bool)].groupby(CELL, sort=False)["seconds"].mean().reset_index()
     frame = table.merge(seconds, on=CELL)
-    return frame[["dataset", "model_name", "mode", "device", "auc", "auc_low", "auc_high", "seconds"]]
+    return frame[["dataset", "model_name", "mode", "recipe", "device", "auc", "auc_low", "auc_high", "seconds"]]
 
 
 def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return the runs on a data set that figures show, with a printed `label` for each cell.
+    """Return the runs on a data set that figures show, with a printed `label` for each cell, see :func:`labels`.
 
-    Collapsed runs and those for timing only are left out. The label includes recipe and device if there are several.
+    Collapsed runs and those for timing only are left out.
 
     Parameters
     ----------
@@ -88,12 +105,7 @@ def labelled(runs: pd.DataFrame, cells: pd.DataFrame, dataset: str) -> pd.DataFr
     """
     of_seconds = cells.loc[cells["timing_only"].astype(bool), "recipe"]
     shown = runs[(runs["dataset"] == dataset) & ~runs["collapsed"].astype(bool) & ~runs["recipe"].isin(of_seconds)]
-    label = shown["model_name"] + ", " + shown["mode"].map(MODE_NAMES)
-    same = shown.drop_duplicates(CELL)
-    for name in ("recipe", "device"):
-        if same.duplicated([each for each in CELL if each != name], keep=False).any():
-            label += ", " + shown[name]
-    return shown.assign(label=label)
+    return shown.assign(label=labels(shown))
 
 
 def best_on_validation(shown: pd.DataFrame) -> list[str]:

@@ -20,7 +20,8 @@ class Item:
     kind : "table" or "figure".
     module, function : the function that makes it and its module below the library. The function takes
         :class:`histobench.results.inputs.Inputs`. For a table it returns a :class:`histobench.results.printing.Table`,
-        for a figure the figure and its notes, besides those that all figures have.
+        for a figure the figure and its notes, besides the announcements that all figures have; and, where these are
+        not about all cells of the study or of the data set, a third: the cells that they are about.
     inputs : names of its input files, see `INPUTS` in ``rules/items.smk``.
     title : its heading on the page; tables have titles of their own.
     caption : what it shows: in Snakemake's report, and for a figure on the page.
@@ -95,8 +96,9 @@ PAGE: tuple[Section | Item, ...] = (
         "forest",
         "AUC by model and mode",
         ("performance",),
-        "Test AUC of every model and mode, with its 95 % interval, beside the published one; of several recipes or "
-        "devices the first in the matrix.",
+        "Test AUC of every model and mode, with its 95 % interval, beside the published one; of each recipe where they "
+        "have several, of several devices the first in the matrix. Tables hold tuned recipes, averages of scores, and "
+        "linear heads and nearest neighbours beside other heads.",
     ),
     Section("Data set {dataset}"),
     _table(
@@ -142,7 +144,8 @@ PAGE: tuple[Section | Item, ...] = (
         "learning_curves",
         "Learning curves",
         ("histories",),
-        "Loss and accuracy of training and validation by epoch. The dot marks the epoch whose weights were kept.",
+        "Loss and accuracy of training and validation by epoch, each seed in a shade of its own. The dot marks the "
+        "epoch whose weights were kept.",
     ),
     _of_dataset(
         "groups",

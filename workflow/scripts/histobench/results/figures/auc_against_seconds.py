@@ -10,6 +10,9 @@ from histobench.results.figures import style
 from histobench.results.inputs import Inputs
 from histobench.results.tables import performance
 
+MANY = 24
+"""Points above which a panel needs the width of the page for their names."""
+
 
 @style.styled
 def auc_against_seconds(frame: pd.DataFrame) -> Figure:
@@ -21,14 +24,16 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
 
     Returns
     -------
-    figure : one panel per data set and device, since seconds on different devices cannot be compared.
+    figure : one panel per data set and device, since seconds on different devices cannot be compared. Names are those
+        of models, with the recipe where one has several in a mode.
     """
     frame = frame[frame["auc"].notna() & (frame["seconds"] > 0)]
     cells = list(frame[["dataset", "device"]].drop_duplicates().itertuples(index=False, name=None)) or [("", "")]
-    columns = min(len(cells), 2)
+    crowded = len(frame) > 0 and frame.groupby(["dataset", "device"]).size().max() > MANY
+    columns = 1 if crowded else min(len(cells), 2)
     rows = -(-len(cells) // columns)
-    width = style.DOUBLE if columns == 2 else style.ONE_AND_A_HALF
-    shape = (len(cells), width, 0.3 + 3.0 * rows, rows, columns)
+    width = style.DOUBLE if crowded or columns == 2 else style.ONE_AND_A_HALF
+    shape = (len(cells), width, 0.3 + (4.5 if crowded else 3.0) * rows, rows, columns)
     figure, panels = style.multiples(*shape, "Training, seconds", "Test AUC, 95 % interval", sharex=True, sharey=True)
     low, high = (float(frame["seconds"].min()), float(frame["seconds"].max())) if len(frame) else (1.0, 100.0)
     room = max((high / low) ** 0.1, 1.4)
@@ -55,7 +60,8 @@ def auc_against_seconds(frame: pd.DataFrame) -> Figure:
         at = shown[["seconds", "auc"]].to_numpy(np.float64)
         ends = shown[["auc_low", "auc_high"]].apply(lambda column, aucs=shown["auc"]: column.fillna(aucs))
         upright = list(zip(shown["seconds"], ends["auc_low"], ends["auc_high"], strict=True))
-        style.label_points(axes, at, list(shown["model_name"]), at, upright)
+        names = figure_data.labels(shown, ["model_name"], ["recipe"])
+        style.label_points(axes, at, list(names), at, upright)
     return figure
 
 

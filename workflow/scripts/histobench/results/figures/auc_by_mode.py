@@ -17,6 +17,9 @@ from histobench.results.tables import performance
 MIN_BOX = 5
 """A box shows five numbers (Tukey 1977, Exploratory Data Analysis); fewer points are drawn without one."""
 
+MAX_NAMED = 12
+"""Points of a panel up to which there is room for the names of their models."""
+
 
 @style.styled
 def auc_by_mode(frame: pd.DataFrame) -> Figure:
@@ -28,38 +31,45 @@ def auc_by_mode(frame: pd.DataFrame) -> Figure:
 
     Returns
     -------
-    figure : one panel per data set, with our values (filled) to the left of published ones (hollow).
+    figure : one panel per data set, with our values (filled) to the left of published ones (hollow). A few points have
+        the names of their models.
     """
     datasets = list(frame["dataset"].unique()) or [""]
     modes = [mode for mode in MODES if (frame["mode"] == mode).any()]
     width = min(style.DOUBLE, max(style.SINGLE, 0.6 + len(datasets) * (0.6 + 0.7 * len(modes))))
     figure, panels = style.new(width, 2.8, 1, len(datasets), sharey=True)
+    named = []
     for axes, dataset in zip(panels[0], datasets, strict=True):
-        of_dataset = frame[frame["dataset"] == dataset]
+        of_dataset = frame[frame["dataset"] == dataset].sort_values("auc", kind="stable")
+        drawn = []
         axes.set_title(dataset)
         axes.set_xticks(range(len(modes)), [MODES[mode].name for mode in modes])
         axes.set_xlim(-0.6, max(len(modes), 1) - 0.4)
         axes.grid(axis="x", visible=False)
         for place, mode in enumerate(modes):
             groups = {
-                origin: np.sort(
-                    of_dataset.loc[(of_dataset["mode"] == mode) & (of_dataset["origin"] == origin), "auc"].to_numpy()
-                )
+                origin: of_dataset[(of_dataset["mode"] == mode) & (of_dataset["origin"] == origin)]
                 for origin in ("ours", "published")
             }
-            both = all(len(aucs) for aucs in groups.values())
-            for origin, aucs in groups.items():
-                centre = place + (0 if not both else -0.21 if origin == "ours" else 0.21)
-                _box(axes, aucs, centre, 0.34 if both else 0.5, mode, filled=origin == "ours")
+            both = all(len(some) for some in groups.values())
+            for origin, some in groups.items():
+                centre, aucs = place + (0 if not both else -0.21 if origin == "ours" else 0.21), some["auc"].to_numpy()
+                x = _box(axes, aucs, centre, 0.34 if both else 0.5, mode, filled=origin == "ours")
+                drawn.append(some.assign(x=x))
+        if 0 < len(of_dataset) <= MAX_NAMED:
+            named.append((axes, pd.concat(drawn)))
         axes.set_xlabel("Mode")
     panels[0, 0].set_ylabel("Test AUC")
     if keys := style.origin_keys(frame, colour=style.GREY):
         figure.legend(handles=keys, loc="outside upper right", ncols=2)
+    for axes, some in named:
+        at = some[["x", "auc"]].to_numpy(np.float64)
+        style.label_points(axes, at, list(some["model_name"]), at)
     return figure
 
 
-def _box(axes: Axes, aucs: Floats, centre: float, width: float, mode: str, *, filled: bool) -> None:
-    """Draw the box of sorted AUCs and their points."""
+def _box(axes: Axes, aucs: Floats, centre: float, width: float, mode: str, *, filled: bool) -> Floats:
+    """Draw the box of sorted AUCs and their points, and return where these lie."""
     look = style.mode_style(mode)
     if len(aucs) >= MIN_BOX:
         line = {"color": look["colour"], "linewidth": 0.7}
@@ -70,7 +80,9 @@ def _box(axes: Axes, aucs: Floats, centre: float, width: float, mode: str, *, fi
         axes.boxplot([aucs], positions=[centre], widths=width, **options)
     # Steps of the golden ratio put neighbours in AUC, which might hide each other, far apart.
     jitter = (np.arange(len(aucs)) * 0.6180339887 % 1 - 0.5) * width * 0.75 if len(aucs) > 1 else np.zeros(len(aucs))
-    style.points(axes, centre + jitter, aucs, filled=filled, label="ours" if filled else "published", **look)
+    x: Floats = (centre + jitter).astype(np.float64)
+    style.points(axes, x, aucs, filled=filled, label="ours" if filled else "published", **look)
+    return x
 
 
 def auc_by_mode_figure(inputs: Inputs) -> tuple[Figure, list[str]]:

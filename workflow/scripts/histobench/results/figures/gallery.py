@@ -44,33 +44,46 @@ def gallery(
     """
     places = {label: np.flatnonzero(errors["label"] == label) for label in kinds}
     overlays = bool(errors["patch_id"].isin(list(heatmaps)).any())
-    height = 2 if overlays else 1
+    rows_of_kind = 2 if overlays else 1
     columns = max(1, *map(len, places.values()))
-    side = 1.08  # inches
+    side, line, caption = 1.08, 0.2, 0.45  # inches
+    heights = {label: [side] * rows_of_kind if len(chosen) else [line] for label, chosen in places.items()}
+    ratios = [height for each in heights.values() for height in each]
+    captions = caption * sum(len(chosen) > 0 for chosen in places.values())
     figure, panels = style.new(
-        max(0.3 + side * columns + (0.45 if overlays else 0), 2.4), 2 * (height * side + 0.45), 2 * height, columns
+        max(0.3 + side * columns + (0.45 if overlays else 0), 2.4),
+        sum(ratios) + captions,
+        len(ratios),
+        columns,
+        height_ratios=ratios,
     )
     for axes in panels.flat:
         style.blank(axes)
     heat = None
-    for row, (label, chosen) in enumerate(places.items()):
-        panels[height * row, 0].set_ylabel(kinds[label])
-        if overlays and len(chosen):
-            panels[height * row + 1, 0].set_ylabel("Grad-CAM")
+    top = 0
+    for label, chosen in places.items():
+        rows = panels[top : top + len(heights[label])]
+        top += len(rows)
+        if not len(chosen):
+            axes = rows[0, 0]
+            axes.set_box_aspect(None)
+            axes.text(0, 0.5, f"{kinds[label]}: none", transform=axes.transAxes, va="center", in_layout=False)
+            continue
+        rows[0, 0].set_ylabel(kinds[label])
+        if overlays:
+            rows[1, 0].set_ylabel("Grad-CAM")
         for column, place in enumerate(chosen):
             error, image = errors.iloc[place], images[place]
-            panels[height * row, column].imshow(image, interpolation="nearest")
+            rows[0, column].imshow(image, interpolation="nearest")
             if error["patch_id"] in heatmaps:
-                axes, heatmap = panels[height * row + 1, column], heatmaps[error["patch_id"]]
+                axes, heatmap = rows[1, column], heatmaps[error["patch_id"]]
                 axes.imshow(image, interpolation="nearest")
                 # Over the whole patch, whose pixels have their centres at whole numbers; interpolated bilinearly.
                 edges = (-0.5, len(image) - 0.5, len(image) - 0.5, -0.5)
                 heat = axes.imshow(
                     heatmap, alpha=0.5, extent=edges, interpolation="bilinear", cmap="viridis", vmin=0, vmax=1
                 )
-            panels[height * row + height - 1, column].set_xlabel(_caption(error), fontsize=5, linespacing=1.15)
-        if not len(chosen):
-            panels[height * row, 0].text(0.5, 0.5, "none", transform=panels[height * row, 0].transAxes, ha="center")
+            rows[-1, column].set_xlabel(_caption(error), fontsize=5, linespacing=1.15)
     if heat is not None:
         bar = figure.colorbar(heat, ax=panels, label="Grad-CAM", fraction=0.03, pad=0.01, aspect=40, ticks=[0, 0.5, 1])
         bar.ax.set_yticks([0, 0.5, 1])

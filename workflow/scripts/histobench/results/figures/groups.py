@@ -27,10 +27,7 @@ def per_group(frame: pd.DataFrame, without: str) -> Figure:
     figure : one row per label, in the given order.
     """
     if frame.empty:
-        figure, panels = style.new(style.ONE_AND_A_HALF, 0.5)
-        panels[0, 0].set_axis_off()
-        panels[0, 0].text(0, 0.5, without, ha="left", va="center", transform=panels[0, 0].transAxes)
-        return figure
+        return style.nothing(without)
     table = frame.pivot_table(index="label", columns="group", values="accuracy", sort=False)
     means = table.mean(axis=0)
     groups = sorted(table.columns, key=lambda group: (means[group], str(group)))

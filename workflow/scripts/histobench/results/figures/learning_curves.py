@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import ticker
 from matplotlib.figure import Figure
@@ -21,6 +22,9 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 """Looks of training and validation, by the prefix of their columns in `history.csv`."""
 
+PALEST = 0.45
+"""Opacity of the last seed's lines; the first one's are opaque."""
+
 BEST: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "color": style.BLUE}
 
 
@@ -31,8 +35,8 @@ def learning_curves(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]])
     Parameters
     ----------
     histories : from a printed label to the `history.csv` of each of its seeds (`epoch`, `loss`, `accuracy`, `val_loss`,
-        `val_accuracy`) and the best epoch. Each seed has lines of its own; the best epoch is marked on the validation
-        curve.
+        `val_accuracy`) and the best epoch. Each seed has lines of its own, which share a shade; the best epoch is
+        marked on the validation curve.
 
     Returns
     -------
@@ -52,11 +56,13 @@ def learning_curves(histories: Mapping[str, Sequence[tuple[pd.DataFrame, int]]])
         band, column = divmod(number, columns)
         for row, (metric, name) in enumerate(METRICS.items()):
             axes = panels[2 * band + row, column]
-            for history, best in histories[label]:
+            shades = np.linspace(1, PALEST, len(histories[label]))
+            for (history, best), shade in zip(histories[label], shades, strict=True):
                 for part, look in PARTS.items():
-                    axes.plot(history["epoch"], history[part + metric], **look, linewidth=0.8, gid=part + metric)
+                    shown = look | {"alpha": shade, "linewidth": 0.8, "gid": part + metric}
+                    axes.plot(history["epoch"], history[part + metric], **shown)
                 at = history[history["epoch"] == best]
-                axes.plot(at["epoch"], at["val_" + metric], **BEST, zorder=4, gid="best")
+                axes.plot(at["epoch"], at["val_" + metric], **BEST, alpha=shade, zorder=4, gid="best")
             low, high = limits[metric]
             if metric == "loss":
                 axes.set(yscale="log", ylim=(low / 1.2, high * 1.2))

@@ -148,11 +148,13 @@ def bands(axes: Axes, rows: Sequence[str], title: str) -> None:
         axes.axhspan(height - 0.5, height + 0.5, color="#F5F5F5", zorder=0, linewidth=0)
 
 
+@styled
 def nothing(why: str) -> Figure:
-    """Return a figure of one line, which says why there is nothing to draw."""
-    figure, panels = new(ONE_AND_A_HALF, 0.5)
+    """Return a figure of a sentence, which says why there is nothing to draw."""
+    lines = textwrap.wrap(why, 95)  # of these, the figure's width has room for some 105
+    figure, panels = new(ONE_AND_A_HALF, 0.35 + 0.15 * len(lines))
     panels[0, 0].set_axis_off()
-    panels[0, 0].text(0, 0.5, why, ha="left", va="center", transform=panels[0, 0].transAxes)
+    panels[0, 0].text(0, 0.5, "\n".join(lines), ha="left", va="center", transform=panels[0, 0].transAxes)
     return figure
 
 
@@ -259,6 +261,6 @@ def label_points(
     look = {"textsize": SMALL, "linecolor": GREY, "linewidth": 0.4}
     labels = [names[place] for place in order]
     _, _, texts, leaders = textalloc.allocate(axes, *positions[order].T, labels, **avoided, **look)
-    # The names must not change the final layout.
-    for artist in (*texts, *leaders):
+    # The names must not change the final layout. Where there was no room a name lies on its point, without a line.
+    for artist in filter(None, (*texts, *leaders)):
         artist.set_in_layout(False)

@@ -46,7 +46,7 @@ COLUMNS = [
     RUNS,
 ]
 
-FIRST = ["model_name", "mode", "dataset", "tested_on", "auc", "balanced_accuracy", "remark"]
+FIRST = ["model_name", "mode", "recipe", "device", "dataset", "tested_on", "auc", "balanced_accuracy", "remark"]
 
 AT_VALIDATION_THRESHOLD = ("balanced_accuracy", "sensitivity", "specificity")
 

@@ -13,7 +13,7 @@ from histobench.core.errors import HistobenchError
 from histobench.core.runs import LEFT_OUT
 from histobench.results import columns
 from histobench.results.bootstrap import LEVEL, percentile_interval
-from histobench.results.cells import NAMES, first_cells, runs_of
+from histobench.results.cells import NAMES, first_by_recipe, first_cells, runs_of
 from histobench.results.columns import ALL_ROWS, BACKEND, BOOTSTRAP, CELL, GAP, KNOWN_ROWS, RUNS, Column, hidden, text
 from histobench.results.inputs import Inputs
 from histobench.results.printing import Table
@@ -165,6 +165,20 @@ def of_cnns(inputs: Inputs) -> pd.DataFrame:
 def first_per_mode(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """Return one row per data set, model and mode, that of the cell chosen by `cells.first_cells`."""
     return first_cells(cells)[NAMES].merge(table, on=NAMES)
+
+
+def first_per_recipe(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the cells chosen by `cells.first_by_recipe`.
+
+    Where a model and mode have several recipes, only the paper's keeps its `published_auc`: on each data set the first
+    that does not differ from the protocol or, as long as none is known not to, the first that has no run.
+    """
+    rows = first_by_recipe(cells)[NAMES].merge(table, on=NAMES)
+    several = rows.groupby(["model", "mode"])["recipe"].transform("nunique") > 1
+    doubt = np.select([rows["recipe_differs"] != "", rows["runs"] == ""], [2, 1], 0)
+    surest = rows.assign(doubt=doubt).sort_values("doubt", kind="stable").drop_duplicates(["dataset", "model", "mode"])
+    papers = rows.index.isin(surest.index[surest["doubt"] < 2])
+    return rows.assign(published_auc=rows["published_auc"].where(~several | papers))
 
 
 def tuned(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
