@@ -488,10 +488,11 @@ def test_why_errors_have_no_heat_maps_is_said_once(changes, encoders, networks, 
     errors = pd.DataFrame([{"patch_id": "p", "group": "g", "run": row["folder"], "label": 0, "score": 0.9}])
     write_csv(tmp_path / "errors.csv", errors)
     inputs = SimpleNamespace(files={"errors": [tmp_path / "errors.csv"], "heatmaps": []}, dataset="pcam")
-    inputs.runs, inputs.cells = pd.DataFrame([row]), frames.cells(row)
+    inputs.runs, inputs.cells = pd.DataFrame([row, run("b6")]), frames.cells(row, run("b6"))
     inputs.encoders, inputs.gathered = dict.fromkeys(encoders), {"pcam": networks}
     inputs.test_images = lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8)
-    _, notes = gallery_figure(inputs)
+    _, notes, cells = gallery_figure(inputs)
+    assert cells["model"].tolist() == ["b2"]  # whose warnings stand below the figure
     without = [each for each in notes if each.startswith("Without Grad-CAM: ")]
     assert len(without) == (note is not None)
     assert (note or "") in "".join(without)

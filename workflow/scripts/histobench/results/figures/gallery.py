@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from histobench.core.recipes import KNN
 from histobench.results import figure_data
-from histobench.results.cells import MODE_NAMES
+from histobench.results.cells import MODE_NAMES, NAMES
 from histobench.results.columns import read_csv
 from histobench.results.figures import style
 from histobench.results.inputs import Inputs
@@ -108,8 +108,8 @@ def lines(*texts: str) -> list[str]:
     return [line for line in found if line]
 
 
-def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
-    """Return the figure of the data set, and notes on the run that it shows."""
+def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str], pd.DataFrame]:
+    """Return the figure of the data set, notes on the run that it shows, and the cell of that run."""
     errors = read_csv(inputs.files["errors"][0], ["patch_id", "group", "run"])
     images, notes = inputs.test_images(errors["patch_id"]), []
     maps = {}
@@ -123,7 +123,8 @@ def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
     runs = inputs.runs
     if figure_data.labelled(runs, inputs.cells, inputs.dataset).empty:
         notes.append(figure_data.NO_RUN)
-    for run in runs[runs["folder"].isin(errors["run"])].itertuples():
+    shown = runs[runs["folder"].isin(errors["run"])]
+    for run in shown.itertuples():
         name = f"{run.model_name}, {MODE_NAMES[str(run.mode)]}, seed {run.seed}"
         notes.append(f"{name}: the best run on the validation patches.")
         if run.model in inputs.encoders:
@@ -132,4 +133,4 @@ def gallery_figure(inputs: Inputs) -> tuple[Figure, list[str]]:
             notes.append("Without Grad-CAM: the scores of nearest neighbours come from no network.")
         elif (networks := inputs.gathered.get(inputs.dataset, 1)) > 1:
             notes.append(f"Without Grad-CAM: these are the scores of {networks} networks, one for each fold.")
-    return gallery(errors, images, maps), notes
+    return gallery(errors, images, maps), notes, inputs.cells.merge(shown[NAMES])
