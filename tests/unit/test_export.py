@@ -248,6 +248,17 @@ def test_the_card_says_what_is_missing_instead_of_leaving_it_out():
     assert "Other data sets" not in card
 
 
+def test_the_card_shows_no_picture_of_another_run_and_none_that_is_empty(tmp_path):
+    (tmp_path / "mine.csv").write_text("patch_id,run\n1,results/tiny/runs/x\n")
+    (tmp_path / "other.csv").write_text("patch_id,run\n1,results/tiny/runs/y\n")
+    model = described()
+    assert model_card.pictures(model, tmp_path / "mine.csv") == ["failures.png", "calibration.png", "changes.png"]
+    assert model_card.pictures(model, tmp_path / "other.csv") == ["calibration.png", "changes.png"]
+    assert model_card.pictures(model, None) == ["calibration.png", "changes.png"]
+    model["metrics"]["test"]["n"] = 600
+    assert model_card.pictures(model | {"robustness": []}, tmp_path / "other.csv") == []
+
+
 def test_the_card_is_a_table_of_the_report(tmp_path):
     from histobench.results.inputs import Inputs
     from histobench.results.tables.model_card import COLUMNS, model_card_table

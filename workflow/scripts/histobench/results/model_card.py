@@ -6,12 +6,14 @@ is of the model's ``model.json``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from histobench.results import chosen_runs
-from histobench.results.columns import MISSING, plain
+from histobench.results.columns import MISSING, plain, read_csv
+from histobench.results.figures.calibration import MIN_PATCHES
 from histobench.results.modes import MODES
 
 LICENCES = {
@@ -65,6 +67,23 @@ def parts(model: Mapping[str, Any]) -> list[Part]:
         Part("Licences", _licences(model)),
     ]
     return [part for part in found if part.sentences]
+
+
+def pictures(model: Mapping[str, Any], errors: Path | None) -> list[str]:
+    """Return which of `PICTURES` show something of the model: figures of a study may be of other runs on the data set.
+
+    Parameters
+    ----------
+    model : the content of ``model.json``.
+    errors : CSV file with the errors that the first of them shows, and their `run`; None if the study has none.
+    """
+    whose = set() if errors is None else set(read_csv(errors, ["run"])["run"])
+    about = {
+        "failures.png": model["run"] in whose,
+        "calibration.png": model["metrics"]["test"]["n"] >= MIN_PATCHES,
+        "changes.png": bool(model["robustness"]),
+    }
+    return [name for name in PICTURES if about[name]]
 
 
 def markdown(model: Mapping[str, Any], notes: Sequence[str], pictures: Sequence[str]) -> str:
