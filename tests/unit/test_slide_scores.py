@@ -192,6 +192,9 @@ def test_labels_of_patches_by_their_names(tmp_path):
     (tmp_path / "labels.csv").write_text("slide,label\nnew,1\n")
     with pytest.raises(HistobenchError, match="the columns label and patch; found slide, label"):
         labelled_scores.labelled(tmp_path / "labels.csv", scored, pd.DataFrame())
+    (tmp_path / "labels.csv").write_text("patch,label\na,1\n")
+    with pytest.raises(HistobenchError, match=r"as in scores\.parquet, such as patch a\.png, found patch a$"):
+        labelled_scores.labelled(tmp_path / "labels.csv", scored, pd.DataFrame())
 
 
 def test_a_threshold_that_the_model_does_not_have_is_not_said_to_be_chosen(tmp_path):
@@ -222,7 +225,15 @@ def test_labels_of_slides_are_held_against_the_highest_scores(tmp_path):
             "with commas between them, the columns label and slide, or label, slide, x and y; found slide, kind",
         ),
         ("slide,label\na,tumour\n", r"labels\.csv, line 2: expected the label 1 \(tumour\) or 0, found 'tumour'"),
-        ("slide,label\na,1\na,0\n", "expected each slide or patch once, found .*a.* again"),
+        (
+            "slide,label\na,1\n\na,0\n",
+            "line 4: expected each slide or patch once, found slide a again, .* line 2; keep",
+        ),
+        ("slide,x,y,label\na,1,2,1\na,01,2.0,0\n", "line 3: expected .* once, found slide a, x 1, y 2 again"),
+        ("slide,label,label\na,1,0\n", "columns label and slide, .*; found slide, label, label"),
+        ("slide,label\na,1,0\n", r"labels\.csv, line 2: expected 2 values, as in the header, found 3"),
+        ("slide,label\n", "expected a label in each line below the header, found no line"),
+        ("", "the columns label and slide, .*; found none"),
         ("slide;label\na;1\n", "with commas between them, .* found slide;label"),
         ("patch,label\na,1\n", "label and slide, or label, slide, x and y; found patch, label"),
         ("slide,x,label\na,0,1\n", "label and slide, or label, slide, x and y; found slide, x, label"),
@@ -230,7 +241,11 @@ def test_labels_of_slides_are_held_against_the_highest_scores(tmp_path):
         ("slide,x,y,label\na,1e3,0,1\n", r"labels\.csv, line 2: expected a whole number of pixels, found '1e3'"),
         (
             "slide,label\nz,1\n",
-            "none of its slides or patches was scored; expected names as in scored.csv, such as .*'a'.*'z'",
+            "none of its .* expected names of slides as in scored.csv, such as slide a, found slide z$",
+        ),
+        (
+            "slide,x,y,label\na,7,7,1\n",
+            r"expected places as in scores\.parquet, such as slide a, x \d+, y \d+, found .* y 7",
         ),
     ],
 )

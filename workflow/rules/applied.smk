@@ -99,13 +99,19 @@ def content_of_patches(wildcards):
     return content_of_applied(wildcards.applied)
 
 
+@cache
 def labels_of(name):
-    """Return the table with labels of a block, if there is one."""
+    """Return the table with labels of a block, if there is one; refuse one that cannot be right before hours of scoring."""
     block = STUDY.applied[name]
     if block.simulated is not None:
         return [str(Path(slides_of(block.name)[name]).with_suffix(".csv")) for name in slides_of(block.name)]
     if block.labels and not Path(block.labels).is_file():
         raise WorkflowError(f"configuration: apply.{block.name}.labels: there is no {block.labels}")
+    if block.labels:
+        try:
+            labels.read(Path(block.labels), of_patches=bool(block.patches))
+        except HistobenchError as error:
+            raise WorkflowError(f"configuration: apply.{block.name}.labels: {error}") from None
     return [local(block.labels)] if block.labels else []
 
 

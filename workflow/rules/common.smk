@@ -33,6 +33,7 @@ from histobench.core import (
     datasets,
     devices,
     features,
+    labels,
     paths,
     prepared,
     recipes,
