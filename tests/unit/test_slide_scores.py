@@ -167,6 +167,17 @@ def test_labels_of_patches_give_the_usual_metrics(tmp_path):
     assert row["balanced_accuracy"] == pytest.approx((row["sensitivity"] + row["specificity"]) / 2)
     assert f"{row['auc']:.3f}" in page
     assert "Of what has no label nobody has said whether its score is right." in page
+    assert "a score above 0.4 is tumour" in page
+
+
+def test_only_where_a_patch_has_no_label_does_the_page_say_so(tmp_path):
+    for name, left_out in (("all", 0), ("part", 1)):
+        folders = slides(tmp_path / name, ["a"])
+        known = scores(seed=0).assign(slide="a", label=0)[["slide", "x", "y", "label"]]
+        page, _ = write(tmp_path / name, folders, labels(tmp_path / name, known.iloc[left_out:]))
+        assert ("Of what has no label" in page) == bool(left_out)
+        assert "Not for diagnosis." in page
+        assert "Nobody has said" not in page
 
 
 def test_patches_that_are_labelled_but_not_scored_are_told(tmp_path):
@@ -178,8 +189,8 @@ def test_patches_that_are_labelled_but_not_scored_are_told(tmp_path):
     text = "\ufeffslide,x, y,label\n" + "\n".join([*lines, "a,7,7,1", "b,0,0,1", "b,64,0,0"]) + "\n\n"
     (tmp_path / "labels.csv").write_text(text, encoding="utf-16")
     page, _ = write(tmp_path, folders, tmp_path / "labels.csv")
-    assert "3 patches have a label but no score, 2 of them tumour" in page
-    assert "The first is slide a, x 7, y 7." in page
+    assert "Without a score: 3 of 7 labelled patches, 2 of them tumour." in page
+    assert "too little tissue. The first is slide a, x 7, y 7." in page
     assert "Patches of one slide are alike" in page
 
 
@@ -197,6 +208,18 @@ def test_labels_of_patches_by_their_names(tmp_path):
         labelled_scores.labelled(tmp_path / "labels.csv", scored, pd.DataFrame())
 
 
+def test_of_patches_without_a_score_no_tissue_is_told(tmp_path):
+    told = {"patches": "new", "scored": 2, "left_out": {}, "d4": False, "model": MODEL}
+    pd.DataFrame({"patch": ["a.png", "b.png"], "score": [0.9, 0.2]}).to_parquet(tmp_path / "scores.parquet")
+    (tmp_path / "about.json").write_text(json.dumps(told))
+    (tmp_path / "labels.csv").write_text("patch,label\na.png,1\nb.png,0\nc.png,0\n")
+    page, _ = write(tmp_path, {"new": tmp_path}, tmp_path / "labels.csv")
+    assert "Without a score: 1 of 3 labelled patches, 0 of them tumour. No patch of such a name was scored." in page
+    assert "The first is patch c.png." in page
+    assert "Of what has no label" not in page
+    assert "tissue" not in page
+
+
 def test_a_threshold_that_the_model_does_not_have_is_not_said_to_be_chosen(tmp_path):
     assert "chosen on validation patches" in write(tmp_path, slides(tmp_path / "a"))[0]
     page, _ = write(tmp_path, slides(tmp_path / "b", model=MODEL | {"threshold": None}))
@@ -210,8 +233,9 @@ def test_labels_of_slides_are_held_against_the_highest_scores(tmp_path):
     page, summaries = write(tmp_path, folders, labels(tmp_path, table))
     row = labelled_scores.worth(labelled_scores.labelled(tmp_path / "labels.csv", {}, summaries), None)
     assert (row["n"], row["unit"]) == (6, "slide")
-    assert "1 slides have a label but no score, 1 of them tumour" in page
-    assert "The first is slide elsewhere." in page
+    assert "Without a score: 1 of 7 labelled slides, 1 of them tumour." in page
+    assert "No slide of such a name was scored. The first is slide elsewhere." in page
+    assert "Of what has no label" in page  # the patches
     assert row["auc"] == pytest.approx(roc_auc_score([0, 1, 0, 1, 1, 0], summaries["highest"]))
     assert "sensitivity" not in row
     assert "for which the model has no threshold" in page

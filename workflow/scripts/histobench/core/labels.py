@@ -6,7 +6,7 @@ Imported by the Snakefile, which checks them before anything is scored.
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,7 +78,7 @@ def read(path: Path, *, of_patches: bool) -> Labels:
     return Labels(keys, rows)
 
 
-def in_words(row: Mapping[str, Any], keys: list[str]) -> str:
+def in_words(row: Mapping[Any, Any], keys: Iterable[Any]) -> str:
     """Return what names a slide or a patch."""
     return ", ".join(f"{name} {row[name]}" for name in keys)
 

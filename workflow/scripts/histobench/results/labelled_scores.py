@@ -59,9 +59,10 @@ def labelled(path: Path, scores: Mapping[str, pd.DataFrame], summaries: pd.DataF
             "slide": ("names of slides", "scored.csv"),
             "y": ("places", "scores.parquet"),
         }[keys[-1]]
+        example = labels.in_words(known.iloc[0].to_dict(), keys)
         raise HistobenchError(
             f"{path}: none of its slides or patches was scored; expected {names} as in {listed}, such as "
-            f"{labels.in_words(dict(zip(keys, known[keys].iloc[0], strict=True)), keys)}, found {labels.in_words(rows[0], keys)}"
+            f"{example}, found {labels.in_words(rows[0], keys)}"
         )
     found = merged[scored]
     group = found["slide"] if len(keys) > 1 else pd.Series("", found.index)
