@@ -101,7 +101,9 @@ def test_without_the_bad_slides_the_page_is_made_and_nothing_is_left_to_do(score
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"model": "mine/gone", "slides": "mine/slides"}, "expected a data set of the study with an exported model"),
+        ({"model": "mine/gone", "slides": "mine/slides"}, "found 'mine/gone', where there is no folder"),
+        ({"model": "pcan", "slides": "mine/slides"}, "where there is no folder; did you mean 'pcam'?"),
+        ({"model": "mine/slides", "slides": "mine/slides"}, "found 'mine/slides', without model.json and model.keras"),
         ({"model": "pcam", "slides": "mine/gone"}, "apply.ward.slides: there is no mine/gone"),
         (
             {"model": "mine/model", "slides": "mine/slides", "labels": "mine/gone.csv"},
