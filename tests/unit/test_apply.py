@@ -157,6 +157,9 @@ def test_a_stopped_job_goes_on_to_the_same_bytes(slide, tmp_path, moment, monkey
     (tmp_path / "out/scores.parquet").unlink()
     scored(slide, tmp_path / "out")  # from its state
     assert len(read) == 1
+    there, parts = len(done), -(-len(whole) // 60)
+    told = f"{there} of {parts} parts are there; {parts - there} to go" if there else "starting"
+    assert told in (tmp_path / "out/.state/events").read_text()
     assert (tmp_path / "out/scores.parquet").read_bytes() == (tmp_path / "whole/scores.parquet").read_bytes()
 
 

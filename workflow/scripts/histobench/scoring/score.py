@@ -223,7 +223,8 @@ def _scores(
     machine = hardware.machine(job.card)
     plan = [(state.folder / f"part-{number:06d}", span) for number, span in enumerate(spans(len(places), CHUNK))]
     left = [(path, span) for path, span in plan if not (path.exists() and state.whole(path, "computing it anew"))]
-    state.event(f"going on with {len(left)} of {len(plan)} parts" if left != plan else "starting")
+    there = f"{len(plan) - len(left)} of {len(plan)} parts are there; {len(left)} to go"
+    state.event(there if left != plan else "starting")
     if left:
         model = models.opened(job.model, d4=job.d4)
         size = size_without_gradients(model.network, machine)
