@@ -100,6 +100,7 @@ def scored(slide, target, *, stride=None, model=None, **options):
 def test_scores_of_a_slide_are_those_of_its_patches_at_their_places(slide, tmp_path, stride):
     found, about = scored(slide, tmp_path / "out", stride=stride)
     step = 2 * (stride or SIDE)
+    assert (about["stride_in_level_0"], about["patch_width_in_level_0"]) == (step, 2 * SIDE)
     assert (about["columns"], about["rows"]) == ((1300 - 64) // step + 1, (900 - 64) // step + 1)
     assert about["scored"] + about["without_tissue"] == about["columns"] * about["rows"]
     assert (found["x"] == found["column"] * step).all()

@@ -21,8 +21,8 @@ MODEL = {
 
 def about(*, stride=64, **changes):
     told = {
-        "slide": "a.tif", "width": 1300, "height": 900, "slide_microns_per_pixel": 0.5, "patch_width": 64.0,
-        "stride": float(stride), "columns": (1300 - 64) // stride + 1, "rows": (900 - 64) // stride + 1,
+        "slide": "a.tif", "width": 1300, "height": 900, "slide_microns_per_pixel": 0.5, "patch_width_in_level_0": 64.0,
+        "stride_in_level_0": float(stride), "columns": (1300 - 64) // stride + 1, "rows": (900 - 64) // stride + 1,
         "without_tissue": 7, "scored": 60, "d4": False, "model": MODEL,
     }  # fmt: skip
     return told | changes
@@ -138,6 +138,8 @@ def test_the_page_has_a_row_and_a_map_for_each_slide_and_claims_nothing(tmp_path
         assert row == pytest.approx(slide_scores.summary(name, *slide_scores.read(folders[name])))
     assert "Not for diagnosis. Nobody has said whether these scores are right." in page
     assert not re.search(r"AUC|sensitivity|accuracy", page, re.IGNORECASE)
+    assert "32 x 32 px of 1 µm, one every 32 px" in page
+    assert table["microns_per_pixel"].tolist() == [0.5, 0.5]
     for link in re.findall(r'(?:src|href)="([^"#]+)"', page):
         assert (tmp_path / link).exists(), link
     assert page.count("<img ") == 2
@@ -167,7 +169,7 @@ def test_labels_of_patches_give_the_usual_metrics(tmp_path):
     assert row["balanced_accuracy"] == pytest.approx((row["sensitivity"] + row["specificity"]) / 2)
     assert f"{row['auc']:.3f}" in page
     assert "Of what has no label nobody has said whether its score is right." in page
-    assert "a score above 0.4 is tumour" in page
+    assert "Against the labels, decisions at 0.4<" in page
 
 
 def test_only_where_a_patch_has_no_label_does_the_page_say_so(tmp_path):
@@ -239,6 +241,7 @@ def test_labels_of_slides_are_held_against_the_highest_scores(tmp_path):
     assert row["auc"] == pytest.approx(roc_auc_score([0, 1, 0, 1, 1, 0], summaries["highest"]))
     assert "sensitivity" not in row
     assert "for which the model has no threshold" in page
+    assert "Against the labels<" in page
 
 
 @pytest.mark.parametrize(

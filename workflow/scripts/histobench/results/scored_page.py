@@ -16,13 +16,14 @@ from histobench.results.printing import Table
 
 SUMMARY = [
     text("name", "Slide"),
+    Column("microns_per_pixel", "µm per pixel"),
     Column("scored", "Patches with tissue"),
     Column("left_out", "Patches without"),
     Column("above", "Share above the threshold"),
     Column("highest", "Mean of the highest 1 %"),
     Column("mean_score", "Mean score"),
 ]
-OF_PATCHES = [text("name", "Patches of"), Column("scored", "Scored"), Column("left_out"), *SUMMARY[3:]]
+OF_PATCHES = [text("name", "Patches of"), Column("scored", "Scored"), Column("left_out"), *SUMMARY[4:]]
 WORTH = [
     text("what", "Labelled"),
     Column("n", "Number"),
@@ -70,8 +71,9 @@ def write(page: Path, table: Path, *, title: str, folders: Mapping[str, Path], l
         told = WITH_LABELS if threshold is None or len(known.found) < frame["scored"].sum() else ""
         missing = _unscored(known, of_slides)
         columns = [column for column in WORTH if column.name in worth]
-        footnotes = _footnotes(threshold, worth["unit"])
-        tables.append(_printed("labelled", "Against the labels", pd.DataFrame([worth]), columns, footnotes))
+        heading = "Against the labels" + ("" if threshold is None else f", decisions at {threshold:.4g}")
+        footnotes = _footnotes(known, worth["unit"])
+        tables.append(_printed("labelled", heading, pd.DataFrame([worth]), columns, footnotes))
     notes = [f"{slide_scores.NOT_FOR_DIAGNOSIS} {told}".strip(), *slide_scores.notes(abouts[0])[1:], *missing]
     html = (
         printing.environment()
@@ -88,13 +90,10 @@ def write(page: Path, table: Path, *, title: str, folders: Mapping[str, Path], l
     write_text(page, html)
 
 
-def _footnotes(threshold: float | None, unit: str) -> list[str]:
-    if threshold is None:
+def _footnotes(known: Labelled, unit: str) -> list[str]:
+    if known.what == "slides":
         return [OF_SLIDES_NOTE]
-    notes = [f"Decisions are at the threshold below: a score above {threshold:.4g} is tumour."]
-    if unit == "patch":
-        notes.append("Patches of one slide are alike, which an interval over patches ignores.")
-    return notes
+    return ["Patches of one slide are alike, which an interval over patches ignores."] if unit == "patch" else []
 
 
 def _unscored(known: Labelled, of_slides: bool) -> list[str]:
@@ -134,6 +133,10 @@ def _facts(abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     model = abouts[0]["model"]
     scale = model["microns_per_pixel"]
     size = f"{model['patch_size']} x {model['patch_size']} px" + (f" of {scale:g} µm" if scale else "")
+    if "slide" in abouts[0]:
+        # In pixels of the model these are the same of all slides.
+        stride = abouts[0]["stride_in_level_0"] / abouts[0]["patch_width_in_level_0"] * model["patch_size"]
+        size += f", one every {stride:.4g} px"
     chosen = f"chosen on validation patches of {model['dataset']}"
     if model["threshold"] is None:
         chosen = "since the model has none of its own"
