@@ -60,5 +60,5 @@ def test_it_is_scored_in_little_memory_and_killed_to_the_same_bytes(files, tmp_p
     finish(files, target)
     for name in ("scores.parquet", "about.json", "overview.jpg"):
         assert (target / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert "going on with" in (target / ".state/events").read_text()
+    assert "parts are there; " in (target / ".state/events").read_text()
     assert len(pd.read_parquet(target / "scores.parquet")) == about["scored"]

@@ -100,6 +100,7 @@ def scored(slide, target, *, stride=None, model=None, **options):
 def test_scores_of_a_slide_are_those_of_its_patches_at_their_places(slide, tmp_path, stride):
     found, about = scored(slide, tmp_path / "out", stride=stride)
     step = 2 * (stride or SIDE)
+    assert (about["stride_in_level_0"], about["patch_width_in_level_0"]) == (step, 2 * SIDE)
     assert (about["columns"], about["rows"]) == ((1300 - 64) // step + 1, (900 - 64) // step + 1)
     assert about["scored"] + about["without_tissue"] == about["columns"] * about["rows"]
     assert (found["x"] == found["column"] * step).all()
@@ -157,6 +158,9 @@ def test_a_stopped_job_goes_on_to_the_same_bytes(slide, tmp_path, moment, monkey
     (tmp_path / "out/scores.parquet").unlink()
     scored(slide, tmp_path / "out")  # from its state
     assert len(read) == 1
+    there, parts = len(done), -(-len(whole) // 60)
+    told = f"{there} of {parts} parts are there; {parts - there} to go" if there else "starting"
+    assert told in (tmp_path / "out/.state/events").read_text()
     assert (tmp_path / "out/scores.parquet").read_bytes() == (tmp_path / "whole/scores.parquet").read_bytes()
 
 

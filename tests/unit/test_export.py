@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -101,7 +102,7 @@ np.save(sys.argv[3], np.concatenate(scores))
 """
 
 
-def test_the_files_give_the_scores_of_the_run_also_to_who_has_keras_alone(trained, tmp_path):
+def test_the_files_give_the_scores_of_the_run_also_to_who_has_keras_alone(trained, tmp_path, monkeypatch):
     data, run, _ = trained
     about = exported(data, run, tmp_path / "model")
     patches, expected = valid(data, run)
@@ -119,6 +120,12 @@ def test_the_files_give_the_scores_of_the_run_also_to_who_has_keras_alone(traine
         (scores,) = session.run(None, {"patches": patches[some].astype(np.float32)})
         np.testing.assert_allclose(scores[:, 0], expected[some], atol=1e-5)
     assert (about["compared"], about["patch_size"]) == (24, 40)
+    # Also by the lines of the card.
+    (lines,) = re.findall(r"```python\n(.*?)```", model_card.markdown(described(patch_size=40), [], []), re.DOTALL)
+    assert "(n, 40, 40, 3)" in lines
+    monkeypatch.chdir(tmp_path / "model")
+    exec(lines, names := {"patches": patches})
+    np.testing.assert_allclose(names["scores"], expected, atol=1e-5)
     for name, file in about["files"].items():
         assert file["sha256"] == digest(tmp_path / "model" / name)
         assert file["largest_difference"] < 1e-5
@@ -188,6 +195,12 @@ def test_operating_points_keep_what_they_promise_and_no_other_score_does_better(
             assert rates[kept] < 0.95 - 1e-9 or rates[other] <= point[other] + 1e-9
     assert all(0 <= each["threshold"] <= 1 for each in points.values())
     assert points["Youden's J"]["valid"] == points["Youden's J"]["test"]
+    both = any(
+        (scores[labels == 1] > threshold).mean() >= 0.95 and (scores[labels == 0] <= threshold).mean() >= 0.95
+        for threshold in np.linspace(0, 1, 41)
+    )
+    if both:  # what the card says of the two
+        assert points["sensitivity 0.95"]["threshold"] >= points["specificity 0.95"]["threshold"]
 
 
 def described(**changes):
@@ -205,6 +218,7 @@ def described(**changes):
             "test": {
                 "n": 1234, "positives": 617, "auc": 0.9121, "accuracy": 0.8232, "balanced_accuracy": 0.8343,
                 "f1": 0.8454, "loss": 0.3565, "average_precision": 0.8676, "brier": 0.1787,
+                "sensitivity": 0.7717, "specificity": 0.8818,
             },
             "intervals": {"unit": "patch", "ignores_clustering": True, "auc": [0.8898, 0.9292]},
             "colour_floor_auc": 0.7911, "calibration_slope": 0.6622, "calibration_intercept": -0.1533,
@@ -216,6 +230,14 @@ def described(**changes):
             "format": "pcam", "patches_are": "subset", "split": "published, by slide", "leaky": False,
             "patches": {"train": {"n": 1314, "groups": 216, "tumour_fraction": 0.32}}, "excluded": {"no tissue": 7},
         },
+        "training": {
+            "recipe": {
+                "epochs": 17, "batch_size": 48, "optimizer": {"name": "adamw", "learning_rate": 0.00035},
+                "best_epoch": "val_loss", "augmentation": ["d4", "stain"], "finetune": {"head_epochs": 4},
+            },
+            "best_epoch": 13, "code": "0123456789abcdef", "ended": "2026-11-27T12:40:35+00:00",
+        },
+        "exported": "2026-11-28T09:10:11+00:00",
         "weights_started_from": "random", "compared_patches": 300,
         "largest_difference": {"model.keras": 2.5e-7}, "versions": {"keras": "3.15.1"},
     }  # fmt: skip
@@ -229,6 +251,9 @@ def test_the_card_tells_every_number_and_what_the_model_is_not_for():
         *("1,234", "617", "0.4321", "0.930", "0.910", "0.820", "0.514", "0.925", "0.937", "0.588", "blur of 2 px"),
         *("0.649 (0.591 to 0.702)", "4,321", "1,314", "216", "32%", "7 no tissue", "9,494,561", "2e-07", "3.15.1"),
         *("Not for diagnosis", "CC0", "random weights", "0.972 µm", "results/tiny/runs/x", "> **Subset: pcam.**"),
+        *("0.772", "0.882", "17 epochs, batches of 48, optimizer adamw (learning_rate 0.00035), seed 1"),
+        *("epoch 13 (best_epoch val_loss)", "augmentation d4 and stain, finetune (head_epochs 4)", "0123456789abcdef"),
+        *("Exported on 2026-11-28", "until 2026-11-27", "above 1 too near to one half"),
         *("ignores that patches of one slide are alike", "![", "(failures.png)", "central 32 px"),
     ):
         assert text in card, text
@@ -244,8 +269,20 @@ def test_the_card_says_what_is_missing_instead_of_leaving_it_out():
     assert "does not score changed patches" in card
     assert "They are not known" in card
     assert "better is results/knn" in card
+    assert "epoch 13, in the median of the folds (best_epoch val_loss)" in card
     assert "µm" not in card
     assert "Other data sets" not in card
+
+
+def test_the_card_shows_no_picture_of_another_run_and_none_that_is_empty(tmp_path):
+    (tmp_path / "mine.csv").write_text("patch_id,run\n1,results/tiny/runs/x\n")
+    (tmp_path / "other.csv").write_text("patch_id,run\n1,results/tiny/runs/y\n")
+    model = described()
+    assert model_card.pictures(model, tmp_path / "mine.csv") == ["failures.png", "calibration.png", "changes.png"]
+    assert model_card.pictures(model, tmp_path / "other.csv") == ["calibration.png", "changes.png"]
+    assert model_card.pictures(model, None) == ["calibration.png", "changes.png"]
+    model["metrics"]["test"]["n"] = 600
+    assert model_card.pictures(model | {"robustness": []}, tmp_path / "other.csv") == []
 
 
 def test_the_card_is_a_table_of_the_report(tmp_path):

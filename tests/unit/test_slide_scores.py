@@ -21,8 +21,8 @@ MODEL = {
 
 def about(*, stride=64, **changes):
     told = {
-        "slide": "a.tif", "width": 1300, "height": 900, "slide_microns_per_pixel": 0.5, "patch_width": 64.0,
-        "stride": float(stride), "columns": (1300 - 64) // stride + 1, "rows": (900 - 64) // stride + 1,
+        "slide": "a.tif", "width": 1300, "height": 900, "slide_microns_per_pixel": 0.5, "patch_width_in_level_0": 64.0,
+        "stride_in_level_0": float(stride), "columns": (1300 - 64) // stride + 1, "rows": (900 - 64) // stride + 1,
         "without_tissue": 7, "scored": 60, "d4": False, "model": MODEL,
     }  # fmt: skip
     return told | changes
@@ -138,6 +138,8 @@ def test_the_page_has_a_row_and_a_map_for_each_slide_and_claims_nothing(tmp_path
         assert row == pytest.approx(slide_scores.summary(name, *slide_scores.read(folders[name])))
     assert "Not for diagnosis. Nobody has said whether these scores are right." in page
     assert not re.search(r"AUC|sensitivity|accuracy", page, re.IGNORECASE)
+    assert "32 x 32 px of 1 µm, one every 32 px" in page
+    assert table["microns_per_pixel"].tolist() == [0.5, 0.5]
     for link in re.findall(r'(?:src|href)="([^"#]+)"', page):
         assert (tmp_path / link).exists(), link
     assert page.count("<img ") == 2
@@ -167,6 +169,17 @@ def test_labels_of_patches_give_the_usual_metrics(tmp_path):
     assert row["balanced_accuracy"] == pytest.approx((row["sensitivity"] + row["specificity"]) / 2)
     assert f"{row['auc']:.3f}" in page
     assert "Of what has no label nobody has said whether its score is right." in page
+    assert "Against the labels, decisions at 0.4<" in page
+
+
+def test_only_where_a_patch_has_no_label_does_the_page_say_so(tmp_path):
+    for name, left_out in (("all", 0), ("part", 1)):
+        folders = slides(tmp_path / name, ["a"])
+        known = scores(seed=0).assign(slide="a", label=0)[["slide", "x", "y", "label"]]
+        page, _ = write(tmp_path / name, folders, labels(tmp_path / name, known.iloc[left_out:]))
+        assert ("Of what has no label" in page) == bool(left_out)
+        assert "Not for diagnosis." in page
+        assert "Nobody has said" not in page
 
 
 def test_patches_that_are_labelled_but_not_scored_are_told(tmp_path):
@@ -178,8 +191,8 @@ def test_patches_that_are_labelled_but_not_scored_are_told(tmp_path):
     text = "\ufeffslide,x, y,label\n" + "\n".join([*lines, "a,7,7,1", "b,0,0,1", "b,64,0,0"]) + "\n\n"
     (tmp_path / "labels.csv").write_text(text, encoding="utf-16")
     page, _ = write(tmp_path, folders, tmp_path / "labels.csv")
-    assert "3 patches have a label but no score, 2 of them tumour" in page
-    assert "The first is slide a, x 7, y 7." in page
+    assert "Without a score: 3 of 7 labelled patches, 2 of them tumour." in page
+    assert "too little tissue. The first is slide a, x 7, y 7." in page
     assert "Patches of one slide are alike" in page
 
 
@@ -192,6 +205,21 @@ def test_labels_of_patches_by_their_names(tmp_path):
     (tmp_path / "labels.csv").write_text("slide,label\nnew,1\n")
     with pytest.raises(HistobenchError, match="the columns label and patch; found slide, label"):
         labelled_scores.labelled(tmp_path / "labels.csv", scored, pd.DataFrame())
+    (tmp_path / "labels.csv").write_text("patch,label\na,1\n")
+    with pytest.raises(HistobenchError, match=r"as in scores\.parquet, such as patch a\.png, found patch a$"):
+        labelled_scores.labelled(tmp_path / "labels.csv", scored, pd.DataFrame())
+
+
+def test_of_patches_without_a_score_no_tissue_is_told(tmp_path):
+    told = {"patches": "new", "scored": 2, "left_out": {}, "d4": False, "model": MODEL}
+    pd.DataFrame({"patch": ["a.png", "b.png"], "score": [0.9, 0.2]}).to_parquet(tmp_path / "scores.parquet")
+    (tmp_path / "about.json").write_text(json.dumps(told))
+    (tmp_path / "labels.csv").write_text("patch,label\na.png,1\nb.png,0\nc.png,0\n")
+    page, _ = write(tmp_path, {"new": tmp_path}, tmp_path / "labels.csv")
+    assert "Without a score: 1 of 3 labelled patches, 0 of them tumour. No patch of such a name was scored." in page
+    assert "The first is patch c.png." in page
+    assert "Of what has no label" not in page
+    assert "tissue" not in page
 
 
 def test_a_threshold_that_the_model_does_not_have_is_not_said_to_be_chosen(tmp_path):
@@ -207,11 +235,13 @@ def test_labels_of_slides_are_held_against_the_highest_scores(tmp_path):
     page, summaries = write(tmp_path, folders, labels(tmp_path, table))
     row = labelled_scores.worth(labelled_scores.labelled(tmp_path / "labels.csv", {}, summaries), None)
     assert (row["n"], row["unit"]) == (6, "slide")
-    assert "1 slides have a label but no score, 1 of them tumour" in page
-    assert "The first is slide elsewhere." in page
+    assert "Without a score: 1 of 7 labelled slides, 1 of them tumour." in page
+    assert "No slide of such a name was scored. The first is slide elsewhere." in page
+    assert "Of what has no label" in page  # the patches
     assert row["auc"] == pytest.approx(roc_auc_score([0, 1, 0, 1, 1, 0], summaries["highest"]))
     assert "sensitivity" not in row
     assert "for which the model has no threshold" in page
+    assert "Against the labels<" in page
 
 
 @pytest.mark.parametrize(
@@ -222,7 +252,15 @@ def test_labels_of_slides_are_held_against_the_highest_scores(tmp_path):
             "with commas between them, the columns label and slide, or label, slide, x and y; found slide, kind",
         ),
         ("slide,label\na,tumour\n", r"labels\.csv, line 2: expected the label 1 \(tumour\) or 0, found 'tumour'"),
-        ("slide,label\na,1\na,0\n", "expected each slide or patch once, found .*a.* again"),
+        (
+            "slide,label\na,1\n\na,0\n",
+            "line 4: expected each slide or patch once, found slide a again, .* line 2; keep",
+        ),
+        ("slide,x,y,label\na,1,2,1\na,01,2.0,0\n", "line 3: expected .* once, found slide a, x 1, y 2 again"),
+        ("slide,label,label\na,1,0\n", "columns label and slide, .*; found slide, label, label"),
+        ("slide,label\na,1,0\n", r"labels\.csv, line 2: expected 2 values, as in the header, found 3"),
+        ("slide,label\n", "expected a label in each line below the header, found no line"),
+        ("", "the columns label and slide, .*; found none"),
         ("slide;label\na;1\n", "with commas between them, .* found slide;label"),
         ("patch,label\na,1\n", "label and slide, or label, slide, x and y; found patch, label"),
         ("slide,x,label\na,0,1\n", "label and slide, or label, slide, x and y; found slide, x, label"),
@@ -230,7 +268,11 @@ def test_labels_of_slides_are_held_against_the_highest_scores(tmp_path):
         ("slide,x,y,label\na,1e3,0,1\n", r"labels\.csv, line 2: expected a whole number of pixels, found '1e3'"),
         (
             "slide,label\nz,1\n",
-            "none of its slides or patches was scored; expected names as in scored.csv, such as .*'a'.*'z'",
+            "none of its .* expected names of slides as in scored.csv, such as slide a, found slide z$",
+        ),
+        (
+            "slide,x,y,label\na,7,7,1\n",
+            r"expected places as in scores\.parquet, such as slide a, x \d+, y \d+, found .* y 7",
         ),
     ],
 )

@@ -87,6 +87,24 @@ def test_a_slide_that_does_not_say_its_scale_needs_to_be_told(tmp_path):
         assert found.microns_per_pixel == pytest.approx(0.5, rel=1e-6)
 
 
+def test_whose_number_it_is_that_a_slide_is_too_coarse_by_is_said(tmp_path):
+    unsaid = write(tmp_path / "a.tif", stained(64, 64), microns_per_pixel=None)
+    with (
+        slides.opened(unsaid, 500) as found,
+        pytest.raises(
+            HistobenchError,
+            match=r"found 500 µm, the `microns_per_pixel` of the configuration; .* correct that key: at 40x",
+        ),
+    ):
+        found.scale(0.972)
+    said = write(tmp_path / "b.tif", stained(64, 64), microns_per_pixel=2)
+    with (
+        slides.opened(said, 0.5) as found,
+        pytest.raises(HistobenchError, match=r"found 2 µm; .* its file says it wrongly: write its resolution anew"),
+    ):
+        found.scale(0.972)
+
+
 def test_pixels_of_a_level_are_not_mixed_where_its_downsample_is_no_whole_number(tmp_path):
     """Levels are as many whole pixels as fit, so that 2,403 px by 4 are 600, at a downsample of 4.005."""
     noise = np.random.default_rng(0).integers(0, 256, (800, 2403, 3), np.uint8)

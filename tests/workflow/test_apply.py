@@ -101,17 +101,24 @@ def test_without_the_bad_slides_the_page_is_made_and_nothing_is_left_to_do(score
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"model": "mine/gone", "slides": "mine/slides"}, "expected a data set of the study with an exported model"),
+        ({"model": "mine/gone", "slides": "mine/slides"}, "found 'mine/gone', where there is no folder"),
+        ({"model": "pcan", "slides": "mine/slides"}, "where there is no folder; did you mean 'pcam'?"),
+        ({"model": "mine/slides", "slides": "mine/slides"}, "found 'mine/slides', without model.json and model.keras"),
         ({"model": "pcam", "slides": "mine/gone"}, "apply.ward.slides: there is no mine/gone"),
         (
             {"model": "mine/model", "slides": "mine/slides", "labels": "mine/gone.csv"},
             "labels: there is no mine/gone.csv",
         ),
         ({"model": "mine/model", "patches": "mine/gone"}, "apply.ward.patches: there is no mine/gone"),
+        (
+            {"model": "mine/model", "patches": "mine/new", "labels": "mine/wrong.csv"},
+            "apply.ward.labels: mine/wrong.csv, line 2: expected the label 1 (tumour) or 0, found 'tumor'",
+        ),
     ],
 )
-def test_what_is_not_there_is_named(scored, block, message):
+def test_what_is_not_there_or_wrong_is_named_before_anything_is_scored(scored, block, message):
     project, _ = scored
+    (project / "mine/wrong.csv").write_text("patch,label\n0.png,tumor\n")
     configure(project, {"ward": block})
     assert message in snakemake(project, *APPLY, "-n", fails=True)
     # Nothing else minds.

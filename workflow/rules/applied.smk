@@ -5,6 +5,8 @@ OF_PATCHES = [name for name, block in STUDY.applied.items() if block.patches]
 OF_SLIDES = [name for name in STUDY.applied if name not in OF_PATCHES]
 # Minutes of a job that scores a slide, or a folder of patches; one that is stopped goes on where it was.
 SCORING = 240
+# Of the files of an exported model those that score.
+SCORED_BY = ("model.json", "model.keras")
 
 
 def own_model(name):
@@ -18,20 +20,25 @@ def own_model(name):
             f"{where}: this study exports no model of {named}; say `export: [best]`, with runs on {named} that have a "
             "network, or name the folder of an exported model"
         )
-    if not Path(named).is_dir():
+    folder = Path(named)
+    if missing := [file for file in SCORED_BY if not (folder / file).is_file()]:
+        found = (
+            f"{named!r}, without {' and '.join(missing)}" if folder.is_dir() else f"{named!r}, where there is no folder"
+        )
         raise WorkflowError(
             f"{where}: expected a data set of the study with an exported model ({', '.join(EXPORTED) or 'it has none'}), or the "
-            f"folder of one, found {named!r}"
+            f"folder of one, `results/<study>/models/<data set>` with {' and '.join(SCORED_BY)}; found {found}"
+            f"{nearest(named, EXPORTED)}"
         )
     return ""
 
 
 def files_of_model(wildcards):
     """Return the files of the model that scores; of another study's, whose dates say nothing."""
-    dataset, names = own_model(wildcards.applied), ("model.json", "model.keras")
+    dataset = own_model(wildcards.applied)
     if dataset:
-        return [f"{MODEL.format(dataset=dataset)}/{name}" for name in names]
-    return [local(ancient(f"{STUDY.applied[wildcards.applied].model}/{name}")) for name in names]
+        return [f"{MODEL.format(dataset=dataset)}/{name}" for name in SCORED_BY]
+    return [local(ancient(f"{STUDY.applied[wildcards.applied].model}/{name}")) for name in SCORED_BY]
 
 
 def model_folder(wildcards):
@@ -99,13 +106,19 @@ def content_of_patches(wildcards):
     return content_of_applied(wildcards.applied)
 
 
+@cache
 def labels_of(name):
-    """Return the table with labels of a block, if there is one."""
+    """Return the table with labels of a block, if there is one; refuse one that cannot be right before hours of scoring."""
     block = STUDY.applied[name]
     if block.simulated is not None:
         return [str(Path(slides_of(block.name)[name]).with_suffix(".csv")) for name in slides_of(block.name)]
     if block.labels and not Path(block.labels).is_file():
         raise WorkflowError(f"configuration: apply.{block.name}.labels: there is no {block.labels}")
+    if block.labels:
+        try:
+            labels.read(Path(block.labels), of_patches=bool(block.patches))
+        except HistobenchError as error:
+            raise WorkflowError(f"configuration: apply.{block.name}.labels: {error}") from None
     return [local(block.labels)] if block.labels else []
 
 

@@ -33,6 +33,7 @@ from histobench.core import (
     datasets,
     devices,
     features,
+    labels,
     paths,
     prepared,
     recipes,
@@ -42,7 +43,7 @@ from histobench.core import (
     usage,
 )
 from histobench.core.cells import Cell, Run
-from histobench.core.errors import HistobenchError
+from histobench.core.errors import HistobenchError, nearest
 from histobench.core.files import digest, write_json
 from histobench.core.formats import FORMATS, pcam_file
 from histobench.core.modes import MODES

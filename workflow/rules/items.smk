@@ -206,9 +206,11 @@ def described_by():
         "calibration": "calibration_{dataset}",
         "changes": "auc_by_change_{dataset}",
     }
-    return {name: if_made(stem, TABLES, f"{TABLE}/{{item}}.csv") for name, stem in tables.items()} | {
+    found = {name: if_made(stem, TABLES, f"{TABLE}/{{item}}.csv") for name, stem in tables.items()} | {
         name: if_made(stem, FIGURES, f"{FIGURE}/{{item}}.png") for name, stem in figures.items()
     }
+    # Whose errors that figure shows, which need not be those of the exported run.
+    return found | {"errors": lambda wildcards: ERRORS.format(**wildcards) if found["failures"](wildcards) else []}
 
 
 def input_name(name, dataset):

@@ -24,10 +24,14 @@ with job.start(snakemake):
         robustness=files["robustness"],
         external=files["external"],
     )
-    pictures = {f"{name}.png": files[name] for name in ("failures", "calibration", "changes") if files[name]}
-    for name, picture in pictures.items():
-        with atomic(folder / name) as path:
-            shutil.copyfile(picture, path)
+    made = {name: files[Path(name).stem] for name in model_card.PICTURES}
+    shown = [name for name in model_card.pictures(model, files["errors"]) if made[name]]
+    for name, picture in made.items():
+        if name in shown:
+            with atomic(folder / name) as path:
+                shutil.copyfile(picture, path)
+        else:  # of a run that was exported before
+            (folder / name).unlink(missing_ok=True)
     write_json(Path(snakemake.output.model), model)
     notes = announcements.of_run(runs, cells, model["run"])
-    write_text(Path(snakemake.output.card), model_card.markdown(model, notes, list(pictures)))
+    write_text(Path(snakemake.output.card), model_card.markdown(model, notes, shown))

@@ -45,7 +45,7 @@ def describe(
     """
     folder = Path(exported["run"])
     run = runs[runs["folder"] == str(folder)].iloc[0]
-    metrics = read_sealed(folder / run_files.METRICS)
+    about, metrics = (read_sealed(folder / name) for name in (run_files.ABOUT, run_files.METRICS))
     predictions = evaluation.read(folder / run_files.PREDICTIONS)
     by_split = {split: predictions[predictions["split"] == split] for split in ("valid", "test")}
     labels_and_scores = {
@@ -91,12 +91,14 @@ def describe(
                 "patches": manifest["patches"],
                 "excluded": manifest["excluded"],
             },
+            "training": {name: about[name] for name in ("recipe", "best_epoch", "code", "ended")},
             "weights_started_from": run["weights"],
             "parameters": run["parameters"],
             "sha256": {name: file["sha256"] for name, file in exported["files"].items()}
             | {"weights": exported["weights_sha256"], "patches": exported["patches_sha256"]},
             "largest_difference": {name: file["largest_difference"] for name, file in exported["files"].items()},
             "compared_patches": exported["compared"],
+            "exported": exported.get("exported"),  # what an older export does not tell
             "versions": exported["versions"],
         }
     )

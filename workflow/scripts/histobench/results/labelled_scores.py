@@ -1,6 +1,5 @@
 """What scores are worth where somebody has labelled slides or patches."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +8,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from histobench.core.datasets.upstream import text
+from histobench.core import labels
 from histobench.core.errors import HistobenchError
 from histobench.results import bootstrap, metrics, statistics
 from histobench.results.exported_model import rates
-
-PLACE = ["x", "y"]
 
 
 class Labelled(NamedTuple):
@@ -38,44 +35,34 @@ def labelled(path: Path, scores: Mapping[str, pd.DataFrame], summaries: pd.DataF
 
     Parameters
     ----------
-    path : of a CSV file with `label`, 1 is tumour and 0 is not, and one of: `slide`; `slide`, `x` and `y`, the upper
-        left corner of a patch in pixels of level 0; `patch`.
+    path : of a CSV file, see :func:`histobench.core.labels.read`.
     scores : of each slide by its name, or of the patches.
     summaries : of each slide, with `name` and `highest`.
 
     Raises
     ------
     HistobenchError
-        if columns are missing, a label is neither 0 nor 1, a place is no pixel, or nothing that is labelled was scored.
+        if the file cannot be read, or nothing that is labelled was scored.
     """
-    table = _table(path)
     of_patches = any("patch" in frame for frame in scores.values())
-    keys = ["patch"] if of_patches else ["slide", *(PLACE if set(PLACE) & set(table.columns) else ())]
-    if not {"label", *keys} <= set(table.columns):
-        raise HistobenchError(
-            f"{path}: expected, with commas between them, the columns "
-            f"{'label and patch' if of_patches else 'label and slide, or label, slide, x and y'}; found "
-            f"{', '.join(table.columns)}"
-        )
-    _check(path, table, "label", "[01]", "the label 1 (tumour) or 0")
-    for name in set(PLACE) & set(keys):
-        _check(path, table, name, r"\d{1,9}(\.0*)?", "a whole number of pixels")
-        table[name] = table[name].str.partition(".")[0]
-    types: dict[str, type] = {"label": int} | {name: int if name in PLACE else str for name in keys}
-    table = table[[*keys, "label"]].astype(types)
-    if twice := [str(row) for row in table.loc[table.duplicated(keys), keys].to_numpy().tolist()]:
-        raise HistobenchError(f"{path}: expected each slide or patch once, found {twice[0]} again; keep one line of it")
+    keys, rows = labels.read(path, of_patches=of_patches)
+    table = pd.DataFrame(rows)
     if keys == ["slide"]:
         known = summaries.rename(columns={"name": "slide", "highest": "score"})
     else:
         known = pd.concat([frame.assign(slide=name) for name, frame in scores.items()])
-    known = known[[*keys, "score"]].astype({name: types[name] for name in keys})
-    merged = table.merge(known, on=keys, how="left")
+    merged = table.merge(known[[*keys, "score"]], on=keys, how="left")
     scored = merged["score"].notna()
     if not scored.any():
+        names, listed = {
+            "patch": ("names of patches", "scores.parquet"),
+            "slide": ("names of slides", "scored.csv"),
+            "y": ("places", "scores.parquet"),
+        }[keys[-1]]
+        example = labels.in_words(known.iloc[0].to_dict(), keys)
         raise HistobenchError(
-            f"{path}: none of its slides or patches was scored; expected names as in scored.csv, such as "
-            f"{dict(known[keys].iloc[0])}, found {dict(table[keys].iloc[0]) if len(table) else 'no line'}"
+            f"{path}: none of its slides or patches was scored; expected {names} as in {listed}, such as "
+            f"{example}, found {labels.in_words(rows[0], keys)}"
         )
     found = merged[scored]
     group = found["slide"] if len(keys) > 1 else pd.Series("", found.index)
@@ -84,25 +71,6 @@ def labelled(path: Path, scores: Mapping[str, pd.DataFrame], summaries: pd.DataF
         found.assign(group=group)[["label", "score", "group"]],
         merged.loc[~scored, [*keys, "label"]],
     )
-
-
-def _table(path: Path) -> pd.DataFrame:
-    """Return the texts of a CSV file, without spaces around them, by the number of their line less two."""
-    try:
-        table = pd.read_csv(
-            io.StringIO(text(path)), dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False
-        )
-    except ValueError as error:
-        raise HistobenchError(f"{path}: expected a CSV file with labels, found: {error}") from error
-    stripped: pd.DataFrame = table.rename(columns=str.strip).fillna("").apply(lambda column: column.str.strip())
-    return stripped[(stripped != "").any(axis=1)]
-
-
-def _check(path: Path, table: pd.DataFrame, name: str, pattern: str, expected: str) -> None:
-    """Refuse a table in whose column a text is not of a pattern."""
-    wrong = table.loc[~table[name].str.fullmatch(pattern), name]
-    if len(wrong):
-        raise HistobenchError(f"{path}, line {wrong.index[0] + 2}: expected {expected}, found {wrong.iloc[0]!r}")
 
 
 def worth(known: Labelled, threshold: float | None) -> dict[str, Any]:

@@ -6,12 +6,14 @@ is of the model's ``model.json``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from histobench.results import chosen_runs
-from histobench.results.columns import MISSING, plain
+from histobench.results.columns import MISSING, plain, read_csv
+from histobench.results.figures.calibration import MIN_PATCHES
 from histobench.results.modes import MODES
 
 LICENCES = {
@@ -28,6 +30,14 @@ WEIGHTS_LICENCES = {
 }
 UNITS = {"patch": "patches", "group": "slides or patients"}
 SPLITS = {"train": "training", "valid": "validation", "test": "test"}
+CODE = """```python
+import keras
+
+model = keras.saving.load_model("model.keras")
+scores = model.predict(patches)[:, 0]  # patches: (n, {side}, {side}, 3), RGB, 0 to 255
+```"""
+# Keys of a recipe that have a place in the first sentence on it, and one whose findings have taken their own places.
+FIRST = ("epochs", "batch_size", "optimizer", "best_epoch", "search")
 PICTURES = {
     "failures.png": "The surest errors on test patches, with Grad-CAM where it is known where the network looked.",
     "calibration.png": "Share of positives against the mean score, of the models on this data set.",
@@ -55,6 +65,7 @@ def parts(model: Mapping[str, Any]) -> list[Part]:
         Part("Model", _about(model)),
         Part("Intended use", _use(model)),
         Part("Data", _data(model)),
+        Part("Training", _training(model)),
         Part("Metrics", _metrics(model)),
         Part("Decisions", _decisions(model), listed=True),
         Part("Slides or patients", _groups(model["per_group"])),
@@ -65,6 +76,23 @@ def parts(model: Mapping[str, Any]) -> list[Part]:
         Part("Licences", _licences(model)),
     ]
     return [part for part in found if part.sentences]
+
+
+def pictures(model: Mapping[str, Any], errors: Path | None) -> list[str]:
+    """Return which of `PICTURES` show something of the model: figures of a study may be of other runs on the data set.
+
+    Parameters
+    ----------
+    model : the content of ``model.json``.
+    errors : CSV file with the errors that the first of them shows, and their `run`; None if the study has none.
+    """
+    whose = set() if errors is None else set(read_csv(errors, ["run"])["run"])
+    about = {
+        "failures.png": model["run"] in whose,
+        "calibration.png": model["metrics"]["test"]["n"] >= MIN_PATCHES,
+        "changes.png": bool(model["robustness"]),
+    }
+    return [name for name in PICTURES if about[name]]
 
 
 def markdown(model: Mapping[str, Any], notes: Sequence[str], pictures: Sequence[str]) -> str:
@@ -79,6 +107,7 @@ def markdown(model: Mapping[str, Any], notes: Sequence[str], pictures: Sequence[
     title = f"# {model['model_name']}, trained on {model['dataset']}"
     announced = "\n>\n".join(f"> **{note}**" for note in notes)
     text = [title, announced, *(f"## {part.heading}\n\n{part.markdown}" for part in parts(model))]
+    text.insert(3, f"## Scoring patches\n\n{CODE.format(side=model['patch_size'])}")
     if pictures:
         text.append("## Pictures")
         text += [f"![{PICTURES[name]}]({name})\n\n{PICTURES[name]}" for name in pictures]
@@ -143,6 +172,28 @@ def _data(model: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _training(model: Mapping[str, Any]) -> list[str]:
+    told = model["training"]
+    recipe = told["recipe"]
+    median = ", in the median of the folds" if model["networks"] > 1 else ""
+    optimizer = {key: value for key, value in recipe["optimizer"].items() if key != "name"}
+    others = {key: value for key, value in recipe.items() if key not in FIRST}
+    named = f"{recipe['optimizer']['name']} ({_said(optimizer)})"
+    return [
+        f"{recipe['epochs']} epochs, batches of {recipe['batch_size']}, optimizer {named}, seed {model['seed']}; "
+        f"kept are the weights of epoch {told['best_epoch']}{median} (best_epoch {recipe['best_epoch']}).",
+        *([f"Further keys of the recipe: {_said(others)}."] if others else []),
+    ]
+
+
+def _said(value: Any) -> str:
+    """Return a value of a configuration in words."""
+    if isinstance(value, Mapping):
+        said = ((key, f"({_said(each)})" if isinstance(each, Mapping) else _said(each)) for key, each in value.items())
+        return ", ".join(f"{key} {each}" for key, each in said)
+    return " and ".join(map(str, value)) if isinstance(value, list) else f"{value}"
+
+
 def _with_interval(name: str, value: Any, interval: Sequence[float] | None) -> str:
     if not interval or pd.isna(interval[0]):
         return f"{name} {plain(_number(value))}"
@@ -159,6 +210,8 @@ def _metrics(model: Mapping[str, Any]) -> list[str]:
         "AUC": "auc",
         "accuracy": "accuracy",
         "balanced accuracy": "balanced_accuracy",
+        "sensitivity": "sensitivity",
+        "specificity": "specificity",
         "F1": "f1",
         "cross-entropy": "loss",
     }
@@ -175,11 +228,16 @@ def _metrics(model: Mapping[str, Any]) -> list[str]:
 
 
 def _decisions(model: Mapping[str, Any]) -> list[str]:
+    # Else readers take the two for exchanged.
+    why = (
+        "The highest threshold that keeps a sensitivity and the lowest that keeps a specificity: of a model that can "
+        "keep both at once the first is the higher one."
+    )
     return [
         f"{point['name'][0].upper()}{point['name'][1:]}: above {point['threshold']:.4g}, {_rates(point['test'])} on "
         f"test patches, {_rates(point['valid'])} on the validation patches that it was chosen on."
         for point in model["operating_points"]
-    ]
+    ] + ([why] if len(model["operating_points"]) == 3 else [])
 
 
 def _rates(point: Mapping[str, Any]) -> str:
@@ -209,8 +267,8 @@ def _calibration(metrics: Mapping[str, Any]) -> list[str]:
         for value in (metrics["test"]["brier"], metrics["calibration_slope"], metrics["calibration_intercept"])
     )
     return [
-        f"On test patches: Brier score {brier}, slope {slope} (below 1 scores are too extreme), intercept {intercept} "
-        "(above 0 they are too low)."
+        f"On test patches: Brier score {brier}, slope {slope} (below 1 scores are too extreme, above 1 too near "
+        f"to one half), intercept {intercept} (above 0 they are too low, below 0 too high)."
     ]
 
 
@@ -229,8 +287,11 @@ def _elsewhere(row: Mapping[str, Any]) -> str:
 def _environment(model: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in model["versions"].items())
     differences = ", ".join(f"{name} {value:.1g}" for name, value in model["largest_difference"].items())
+    when = f" on {model['exported'][:10]}" if model["exported"] else ""
     return [
-        f"Written with {versions}.",
+        f"Exported{when} with {versions}.",
+        f"Trained until {model['training']['ended'][:10]} by the code {model['training']['code']}, a digest of all "
+        "modules of histobench that training depends on.",
         f"Largest difference of a score from the run's own, over {model['compared_patches']:,} validation patches: "
         f"{differences}.",
     ]

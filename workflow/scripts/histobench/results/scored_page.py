@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from histobench.core import labels as labels_file
 from histobench.core.files import write_text
 from histobench.results import labelled_scores, printing, slide_scores
 from histobench.results.columns import Column, text, write_csv
@@ -15,13 +16,14 @@ from histobench.results.printing import Table
 
 SUMMARY = [
     text("name", "Slide"),
+    Column("microns_per_pixel", "µm per pixel"),
     Column("scored", "Patches with tissue"),
     Column("left_out", "Patches without"),
     Column("above", "Share above the threshold"),
     Column("highest", "Mean of the highest 1 %"),
     Column("mean_score", "Mean score"),
 ]
-OF_PATCHES = [text("name", "Patches of"), Column("scored", "Scored"), Column("left_out"), *SUMMARY[3:]]
+OF_PATCHES = [text("name", "Patches of"), Column("scored", "Scored"), Column("left_out"), *SUMMARY[4:]]
 WORTH = [
     text("what", "Labelled"),
     Column("n", "Number"),
@@ -60,16 +62,19 @@ def write(page: Path, table: Path, *, title: str, folders: Mapping[str, Path], l
     frame = pd.DataFrame(rows)
     of_slides = "slide" in abouts[0]
     tables = [_printed("scored", "Slides" if of_slides else "Patches", frame, SUMMARY if of_slides else OF_PATCHES)]
-    told = WITH_LABELS if labels else WITHOUT_LABELS
-    notes = [f"{slide_scores.NOT_FOR_DIAGNOSIS} {told}", *slide_scores.notes(abouts[0])[1:]]
+    told, missing = WITHOUT_LABELS, list[str]()
     if labels:
         known = labelled_scores.labelled(labels, {name: scores for name, (scores, _) in found.items()}, frame)
-        worth = labelled_scores.worth(known, slide_scores.threshold(abouts[0]) if known.what == "patches" else None)
-        notes += _unscored(known)
+        threshold = slide_scores.threshold(abouts[0]) if known.what == "patches" else None
+        worth = labelled_scores.worth(known, threshold)
+        # Labels of slides say nothing of a patch.
+        told = WITH_LABELS if threshold is None or len(known.found) < frame["scored"].sum() else ""
+        missing = _unscored(known, of_slides)
         columns = [column for column in WORTH if column.name in worth]
-        tables.append(
-            _printed("labelled", "Against the labels", pd.DataFrame([worth]), columns, _footnotes(known, worth["unit"]))
-        )
+        heading = "Against the labels" + ("" if threshold is None else f", decisions at {threshold:.4g}")
+        footnotes = _footnotes(known, worth["unit"])
+        tables.append(_printed("labelled", heading, pd.DataFrame([worth]), columns, footnotes))
+    notes = [f"{slide_scores.NOT_FOR_DIAGNOSIS} {told}".strip(), *slide_scores.notes(abouts[0])[1:], *missing]
     html = (
         printing.environment()
         .get_template("scored.html.j2")
@@ -91,14 +96,23 @@ def _footnotes(known: Labelled, unit: str) -> list[str]:
     return ["Patches of one slide are alike, which an interval over patches ignores."] if unit == "patch" else []
 
 
-def _unscored(known: Labelled) -> list[str]:
+def _unscored(known: Labelled, of_slides: bool) -> list[str]:
     """Return what readers must know of what was labelled and has no score."""
     if not len(known.unscored):
         return []
-    first = ", ".join(f"{name} {value}" for name, value in known.unscored.iloc[0, :-1].items())
+    if known.what == "slides":
+        why = "No slide of such a name was scored."
+    elif of_slides:
+        why = "No patch was scored at such a place: it is none of the grid, or shows too little tissue."
+    else:
+        why = "No patch of such a name was scored."
+    number, first = (
+        len(known.unscored),
+        labels_file.in_words(known.unscored.iloc[0].to_dict(), known.unscored.columns[:-1]),
+    )
     return [
-        f"{len(known.unscored):,} {known.what} have a label but no score, {int(known.unscored['label'].sum()):,} of "
-        f"them tumour: they are not there, or show too little tissue. The first is {first}."
+        f"Without a score: {number:,} of {number + len(known.found):,} labelled {known.what}, "
+        f"{int(known.unscored['label'].sum()):,} of them tumour. {why} The first is {first}."
     ]
 
 
@@ -119,6 +133,10 @@ def _facts(abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     model = abouts[0]["model"]
     scale = model["microns_per_pixel"]
     size = f"{model['patch_size']} x {model['patch_size']} px" + (f" of {scale:g} µm" if scale else "")
+    if "slide" in abouts[0]:
+        # In pixels of the model these are the same of all slides.
+        stride = abouts[0]["stride_in_level_0"] / abouts[0]["patch_width_in_level_0"] * model["patch_size"]
+        size += f", one every {stride:.4g} px"
     chosen = f"chosen on validation patches of {model['dataset']}"
     if model["threshold"] is None:
         chosen = "since the model has none of its own"

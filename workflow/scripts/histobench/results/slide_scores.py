@@ -13,8 +13,9 @@ import matplotlib.image
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -24,7 +25,8 @@ from histobench.results.figures import style
 
 # Share of the patches whose mean score stands for a slide.
 HIGHEST = 0.01
-COLOURS = "YlOrRd"
+# Without its palest fifth, which is hard to tell from glass and from what has no score.
+COLOURS = LinearSegmentedColormap.from_list("scores", colormaps["YlOrRd"](np.linspace(0.2, 1, 256)))
 # The names under which QuPath shows them.
 MEASUREMENT, CLASS = "Tumour probability", {"name": "Tumor", "color": [200, 0, 0]}
 
@@ -45,13 +47,16 @@ def summary(name: str, scores: pd.DataFrame, about: Mapping[str, Any]) -> dict[s
 
     Returns
     -------
-    row : `name`; `scored` patches, and how many were `left_out`; `above`, the share of scores above the threshold;
-        `mean_score`; `highest`, the mean of the highest one per cent, of one score at least.
+    row : `name`; of a slide the `microns_per_pixel` of its level 0; `scored` patches, and how many were `left_out`;
+        `above`, the share of scores above the threshold; `mean_score`; `highest`, the mean of the highest one per cent,
+        of one score at least.
     """
     values = np.sort(scores["score"].to_numpy(np.float64))[::-1]
     left_out = about["without_tissue"] if "without_tissue" in about else sum(about["left_out"].values())
+    scale = {"microns_per_pixel": about["slide_microns_per_pixel"]} if "slide" in about else {}
     return {
         "name": name,
+        **scale,
         "scored": len(values),
         "left_out": left_out,
         "above": float((values > threshold(about)).mean()),
@@ -75,8 +80,8 @@ def corners(scores: pd.DataFrame, about: Mapping[str, Any]) -> tuple[npt.NDArray
     corners : (n, 2), x and y of their upper left corners in pixels of level 0.
     width : of a tile in the same pixels.
     """
-    width = min(about["patch_width"], about["stride"])
-    return scores[["x", "y"]].to_numpy(np.float64) + (about["patch_width"] - width) / 2, width
+    width = min(about["patch_width_in_level_0"], about["stride_in_level_0"])
+    return scores[["x", "y"]].to_numpy(np.float64) + (about["patch_width_in_level_0"] - width) / 2, width
 
 
 def write_geojson(path: Path, scores: pd.DataFrame, about: Mapping[str, Any]) -> None:
@@ -123,8 +128,13 @@ def draw(name: str, scores: pd.DataFrame, about: Mapping[str, Any], overview: np
     grey = 255 - (255 - overview @ np.array([0.299, 0.587, 0.114])) * 0.6
     right.imshow(grey, extent=extent, cmap="gray", vmin=0, vmax=255, interpolation="lanczos")
     # Each score in the middle of its patch.
-    first = (about["patch_width"] - about["stride"]) / 2
-    reach = (first, first + about["columns"] * about["stride"], first + about["rows"] * about["stride"], first)
+    first = (about["patch_width_in_level_0"] - about["stride_in_level_0"]) / 2
+    reach = (
+        first,
+        first + about["columns"] * about["stride_in_level_0"],
+        first + about["rows"] * about["stride_in_level_0"],
+        first,
+    )
     drawn = right.imshow(
         np.ma.masked_invalid(grid(scores, about)),
         extent=reach, cmap=COLOURS, norm=Normalize(0, 1), alpha=0.75, interpolation="nearest",

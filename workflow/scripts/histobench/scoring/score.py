@@ -201,8 +201,8 @@ def _places(slide: slides.Slide, side: int, step: int, scale: float) -> tuple[Pl
         "width": slide.width,
         "height": slide.height,
         "slide_microns_per_pixel": slide.microns_per_pixel,
-        "patch_width": width,
-        "stride": step * scale,
+        "patch_width_in_level_0": width,
+        "stride_in_level_0": step * scale,
         "columns": columns,
         "rows": rows,
         "without_tissue": int((~shown).sum()),
@@ -223,7 +223,8 @@ def _scores(
     machine = hardware.machine(job.card)
     plan = [(state.folder / f"part-{number:06d}", span) for number, span in enumerate(spans(len(places), CHUNK))]
     left = [(path, span) for path, span in plan if not (path.exists() and state.whole(path, "computing it anew"))]
-    state.event(f"going on with {len(left)} of {len(plan)} parts" if left != plan else "starting")
+    there = f"{len(plan) - len(left)} of {len(plan)} parts are there; {len(left)} to go"
+    state.event(there if left != plan else "starting")
     if left:
         model = models.opened(job.model, d4=job.d4)
         size = size_without_gradients(model.network, machine)

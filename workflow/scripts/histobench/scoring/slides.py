@@ -31,6 +31,7 @@ CACHE = 128 * 2**20
 # A slide whose pixels are larger than the model's by more than this factor is refused: enlarged pixels show nothing
 # more.
 COARSER = 1.25
+USUAL = "at 40x they are about 0.25 µm, at 20x about 0.5"
 # Pixels of a plain image: it is read as a whole, four bytes each.
 LARGEST_PLAIN = 2**28
 # Bytes at the start of a file that describe its samples; those of JPEG 2000 may stand behind a colour profile.
@@ -47,24 +48,30 @@ class Slide:
     path : its file.
     width, height : of level 0 in pixels.
     microns_per_pixel : of level 0.
+    told : whether the user tells them, since the slide does not.
     """
 
     def __init__(self, path: Path, slide: Any, told: float | None) -> None:
         self.path, self._slide = path, slide
         self.width, self.height = slide.dimensions
-        self.microns_per_pixel = self._microns(told)
+        own = self._microns()
+        self.told = own is None
+        self.microns_per_pixel = self._of_user(told) if own is None else own
         self._plain = isinstance(slide, openslide.ImageSlide)
 
-    def _microns(self, told: float | None) -> float:
-        """Return the micrometres per pixel of the slide, or what the user tells where it does not say them."""
+    def _of_user(self, told: float | None) -> float:
+        if told is None:
+            raise HistobenchError(
+                f"{self.path}: does not say how large its pixels are; say it in the configuration, "
+                f"`microns_per_pixel`: {USUAL}"
+            )
+        return told
+
+    def _microns(self) -> float | None:
+        """Return the micrometres per pixel that the slide says, None if it says none."""
         texts = [self._slide.properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
         if None in texts:
-            if told is None:
-                raise HistobenchError(
-                    f"{self.path}: does not say how large its pixels are; say it in the configuration, "
-                    "`microns_per_pixel`: at 40x they are about 0.25 µm, at 20x about 0.5"
-                )
-            return told
+            return None
         x, y = map(float, texts)
         if not (math.isfinite(x) and x > 0 and abs(x - y) <= 0.02 * x):
             raise HistobenchError(
@@ -87,11 +94,15 @@ class Slide:
         """Return how many pixels of level 0 one of this size is wide; refuse a slide that is too coarse."""
         scale = microns_per_pixel / self.microns_per_pixel
         if scale * COARSER < 1:
+            said = f"{self.microns_per_pixel:g} µm"
+            wrong = "its file says it wrongly: write its resolution anew"
+            if self.told:
+                said += ", the `microns_per_pixel` of the configuration"
+                wrong = f"correct that key: {USUAL}"
             raise HistobenchError(
                 f"{self.path}: expected pixels of at most {microns_per_pixel * COARSER:g} µm, for a model of "
-                f"{microns_per_pixel:g} µm per pixel, found {self.microns_per_pixel:g} µm; scan it finer, or choose a "
-                "model of patches like these. If its pixels are not so large, its file says it wrongly: write its "
-                "resolution anew"
+                f"{microns_per_pixel:g} µm per pixel, found {said}; scan it finer, or choose a model of patches like "
+                f"these. If its pixels are not so large, {wrong}"
             )
         return scale
 

@@ -3,6 +3,7 @@
 import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def export(
         tumour, (n, 1) float32.
     about : the JSON file to write: `run`, the run's folder; `members`, those of its networks; `patch_size` in pixels;
         `weights_sha256` and `patches_sha256` of the members; `chosen`, the row; `compared`, how many validation
-        patches; of each file its `sha256`, and the `largest_difference` of its scores from the run's; `versions`.
+        patches; of each file its `sha256`, and the `largest_difference` of its scores from the run's; `exported`, when,
+        in UTC; `versions`.
     most : validation patches of each network to compare at most, evenly spaced over all of them.
 
     Raises
@@ -122,6 +124,7 @@ def export(
             "chosen": rows[0],
             "compared": sum(len(each[1]) for each in patches),
             "files": facts,
+            "exported": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime")},
         },
