@@ -49,8 +49,8 @@ def first_cells(cells: pd.DataFrame) -> pd.DataFrame:
 
 def averages(a: Cell, b: Cell) -> bool:
     """Return whether the scores of one of these cells, on the same data set, are averages of those of the other."""
-    pairs = ((a, b), (b, a))
-    return any(str(Member(*(of[key] for key in Member._fields))) in each["averaged_from"].split() for each, of in pairs)
+    of_a, of_b = (str(Member(*(cell[name] for name in Member._fields))) for cell in (a, b))
+    return of_b in a["averaged_from"].split() or of_a in b["averaged_from"].split()
 
 
 def first_by_recipe(cells: pd.DataFrame) -> pd.DataFrame:

@@ -36,8 +36,8 @@ import keras
 model = keras.saving.load_model("model.keras")
 scores = model.predict(patches)[:, 0]  # patches: (n, {side}, {side}, 3), RGB, 0 to 255
 ```"""
-# Keys of a recipe that have a place in the first sentence on it, and one whose findings have taken their own places.
-FIRST = ("epochs", "batch_size", "optimizer", "best_epoch", "search")
+# Keys of a recipe that the first sentence on training says, and `search`, whose findings it says in their place.
+SAID_FIRST = ("epochs", "batch_size", "optimizer", "best_epoch", "search")
 PICTURES = {
     "failures.png": "The surest errors on test patches, with Grad-CAM where it is known where the network looked.",
     "calibration.png": "Share of positives against the mean score, of the models on this data set.",
@@ -177,7 +177,7 @@ def _training(model: Mapping[str, Any]) -> list[str]:
     recipe = told["recipe"]
     median = ", in the median of the folds" if model["networks"] > 1 else ""
     optimizer = {key: value for key, value in recipe["optimizer"].items() if key != "name"}
-    others = {key: value for key, value in recipe.items() if key not in FIRST}
+    others = {key: value for key, value in recipe.items() if key not in SAID_FIRST}
     named = f"{recipe['optimizer']['name']} ({_said(optimizer)})"
     return [
         f"{recipe['epochs']} epochs, batches of {recipe['batch_size']}, optimizer {named}, seed {model['seed']}; "

@@ -106,10 +106,8 @@ def _unscored(known: Labelled, of_slides: bool) -> list[str]:
         why = "No patch was scored at such a place: it is none of the grid, or shows too little tissue."
     else:
         why = "No patch of such a name was scored."
-    number, first = (
-        len(known.unscored),
-        labels_file.in_words(known.unscored.iloc[0].to_dict(), known.unscored.columns[:-1]),
-    )
+    number = len(known.unscored)
+    first = labels_file.in_words(known.unscored.iloc[0].to_dict(), known.unscored.columns[:-1])
     return [
         f"Without a score: {number:,} of {number + len(known.found):,} labelled {known.what}, "
         f"{int(known.unscored['label'].sum()):,} of them tumour. {why} The first is {first}."
