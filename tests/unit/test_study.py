@@ -284,6 +284,20 @@ def test_null_takes_a_key_away(config):
     assert all(study(robustness=None, export=None).chosen[key].best for key in ("robustness", "models"))
 
 
+@pytest.mark.parametrize("place", ["", "recipes.native.", "recipes.native.schedule."])
+def test_null_behind_an_unknown_key_is_a_slip(config, place):
+    config["recipes"]["native"]["schedule"] = {"name": "cosine"}
+    block = config
+    for key in filter(None, place.split(".")):
+        block = block[key]
+    block["schedle"] = None
+    if place.endswith("schedule."):  # whose keys depend on its name
+        study(**config)
+        return
+    with pytest.raises(HistobenchError, match="unknown key 'schedle'"):
+        study(**config)
+
+
 def test_a_list_holds_no_null(config):
     config["matrix"][0]["seeds"] = [1, None]
     with pytest.raises(

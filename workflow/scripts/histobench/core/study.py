@@ -75,8 +75,8 @@ class Study:
     """
 
     def __init__(self, config: Mapping[str, Any], schema: Path) -> None:
-        self.configuration = config = _without_nulls(config)
         _validate(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
+        self.configuration = config = _without_nulls(config)
         self.name: str = config["study"]
         if self.name.lower() in map(str.lower, paths.RESERVED):
             raise HistobenchError(
@@ -914,10 +914,16 @@ def _without_nulls(value: Any) -> Any:
 def _validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     if wrong := list(_keys_that_are_no_text(config, "top level")):
         raise HistobenchError("\n".join(wrong))
-    errors = sorted(Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
-    if errors:
+    # A null takes away a key that may stand there, in whichever case; one that never may is a slip.
+    unknown = [error for error in Validator(schema).iter_errors(config) if _is_unknown_in_any_case(error)]
+    found = [*unknown, *Validator(schema).iter_errors(_without_nulls(config))]
+    if errors := sorted(found, key=lambda error: list(map(str, error.path))):
         lines = dict.fromkeys(line for error in errors for line in _explain(error))
         raise HistobenchError("\n".join(f"configuration: {line}" for line in lines))
+
+
+def _is_unknown_in_any_case(error: ValidationError) -> bool:
+    return error.validator == "additionalProperties" and not {"then", "else"} & set(error.absolute_schema_path)
 
 
 def check_keys(path: Path) -> None:
