@@ -15,7 +15,7 @@ export MPLCONFIGDIR ?= $(CACHE)/matplotlib
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo paper_check plan status install-profile lint test test-slurm test-long format lock no-python
+.PHONY: help install demo paper_check plan status install-profile lint test test-full test-slurm test-long format lock no-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,8 +110,12 @@ lint: $(INSTALLED) ## snakemake --lint, snakefmt, ruff and mypy
 	$(SNAKEMAKE) --lint
 
 # A file stays in one process, which makes its fixtures once: pytest-xdist 3.8 loses its groups under pytest 9.2.
-test: lint $(INSTALLED_K80) ## lint and tests, eighteen minutes on two cores
-	$(BIN)/python -m pytest -m "not long and not slurm" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: lint $(INSTALLED_K80) ## lint and tests, ten minutes on two cores
+	$(BIN)/python -m pytest -m "not slow and not long and not slurm" $(TWO_PROCESSES)
+
+test-full: lint $(INSTALLED_K80) ## the same with the slow ones, as CI does, eighteen minutes
+	$(BIN)/python -m pytest -m "not long and not slurm" $(TWO_PROCESSES)
 
 # Not beside other tests: its jobs are as many as the machine has cores.
 test-slurm: $(INSTALLED) ## the workflow on a SLURM that is started for it: as root, ten minutes on two cores

@@ -20,6 +20,8 @@ from support import jobs
 from support.processes import assert_equal_runs, epochs_done, events, finish, job, kill, start, wait_until
 from support.small import COUNTS, EVERY_KEY, features_specification, search_specification, specification
 
+pytestmark = pytest.mark.slow
+
 # Dropout, augmentations, and all that a recipe can say of how training goes; six patches are left over by 16 a batch,
 # fewer than a batch may hold there.
 RUN = specification("tiny", dropout=0.3, augmentation=["d4", "author-b6", "stain", "colour", "blur"], **EVERY_KEY)

@@ -27,6 +27,8 @@ from support.processes import assert_equal_runs, epochs_done, events, finish, jo
 from support.project import ROOT
 from support.small import COUNTS, EVERY_KEY, SHAPE, features_specification, search_specification, specification
 
+pytestmark = pytest.mark.slow
+
 # Dropout, augmentations, and all that a recipe can say of how training goes.
 B6 = specification("b6", augmentation=["d4", "author-b6", "stain", "colour", "blur"], **EVERY_KEY)
 MIXED = specification("tiny", epochs=2, precision="mixed_float16")

@@ -26,6 +26,8 @@ from support.processes import events, finish, wait_until
 from support.small import COUNTS, features_specification, prepare, search_specification
 from support.stops import Stopped
 
+pytestmark = pytest.mark.slow
+
 # What a trial depends on, and what came of it: neither its number, nor who ran it and how long that took.
 SAME = ("learning_rate", "batch_size", "first_epoch", "last_epoch", "status", "score")
 # A shorter search than the author's, of 8 trials and 17 epochs.

@@ -11,6 +11,8 @@ import pytest
 
 from support.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 # By script: options that make it small, and what it prints that holds a ratio.
 BENCHMARKS = {
     "apply.py": (

@@ -4,9 +4,12 @@ import json
 from collections import Counter
 
 import pandas as pd
+import pytest
 
 from histobench.core import prepared
 from support.project import NOTHING, TINY, TINY_CONFIG, plan, snakemake
+
+pytestmark = pytest.mark.slow
 
 CONFIG = """
 datasets:

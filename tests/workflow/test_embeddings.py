@@ -4,11 +4,14 @@ import os
 import shutil
 
 import h5py
+import pytest
 
 from histobench.core import prepared
 from histobench.core.runs import read_json
 from support import embeddings
 from support.project import NOTHING, TINY, TINY_CONFIG, plan, snakemake
+
+pytestmark = pytest.mark.slow
 
 # Our own cached features, as TRIDENT would have written them.
 CONFIG = """

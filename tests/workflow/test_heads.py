@@ -10,6 +10,8 @@ import yaml
 
 from support.project import LOCAL, plan, snakemake
 
+pytestmark = pytest.mark.slow
+
 RECIPES = {
     "linear": {
         "epochs": 2,

@@ -6,9 +6,12 @@ import re
 import zipfile
 
 import numpy as np
+import pytest
 from PIL import Image, ImageOps
 
 from support.project import NOTHING, TINY, TINY_CONFIG, plan, snakemake
+
+pytestmark = pytest.mark.slow
 
 CONFIG = """
 sources: {mine: {format: folder, path: patches, patch_size: 32}}

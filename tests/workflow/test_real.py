@@ -17,7 +17,7 @@ from histobench.core.runs import read_json
 from support.project import copy_project, snakemake
 from support.real import SHORT, short_study
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

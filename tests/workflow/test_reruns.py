@@ -96,6 +96,7 @@ def drawn(folder: Path) -> list[str]:
     return sorted(line.split()[-2].rstrip(":") for line in log.splitlines() if line.endswith(": made"))
 
 
+@pytest.mark.slow
 def test_an_edited_figure_is_drawn_anew_and_no_other_unless_all_are_forced(copy):
     edit(copy / SCRIPTS / "histobench/results/figures/learning_curves.py")
     # `default` and the sum.
@@ -108,6 +109,7 @@ def test_an_edited_figure_is_drawn_anew_and_no_other_unless_all_are_forced(copy)
     assert len(drawn(copy)) == len([path for path in before if path.suffix == ".svg" and "gallery" not in path.name])
 
 
+@pytest.mark.slow
 def test_a_figure_that_fails_is_named_and_the_others_are_not_drawn_twice(copy):
     path = copy / SCRIPTS / "histobench/results/figures/forest.py"
     text = path.read_text()
@@ -146,6 +148,7 @@ def test_another_split_or_another_digest_prepares_anew(copy):
     assert {"controls", "extract_features", "tune", "train"} <= set(stages)
 
 
+@pytest.mark.slow
 def test_what_is_forced_is_computed_anew_and_what_was_lost_comes_back(copy):
     """A run, features and a search have a saved state each; the head's run merely follows from forced features."""
     head, features, search = (
