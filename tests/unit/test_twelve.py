@@ -20,9 +20,10 @@ SIDE = 75  # the smallest that all of them take
 SHAPE = (SIDE, SIDE, 3)
 COUNTS = {"train": 8, "valid": 4, "test": 4}
 RECIPE = {"epochs": 1, "batch_size": 8, "optimizer": {"name": "adam", "learning_rate": 0.01}}
-SHORT = ["b6", "mobilenet", "efficientnetv2b0"]  # one of the author's own, a plain one, and one with drop-connect
+SHORT = ["b6", "mobilenet"]  # one of the author's own, and a plain one
+DROP_CONNECT = pytest.param("efficientnetv2b0", marks=pytest.mark.slow)
 TWELVE = [key for key in CATALOGUE if key not in ("p4m", "z2")]
-OTHERS = [pytest.param(key, marks=pytest.mark.long) for key in TWELVE if key not in SHORT]
+OTHERS = [pytest.param(key, marks=pytest.mark.long) for key in TWELVE if key not in (*SHORT, *DROP_CONNECT.values)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def trained(spec, data, folder, features=None, weights=None):
     return folder
 
 
-@pytest.mark.parametrize("key", [*SHORT, *OTHERS])
+@pytest.mark.parametrize("key", [*SHORT, DROP_CONNECT, *OTHERS])
 def test_full_moves_every_weight(key, data, tmp_path):
     keras.backend.clear_session()  # graphs of twelve CNNs would add up to gigabytes
     spec = specification(key, "full", side=SIDE, **RECIPE)

@@ -13,6 +13,8 @@ from support.project import LOCAL, copy_project, plan, snakemake
 from support.slides import SIDE, export, tissue, write
 from support.slides import score as expected
 
+pytestmark = pytest.mark.slow
+
 CONFIGURED = ("--configfile", "config/config.yaml", "apply.yaml")
 APPLY = (*LOCAL, "apply", *CONFIGURED)
 WARD = "results/paper/apply/ward"

@@ -14,6 +14,8 @@ from snakemake.utils import update_config
 
 from support.project import TINY, TINY_CONFIG, program, snakemake
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_k80_has_an_environment_of_its_own(project, conda):
     """That others ask for none of it is seen in test_reruns.py."""

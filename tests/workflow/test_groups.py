@@ -11,6 +11,8 @@ import yaml
 
 from support.project import at_startup, copy_project, program
 
+pytestmark = pytest.mark.slow
+
 LIBRARY = ["inceptionv3", "vgg19", "resnet50", "mobilenet", "densenet121", "densenet169", "densenet201"]
 EFFICIENTNETS = [f"efficientnetv2b{number}" for number in range(3)]
 BLOCK = {

@@ -3,12 +3,15 @@
 import subprocess
 import sys
 
+import pytest
 import yaml
 
 from histobench.core.files import digest
 from histobench.core.runs import read_json
 from support.project import NO_CONNECTION, TINY, TINY_CONFIG, at_startup, plan, snakemake
 from support.small import model_specification
+
+pytestmark = pytest.mark.slow
 
 RUN = "results/tiny/runs/idc-simulated/mobilenet/tl/tiny/cpu/seed-1"
 RUN_FILE = f"{RUN}/metrics.json"
