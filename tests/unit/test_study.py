@@ -284,17 +284,14 @@ def test_null_takes_a_key_away(config):
     assert all(study(robustness=None, export=None).chosen[key].best for key in ("robustness", "models"))
 
 
-@pytest.mark.parametrize("place", ["", "recipes.native.", "recipes.native.schedule."])
-def test_null_behind_an_unknown_key_is_a_slip(config, place):
-    config["recipes"]["native"]["schedule"] = {"name": "cosine"}
-    block = config
-    for key in filter(None, place.split(".")):
-        block = block[key]
-    block["schedle"] = None
-    if place.endswith("schedule."):  # whose keys depend on its name
-        study(**config)
-        return
-    with pytest.raises(HistobenchError, match="unknown key 'schedle'"):
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [((), "top level"), (("recipes", "native"), "recipes.native"), (("matrix", 0), "matrix block 1")],
+    ids=str,
+)
+def test_null_behind_an_unknown_key_is_a_slip(config, path, place):
+    reduce(getitem, path, config)["schedle"] = None
+    with pytest.raises(HistobenchError, match=rf"{re.escape(place)}: unknown key 'schedle'"):
         study(**config)
 
 

@@ -1,7 +1,7 @@
 """What must hold for every CNN of the catalogue: `full` and `tl` train what they say, on a handful of patches.
 
-One epoch is one step here, so what training leaves behind is what a step changed. `make test` shows it of a CNN of each
-kind in mode "full", `make test-long` of all; `test_transfer.py` holds for some what "tl" does.
+One epoch is one step here, so what training leaves behind is what a step changed. `make test-full` shows it of a CNN of
+each kind in mode "full", `make test-long` of all; `test_transfer.py` holds for some what "tl" does.
 """
 
 import keras
@@ -20,10 +20,9 @@ SIDE = 75  # the smallest that all of them take
 SHAPE = (SIDE, SIDE, 3)
 COUNTS = {"train": 8, "valid": 4, "test": 4}
 RECIPE = {"epochs": 1, "batch_size": 8, "optimizer": {"name": "adam", "learning_rate": 0.01}}
-SHORT = ["b6", "mobilenet"]  # one of the author's own, and a plain one
-DROP_CONNECT = pytest.param("efficientnetv2b0", marks=pytest.mark.slow)
+# One of the author's own, a plain one, and one with drop-connect.
+KINDS = {"b6": (), "mobilenet": (), "efficientnetv2b0": pytest.mark.slow}
 TWELVE = [key for key in CATALOGUE if key not in ("p4m", "z2")]
-OTHERS = [pytest.param(key, marks=pytest.mark.long) for key in TWELVE if key not in (*SHORT, *DROP_CONNECT.values)]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def trained(spec, data, folder, features=None, weights=None):
     return folder
 
 
-@pytest.mark.parametrize("key", [*SHORT, DROP_CONNECT, *OTHERS])
+@pytest.mark.parametrize("key", [pytest.param(key, marks=KINDS.get(key, pytest.mark.long)) for key in TWELVE])
 def test_full_moves_every_weight(key, data, tmp_path):
     keras.backend.clear_session()  # graphs of twelve CNNs would add up to gigabytes
     spec = specification(key, "full", side=SIDE, **RECIPE)
